@@ -1,0 +1,135 @@
+"""What a segmenter is: ``embed`` once, ``decode`` many times. No state to set or reset.
+
+Every adapter, the shipped fake included, passes the contract in ``tests/contracts/segmenters.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+#: Side of the square logits that go from one click to the next, as in SAM (Kirillov et al. 2023, sec. 3).
+LOW_RES_SIZE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a model can take and give.
+
+    Attributes:
+        input_size: side of the square the encoder sees, in px; windows are cut to this size.
+        mask_count: masks a first prompt may return: 3 where the model resolves ambiguity, else 1.
+        points, boxes, mask_prompt: which prompts mean something to the model.
+    """
+
+    input_size: int
+    mask_count: int
+    points: bool = True
+    boxes: bool = True
+    mask_prompt: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """What the image encoder made of one window; only the model that made it can read it.
+
+    Attributes:
+        tensors: by name, on the model's device. The contents belong to the model.
+        window_size: ``(height, width)`` of the pixels that were encoded.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    window_size: tuple[int, int]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes held by the tensors."""
+        return sum(t.numel() * t.element_size() for t in self.tensors.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowPrompts:
+    """Prompts of one object in window px.
+
+    Attributes:
+        points: float32 ``(N, 2)``, x then y, pixel *edges* (the centre of the first pixel is (.5, .5)); N may be 0.
+        labels: int ``(N,)``, 1 positive, 0 negative.
+        box: ``(min_x, min_y, max_x, max_y)`` on pixel edges, or None.
+        logits: float32 ``(LOW_RES_SIZE, LOW_RES_SIZE)`` of the previous mask over the whole window, or None.
+        last_click: number of points at the end of ``points`` that are new with this call: the click that the
+            answer is for. 0 where nothing is known.
+    """
+
+    points: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    box: tuple[float, float, float, float] | None = None
+    logits: NDArray[np.float32] | None = None
+    last_click: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskSet:
+    """Masks of one object, best score first.
+
+    Attributes:
+        masks: bool ``(M, height, width)`` over the window's px.
+        scores: float32 ``(M,)``, the model's own estimate of each mask's IoU, in 0..1, falling.
+        logits: float32 ``(M, LOW_RES_SIZE, LOW_RES_SIZE)`` over the whole window; mask m's prompt for the next click.
+    """
+
+    masks: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+
+class Segmenter(Protocol):
+    """A promptable model. Calls may come from any thread, but one at a time: `qupath_sam.models.worker` sees to it."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the model can take and give."""
+        ...
+
+    @property
+    def preprocessing_version(self) -> str:
+        """Changes whenever the same pixels would give another embedding; part of every embedding's key."""
+        ...
+
+    def embed(self, pixels: NDArray[np.uint8]) -> Embedding:
+        """Encode a window.
+
+        Args:
+            pixels: uint8 ``(H, W, 3)`` RGB. Any H and W from 1 up; the adapter scales and pads to its input.
+
+        Raises:
+            OutOfMemory: the device has no room.
+        """
+        ...
+
+    def decode(
+        self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
+    ) -> list[MaskSet]:
+        """Masks for each of several independent objects of one window.
+
+        The answer for an object does not depend on what else is in the call (within float tolerance).
+
+        Args:
+            embedding: made by this model's `embed`.
+            prompts: one per object.
+            several_masks: ask for `Capabilities.mask_count` masks (first click) instead of one.
+
+        Returns:
+            One `MaskSet` per object, in order, each with 1 mask (or up to ``mask_count``), sorted by falling score.
+
+        Raises:
+            UnsupportedPrompt: a prompt that `capabilities` rules out.
+            OutOfMemory: the device has no room.
+        """
+        ...
