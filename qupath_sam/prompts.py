@@ -103,7 +103,9 @@ class ObjectPrompts:
         if self.box is not None and not area.intersects(shapely.box(*self.box.bounds)):
             raise InvalidPrompt(f"box {self.box.bounds} lies outside the image ({_describe(extent)})")
         if self.outline is not None and not area.intersects(self.outline):
-            raise InvalidPrompt(f"outline with bounds {self.outline.bounds} lies outside the image ({_describe(extent)})")
+            raise InvalidPrompt(
+                f"outline with bounds {self.outline.bounds} lies outside the image ({_describe(extent)})"
+            )
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:

@@ -51,9 +51,7 @@ class Region:
 
     def encloses(self, other: Region) -> bool:
         """Whether ``other`` lies wholly inside this region."""
-        return (
-            self.x <= other.x and self.y <= other.y and other.right <= self.right and other.bottom <= self.bottom
-        )
+        return self.x <= other.x and self.y <= other.y and other.right <= self.right and other.bottom <= self.bottom
 
     def intersection(self, other: Region) -> Region | None:
         """The common part, or None where there is none."""
