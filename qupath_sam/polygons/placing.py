@@ -1,0 +1,27 @@
+"""From the px of a window to level 0."""
+
+from __future__ import annotations
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry import MultiPolygon, Polygon
+
+from qupath_sam.regions import Window
+
+
+def place(geometry: Polygon | MultiPolygon, window: Window) -> Polygon | MultiPolygon:
+    """Move a geometry from window px to level-0 px (both on pixel edges).
+
+    Lattice coordinates become ``region.x + column * scale``: whole numbers again where the downsample is one, as in
+    QuPath.
+    """
+    scale = np.array(window.scale)
+    offset = np.array([window.region.x, window.region.y], np.float64)
+
+    def to_level0(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+        level0: NDArray[np.float64] = coordinates * scale + offset
+        return level0
+
+    placed: Polygon | MultiPolygon = shapely.transform(geometry, to_level0)
+    return placed
