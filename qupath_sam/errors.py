@@ -20,6 +20,7 @@
     │   └── UnsupportedPrompt       this model cannot take this kind of prompt
     ├── ProjectError            a QuPath project cannot be read or written safely
     ├── OutOfMemory             the machine or its accelerator has no room for this request
+    ├── ServerBusy              too many requests wait already: try again in a moment
     ├── Cancelled               the caller has gone, or a newer request replaced this one
     ├── DeadlineExceeded        the caller's time ran out before the work was done
     └── ServerUnavailable       no server answers at that address, or it is shutting down
@@ -109,6 +110,10 @@ class ProjectError(QupathSamError):
 
 class OutOfMemory(QupathSamError):
     """The machine or its accelerator has no room for this request."""
+
+
+class ServerBusy(QupathSamError):
+    """Too many requests wait already; the same request may well succeed in a moment."""
 
 
 class Cancelled(QupathSamError):
