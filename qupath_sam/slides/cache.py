@@ -1,0 +1,144 @@
+"""Open slides, kept for the next click: bounded, shared between threads, never stale, never closed under a reader."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from qupath_sam.errors import ServerUnavailable, SlideUnsupported
+from qupath_sam.slides.base import SlideReader
+from qupath_sam.slides.builder import SlideRecipe
+from qupath_sam.slides.location import Location, PathMap
+from qupath_sam.slides.open import SlideSource, check_size, locate, open_located
+from qupath_sam.slides.source import Stamp, stamp
+
+_Key = tuple[Location, SlideRecipe | None]
+Open = Callable[[Location, Stamp, SlideSource], SlideReader]
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One slide, perhaps still being opened.
+
+    Attributes:
+        users: how many hold it now; it is closed when it is retired and the last one has let go.
+        retired: no longer in the cache.
+    """
+
+    stamp: Stamp
+    reader: Future[SlideReader] = field(default_factory=Future)
+    users: int = 0
+    retired: bool = False
+
+
+class SlideCache:
+    """Open slides by location and recipe, least recently used first out.
+
+    A slide whose file changed (size, modification time, ETag) is opened anew; requests for one slide at one time open
+    it once. More slides than ``capacity`` stay open only while they are all in use.
+    """
+
+    def __init__(self, *, capacity: int = 32, path_map: PathMap | None = None) -> None:
+        if capacity < 1:
+            raise ValueError(f"a cache of {capacity} slides keeps nothing; give at least 1")
+        self._capacity = capacity
+        self._path_map = path_map
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __len__(self) -> int:
+        """How many slides are kept."""
+        with self._lock:
+            return len(self._entries)
+
+    @contextmanager
+    def open(
+        self, source: SlideSource, *, expected_size: tuple[int, int] | None = None, z: int = 0, t: int = 0
+    ) -> Iterator[SlideReader]:
+        """Borrow a slide's reader; it stays open until the ``with`` block ends. Do not close it.
+
+        Raises:
+            ServerUnavailable: the cache was closed.
+            SlideError: as `qupath_sam.slides.open.open_slide`. Failures are not remembered.
+        """
+        if (z, t) != (0, 0):
+            raise SlideUnsupported(f"plane z={z}, t={t} of a stack cannot be read here; push the pixels of the plane")
+        location = locate(source, self._path_map)
+        entry = self._borrow(location, source)
+        try:
+            reader = entry.reader.result()
+            check_size(reader, expected_size, location)
+            yield reader
+        finally:
+            self._give_back(entry)
+
+    def close_all(self) -> None:
+        """Close every slide, those in use as soon as they are given back, and open no more."""
+        with self._lock:
+            self._closed = True
+            retired = [self._retire(key) for key in list(self._entries)]
+        _close(entry for entry in retired if entry.users == 0)
+
+    def _borrow(self, location: Location, source: SlideSource) -> _Entry:
+        found = stamp(location)
+        recipe = source if isinstance(source, SlideRecipe) else None
+        key = location, recipe
+        with self._lock:
+            if self._closed:
+                raise ServerUnavailable(
+                    "the slide cache is closed, because the server is shutting down; try again later"
+                )
+            entry = self._entries.get(key)
+            outdated = []
+            if entry is not None and entry.stamp != found:
+                outdated = [self._retire(key)]
+                entry = None
+            opens = entry is None
+            if entry is None:
+                entry = self._entries[key] = _Entry(found)
+            entry.users += 1
+            self._entries.move_to_end(key)
+            outdated += self._evict()
+        _close(old for old in outdated if old.users == 0)
+        if opens:
+            self._open(key, entry, source)
+        return entry
+
+    def _open(self, key: _Key, entry: _Entry, source: SlideSource) -> None:
+        try:
+            entry.reader.set_result(open_located(key[0], entry.stamp, source, expected_size=None))
+        except BaseException as error:
+            with self._lock:
+                if self._entries.get(key) is entry:
+                    self._retire(key)
+            entry.reader.set_exception(error)
+
+    def _give_back(self, entry: _Entry) -> None:
+        with self._lock:
+            entry.users -= 1
+            last = entry.retired and entry.users == 0
+            outdated = self._evict()
+        _close([entry] if last else [])
+        _close(outdated)
+
+    def _evict(self) -> list[_Entry]:
+        """Take out what is too much and not in use, oldest first; the caller closes it outside the lock."""
+        surplus = len(self._entries) - self._capacity
+        idle = [key for key, entry in self._entries.items() if entry.users == 0]
+        return [self._retire(key) for key in idle[: max(0, surplus)]]
+
+    def _retire(self, key: _Key) -> _Entry:
+        entry = self._entries.pop(key)
+        entry.retired = True
+        return entry
+
+
+def _close(entries: Iterator[_Entry] | list[_Entry]) -> None:
+    for entry in entries:
+        if entry.reader.done() and entry.reader.exception() is None:
+            entry.reader.result().close()

@@ -1,0 +1,158 @@
+"""Where a slide lies: from a path or URI as a client sends it to what this machine can open.
+
+Clients and server need not run the same system: QuPath on Windows writes ``file:/D:/slides/a%20b.svs`` while the
+server sees ``/mnt/slides/a b.svs``. Windows paths are therefore taken apart by the rules of Windows wherever this runs.
+"""
+
+from __future__ import annotations
+
+import ntpath
+import os
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath, PureWindowsPath
+from urllib.parse import unquote_to_bytes
+
+from qupath_sam.errors import InvalidRequest, SlideUnsupported
+
+_DRIVE = re.compile(r"^[A-Za-z]:[\\/]")
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+(://|::)")
+_FILE_URI = re.compile(r"^file:", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A slide's place, as this machine spells it.
+
+    Attributes:
+        target: a path of this machine, or a URL for fsspec.
+        is_url: whether ``target`` is a URL. One is only ever opened because a caller passed it.
+        given: what the caller sent, for messages.
+    """
+
+    target: str
+    is_url: bool
+    given: str
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether ``target`` is a Windows path and this machine is none."""
+        return os.name != "nt" and not self.is_url and _is_windows(self.target)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path, with its extension."""
+        return PureWindowsPath(self.target).name if not self.is_url else posixpath.basename(self.target.split("?")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class PathMap:
+    """Where the client's folders are on this machine: pairs of prefixes ``(client, server)``.
+
+    A client prefix is a Windows path (``D:\\slides``, ``\\\\host\\share``; compared without regard to case, either
+    slash) or a POSIX one. It matches whole folder names, and the longest match wins. A server prefix is a path of this
+    machine or a URL.
+    """
+
+    pairs: tuple[tuple[str, str], ...] = field(default=())
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> PathMap:
+        """From texts ``CLIENT=SERVER``, as the command line takes them; the first ``=`` separates.
+
+        Raises:
+            InvalidRequest: a text without ``=`` or with an empty side.
+        """
+        pairs = []
+        for text in texts:
+            client, _, server = text.partition("=")
+            if not client.strip() or not server.strip():
+                raise InvalidRequest(
+                    f"path map {text!r} is not CLIENT=SERVER; write for example 'D:\\slides=/mnt/slides'"
+                )
+            pairs.append((_plain_path(client.strip()), server.strip()))
+        return cls(tuple(pairs))
+
+    def translate(self, path: str) -> str:
+        """``path`` as this machine sees it; unchanged where no prefix matches."""
+        matches = [(len(parts), rest, server) for parts, rest, server in self._matches(path)]
+        if not matches:
+            return path
+        _, rest, server = max(matches, key=lambda match: match[0])
+        separator = "\\" if _is_windows(server) else "/"
+        return separator.join([server.rstrip("\\/") if len(server) > 1 else "", *rest])
+
+    def _matches(self, path: str) -> Iterable[tuple[tuple[str, ...], tuple[str, ...], str]]:
+        for client, server in self.pairs:
+            windows = _is_windows(client)
+            prefix, parts = _parts(client, windows=windows), _parts(path, windows=windows)
+            head = parts[: len(prefix)]
+            same = [p.casefold() for p in head] == [p.casefold() for p in prefix] if windows else head == prefix
+            if same:
+                yield prefix, parts[len(prefix) :], server
+
+
+def parse_location(given: str | os.PathLike[str], path_map: PathMap | None = None) -> Location:
+    """Read a path or URI as clients send it. Opens nothing and looks at no disk.
+
+    Takes ``file:`` URIs in all spellings of Java and browsers (``file:/a``, ``file:///a``, ``file:/C:/a``,
+    ``file:////host/share/a``, ``file://host/share/a``; percent-encoded UTF-8), POSIX, Windows and UNC paths, and any
+    URL of fsspec (``s3://…``, ``https://…``, ``memory://…``).
+
+    Raises:
+        InvalidRequest: empty, holding a NUL, or wrongly encoded.
+        SlideUnsupported: a ``file:`` URI with ``#…`` or ``?…``, by which old projects name a series.
+    """
+    text = os.fspath(given)
+    if not text.strip() or "\0" in text:
+        raise InvalidRequest(f"{text!r} is no path or URI of a slide; send the image's path or its URI")
+    if _URL.match(text) and not _FILE_URI.match(text):
+        return Location(text, is_url=True, given=text)
+    path = _plain_path(text)
+    target = path_map.translate(path) if path_map is not None else path
+    return Location(target, is_url=bool(_URL.match(target)), given=text)
+
+
+def _plain_path(text: str) -> str:
+    """A path without its ``file:`` scheme; any other text unchanged."""
+    if not _FILE_URI.match(text):
+        return text
+    rest = text[len("file:") :]
+    if "#" in rest or "?" in rest:
+        raise SlideUnsupported(
+            f"{text} names a part of a file (# or ?), which cannot be reproduced here; push the pixels instead "
+            "(in a path these characters are written %23 and %3F)"
+        )
+    try:
+        path = unquote_to_bytes(rest.replace("\\", "/")).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{text} is not percent-encoded UTF-8; send the URI as java.net.URI writes it") from error
+    if "\0" in path:
+        raise InvalidRequest(f"{text} holds a NUL; send the URI as java.net.URI writes it")
+    return _without_authority(path)
+
+
+def _without_authority(path: str) -> str:
+    """``///a`` -> ``/a``, ``/C:/a`` and ``//C:/a`` -> ``C:/a``, ``//host/share`` and ``////host/share`` -> UNC."""
+    slashes = len(path) - len(path.lstrip("/"))
+    rest = path[slashes:]
+    if _DRIVE.match(rest) and slashes <= 3:
+        return rest
+    if slashes == 2 and rest.lower().startswith("localhost/"):
+        return _without_authority(rest[len("localhost") :])
+    if slashes in (2, 4, 5):
+        return "\\\\" + rest.replace("/", "\\")
+    return "/" + rest
+
+
+def _is_windows(path: str) -> bool:
+    return bool(_DRIVE.match(path)) or path.startswith("\\\\")
+
+
+def _parts(path: str, *, windows: bool) -> tuple[str, ...]:
+    """Folders of a path, ``..`` resolved, so that no path leaves a mapped folder by the back door."""
+    if windows:
+        return PureWindowsPath(ntpath.normpath(path)).parts
+    return PurePosixPath(posixpath.normpath(path)).parts

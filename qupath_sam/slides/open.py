@@ -1,0 +1,133 @@
+"""Opening a slide: the reader that suits it, cropped and turned as QuPath shows it, and checked against its size."""
+
+from __future__ import annotations
+
+import os
+
+from qupath_sam.errors import SlideMismatch, SlideUnreadable, SlideUnsupported
+from qupath_sam.regions import Region
+from qupath_sam.slides.base import SlideReader
+from qupath_sam.slides.builder import SlideRecipe
+from qupath_sam.slides.location import Location, PathMap, parse_location
+from qupath_sam.slides.source import Stamp, open_binary, stamp
+from qupath_sam.slides.wrapped import CalibratedReader, CroppedReader, OrientedReader
+
+SlideSource = str | os.PathLike[str] | Location | SlideRecipe
+"""What a slide is asked for by: a path or URI, or QuPath's builder as `qupath_sam.slides.builder` reads it."""
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_IMAGE = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
+
+
+def open_slide(
+    source: SlideSource,
+    *,
+    expected_size: tuple[int, int] | None = None,
+    path_map: PathMap | None = None,
+    z: int = 0,
+    t: int = 0,
+) -> SlideReader:
+    """Open a slide in QuPath's frame.
+
+    A plain path is opened as QuPath's OpenSlide reader would: cropped to ``bounds-*`` where the slide has them.
+
+    Args:
+        expected_size: level-0 width and height that the caller believes in; a recipe's own is checked as well.
+        path_map: from the client's folders to this machine's.
+        z, t: plane; only ``0, 0`` can be read.
+
+    Raises:
+        SlideNotFound: nothing there, or not visible from here.
+        SlideUnreadable: a folder, an empty, truncated or broken file, or no image at all.
+        SlideMismatch: it opens, but with another size than expected.
+        SlideUnsupported: not 8-bit RGB, another plane, or a reader that is not installed.
+        InvalidRequest: the path or URI itself is wrong.
+    """
+    if (z, t) != (0, 0):
+        raise SlideUnsupported(f"plane z={z}, t={t} of a stack cannot be read here; push the pixels of the plane")
+    location = locate(source, path_map)
+    return open_located(location, stamp(location), source, expected_size=expected_size)
+
+
+def locate(source: SlideSource, path_map: PathMap | None) -> Location:
+    """The file or URL behind ``source``; errors as `qupath_sam.slides.location.parse_location`."""
+    if isinstance(source, Location):
+        return source
+    return parse_location(source.uri if isinstance(source, SlideRecipe) else source, path_map)
+
+
+def open_located(
+    location: Location, found: Stamp, source: SlideSource, *, expected_size: tuple[int, int] | None
+) -> SlideReader:
+    """`open_slide` for a caller that has already looked at the file."""
+    recipe = source if isinstance(source, SlideRecipe) else None
+    reader, bounds = _reader(location, found)
+    try:
+        if bounds is not None and (recipe is None or recipe.crops_to_bounds):
+            reader = _cropped(reader, bounds)
+        if recipe is not None:
+            reader = _wrapped(reader, recipe, location)
+        check_size(reader, expected_size, location)
+    except BaseException:
+        reader.close()
+        raise
+    return reader
+
+
+def check_size(reader: SlideReader, expected: tuple[int, int] | None, location: Location) -> None:
+    """Refuse a reader whose level 0 has another size than the client believes in.
+
+    Raises:
+        SlideMismatch: naming both sizes and what usually explains them.
+    """
+    info = reader.info
+    found = info.width, info.height
+    if expected is None or tuple(expected) == found:
+        return
+    if found == (expected[1], expected[0]):
+        hint = "the sides are swapped: is the image rotated in QuPath? Send its server builder"
+    elif found[0] > expected[0] and found[1] > expected[1]:
+        hint = "QuPath shows a part of it (a crop, OpenSlide's bounds, another series) or it is another file"
+    else:
+        hint = "it is another file, series or rotation"
+    raise SlideMismatch(
+        f"{location.given} has {found[0]} x {found[1]} px here and {expected[0]} x {expected[1]} px in the client: "
+        f"{hint}; send the image's server builder, or push the pixels"
+    )
+
+
+def _reader(location: Location, found: Stamp) -> tuple[SlideReader, Region | None]:
+    """The reader for a file by its first bytes, and the bounds to which QuPath crops it."""
+    # Imported here: each pulls in its own decoder, and one slide needs one of them.
+    from qupath_sam.slides import openslide
+
+    if os.path.splitext(location.name)[1].lower() in openslide.SUFFIXES:
+        by_openslide = openslide.OpenSlideReader(location, at=found)
+        return by_openslide, by_openslide.bounds
+    with open_binary(location) as stream:
+        head = stream.read(8)
+    if head.startswith(_TIFF):
+        from qupath_sam.slides.tiff import TiffReader
+
+        by_tiffslide = TiffReader(location, at=found)
+        return by_tiffslide, by_tiffslide.bounds
+    if head.startswith(_IMAGE):
+        from qupath_sam.slides.image import ImageReader
+
+        return ImageReader(location, at=found), None
+    raise SlideUnreadable(
+        f"{location.given} is no TIFF, PNG, JPEG or BMP (it starts with {head!r}); if QuPath opens it, push the pixels"
+    )
+
+
+def _wrapped(reader: SlideReader, recipe: SlideRecipe, location: Location) -> SlideReader:
+    check_size(reader, recipe.file_size, location)
+    for wrapper in recipe.wrappers:
+        reader = _cropped(reader, wrapper) if isinstance(wrapper, Region) else OrientedReader(reader, wrapper)
+    check_size(reader, recipe.size, location)
+    return CalibratedReader(reader, recipe.mpp) if recipe.mpp is not None else reader
+
+
+def _cropped(reader: SlideReader, crop: Region) -> SlideReader:
+    whole = crop.bounds == (0, 0, reader.info.width, reader.info.height)
+    return reader if whole else CroppedReader(reader, crop)

@@ -1,0 +1,125 @@
+"""Slides that tiffslide cannot read (MIRAX, VMS, DICOM and others), by the optional OpenSlide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qupath_sam.errors import SlideUnreadable, SlideUnsupported
+from qupath_sam.regions import Region
+from qupath_sam.slides.base import SlideInfo
+from qupath_sam.slides.fingerprint import fingerprint
+from qupath_sam.slides.location import Location
+from qupath_sam.slides.pyramid import levels_of, plausible_mpp
+from qupath_sam.slides.raster import RasterReader, rasters_of
+from qupath_sam.slides.resampling import WHITE
+from qupath_sam.slides.source import Stamp, stamp
+
+SUFFIXES = frozenset({".mrxs", ".vms", ".vmu", ".dcm", ".zvi", ".czi"})
+"""Files that OpenSlide reads and tiffslide does not."""
+
+
+class OpenSlideReader(RasterReader):
+    """Reads with OpenSlide, which is safe to call from several threads.
+
+    Attributes:
+        bounds: ``openslide.bounds-*``, to which QuPath crops; None for most slides.
+    """
+
+    bounds: Region | None
+
+    def __init__(self, location: Location, *, at: Stamp | None = None) -> None:
+        """Open a slide of this machine's disks; ``at`` is its stamp where the caller has just taken it.
+
+        Raises:
+            SlideNotFound, SlideUnreadable: see `qupath_sam.slides.source.stamp`; or broken, or of no format it knows.
+            SlideUnsupported: OpenSlide is not installed, or the location is a URL.
+        """
+        openslide = _library(location)
+        if location.is_url:
+            raise SlideUnsupported(f"{location.given}: OpenSlide reads local files only; push the pixels")
+        found = at or stamp(location)
+        with _decoding(openslide, location.given):
+            slide = openslide.OpenSlide(found.resolved)
+            properties = dict(slide.properties)
+            levels = levels_of(slide.level_dimensions)
+        exact = tuple(slide.level_downsamples)
+        reader = f"openslide {openslide.__library_version__}"
+
+        def read_level(index: int, region: Region) -> NDArray[np.uint8]:
+            # OpenSlide takes level-0 px and divides by its own downsample; the fraction it keeps is below half a px.
+            place = round(region.x * exact[index]), round(region.y * exact[index])
+            with _decoding(openslide, location.given):
+                pixels = np.asarray(slide.read_region(place, index, (region.width, region.height)))
+            return _on_white(pixels)
+
+        mpp, remark = plausible_mpp(
+            _number(properties.get(openslide.PROPERTY_NAME_MPP_X)),
+            _number(properties.get(openslide.PROPERTY_NAME_MPP_Y)),
+        )
+        info = SlideInfo(
+            width=levels[0].width,
+            height=levels[0].height,
+            levels=levels,
+            mpp=mpp,
+            mpp_remark=remark,
+            fingerprint=fingerprint(found.resolved, found.size_bytes, found.version, reader),
+            reader=reader,
+            extent=Region(0, 0, levels[0].width, levels[0].height),
+        )
+        self.bounds = _bounds(openslide, properties, info.extent)
+        super().__init__(info, rasters_of(levels, read_level), name=location.given, release=slide.close)
+
+
+def _library(location: Location) -> ModuleType:
+    try:
+        import openslide
+    except (ImportError, OSError) as error:
+        # OSError (ModuleNotFoundError in newer releases): the Python part is there and the library is not
+        raise SlideUnsupported(
+            f'{location.given} needs OpenSlide: pip install "qupath-sam[openslide]", or push the pixels ({error})'
+        ) from error
+    return openslide
+
+
+@contextmanager
+def _decoding(openslide: ModuleType, given: str) -> Iterator[None]:
+    try:
+        yield
+    except openslide.OpenSlideUnsupportedFormatError as error:
+        raise SlideUnreadable(f"{given} is of no format that OpenSlide knows; push the pixels instead") from error
+    except (openslide.OpenSlideError, ValueError, OSError) as error:
+        raise SlideUnreadable(f"{given} cannot be read by OpenSlide ({error}); copy the slide again") from error
+
+
+def _on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGBA to RGB. OpenSlide marks missing area as transparent; no format has anything in between."""
+    rgb = np.ascontiguousarray(pixels[:, :, :3])
+    missing = pixels[:, :, 3] == 0
+    if missing.any():
+        rgb[missing] = WHITE
+    return rgb
+
+
+def _bounds(openslide: ModuleType, properties: Mapping[str, str], extent: Region) -> Region | None:
+    names = (
+        openslide.PROPERTY_NAME_BOUNDS_X,
+        openslide.PROPERTY_NAME_BOUNDS_Y,
+        openslide.PROPERTY_NAME_BOUNDS_WIDTH,
+        openslide.PROPERTY_NAME_BOUNDS_HEIGHT,
+    )
+    try:
+        return Region(*(int(properties[name]) for name in names)).intersection(extent)
+    except (KeyError, ValueError):
+        return None  # QuPath too reads the whole slide where one is missing or no number
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
