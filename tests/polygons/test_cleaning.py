@@ -1,0 +1,99 @@
+"""Filling, dropping, clipping, choosing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from shapely.geometry import MultiPolygon, Polygon
+
+from qupath_sam.polygons import clip, drop_small_parts, fill_holes, keep_part_at, trace_mask
+
+masks = arrays(np.bool_, (13, 11))
+areas = st.sampled_from([0, 1, 2, 5, 20, math.inf])
+
+#: A ring round an island, and an island apart.
+TARGET = shapely.union_all(
+    [shapely.box(0, 0, 10, 10).difference(shapely.box(2, 2, 8, 8)), shapely.box(4, 4, 6, 6), shapely.box(20, 0, 21, 1)]
+)
+
+
+def pixels(geometry: Polygon | MultiPolygon, shape: tuple[int, int]) -> np.ndarray:
+    """Which pixel centres a geometry covers."""
+    y, x = np.indices(shape) + 0.5
+    return shapely.contains_xy(geometry, x, y)
+
+
+@given(masks, areas)
+def test_filled_holes_are_those_that_are_small_enough(mask: np.ndarray, max_area: float) -> None:
+    original = trace_mask(mask)
+    filled = fill_holes(original, max_area)
+    assert filled.is_valid
+    holes = [Polygon(ring) for part in shapely.get_parts(original) for ring in part.interiors]
+    small = shapely.union_all([hole for hole in holes if hole.area <= max_area])
+    assert np.array_equal(pixels(filled, mask.shape), mask | pixels(small, mask.shape))
+    assert filled.area == np.count_nonzero(pixels(filled, mask.shape))
+
+
+def test_an_island_in_a_filled_hole_is_taken_in() -> None:
+    assert fill_holes(TARGET, 36).equals(shapely.union_all([shapely.box(0, 0, 10, 10), shapely.box(20, 0, 21, 1)]))
+    assert fill_holes(TARGET, 35.9).equals(TARGET)
+
+
+@given(masks, areas)
+def test_parts_that_are_left_are_large_enough(mask: np.ndarray, min_area: float) -> None:
+    original = trace_mask(mask)
+    kept = drop_small_parts(original, min_area)
+    assert kept.is_empty or min(shapely.area(shapely.get_parts(kept))) >= min_area
+    dropped = original.area - kept.area
+    assert dropped == sum(part.area for part in shapely.get_parts(original) if part.area < min_area)
+
+
+@given(masks, masks)
+def test_clipping_is_what_pixels_have_in_common(mask: np.ndarray, outline: np.ndarray) -> None:
+    clipped = clip(trace_mask(mask), trace_mask(outline))
+    assert isinstance(clipped, Polygon | MultiPolygon)
+    assert clipped.is_valid
+    assert shapely.equals(clipped, trace_mask(mask & outline))
+
+
+def test_clipping_leaves_no_lines_where_shapes_touch() -> None:
+    assert clip(shapely.box(0, 0, 2, 2), shapely.box(2, 0, 4, 2)) == Polygon()
+    u_shape = shapely.box(0, 0, 6, 2).difference(shapely.box(2, 1, 4, 2))
+    clipped = clip(u_shape, shapely.box(0, 1, 4, 3))  # an area at the left, and an edge in common on the right
+    assert isinstance(clipped, Polygon)
+    assert clipped.equals(shapely.box(0, 1, 2, 2))
+
+
+@given(masks.filter(np.any), st.floats(-3, 14), st.floats(-3, 16))
+def test_the_part_at_a_point_is_the_nearest(mask: np.ndarray, x: float, y: float) -> None:
+    geometry = trace_mask(mask)
+    part = keep_part_at(geometry, (x, y))
+    assert isinstance(part, Polygon)
+    assert part.distance(shapely.Point(x, y)) == geometry.distance(shapely.Point(x, y))
+
+
+@pytest.mark.parametrize(
+    ("point", "area"),
+    [
+        ((1, 1), 64),  # in the ring
+        ((5, 5), 4),  # on the island
+        ((2.5, 5), 64),  # in the hole, nearer to the ring
+        ((3.9, 5), 4),  # in the hole, nearer to the island
+        ((100, 0), 1),  # outside of all
+        ((3, 5), 64),  # as near to the ring as to the island: the larger
+    ],
+)
+def test_which_part_a_click_means(point: tuple[float, float], area: float) -> None:
+    assert keep_part_at(TARGET, point).area == area
+
+
+def test_nothing_stays_nothing() -> None:
+    for cleaned in (fill_holes(Polygon(), 9), drop_small_parts(Polygon(), 9), keep_part_at(Polygon(), (0, 0))):
+        assert cleaned == Polygon()
+    assert clip(Polygon(), TARGET).is_empty
