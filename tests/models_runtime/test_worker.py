@@ -236,40 +236,42 @@ def test_a_late_call_is_dropped_when_its_turn_or_its_place_comes_up() -> None:
     assert [type(future.exception()) for future in (*late, stale)] == [DeadlineExceeded] * 3
 
 
-def test_a_token_forgets_calls_that_are_done(worker: InferenceWorker) -> None:
-    class Pixels:
-        pass
+class Pixels:
+    """What a call holds on to; ``released`` is set when nobody does any more."""
 
+    def __init__(self) -> None:
+        self.released = threading.Event()
+        weakref.finalize(self, self.released.set)
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What a reference cycle keeps, stays: nobody can say when the collector will run."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_an_idle_worker_and_a_living_token_hold_nothing(worker: InferenceWorker) -> None:
     token, pixels = CancelToken(), Pixels()
-    gone = weakref.ref(pixels)
-    gc.disable()  # a cycle would keep pixels until the collector happens to run
-    try:
-        worker.run(partial(type, pixels), cancel=token)
-        del pixels
-        worker.run(lambda: None)  # the worker has let go of the call before
-        assert gone() is None
-    finally:
-        gc.enable()
+    released = pixels.released
+    worker.run(partial(type, pixels), cancel=token)
+    del pixels
+    assert released.wait(5)
 
 
+@pytest.mark.usefixtures("no_collector")
 def test_a_failed_call_leaves_no_pixels_behind(worker: InferenceWorker) -> None:
-    class Pixels:
-        pass
-
     def fail(held: Pixels) -> None:
         raise ValueError("no room")
 
     pixels = Pixels()
-    gone = weakref.ref(pixels)
-    gc.disable()
-    try:
-        with pytest.raises(ValueError, match="no room") as caught:
-            worker.run(partial(fail, pixels))
-        del pixels, caught
-        worker.run(lambda: None)
-        assert gone() is None
-    finally:
-        gc.enable()
+    released = pixels.released
+    with pytest.raises(ValueError, match="no room") as caught:
+        worker.run(partial(fail, pixels))
+    del pixels, caught
+    assert released.wait(5)
 
 
 def test_closing_fails_what_waits_and_refuses_what_comes() -> None:
