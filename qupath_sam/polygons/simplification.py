@@ -67,7 +67,8 @@ def _with_junctions(geometries: Sequence[Polygon | MultiPolygon]) -> NDArray[np.
     edge = np.flatnonzero(starts_edge)  # from vertex `edge` to vertex `edge + 1`
     points = np.unique(vertices, axis=0)
     lines = shapely.linestrings(np.stack([vertices[edge], vertices[edge + 1]], axis=1))
-    line, point = shapely.STRtree(np.atleast_1d(shapely.points(points))).query(lines, predicate="intersects")
+    tree = shapely.STRtree(np.asarray(shapely.points(points)))
+    line, point = tree.query(lines, predicate="intersects")
 
     begin, end, between = vertices[edge[line]], vertices[edge[line] + 1], points[point]
     is_inside = (between != begin).any(axis=1) & (between != end).any(axis=1)
