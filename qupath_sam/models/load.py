@@ -1,0 +1,132 @@
+"""From a model's name to a segmenter that is ready to work."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from qupath_sam.errors import WrongWeights
+from qupath_sam.models.base import Segmenter
+from qupath_sam.models.checkpoints import Checkpoint, build_network_with, check_fits, read_checkpoint
+from qupath_sam.models.devices import Execution, Precision, choose_execution
+from qupath_sam.models.digests import DigestCache
+from qupath_sam.models.fake import FakeSegmenter
+from qupath_sam.models.lite_medsam import LiteMedSamSegmenter
+from qupath_sam.models.mobile_sam import MobileSamSegmenter
+from qupath_sam.models.promptable import PromptableSegmenter
+from qupath_sam.models.registry import Family, LocalWeights, ModelSpec, PackagedWeights, WeightsFile
+from qupath_sam.models.sam import SamSegmenter
+from qupath_sam.models.store import ModelStore
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A segmenter with what is to be said of it in every result.
+
+    Attributes:
+        weights_sha256: hex digest of the file the weights came from.
+        device: torch's name of where it runs.
+        precision: number format of its encoder (`Precision` by value).
+    """
+
+    segmenter: Segmenter
+    spec: ModelSpec
+    weights_sha256: str
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The tensors of a whole network, by its keys, on the CPU, and the digest of the file they came from."""
+
+    tensors: dict[str, Tensor]
+    sha256: str
+
+
+def load_segmenter(
+    name: str, *, device: str = "auto", precision: str | Precision = Precision.AUTO, home: Path | None = None
+) -> LoadedModel:
+    """Load a model by name. Nothing is downloaded.
+
+    Args:
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: of the encoder; see `Precision`.
+        home: folder of the `ModelStore`.
+
+    Raises:
+        UnknownModel: no model of that name.
+        WeightsMissing: its weights are not on this machine; says how to get them.
+        WrongWeights: the file is not what it says it is.
+        InvalidRequest: no such device or precision.
+        OutOfMemory: the device has no room.
+    """
+    store = ModelStore(home)
+    spec = store.find(name)
+    execution = choose_execution(device, precision)
+    if spec.family is Family.FAKE:
+        digest = hashlib.sha256(FakeSegmenter().preprocessing_version.encode()).hexdigest()
+        return LoadedModel(FakeSegmenter(), spec, digest, "cpu", Precision.FP32.value)
+    weights = load_weights(spec, store)
+    segmenter = build_segmenter(spec, weights.tensors, execution)
+    return LoadedModel(segmenter, spec, weights.sha256, str(execution.device), execution.precision.value)
+
+
+def load_weights(spec: ModelSpec, store: ModelStore) -> Weights:
+    """All tensors of a model: read, held against the known digest, a delta put on its base, and checked for shape.
+
+    Raises:
+        WeightsMissing: not on this machine.
+        WrongWeights: wrong digest, layout or shapes.
+    """
+    path = store.weights_path(spec)
+    digest = DigestCache(store.home / "digests.json").sha256(path)
+    check_digest(spec, path, digest)
+    checkpoint = read_checkpoint(path)
+    tensors = _on_base(checkpoint, path, store)
+    check_fits(tensors, spec.family, where=str(path))
+    return Weights(tensors, digest)
+
+
+def check_digest(spec: ModelSpec, path: Path, digest: str) -> None:
+    """Raise `WrongWeights` where a file's digest is known and another."""
+    match spec.weights:
+        case WeightsFile(sha256=str(expected)) | PackagedWeights(sha256=expected) | LocalWeights(sha256=expected):
+            if digest != expected:
+                raise WrongWeights(
+                    f"{path} is not the file that {spec.name} was registered with "
+                    f"(SHA-256 {digest[:12]}… instead of {expected[:12]}…); "
+                    f"remove it and get it again (see `qupath-sam models info {spec.name}`)"
+                )
+
+
+def build_segmenter(spec: ModelSpec, tensors: dict[str, Tensor], execution: Execution) -> PromptableSegmenter:
+    """The adapter of the model's family round a network with these weights; they must fit."""
+    network = build_network_with(tensors, spec.family)
+    return _ADAPTERS[spec.family](network, capabilities=spec.capabilities, execution=execution)
+
+
+_ADAPTERS: dict[Family, type[PromptableSegmenter]] = {
+    Family.LITE_MEDSAM: LiteMedSamSegmenter,
+    Family.MOBILE_SAM: MobileSamSegmenter,
+    Family.SAM_VIT_B: SamSegmenter,
+    Family.SAM_VIT_L: SamSegmenter,
+    Family.SAM_VIT_H: SamSegmenter,
+}
+
+
+def _on_base(checkpoint: Checkpoint, path: Path, store: ModelStore) -> dict[str, Tensor]:
+    """A delta's tensors over those of its base; others as they are."""
+    metadata = checkpoint.metadata
+    if metadata is None or metadata.format != "delta":
+        return checkpoint.tensors
+    base = load_weights(store.find(metadata.base), store)
+    if metadata.base_sha256 and base.sha256 != metadata.base_sha256:
+        raise WrongWeights(
+            f"{path} changes {metadata.base} with SHA-256 {metadata.base_sha256[:12]}…, "
+            f"but the one here has {base.sha256[:12]}…; install the version it was made for"
+        )
+    return {**base.tensors, **checkpoint.tensors}

@@ -1,0 +1,180 @@
+"""The common part of all adapters: pixels to an embedding, prompts to masks. What differs is a few lines each."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from qupath_sam.errors import UnsupportedPrompt
+from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
+from qupath_sam.models.devices import Execution, encode, out_of_memory_mapped, prepare
+from qupath_sam.models.frame import ModelFrame, masks_over_window
+from qupath_sam.models.network import PromptableNetwork
+
+#: Independent prompts that share one pass through the decoder on an accelerator (about 50 MB each).
+PROMPTS_PER_BATCH = 32
+
+
+class PromptableSegmenter(abc.ABC):
+    """A `Segmenter` round a `PromptableNetwork`; adapters say how pixels are fitted and normalised.
+
+    Args:
+        network: with its weights. It is taken over: moved, folded and converted for inference.
+        capabilities: of these weights.
+        execution: device and number format.
+    """
+
+    #: Changes with anything that alters what the encoder is given.
+    preprocessing: ClassVar[str]
+
+    def __init__(self, network: PromptableNetwork, *, capabilities: Capabilities, execution: Execution) -> None:
+        with out_of_memory_mapped(execution.device), torch.inference_mode():
+            prepare(network, network.image_encoder, execution)
+            self._dense_position: Tensor = network.prompt_encoder.get_dense_pe()
+        self.network = network
+        self.execution = execution
+        self._capabilities = capabilities
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What these weights can take and give."""
+        return self._capabilities
+
+    @property
+    def preprocessing_version(self) -> str:
+        """Names the preprocessing and the encoder's number format; embeddings of CPU and GPU are exchangeable."""
+        return f"{self.preprocessing}+{self.execution.precision.value}"
+
+    @abc.abstractmethod
+    def frame(self, window_size: tuple[int, int]) -> ModelFrame:
+        """Where a window of ``(height, width)`` px lies in the model's square."""
+
+    @abc.abstractmethod
+    def normalise(self, image: Tensor) -> Tensor:
+        """Pixels ``(1, 3, H, W)`` in 0..255, fp32, to what the encoder was trained on."""
+
+    def embed(self, pixels: NDArray[np.uint8]) -> Embedding:
+        """Encode a window; see `Segmenter.embed`. Holds ``image``, ``(1, 256, 64, 64)``."""
+        height, width = pixels.shape[:2]
+        frame = self.frame((height, width))
+        with out_of_memory_mapped(self.execution.device), torch.inference_mode():
+            tensors = self.encode_image(self._to_square(pixels, frame))
+        return Embedding(tensors, (height, width))
+
+    def encode_image(self, image: Tensor) -> Mapping[str, Tensor]:
+        """The tensors of an `Embedding`, of a normalised fp32 image ``(1, 3, input_size, input_size)``."""
+        return {"image": encode(self.network.image_encoder, image, self.execution)}
+
+    def decode(
+        self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
+    ) -> list[MaskSet]:
+        """Masks of several objects; see `Segmenter.decode`. One by one on CPU, together on an accelerator."""
+        for prompt in prompts:
+            check_prompt(prompt, self._capabilities)
+        several = several_masks and self._capabilities.mask_count > 1
+        frame = self.frame(embedding.window_size)
+        answers: list[MaskSet | None] = [None] * len(prompts)
+        with out_of_memory_mapped(self.execution.device), torch.inference_mode():
+            image = embedding.tensors["image"].to(self.execution.device, torch.float32)
+            for indices in self._batches(prompts):
+                logits, scores = self._decode_batch(image, [prompts[i] for i in indices], frame, several=several)
+                for place, index in enumerate(indices):
+                    answers[index] = _mask_set(logits[place], scores[place], frame)
+        return [answer for answer in answers if answer is not None]
+
+    def _to_square(self, pixels: NDArray[np.uint8], frame: ModelFrame) -> Tensor:
+        """uint8 ``(H, W, 3)`` to fp32 ``(1, 3, S, S)`` on the device, normalised, padded with zeros."""
+        # A copy: the pixels may be read-only, and torch would warn.
+        image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
+        if frame.content_size != frame.window_size:
+            # On bytes and against aliasing, as Pillow does for SAM.
+            image = F.interpolate(image, size=frame.content_size, mode="bilinear", antialias=True)
+        image = self.normalise(image.to(self.execution.device).float())
+        height, width = frame.content_size
+        return F.pad(image, (0, frame.input_size - width, 0, frame.input_size - height))
+
+    def _batches(self, prompts: Sequence[WindowPrompts]) -> list[list[int]]:
+        """Indices of prompts that can go through the decoder together without changing each other's answer.
+
+        Padding to a common number of points would change it, as the decoder attends to padding too; so only
+        prompts of one shape share a batch.
+        """
+        if not self.execution.batches_prompts:
+            return [[i] for i in range(len(prompts))]
+        shapes: dict[tuple[int, bool, bool], list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            shape = len(prompt.points), prompt.box is None, prompt.logits is None
+            shapes.setdefault(shape, []).append(i)
+        return [
+            same[start : start + PROMPTS_PER_BATCH]
+            for same in shapes.values()
+            for start in range(0, len(same), PROMPTS_PER_BATCH)
+        ]
+
+    def _decode_batch(
+        self, image: Tensor, prompts: Sequence[WindowPrompts], frame: ModelFrame, *, several: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Logits ``(B, M, 256, 256)`` over the model's square and scores ``(B, M)`` of prompts of one shape."""
+        sparse, dense = self.network.encode_prompts(
+            self._points(prompts, frame), self._boxes(prompts, frame), self._masks(prompts, frame)
+        )
+        return self.network.decode(image, sparse, dense, dense_position=self._dense_position, several_masks=several)
+
+    def _points(self, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> tuple[Tensor, Tensor] | None:
+        if not len(prompts[0].points):
+            return None
+        points = np.stack([frame.to_model(p.points) for p in prompts])
+        labels = np.stack([p.labels for p in prompts])
+        return self._sam_coordinates(points), torch.from_numpy(labels).to(self.execution.device)
+
+    def _boxes(self, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> Tensor | None:
+        boxes = [p.box for p in prompts if p.box is not None]
+        if not boxes:
+            return None
+        corners = np.asarray(boxes, np.float32).reshape(-1, 2)
+        return self._sam_coordinates(frame.to_model(corners).reshape(-1, 4))
+
+    def _masks(self, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> Tensor | None:
+        logits = [p.logits for p in prompts if p.logits is not None]
+        if not logits:
+            return None
+        tensor = torch.from_numpy(np.stack(logits)).to(self.execution.device, torch.float32)
+        return frame.logits_over_square(tensor)[:, None]
+
+    def _sam_coordinates(self, edges: NDArray[np.float32]) -> Tensor:
+        """Model px on edges to the pixel indices that SAM's prompt encoder shifts by one half itself."""
+        return torch.from_numpy(edges - np.float32(0.5)).to(self.execution.device)
+
+
+def check_prompt(prompt: WindowPrompts, capabilities: Capabilities) -> None:
+    """Raise `UnsupportedPrompt` where a prompt asks for more than the model can, or says nothing."""
+    if prompt.box is None and prompt.logits is None and not len(prompt.points):
+        raise UnsupportedPrompt("nothing to go by: give at least one point, a box or the logits of an earlier mask")
+    if len(prompt.points) and not capabilities.points:
+        raise UnsupportedPrompt("this model takes no clicks; give a box or an outline, or choose another model")
+    if prompt.box is not None and not capabilities.boxes:
+        raise UnsupportedPrompt("this model takes no boxes; give clicks, or choose another model")
+    if prompt.logits is not None:
+        if not capabilities.mask_prompt:
+            raise UnsupportedPrompt("this model takes no earlier mask; give clicks or a box, or choose another model")
+        if prompt.logits.shape != (LOW_RES_SIZE, LOW_RES_SIZE):
+            raise UnsupportedPrompt(
+                f"logits must be {LOW_RES_SIZE} x {LOW_RES_SIZE} over the window, got {prompt.logits.shape}"
+            )
+
+
+def _mask_set(logits: Tensor, scores: Tensor, frame: ModelFrame) -> MaskSet:
+    order = scores.argsort(descending=True, stable=True)
+    over_window = frame.logits_over_window(logits[order])
+    return MaskSet(
+        masks=masks_over_window(over_window, frame.window_size).cpu().numpy(),
+        scores=scores[order].clamp(0, 1).float().cpu().numpy(),
+        logits=over_window.float().cpu().numpy(),
+    )
