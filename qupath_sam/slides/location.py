@@ -11,7 +11,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from urllib.parse import unquote_to_bytes
 
@@ -56,7 +56,14 @@ class PathMap:
     machine or a URL.
     """
 
-    pairs: tuple[tuple[str, str], ...] = field(default=())
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for client, server in self.pairs:
+            if not client.strip() or not server.strip():
+                raise InvalidRequest(
+                    f"path map '{client}={server}' lacks a side; write for example 'D:\\slides=/mnt/slides'"
+                )
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> PathMap:
@@ -85,7 +92,8 @@ class PathMap:
         return separator.join([server.rstrip("\\/") if len(server) > 1 else "", *rest])
 
     def _matches(self, path: str) -> Iterable[tuple[tuple[str, ...], tuple[str, ...], str]]:
-        for client, server in self.pairs:
+        for given, server in self.pairs:
+            client = _plain_path(given)
             windows = _is_windows(client)
             prefix, parts = _parts(client, windows=windows), _parts(path, windows=windows)
             head = parts[: len(prefix)]

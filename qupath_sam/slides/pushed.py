@@ -34,13 +34,7 @@ class PixelFormat(Enum):
 
 
 class PushedReader(RasterReader):
-    """A picture of one region of an image, used as if it were the slide; white outside that region.
-
-    Attributes:
-        digest: hex SHA-256 of the bytes that were pushed.
-    """
-
-    digest: str
+    """A picture of one region of an image, used as if it were the slide; white outside that region."""
 
     def __init__(
         self,
@@ -51,6 +45,7 @@ class PushedReader(RasterReader):
         region: Region,
         image_size: tuple[int, int],
         mpp: float | None = None,
+        rendering: str = "",
     ) -> None:
         """Decode pushed pixels.
 
@@ -60,6 +55,7 @@ class PushedReader(RasterReader):
             region: level-0 px that the picture shows; inside the image.
             image_size: width and height of the whole image at level 0.
             mpp: pixel size of the whole image at level 0 in um.
+            rendering: how the client made the picture ("QuPath 0.7.0, channels 1-3"), for the provenance.
 
         Raises:
             InvalidRequest: the picture has another size than stated, or its proportions are not the region's.
@@ -76,15 +72,16 @@ class PushedReader(RasterReader):
         scale = region.width / width, region.height / height
         downsample = (scale[0] + scale[1]) / 2
         believed, remark = plausible_mpp(mpp, mpp)
-        self.digest = hashlib.sha256(data).hexdigest()
         info = SlideInfo(
             width=image_size[0],
             height=image_size[1],
             levels=(Level(downsample, math.ceil(image_size[0] / downsample), math.ceil(image_size[1] / downsample)),),
             mpp=believed,
             mpp_remark=remark,
-            fingerprint=fingerprint(_READER, self.digest, pixel_format.value, size, region, image_size),
-            reader=_READER,
+            fingerprint=fingerprint(
+                _READER, hashlib.sha256(data).digest(), pixel_format.value, size, region, image_size, mpp, rendering
+            ),
+            reader=f"{_READER} ({rendering})" if rendering else _READER,
             extent=region,
             finest_downsample=downsample,
         )
