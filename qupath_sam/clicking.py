@@ -99,27 +99,27 @@ def run_steps(
     ladder: Ladder,
     request: WindowRequest,
     choice: MaskChoice = MaskChoice.BEST,
-    done: Sequence[State] = (),
+    done: int = 0,
+    state: State | None = None,
 ) -> Generator[DecodeRequest, MaskSet, list[State]]:
-    """Fold the steps after those already ``done``; yields what to decode, returns the state after each new step.
+    """Fold the steps from ``done`` on; yields what to decode, returns the state after each new step.
 
     Args:
         steps: all steps of the object.
         ladder: scales and windows for this image and model.
         request: what the caller says about the window.
         choice: which mask of an ambiguous first step to continue from.
-        done: at least the last state already known, the one after step ``len(done)``; earlier ones may be left out
-            only if ``done`` is padded to length (they are not read).
+        done: number of steps already folded into ``state``.
+        state: after those steps; None where ``done`` is 0.
 
     Raises:
         InvalidPrompt: a prompt lies outside a window that the caller fixed.
         InvalidRegion: the caller's window is impossible.
     """
     states: list[State] = []
-    previous = done[-1] if done else None
-    for index in range(len(done), len(steps)):
-        previous = yield from _step(steps[: index + 1], previous, ladder=ladder, request=request, choice=choice)
-        states.append(previous)
+    for index in range(done, len(steps)):
+        state = yield from _step(steps[: index + 1], state, ladder=ladder, request=request, choice=choice)
+        states.append(state)
     return states
 
 

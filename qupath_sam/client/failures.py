@@ -1,0 +1,36 @@
+"""From a failed rpc to this package's errors, so that callers catch one kind whatever side failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+
+from qupath_sam import errors
+from qupath_sam.protocol.status import ERROR_METADATA, error_of
+from qupath_sam.v1 import error_pb2
+
+
+def error_from(rpc_error: grpc.RpcError, address: str) -> errors.QupathSamError:
+    """The error that a failed rpc stands for; its ErrorInfo where the server sent one."""
+    metadata: Iterable[Any] = rpc_error.trailing_metadata() or ()
+    for key, value in metadata:
+        if key == ERROR_METADATA:
+            return error_of(error_pb2.ErrorInfo.FromString(value))
+    code, details = rpc_error.code(), rpc_error.details() or ""
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return errors.ServerUnavailable(
+            f"no server answers at {address} ({details}); start one with `qupath-sam serve`, or check host and port"
+        )
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return errors.DeadlineExceeded(
+            f"the server at {address} did not answer in time; allow more, or look at its load"
+        )
+    if code is grpc.StatusCode.CANCELLED:
+        return errors.Cancelled("the call was cancelled")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return errors.RequestTooLarge(f"{details}; send a smaller region or fewer objects")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return errors.ServerUnavailable(f"what answers at {address} is no qupath-sam server, or one of another version")
+    return errors.QupathSamError(f"{code.name}: {details}")

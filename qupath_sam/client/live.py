@@ -1,0 +1,99 @@
+"""A stream that stays open while a person clicks: answers come as futures; a newer click replaces an older one."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from concurrent.futures import Future
+
+import grpc
+
+from qupath_sam.client.failures import error_from
+from qupath_sam.errors import QupathSamError, ServerUnavailable
+from qupath_sam.protocol.convert import prediction_of
+from qupath_sam.protocol.status import error_of
+from qupath_sam.results import Prediction
+from qupath_sam.v1 import segmentation_service_pb2 as pb
+from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
+
+
+class LiveClient:
+    """One open Live stream. Safe to use from several threads. Use as a context manager, or call `close`."""
+
+    def __init__(self, stub: pb_grpc.SegmentationServiceStub, address: str) -> None:
+        self._address = address
+        self._numbers = itertools.count(1)
+        self._requests: queue.SimpleQueue[pb.LiveRequest | None] = queue.SimpleQueue()
+        self._waiting: dict[int, Future[pb.LiveResponse]] = {}
+        self._lock = threading.Lock()
+        self._ended: QupathSamError | None = None
+        self._responses = stub.Live(iter(self._requests.get, None))
+        self._reader = threading.Thread(target=self._read, name="qupath-sam-live-client", daemon=True)
+        self._reader.start()
+
+    def predict(self, request: pb.PredictRequest, *, supersedes_key: str = "") -> Future[Prediction]:
+        """Ask for a prediction; a newer one with the same key cancels older ones that are not answered yet.
+
+        Returns:
+            A future of the `Prediction`; it raises the server's error, or `Cancelled` where it was replaced.
+        """
+        answer: Future[Prediction] = Future()
+        raw = self._send(pb.LiveRequest(supersedes_key=supersedes_key, predict=request))
+
+        def deliver(done: Future[pb.LiveResponse]) -> None:
+            try:
+                answer.set_result(prediction_of(done.result().predict))
+            except Exception as error:
+                answer.set_exception(error)
+
+        raw.add_done_callback(deliver)
+        return answer
+
+    def embed(self, request: pb.EmbedRequest, *, supersedes_key: str = "") -> Future[pb.LiveResponse]:
+        """Ask for windows to be encoded."""
+        return self._send(pb.LiveRequest(supersedes_key=supersedes_key, embed=request))
+
+    def close(self) -> None:
+        """Half-close the stream and wait for what is under way."""
+        self._requests.put(None)
+        self._reader.join()
+
+    def __enter__(self) -> LiveClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _send(self, request: pb.LiveRequest) -> Future[pb.LiveResponse]:
+        future: Future[pb.LiveResponse] = Future()
+        with self._lock:
+            if self._ended is not None:
+                raise self._ended
+            request.request_id = next(self._numbers)
+            self._waiting[request.request_id] = future
+        self._requests.put(request)
+        return future
+
+    def _read(self) -> None:
+        ended: QupathSamError = ServerUnavailable(f"the stream to {self._address} is closed; open a new one")
+        try:
+            for response in self._responses:
+                self._deliver(response)
+        except grpc.RpcError as error:
+            ended = error_from(error, self._address)
+        with self._lock:
+            self._ended = ended
+            left, self._waiting = list(self._waiting.values()), {}
+        for future in left:
+            future.set_exception(ended)
+
+    def _deliver(self, response: pb.LiveResponse) -> None:
+        with self._lock:
+            future = self._waiting.pop(response.request_id, None)
+        if future is None:
+            return
+        if response.WhichOneof("response") == "error":
+            future.set_exception(error_of(response.error))
+        else:
+            future.set_result(response)

@@ -1,0 +1,257 @@
+"""A client of the segmentation service: one channel, kept open; values in, values out, errors of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from qupath_sam.client.failures import error_from
+from qupath_sam.client.images import ImageRef, Pushed
+from qupath_sam.client.live import LiveClient
+from qupath_sam.errors import ServerUnavailable
+from qupath_sam.prompts import ObjectPrompts
+from qupath_sam.protocol import convert
+from qupath_sam.regions import Region
+from qupath_sam.results import ObjectRequest, OutputOptions, Prediction, WindowStatus
+from qupath_sam.v1 import image_pb2, prompt_pb2
+from qupath_sam.v1 import segmentation_service_pb2 as pb
+from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
+from qupath_sam.windows import WindowRequest
+
+#: Versions of the protocol's meaning that this client knows.
+KNOWN_PROTOCOLS = (1,)
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+PIXEL_FORMATS = {
+    "jpeg": image_pb2.PIXEL_FORMAT_JPEG,
+    "png": image_pb2.PIXEL_FORMAT_PNG,
+    "raw": image_pb2.PIXEL_FORMAT_RAW_RGB,
+}
+EMBED_MODES = {"wait": pb.EMBED_MODE_WAIT, "start": pb.EMBED_MODE_START, "query": pb.EMBED_MODE_QUERY}
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a server says of itself."""
+
+    server_version: str
+    default_model: str
+    device: str
+    max_message_bytes: int
+    max_objects: int
+    max_pushed_pixels: int
+    reads_slides: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model that the server offers."""
+
+    name: str
+    family: str
+    title: str
+    input_size: int
+    mask_count: int
+    weights_sha256: str
+    licence: str
+    loaded: bool
+    available: bool
+
+
+class SamClient:
+    """Talks to a server. Safe to use from several threads. Use as a context manager, or call `close`.
+
+    Args:
+        address: ``host:port``.
+        timeout_s: patience for each call, seconds.
+        credentials: for TLS; None connects in plain text.
+    """
+
+    def __init__(
+        self, address: str, *, timeout_s: float = 120.0, credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
+        self.address = address
+        self._timeout_s = timeout_s
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ]
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options=options)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options=options)
+        self._stub = pb_grpc.SegmentationServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Close the channel; calls under way are cancelled."""
+        self._channel.close()
+
+    def __enter__(self) -> SamClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def is_serving(self, *, timeout_s: float = 2.0) -> bool:
+        """Whether the server answers and says it serves (gRPC health)."""
+        stub = health_pb2_grpc.HealthStub(self._channel)
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def capabilities(self) -> Capabilities:
+        """What the server is and allows.
+
+        Raises:
+            ServerUnavailable: nothing answers, or it speaks a protocol that this client does not know.
+        """
+        answer = self._call(self._stub.GetCapabilities, pb.GetCapabilitiesRequest())
+        if answer.protocol_version not in KNOWN_PROTOCOLS:
+            raise ServerUnavailable(
+                f"the server at {self.address} ({answer.server_version}) speaks protocol {answer.protocol_version}, "
+                f"this client {KNOWN_PROTOCOLS}; install the same version of qupath-sam on both sides"
+            )
+        return Capabilities(
+            server_version=answer.server_version,
+            default_model=answer.default_model,
+            device=answer.device,
+            max_message_bytes=answer.max_message_bytes,
+            max_objects=answer.max_objects,
+            max_pushed_pixels=answer.max_pushed_pixels,
+            reads_slides=answer.reads_slides,
+        )
+
+    def models(self) -> list[ModelInfo]:
+        """The models on offer, the server's default first."""
+        answer = self._call(self._stub.ListModels, pb.ListModelsRequest())
+        names = ModelInfo.__dataclass_fields__
+        return [ModelInfo(**{name: getattr(model, name) for name in names}) for model in answer.models]
+
+    def describe(self, image: ImageRef) -> pb.DescribeImageResponse:
+        """What the server makes of an image.
+
+        Raises:
+            SlideError, PixelsMissing: the server cannot see it.
+        """
+        answer: pb.DescribeImageResponse = self._call(
+            self._stub.DescribeImage, pb.DescribeImageRequest(image=image.message())
+        )
+        return answer
+
+    def push_pixels(
+        self,
+        data: bytes,
+        *,
+        pixel_format: str,
+        region: Region,
+        image_size: tuple[int, int],
+        pixel_size: tuple[int, int],
+        mpp: float | None = None,
+        rendering: str = "",
+    ) -> Pushed:
+        """Send pixels of a region that the server cannot read.
+
+        Args:
+            data: JPEG or PNG file, or raw RGB bytes.
+            pixel_format: "jpeg", "png" or "raw".
+            region: what they show, level-0 px.
+            image_size: ``(width, height)`` of the whole image, level-0 px.
+            pixel_size: ``(width, height)`` of the pushed pixels.
+            mpp: um per level-0 px.
+            rendering: how they were rendered, for the provenance.
+        """
+        request = pb.PushPixelsRequest(
+            format=PIXEL_FORMATS[pixel_format],
+            data=data,
+            pixel_width=pixel_size[0],
+            pixel_height=pixel_size[1],
+            region=convert.region_message(region),
+            image_width=image_size[0],
+            image_height=image_size[1],
+            mpp=mpp or 0.0,
+            rendering=rendering,
+        )
+        return Pushed(self._call(self._stub.PushPixels, request).digest)
+
+    def embed(
+        self,
+        image: ImageRef,
+        *,
+        model: str = "",
+        window: WindowRequest | None = None,
+        view: Region | None = None,
+        focus: tuple[float, float] | None = None,
+        max_windows: int = 0,
+        mode: str = "wait",
+    ) -> list[WindowStatus]:
+        """Have windows encoded ahead of the first click, nearest to ``focus`` first.
+
+        Args:
+            image: which image.
+            model: empty takes the server's default.
+            window: scale, or the very window.
+            view: part of the image in view, level-0 px.
+            focus: where the pointer is, level-0 px.
+            max_windows: 0 takes the server's default.
+            mode: "wait" until all are there, "start" in the background, or "query" what is there.
+        """
+        request = pb.EmbedRequest(image=image.message(), model=model, max_windows=max_windows, mode=EMBED_MODES[mode])
+        request.window.CopyFrom(convert.window_request_message(window or WindowRequest()))
+        if view is not None:
+            request.view.CopyFrom(convert.region_message(view))
+        if focus is not None:
+            request.focus.CopyFrom(prompt_pb2.Point(x=focus[0], y=focus[1]))
+        return [convert.status_of(status) for status in self._call(self._stub.Embed, request).embeddings]
+
+    def predict(
+        self,
+        image: ImageRef,
+        objects: Sequence[ObjectRequest | ObjectPrompts],
+        *,
+        model: str = "",
+        window: WindowRequest | None = None,
+        output: OutputOptions | None = None,
+        timeout_s: float | None = None,
+    ) -> Prediction:
+        """Segment objects of one image: as `qupath_sam.pipeline.Engine.predict`, over the wire.
+
+        Raises:
+            QupathSamError: what the server raised, or `ServerUnavailable`, `DeadlineExceeded`.
+        """
+        request = predict_request(image, objects, model=model, window=window, output=output)
+        return convert.prediction_of(self._call(self._stub.Predict, request, timeout_s=timeout_s))
+
+    def live(self) -> LiveClient:
+        """Open a stream for live clicking; close it when the person stops."""
+        return LiveClient(self._stub, self.address)
+
+    def _call(self, method: Callable[..., Any], request: Any, *, timeout_s: float | None = None) -> Any:
+        try:
+            return method(request, timeout=timeout_s or self._timeout_s)
+        except grpc.RpcError as error:
+            raise error_from(error, self.address) from error
+
+
+def predict_request(
+    image: ImageRef,
+    objects: Sequence[ObjectRequest | ObjectPrompts],
+    *,
+    model: str = "",
+    window: WindowRequest | None = None,
+    output: OutputOptions | None = None,
+) -> pb.PredictRequest:
+    """The message of a Predict; prompts without a name and token are given neither."""
+    requests = [item if isinstance(item, ObjectRequest) else ObjectRequest(item) for item in objects]
+    return pb.PredictRequest(
+        image=image.message(),
+        model=model,
+        objects=[convert.prompts_message(request) for request in requests],
+        window=convert.window_request_message(window or WindowRequest()),
+        output=convert.output_message(output or OutputOptions()),
+    )

@@ -1,0 +1,50 @@
+"""The engine in this process, with the face of the gRPC client: for commands that run without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qupath_sam.client.images import Slide
+from qupath_sam.prompts import ObjectPrompts
+from qupath_sam.results import ObjectRequest, OutputOptions, Prediction
+from qupath_sam.server.app import build_engine
+from qupath_sam.server.settings import ServerSettings
+from qupath_sam.slides.builder import parse_builder
+from qupath_sam.slides.cache import SlideCache
+from qupath_sam.slides.location import PathMap
+from qupath_sam.windows import WindowRequest
+
+
+class LocalClient:
+    """Segments slides in this process. Use as a context manager, or call `close`."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.engine = build_engine(settings)
+        self.slides = SlideCache(capacity=settings.max_slides, path_map=PathMap(settings.path_map))
+
+    def close(self) -> None:
+        """Stop the inference thread and close the slides."""
+        self.engine.close()
+        self.slides.close_all()
+
+    def __enter__(self) -> LocalClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def predict(
+        self,
+        image: Slide,
+        objects: Sequence[ObjectRequest | ObjectPrompts],
+        *,
+        model: str = "",
+        window: WindowRequest | None = None,
+        output: OutputOptions | None = None,
+    ) -> Prediction:
+        """As `qupath_sam.client.SamClient.predict`."""
+        requests = [item if isinstance(item, ObjectRequest) else ObjectRequest(item) for item in objects]
+        text = str(image.location)
+        source = parse_builder(text) if text.lstrip().startswith("{") else image.location
+        with self.slides.open(source, expected_size=image.size, z=image.z, t=image.t) as slide:
+            return self.engine.predict(slide, requests, model=model, window=window, output=output, mpp=image.mpp)

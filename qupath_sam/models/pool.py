@@ -1,0 +1,62 @@
+"""The models in memory: loaded on first use, once, and the least recently used one let go."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+from qupath_sam.models.load import LoadedModel
+
+
+class ModelPool:
+    """Models by name. Safe to use from several threads; two that ask for one model load it once.
+
+    Args:
+        default: name that an empty name stands for.
+        load: makes a model of its name.
+        device: where models run, for people to read.
+        max_models: most models kept in memory; the least recently used is let go.
+    """
+
+    def __init__(
+        self, default: str, load: Callable[[str], LoadedModel], *, device: str = "", max_models: int = 2
+    ) -> None:
+        self.default = default
+        self.device = device
+        self._load = load
+        self._max_models = max_models
+        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._loading: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str = "") -> LoadedModel:
+        """The model, loading it where needed.
+
+        Raises:
+            ModelError: as `qupath_sam.models.load.load_segmenter`.
+        """
+        name = name or self.default
+        with self._lock:
+            known = self._loaded.get(name)
+            if known is not None:
+                self._loaded.move_to_end(name)
+                return known
+            turn = self._loading.setdefault(name, threading.Lock())
+        with turn:
+            with self._lock:
+                known = self._loaded.get(name)
+            if known is not None:
+                return known
+            loaded = self._load(name)
+            with self._lock:
+                self._loaded[name] = loaded
+                while len(self._loaded) > self._max_models:
+                    self._loaded.popitem(last=False)
+                self._loading.pop(name, None)
+            return loaded
+
+    def loaded(self) -> tuple[str, ...]:
+        """Names of the models in memory, least recently used first."""
+        with self._lock:
+            return tuple(self._loaded)

@@ -1,0 +1,456 @@
+"""From prompts to outlines: the one file that knows the whole chain. No gRPC, no command line.
+
+An `Engine` owns the parts that live long: models, the thread that calls them, embeddings, states. A call brings a
+slide and prompts and takes values away; nothing of a call stays behind but cache entries.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal, TypeVar
+
+from shapely.geometry import MultiPolygon, Polygon
+
+from qupath_sam import __version__
+from qupath_sam.clicking import DecodeRequest, MaskChoice, State, Step, run_steps, steps_of, touches_edge
+from qupath_sam.embeddings.key import embedding_key
+from qupath_sam.embeddings.store import EmbeddingStore
+from qupath_sam.errors import InvalidPrompt, QupathSamError, RequestTooLarge, UnsupportedPrompt
+from qupath_sam.models.base import Embedding, MaskSet, WindowPrompts
+from qupath_sam.models.cancellation import check_wanted
+from qupath_sam.models.load import LoadedModel
+from qupath_sam.models.pool import ModelPool
+from qupath_sam.models.worker import CancelToken, InferenceWorker, Priority, Urgency
+from qupath_sam.polygons import clip, drop_small_parts, fill_holes, place, simplify, trace_mask
+from qupath_sam.regions import Region, Window
+from qupath_sam.results import (
+    EmbeddingSource,
+    ObjectRequest,
+    ObjectResult,
+    Outline,
+    OutputOptions,
+    Prediction,
+    Provenance,
+    Timings,
+    WindowStatus,
+)
+from qupath_sam.slides.base import SlideInfo, SlideReader
+from qupath_sam.states import FoldContext, Resumed, StateStore
+from qupath_sam.windows import Ladder, WindowRequest
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+#: Objects that one turn of the inference thread decodes on a CPU, where it loops over them: others wait no longer.
+OBJECTS_PER_TURN = 8
+#: The same where the model decodes them as one batch.
+OBJECTS_PER_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The caller's patience: a token that cancels, and a deadline on `time.monotonic`'s clock."""
+
+    cancel: CancelToken = field(default_factory=CancelToken)
+    deadline: float | None = None
+
+
+class Engine:
+    """Segments objects of slides. Safe to call from many threads; one thread inside calls the models.
+
+    Args:
+        models: loads models by name.
+        worker: the thread that calls them.
+        embeddings: cache of what the encoders made.
+        states: cache of what the next clicks continue from.
+        max_objects: most objects of one call.
+    """
+
+    def __init__(
+        self,
+        *,
+        models: ModelPool,
+        worker: InferenceWorker,
+        embeddings: EmbeddingStore,
+        states: StateStore,
+        max_objects: int = 1024,
+    ) -> None:
+        self.models = models
+        self.worker = worker
+        self.embeddings = embeddings
+        self.states = states
+        self.max_objects = max_objects
+        self._prefetcher: ThreadPoolExecutor | None = None
+        self._prefetches: dict[str, CancelToken] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Stop prefetching and the inference thread. Calls under way end with `Cancelled`."""
+        with self._lock:
+            for token in self._prefetches.values():
+                token.cancel()
+            prefetcher, self._prefetcher = self._prefetcher, None
+        if prefetcher is not None:
+            prefetcher.shutdown(wait=True, cancel_futures=True)
+        self.worker.close()
+
+    def predict(
+        self,
+        slide: SlideReader,
+        objects: Sequence[ObjectRequest],
+        *,
+        model: str = "",
+        window: WindowRequest | None = None,
+        output: OutputOptions | None = None,
+        mpp: float | None = None,
+        call: Call | None = None,
+    ) -> Prediction:
+        """Segment independent objects of one image.
+
+        Args:
+            slide: where pixels come from.
+            objects: at least one; prompts in level-0 px.
+            model: name; the pool's default where empty.
+            window: which pixels to use; the engine chooses where None.
+            output: what to do to the masks.
+            mpp: um per level-0 px as the caller has it calibrated; None takes the slide's own.
+            call: the caller's patience.
+
+        Raises:
+            InvalidPrompt, InvalidRegion, RequestTooLarge: the request is wrong.
+            SlideUnreadable: the pixels cannot be read.
+            ModelError: the model cannot be had, or not take these prompts.
+            OutOfMemory, Cancelled, DeadlineExceeded, ServerBusy: the work could not be done.
+        """
+        started = time.perf_counter()
+        window, output, call = window or WindowRequest(), output or OutputOptions(), call or Call()
+        self._check(slide.info, objects)
+        loaded = self.models.get(model)
+        run = _Run(self, slide, loaded, window, output, mpp if mpp else slide.info.mpp, call)
+        results = run.predict(objects)
+        run.timings.total = _ms(started)
+        return Prediction(tuple(results), run.provenance(), run.timings)
+
+    def embed(
+        self,
+        slide: SlideReader,
+        windows: Sequence[Window],
+        *,
+        model: str = "",
+        call: Call | None = None,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> tuple[list[WindowStatus], Timings]:
+        """Encode windows that are not yet at hand, in order.
+
+        Raises: as `predict`.
+        """
+        started = time.perf_counter()
+        loaded = self.models.get(model)
+        run = _Run(self, slide, loaded, WindowRequest(), OutputOptions(), None, call or Call(), priority)
+        statuses = []
+        for window in windows:
+            _, source = run.embedding(window)
+            statuses.append(WindowStatus(window, ready=True, source=source))
+        run.timings.total = _ms(started)
+        return statuses, run.timings
+
+    def embedded(self, slide: SlideReader, windows: Sequence[Window], *, model: str = "") -> list[WindowStatus]:
+        """Say which windows are at hand, without encoding."""
+        loaded = self.models.get(model)
+        run = _Run(self, slide, loaded, WindowRequest(), OutputOptions(), None, Call())
+        return [WindowStatus(w, ready=self.embeddings.contains(run.key(w)), source=None) for w in windows]
+
+    def prefetch(self, encode: Callable[[Call], None], *, owner: str) -> None:
+        """Run ``encode`` in the background. A newer call of the same owner cancels the older one.
+
+        Args:
+            encode: calls `embed` with the call it is given and `Priority.BACKGROUND`.
+            owner: names who asked, and for which image.
+        """
+        token = CancelToken()
+        with self._lock:
+            previous = self._prefetches.get(owner)
+            self._prefetches[owner] = token
+            if self._prefetcher is None:
+                self._prefetcher = ThreadPoolExecutor(1, thread_name_prefix="qupath-sam-prefetch")
+            prefetcher = self._prefetcher
+        if previous is not None:
+            previous.cancel()
+        prefetcher.submit(self._prefetch, encode, token, owner)
+
+    def _prefetch(self, encode: Callable[[Call], None], token: CancelToken, owner: str) -> None:
+        try:
+            if not token.cancelled:
+                encode(Call(cancel=token))
+        except QupathSamError as error:
+            # Nobody waits for this answer: the click that needs the window meets the same error and reports it.
+            log.debug("prefetching ended: %s", error)
+        finally:
+            with self._lock:
+                if self._prefetches.get(owner) is token:
+                    del self._prefetches[owner]
+
+    def ladder(self, info: SlideInfo, *, model: str = "", mpp: float | None = None) -> Ladder:
+        """The scales at which a model may look at a slide."""
+        return _ladder(info, self.models.get(model), mpp if mpp else info.mpp)
+
+    def _check(self, info: SlideInfo, objects: Sequence[ObjectRequest]) -> None:
+        if not objects:
+            raise InvalidPrompt("a call needs at least one object")
+        if len(objects) > self.max_objects:
+            raise RequestTooLarge(f"{len(objects)} objects in one call; send at most {self.max_objects}")
+        for index, item in enumerate(objects):
+            try:
+                item.prompts.check_inside(info.extent)
+            except InvalidPrompt as error:
+                name = item.object_id or str(index)
+                raise InvalidPrompt(f"object {name}: {error}") from error
+
+
+class _Run:
+    """One call: what its steps need in common."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        slide: SlideReader,
+        loaded: LoadedModel,
+        window: WindowRequest,
+        output: OutputOptions,
+        mpp: float | None,
+        call: Call,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> None:
+        self._engine = engine
+        self._slide = slide
+        self._loaded = loaded
+        self._output = output
+        self._mpp = mpp
+        self._call = call
+        self._priority = priority
+        self._ladder = _ladder(slide.info, loaded, mpp)
+        self._sources: dict[Window, EmbeddingSource] = {}
+        self.timings = Timings()
+        self._context = FoldContext(
+            image=slide.info.fingerprint,
+            model=(loaded.spec.name, loaded.weights_sha256, loaded.segmenter.preprocessing_version),
+            mpp=mpp,
+            request=window,
+            choice=output.choice,
+        )
+
+    def predict(self, objects: Sequence[ObjectRequest]) -> list[ObjectResult]:
+        """Run all folds in lock-step, so that objects that look at one window are decoded in one call."""
+        folds = [_Fold(self._engine.states, self._context, item, self._ladder) for item in objects]
+        while waiting := [fold for fold in folds if fold.wanted is not None]:
+            groups: dict[tuple[Window, bool], list[_Fold]] = {}
+            for fold in waiting:
+                assert fold.wanted is not None
+                groups.setdefault((fold.wanted.window, fold.wanted.several_masks), []).append(fold)
+            for (window, several), group in groups.items():
+                self._decode(window, group, several_masks=several)
+        return [self._result(fold) for fold in folds]
+
+    def _decode(self, window: Window, group: Sequence[_Fold], *, several_masks: bool) -> None:
+        embedding, source = self.embedding(window)
+        self._sources[window] = source
+        segmenter = self._loaded.segmenter
+        turn = OBJECTS_PER_TURN if self._loaded.device.startswith("cpu") else OBJECTS_PER_BATCH
+        for start in range(0, len(group), turn):
+            some = group[start : start + turn]
+            prompts = [self._fitting(fold.wanted) for fold in some if fold.wanted is not None]
+            decode = partial(segmenter.decode, embedding, prompts, several_masks=several_masks)
+            answers = self._on_worker(decode, "decode", Urgency(self._priority))
+            for fold, answer in zip(some, answers, strict=True):
+                fold.send(answer)
+
+    def _fitting(self, wanted: DecodeRequest) -> WindowPrompts:
+        """Prompts without what the model cannot take; refused where nothing would be left of what was meant."""
+        can = self._loaded.segmenter.capabilities
+        prompts = wanted.prompts
+        if len(prompts.points) and not can.points:
+            raise UnsupportedPrompt(f"model {self._loaded.spec.name!r} takes no clicks; give it a box")
+        if prompts.logits is not None and not can.mask_prompt:
+            prompts = replace(prompts, logits=None)
+        if prompts.box is not None and not can.boxes:
+            prompts = replace(prompts, box=None)
+        if prompts.box is None and prompts.logits is None and not len(prompts.points):
+            raise UnsupportedPrompt(f"model {self._loaded.spec.name!r} cannot take these prompts; give it a click")
+        return prompts
+
+    def embedding(self, window: Window) -> tuple[Embedding, EmbeddingSource]:
+        """The window's embedding, from the cache or made now."""
+        urgency = Urgency(self._priority)
+        embedding, source = self._engine.embeddings.get_or_compute(
+            self.key(window),
+            lambda: self._encode(window, urgency),
+            cancel=self._call.cancel,
+            deadline=self._call.deadline,
+            urgency=urgency,
+        )
+        return embedding, EmbeddingSource(source.value)
+
+    def key(self, window: Window) -> str:
+        """The cache key of a window's embedding."""
+        loaded = self._loaded
+        return embedding_key(
+            self._slide.info.fingerprint,
+            window,
+            loaded.spec.name,
+            loaded.weights_sha256,
+            loaded.segmenter.preprocessing_version,
+        )
+
+    def _encode(self, window: Window, urgency: Urgency) -> Embedding:
+        check_wanted(self._call.cancel, self._call.deadline)
+        started = time.perf_counter()
+        pixels = self._slide.read(window)
+        self.timings.read += _ms(started)
+        return self._on_worker(lambda: self._loaded.segmenter.embed(pixels), "encode", urgency)
+
+    def _on_worker(self, job: Callable[[], T], kind: Literal["encode", "decode"], urgency: Urgency) -> T:
+        submitted = time.perf_counter()
+        began = submitted
+
+        def timed() -> T:
+            nonlocal began
+            began = time.perf_counter()
+            return job()
+
+        answer = self._engine.worker.run(
+            timed, priority=urgency, cancel=self._call.cancel, deadline=self._call.deadline
+        )
+        self.timings.queue += (began - submitted) * 1e3
+        setattr(self.timings, kind, getattr(self.timings, kind) + _ms(began))
+        return answer
+
+    def _result(self, fold: _Fold) -> ObjectResult:
+        started = time.perf_counter()
+        state = fold.state
+        shown = range(len(state.masks.masks)) if self._output.choice is MaskChoice.ALL else [state.chosen]
+        outlines = []
+        for index in shown:
+            geometry = self._clean(place(trace_mask(state.masks.masks[index]), state.window))
+            if geometry.is_empty:
+                continue
+            area_um2 = geometry.area * self._mpp**2 if self._mpp else None
+            outlines.append(Outline(geometry, float(state.masks.scores[index]), geometry.area, area_um2))
+        self.timings.trace += _ms(started)
+        return ObjectResult(
+            object_id=fold.request.object_id,
+            outlines=tuple(outlines),
+            window=state.window,
+            touches_window_edge=touches_edge(state.mask, state.window, self._ladder.extent),
+            token=fold.token,
+            resumed_steps=fold.resumed.steps,
+            embedding_source=self._sources.get(state.window),
+        )
+
+    def _clean(self, geometry: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
+        unit = self._mpp or 1.0
+        output = self._output
+        if output.fill_holes_area:
+            geometry = fill_holes(geometry, output.fill_holes_area / unit**2)
+        if output.min_area:
+            geometry = drop_small_parts(geometry, output.min_area / unit**2)
+        if output.simplify_tolerance:
+            geometry = simplify(geometry, output.simplify_tolerance / unit)
+        if output.clip is not None:
+            geometry = clip(geometry, output.clip)
+        return geometry
+
+    def provenance(self) -> Provenance:
+        """What made this call's results."""
+        info = self._slide.info
+        return Provenance(
+            model=self._loaded.spec.name,
+            weights_sha256=self._loaded.weights_sha256,
+            preprocessing_version=self._loaded.segmenter.preprocessing_version,
+            server_version=__version__,
+            image_fingerprint=info.fingerprint,
+            pixel_source=info.reader,
+            device=self._loaded.device,
+            mpp=self._mpp,
+            remarks=(info.mpp_remark,) if info.mpp_remark else (),
+        )
+
+
+class _Fold:
+    """One object's fold under way: what it wants decoded next, and in the end its state and token."""
+
+    def __init__(self, states: StateStore, context: FoldContext, request: ObjectRequest, ladder: Ladder) -> None:
+        self.request = request
+        self._states = states
+        self._context = context
+        self._steps: tuple[Step, ...] = steps_of(request.prompts)
+        self.resumed: Resumed = states.resume(context, self._steps, request.token)
+        self.wanted: DecodeRequest | None = None
+        self.token = b""
+        self._generator = run_steps(
+            self._steps,
+            ladder=ladder,
+            request=self.resumed.request,
+            choice=context.choice,
+            done=self.resumed.steps,
+            state=self.resumed.state,
+        )
+        self._state = self.resumed.state
+        self._advance(None)
+
+    @property
+    def state(self) -> State:
+        """After the last step."""
+        assert self._state is not None
+        return self._state
+
+    def send(self, answer: MaskSet) -> None:
+        """Give the answer to what was wanted."""
+        self._advance(answer)
+
+    def _advance(self, answer: MaskSet | None) -> None:
+        try:
+            self.wanted = next(self._generator) if answer is None else self._generator.send(answer)
+        except StopIteration as finished:
+            self.wanted = None
+            states: list[State] = finished.value
+            self.token = self._states.keep(self._context, self.resumed, self._steps, states)
+            if states:
+                self._state = states[-1]
+
+
+def _ladder(info: SlideInfo, loaded: LoadedModel, mpp: float | None) -> Ladder:
+    return Ladder.of(
+        extent=info.extent,
+        mpp=mpp,
+        input_size=loaded.segmenter.capabilities.input_size,
+        default_mpp=loaded.spec.default_mpp,
+        finest_downsample=info.finest_downsample,
+    )
+
+
+def view_windows(
+    ladder: Ladder, request: WindowRequest, view: Region | None, focus: tuple[float, float] | None
+) -> list[Window]:
+    """The windows that clicks in a view would use, nearest to the focus first; or the one that the caller names."""
+    fixed = ladder.explicit(request)
+    if fixed is not None:
+        return [fixed]
+    shown = (view or ladder.extent).intersection(ladder.extent)
+    if shown is None:
+        return []
+    centre = shown.x + shown.width / 2, shown.y + shown.height / 2
+    scale = ladder.scale_of(request)
+    if scale is None:
+        scale = ladder.first_rung(object_extent=None, view_downsample=request.view_downsample)
+    return ladder.windows_in_view(shown, scale, focus or centre)
+
+
+def _ms(started: float) -> float:
+    return (time.perf_counter() - started) * 1e3

@@ -1,0 +1,308 @@
+"""Between the protocol's messages and this package's values, both ways. Nothing else sees a ``_pb2``."""
+
+from __future__ import annotations
+
+import shapely
+from shapely.geometry import MultiPolygon, Polygon
+
+from qupath_sam.clicking import MaskChoice
+from qupath_sam.errors import InvalidPrompt, InvalidRegion
+from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.regions import Region, Window
+from qupath_sam.results import (
+    EmbeddingSource,
+    ObjectRequest,
+    ObjectResult,
+    Outline,
+    OutputOptions,
+    Prediction,
+    Provenance,
+    Timings,
+    WindowStatus,
+)
+from qupath_sam.v1 import image_pb2, prompt_pb2, result_pb2
+from qupath_sam.v1 import segmentation_service_pb2 as service_pb2
+from qupath_sam.windows import WindowRequest
+
+_LABELS = {
+    prompt_pb2.CLICK_LABEL_POSITIVE: Label.POSITIVE,
+    prompt_pb2.CLICK_LABEL_NEGATIVE: Label.NEGATIVE,
+}
+_CHOICES = {
+    prompt_pb2.MASK_CHOICE_UNSPECIFIED: MaskChoice.BEST,
+    prompt_pb2.MASK_CHOICE_BEST: MaskChoice.BEST,
+    prompt_pb2.MASK_CHOICE_ALL: MaskChoice.ALL,
+    prompt_pb2.MASK_CHOICE_LARGEST: MaskChoice.LARGEST,
+    prompt_pb2.MASK_CHOICE_SMALLEST: MaskChoice.SMALLEST,
+}
+_CHOICE_MESSAGES = {choice: message for message, choice in _CHOICES.items() if message}
+_SOURCES = {
+    EmbeddingSource.MEMORY: result_pb2.EMBEDDING_SOURCE_MEMORY,
+    EmbeddingSource.DISK: result_pb2.EMBEDDING_SOURCE_DISK,
+    EmbeddingSource.COMPUTED: result_pb2.EMBEDDING_SOURCE_COMPUTED,
+    EmbeddingSource.SHARED: result_pb2.EMBEDDING_SOURCE_SHARED,
+}
+_SOURCE_VALUES = {message: source for source, message in _SOURCES.items()}
+
+
+def region_of(message: image_pb2.Region) -> Region:
+    """A region; raises `InvalidRegion` where it is empty."""
+    return Region(message.x, message.y, message.width, message.height)
+
+
+def region_message(region: Region) -> image_pb2.Region:
+    """The message of a region."""
+    return image_pb2.Region(x=region.x, y=region.y, width=region.width, height=region.height)
+
+
+def geometry_of(wkb: bytes, *, what: str) -> Polygon | MultiPolygon | None:
+    """A polygon or multipolygon from WKB; None where there are no bytes.
+
+    Raises:
+        InvalidPrompt: not WKB, or another kind of geometry.
+    """
+    if not wkb:
+        return None
+    try:
+        geometry = shapely.from_wkb(wkb)
+    except shapely.errors.GEOSException as error:
+        raise InvalidPrompt(f"the {what} is not WKB ({error}); send a Polygon or MultiPolygon") from error
+    if not isinstance(geometry, Polygon | MultiPolygon):
+        raise InvalidPrompt(f"the {what} is a {geometry.geom_type}; send a Polygon or MultiPolygon")
+    return shapely.force_2d(geometry)
+
+
+def geometry_wkb(geometry: Polygon | MultiPolygon) -> bytes:
+    """Little-endian 2-D WKB."""
+    wkb: bytes = shapely.to_wkb(geometry, byte_order=1, output_dimension=2)
+    return wkb
+
+
+def prompts_of(message: prompt_pb2.ObjectPrompts) -> ObjectRequest:
+    """One object's prompts.
+
+    Raises:
+        InvalidPrompt: empty, not finite, no label, or an outline that is no polygon.
+    """
+    try:
+        clicks = tuple(_click(click) for click in message.clicks)
+        box = (
+            Box(message.box.min_x, message.box.min_y, message.box.max_x, message.box.max_y)
+            if message.HasField("box")
+            else None
+        )
+        prompts = ObjectPrompts(clicks, box, geometry_of(message.outline_wkb, what="outline"))
+    except InvalidPrompt as error:
+        raise InvalidPrompt(f"object {message.object_id!r}: {error}") if message.object_id else error from error
+    return ObjectRequest(prompts, message.object_id, message.token)
+
+
+def prompts_message(request: ObjectRequest) -> prompt_pb2.ObjectPrompts:
+    """The message of one object's prompts."""
+    prompts = request.prompts
+    message = prompt_pb2.ObjectPrompts(object_id=request.object_id, token=request.token)
+    for click in prompts.clicks:
+        label = prompt_pb2.CLICK_LABEL_POSITIVE if click.label is Label.POSITIVE else prompt_pb2.CLICK_LABEL_NEGATIVE
+        message.clicks.add(points=[prompt_pb2.Point(x=x, y=y) for x, y in click.points], label=label)
+    if prompts.box is not None:
+        box = prompts.box
+        message.box.CopyFrom(prompt_pb2.Box(min_x=box.min_x, min_y=box.min_y, max_x=box.max_x, max_y=box.max_y))
+    if prompts.outline is not None:
+        message.outline_wkb = geometry_wkb(prompts.outline)
+    return message
+
+
+def _click(message: prompt_pb2.Click) -> Click:
+    label = _LABELS.get(message.label)
+    if label is None:
+        raise InvalidPrompt("a click has no label; say whether it is positive or negative")
+    return Click(tuple((point.x, point.y) for point in message.points), label)
+
+
+def window_request_of(message: prompt_pb2.WindowOptions) -> WindowRequest:
+    """What the caller says about the window; raises `InvalidRegion`."""
+    scale = message.WhichOneof("scale")
+    return WindowRequest(
+        region=region_of(message.region) if message.HasField("region") else None,
+        downsample=message.downsample if scale == "downsample" else None,
+        mpp=message.mpp if scale == "mpp" else None,
+        view_downsample=message.view_downsample,
+    )
+
+
+def window_request_message(request: WindowRequest) -> prompt_pb2.WindowOptions:
+    """The message of a window request."""
+    message = prompt_pb2.WindowOptions(view_downsample=request.view_downsample)
+    if request.region is not None:
+        message.region.CopyFrom(region_message(request.region))
+    if request.downsample is not None:
+        message.downsample = request.downsample
+    if request.mpp is not None:
+        message.mpp = request.mpp
+    return message
+
+
+def output_of(message: prompt_pb2.OutputOptions) -> OutputOptions:
+    """What to do to the masks; raises `InvalidPrompt`."""
+    choice = _CHOICES.get(message.mask_choice)
+    if choice is None:
+        raise InvalidPrompt(f"unknown mask_choice {message.mask_choice}; this server knows {sorted(_CHOICES)}")
+    return OutputOptions(
+        choice=choice,
+        fill_holes_area=message.fill_holes_area,
+        min_area=message.min_area,
+        simplify_tolerance=message.simplify_tolerance,
+        clip=geometry_of(message.clip_wkb, what="clip outline"),
+    )
+
+
+def output_message(output: OutputOptions) -> prompt_pb2.OutputOptions:
+    """The message of output options."""
+    return prompt_pb2.OutputOptions(
+        mask_choice=_CHOICE_MESSAGES[output.choice],
+        fill_holes_area=output.fill_holes_area,
+        min_area=output.min_area,
+        simplify_tolerance=output.simplify_tolerance,
+        clip_wkb=geometry_wkb(output.clip) if output.clip is not None else b"",
+    )
+
+
+def window_of(message: image_pb2.Window) -> Window:
+    """A window."""
+    return Window(region_of(message.region), message.width, message.height)
+
+
+def window_message(window: Window, mpp: float | None) -> image_pb2.Window:
+    """The message of a window; ``mpp`` is um per level-0 px."""
+    return image_pb2.Window(
+        region=region_message(window.region),
+        width=window.width,
+        height=window.height,
+        downsample=window.downsample,
+        mpp=mpp * window.downsample if mpp else None,
+    )
+
+
+def prediction_message(prediction: Prediction) -> service_pb2.PredictResponse:
+    """The message of a prediction."""
+    mpp = prediction.provenance.mpp
+    response = service_pb2.PredictResponse(timings=timings_message(prediction.timings))
+    for result in prediction.results:
+        message = response.results.add(
+            object_id=result.object_id,
+            window=window_message(result.window, mpp),
+            touches_window_edge=result.touches_window_edge,
+            token=result.token,
+            resumed_steps=result.resumed_steps,
+            embedding_source=_source_message(result.embedding_source),
+        )
+        for outline in result.outlines:
+            message.masks.add(
+                geometry_wkb=geometry_wkb(outline.geometry),
+                score=outline.score,
+                area_px2=outline.area_px2,
+                area_um2=outline.area_um2,
+            )
+    made = prediction.provenance
+    response.provenance.CopyFrom(
+        result_pb2.Provenance(
+            model=made.model,
+            weights_sha256=made.weights_sha256,
+            preprocessing_version=made.preprocessing_version,
+            server_version=made.server_version,
+            image_fingerprint=made.image_fingerprint,
+            pixel_source=made.pixel_source,
+            device=made.device,
+            mpp=made.mpp,
+            remarks=made.remarks,
+        )
+    )
+    return response
+
+
+def prediction_of(message: service_pb2.PredictResponse) -> Prediction:
+    """A prediction from its message."""
+    results = []
+    for result in message.results:
+        outlines = []
+        for mask in result.masks:
+            geometry = geometry_of(mask.geometry_wkb, what="result") or Polygon()
+            area_um2 = mask.area_um2 if mask.HasField("area_um2") else None
+            outlines.append(Outline(geometry, mask.score, mask.area_px2, area_um2))
+        results.append(
+            ObjectResult(
+                object_id=result.object_id,
+                outlines=tuple(outlines),
+                window=window_of(result.window),
+                touches_window_edge=result.touches_window_edge,
+                token=result.token,
+                resumed_steps=result.resumed_steps,
+                embedding_source=_SOURCE_VALUES.get(result.embedding_source),
+            )
+        )
+    made = message.provenance
+    provenance = Provenance(
+        model=made.model,
+        weights_sha256=made.weights_sha256,
+        preprocessing_version=made.preprocessing_version,
+        server_version=made.server_version,
+        image_fingerprint=made.image_fingerprint,
+        pixel_source=made.pixel_source,
+        device=made.device,
+        mpp=made.mpp if made.HasField("mpp") else None,
+        remarks=tuple(made.remarks),
+    )
+    return Prediction(tuple(results), provenance, timings_of(message.timings))
+
+
+def timings_message(timings: Timings) -> result_pb2.Timings:
+    """The message of timings."""
+    return result_pb2.Timings(
+        total_ms=timings.total,
+        queue_ms=timings.queue,
+        read_ms=timings.read,
+        encode_ms=timings.encode,
+        decode_ms=timings.decode,
+        trace_ms=timings.trace,
+    )
+
+
+def timings_of(message: result_pb2.Timings) -> Timings:
+    """Timings from their message."""
+    return Timings(
+        total=message.total_ms,
+        queue=message.queue_ms,
+        read=message.read_ms,
+        encode=message.encode_ms,
+        decode=message.decode_ms,
+        trace=message.trace_ms,
+    )
+
+
+def status_message(status: WindowStatus, mpp: float | None) -> service_pb2.EmbeddingStatus:
+    """The message of one window's embedding."""
+    return service_pb2.EmbeddingStatus(
+        window=window_message(status.window, mpp), ready=status.ready, source=_source_message(status.source)
+    )
+
+
+def status_of(message: service_pb2.EmbeddingStatus) -> WindowStatus:
+    """One window's embedding from its message."""
+    return WindowStatus(window_of(message.window), message.ready, _SOURCE_VALUES.get(message.source))
+
+
+def _source_message(source: EmbeddingSource | None) -> result_pb2.EmbeddingSource:
+    return _SOURCES[source] if source is not None else result_pb2.EMBEDDING_SOURCE_UNSPECIFIED
+
+
+def pushed_region_of(message: service_pb2.PushPixelsRequest) -> Region:
+    """Where pushed pixels lie; raises `InvalidRegion` where that is not in the image."""
+    region = region_of(message.region)
+    if message.image_width < 1 or message.image_height < 1:
+        raise InvalidRegion("pushed pixels need the width and height of the whole image")
+    if not Region(0, 0, message.image_width, message.image_height).encloses(region):
+        raise InvalidRegion(
+            f"the pushed region {region.bounds} does not lie in the image of "
+            f"{message.image_width} x {message.image_height} px"
+        )
+    return region

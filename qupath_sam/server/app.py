@@ -1,0 +1,165 @@
+"""Builds a server out of settings: engine, service, health, reflection, interceptors, address."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from qupath_sam.embeddings.disk import DiskCache
+from qupath_sam.embeddings.memory import MemoryCache
+from qupath_sam.embeddings.store import EmbeddingStore
+from qupath_sam.errors import ServerUnavailable
+from qupath_sam.models.load import LoadedModel, load_segmenter
+from qupath_sam.models.pool import ModelPool
+from qupath_sam.models.registry import DEFAULT_MODEL
+from qupath_sam.models.store import ModelStore
+from qupath_sam.models.threads import configure_torch
+from qupath_sam.models.worker import InferenceWorker
+from qupath_sam.pipeline import Engine
+from qupath_sam.server.images import Images, PushedStore
+from qupath_sam.server.interceptors import ErrorInterceptor, LimitInterceptor
+from qupath_sam.server.servicer import Servicer
+from qupath_sam.server.settings import ServerSettings
+from qupath_sam.slides.cache import SlideCache
+from qupath_sam.slides.location import PathMap
+from qupath_sam.states import StateStore
+from qupath_sam.v1 import segmentation_service_pb2 as pb
+from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
+
+log = logging.getLogger(__name__)
+
+SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["SegmentationService"].full_name
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers.
+
+    Attributes:
+        address: ``host:port`` to connect to.
+        port: the port it listens on.
+        engine: what does the work.
+    """
+
+    address: str
+    port: int
+    engine: Engine
+    _server: grpc.Server
+    _health: health.HealthServicer
+    _slides: SlideCache | None
+
+    def wait(self) -> None:
+        """Block until the server has stopped."""
+        self._server.wait_for_termination()
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Say so to health checks, let calls under way finish for ``grace_s`` seconds, then end."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace_s).wait()
+        self.engine.close()
+        if self._slides is not None:
+            self._slides.close_all()
+
+    def __enter__(self) -> RunningServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(grace_s=0.5)
+
+
+def build_engine(settings: ServerSettings) -> Engine:
+    """The engine that the settings describe. Loads no model and starts no thread yet."""
+
+    def load(name: str) -> LoadedModel:
+        return load_segmenter(name, device=settings.device, precision=settings.precision, home=settings.models_home)
+
+    disk = None
+    if settings.embedding_folder is not None:
+        disk = DiskCache(settings.embedding_folder, max_bytes=settings.embedding_folder_bytes)
+    return Engine(
+        models=ModelPool(settings.model or DEFAULT_MODEL, load, device=settings.device, max_models=settings.max_models),
+        worker=InferenceWorker(max_waiting=settings.max_queue),
+        embeddings=EmbeddingStore(MemoryCache(settings.embedding_bytes), disk),
+        states=StateStore(settings.state_bytes),
+        max_objects=settings.max_objects,
+    )
+
+
+def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.ServerInterceptor] = ()) -> RunningServer:
+    """Start a server; it answers when this returns.
+
+    Args:
+        settings: how it runs.
+        interceptors: run outside of the server's own.
+
+    Raises:
+        ServerUnavailable: the address cannot be listened on.
+        ModelError: the default model cannot be loaded (with ``settings.warm_up``).
+    """
+    configure_torch(settings.threads or None)
+    engine = build_engine(settings)
+    slides = (
+        SlideCache(capacity=settings.max_slides, path_map=PathMap(settings.path_map)) if settings.read_slides else None
+    )
+    images = Images(slides, PushedStore(settings.pushed_bytes))
+    # A stream holds its thread for as long as it is open; threads that wait cost nothing.
+    pool = ThreadPoolExecutor(settings.max_calls + 8, thread_name_prefix="qupath-sam-call")
+    server = grpc.server(
+        pool,
+        interceptors=[*interceptors, ErrorInterceptor(), LimitInterceptor(settings.max_calls)],
+        options=[
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            ("grpc.max_send_message_length", settings.max_message_bytes),
+            # Two servers on one port would share calls at random.
+            ("grpc.so_reuseport", 0),
+            # A live stream rests while a person looks; its pings must not be taken for abuse.
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ],
+    )
+    servicer = Servicer(engine, images, ModelStore(settings.models_home), settings)
+    pb_grpc.add_SegmentationServiceServicer_to_server(servicer, server)
+    health_servicer = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    port = _bind(server, settings)
+    try:
+        if settings.warm_up:
+            engine.models.get()
+    except BaseException:
+        server.stop(None)
+        engine.close()
+        raise
+    for name in ("", SERVICE_NAME):
+        health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    server.start()
+    if not settings.is_loopback:
+        log.warning(
+            "listening on %s: everybody who can reach this address can segment, and read any slide this machine "
+            "can read. There is no password yet; keep it inside a network you trust.",
+            settings.host,
+        )
+    return RunningServer(settings.address(port), port, engine, server, health_servicer, slides)
+
+
+def _bind(server: grpc.Server, settings: ServerSettings) -> int:
+    address = settings.address(settings.port)
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        port = 0
+        cause: Exception | None = error
+    else:
+        cause = None
+    if port == 0:
+        raise ServerUnavailable(
+            f"cannot listen on {address}: another program has the port, or the address is not this machine's; "
+            "choose another with --port (0 takes a free one)"
+        ) from cause
+    return int(port)

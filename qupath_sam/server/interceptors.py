@@ -1,0 +1,124 @@
+"""What happens around every call: errors become status codes, faults are logged, a full server says so.
+
+One chain, outermost first. Locks and limits for a whole lab (tokens, TLS, quotas) join it here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from qupath_sam.errors import QupathSamError, ServerBusy
+from qupath_sam.protocol.status import ERROR_METADATA, error_info
+from qupath_sam.v1 import error_pb2
+
+log = logging.getLogger(__name__)
+
+#: Asked by load balancers and by people who look for a fault: never refused.
+_UNLIMITED = ("/grpc.health.", "/grpc.reflection.")
+
+
+def failure(error: BaseException) -> tuple[grpc.StatusCode, error_pb2.ErrorInfo]:
+    """Status and ErrorInfo of any error; a fault of ours is logged under an id and told without its innards."""
+    if isinstance(error, QupathSamError):
+        return error_info(error)
+    if isinstance(error, MemoryError):
+        message = "the server ran out of memory; ask for a smaller window or restart it with smaller caches"
+        code, reason = grpc.StatusCode.RESOURCE_EXHAUSTED, error_pb2.ERROR_REASON_OUT_OF_MEMORY
+        return code, error_pb2.ErrorInfo(reason=reason, message=message, status_code=code.value[0])
+    fault = uuid.uuid4().hex[:12]
+    log.error("fault %s", fault, exc_info=error)
+    code = grpc.StatusCode.INTERNAL
+    message = f"a fault of the server ({type(error).__name__}); its log has the details under {fault}"
+    return code, error_pb2.ErrorInfo(reason=error_pb2.ERROR_REASON_INTERNAL, message=message, status_code=code.value[0])
+
+
+class ErrorInterceptor(grpc.ServerInterceptor):
+    """Ends a call that raises with the status and the ErrorInfo of its error."""
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
+    ) -> Any:
+        return _wrapped(continuation(details), self._answer, self._stream)
+
+    def _answer(self, behaviour: Callable[..., Any], request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            return behaviour(request, context)
+        except Exception as error:
+            _abort(context, error)
+
+    def _stream(self, behaviour: Callable[..., Any], request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        try:
+            yield from behaviour(request, context)
+        except Exception as error:
+            _abort(context, error)
+
+
+class LimitInterceptor(grpc.ServerInterceptor):
+    """Refuses calls beyond a number under way, instead of letting them wait unseen.
+
+    Args:
+        max_calls: calls under way at once, open streams included.
+    """
+
+    def __init__(self, max_calls: int) -> None:
+        self._max_calls = max_calls
+        self._free = threading.BoundedSemaphore(max_calls)
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
+    ) -> Any:
+        handler = continuation(details)
+        if details.method.startswith(_UNLIMITED):
+            return handler
+        return _wrapped(handler, self._answer, self._stream)
+
+    def _answer(self, behaviour: Callable[..., Any], request: Any, context: grpc.ServicerContext) -> Any:
+        self._enter()
+        try:
+            return behaviour(request, context)
+        finally:
+            self._free.release()
+
+    def _stream(self, behaviour: Callable[..., Any], request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        self._enter()
+        try:
+            yield from behaviour(request, context)
+        finally:
+            self._free.release()
+
+    def _enter(self) -> None:
+        if not self._free.acquire(blocking=False):
+            raise ServerBusy(f"{self._max_calls} calls are under way already; try again in a moment")
+
+
+def _abort(context: grpc.ServicerContext, error: Exception) -> None:
+    if not context.is_active() and not isinstance(error, QupathSamError):
+        log.debug("the caller had gone", exc_info=error)
+    code, info = failure(error)
+    context.set_trailing_metadata(((ERROR_METADATA, info.SerializeToString()),))
+    context.abort(code, info.message)
+
+
+def _wrapped(handler: Any, answer: Callable[..., Any], stream: Callable[..., Any]) -> Any:
+    """The handler with its behaviour wrapped; ``answer`` for one response, ``stream`` for many."""
+    if handler is None:
+        return None
+    kinds = {
+        (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler, answer),
+        (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler, answer),
+        (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler, stream),
+        (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler, stream),
+    }
+    name, make, wrap = kinds[handler.request_streaming, handler.response_streaming]
+    behaviour = getattr(handler, name)
+    return make(
+        lambda request, context: wrap(behaviour, request, context),
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )

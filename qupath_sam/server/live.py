@@ -1,0 +1,122 @@
+"""One open stream of live clicking: many requests under way, each answered once, newer clicks replacing older ones."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from qupath_sam.errors import Cancelled, InvalidRequest
+from qupath_sam.models.worker import CancelToken
+from qupath_sam.pipeline import Call
+from qupath_sam.server.interceptors import failure
+from qupath_sam.v1 import segmentation_service_pb2 as pb
+
+#: Requests of one stream that are worked on at once: a click, one more, and the embedding of a view.
+WORKERS_PER_STREAM = 3
+
+
+class Handler(Protocol):
+    """What a session needs of the servicer."""
+
+    def predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:
+        """Answer a Predict."""
+        ...
+
+    def embed(self, request: pb.EmbedRequest, call: Call, *, owner: str) -> pb.EmbedResponse:
+        """Answer an Embed."""
+        ...
+
+
+class LiveSession:
+    """The requests of one stream.
+
+    Args:
+        handler: answers single requests.
+        owner: names the client, for background embedding.
+    """
+
+    def __init__(self, handler: Handler, *, owner: str) -> None:
+        self._handler = handler
+        self._owner = owner
+        self._lock = threading.Lock()
+        self._pending: dict[int, tuple[str, CancelToken]] = {}
+        self._answers: queue.SimpleQueue[pb.LiveResponse | None] = queue.SimpleQueue()
+        self._closed = False
+
+    def answers(self, requests: Iterator[pb.LiveRequest]) -> Iterator[pb.LiveResponse]:
+        """Read requests on a thread of their own and yield answers as they come, until all are given."""
+        pool = ThreadPoolExecutor(WORKERS_PER_STREAM, thread_name_prefix="qupath-sam-live")
+        reader = threading.Thread(target=self._read, args=(requests, pool), name="qupath-sam-live-reader", daemon=True)
+        reader.start()
+        try:
+            while (answer := self._answers.get()) is not None:
+                yield answer
+        finally:
+            self.cancel_all()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def cancel_all(self) -> None:
+        """Cancel everything that has not been answered: the client has gone."""
+        with self._lock:
+            tokens = [token for _, token in self._pending.values()]
+        for token in tokens:
+            token.cancel()
+
+    def _read(self, requests: Iterator[pb.LiveRequest], pool: ThreadPoolExecutor) -> None:
+        try:
+            for request in requests:
+                self._accept(request, pool)
+        except Exception:
+            # The stream broke: gRPC ends the call, and nobody is left to tell.
+            self.cancel_all()
+        with self._lock:
+            self._closed = True
+            if not self._pending:
+                self._answers.put(None)
+
+    def _accept(self, request: pb.LiveRequest, pool: ThreadPoolExecutor) -> None:
+        kind = request.WhichOneof("request")
+        if kind == "cancel_request_id":
+            self._cancel([request.cancel_request_id])
+            return
+        token = CancelToken()
+        with self._lock:
+            duplicate = request.request_id in self._pending
+            older = [i for i, (key, _) in self._pending.items() if key and key == request.supersedes_key]
+            if not duplicate:
+                self._pending[request.request_id] = request.supersedes_key, token
+        if duplicate:
+            error = InvalidRequest(f"request_id {request.request_id} is under way already; use each number once")
+            self._answers.put(pb.LiveResponse(request_id=request.request_id, error=failure(error)[1]))
+            return
+        self._cancel(older)
+        pool.submit(self._work, request, kind, token)
+
+    def _cancel(self, request_ids: list[int]) -> None:
+        with self._lock:
+            tokens = [self._pending[i][1] for i in request_ids if i in self._pending]
+        for token in tokens:
+            token.cancel()
+
+    def _work(self, request: pb.LiveRequest, kind: str | None, token: CancelToken) -> None:
+        answer = pb.LiveResponse(request_id=request.request_id)
+        try:
+            if token.cancelled:
+                raise Cancelled("a newer click replaced this one")
+            if kind == "predict":
+                answer.predict.CopyFrom(self._handler.predict(request.predict, Call(cancel=token)))
+            elif kind == "embed":
+                embedded = self._handler.embed(request.embed, Call(cancel=token), owner=self._owner)
+                answer.embed.CopyFrom(embedded)
+            else:
+                raise InvalidRequest("the request is empty; set predict, embed or cancel_request_id")
+        except Exception as error:
+            answer.error.CopyFrom(failure(error)[1])
+        with self._lock:
+            del self._pending[request.request_id]
+            self._answers.put(answer)
+            if self._closed and not self._pending:
+                self._answers.put(None)

@@ -1,0 +1,189 @@
+"""The rpcs, each a few lines: parse, ask the engine, answer. Errors leave as exceptions; the interceptors map them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import grpc
+
+from qupath_sam import __version__
+from qupath_sam.errors import InvalidRequest, RequestTooLarge
+from qupath_sam.models.registry import LocalWeights, PackagedWeights, WeightsFile
+from qupath_sam.models.store import ModelStore
+from qupath_sam.models.worker import CancelToken, Priority
+from qupath_sam.pipeline import Call, Engine, view_windows
+from qupath_sam.protocol import convert
+from qupath_sam.regions import Window
+from qupath_sam.server.images import Images
+from qupath_sam.server.live import LiveSession
+from qupath_sam.server.settings import ServerSettings
+from qupath_sam.slides.pushed import PixelFormat, PushedReader
+from qupath_sam.v1 import image_pb2
+from qupath_sam.v1 import segmentation_service_pb2 as pb
+from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
+
+PROTOCOL_VERSION = 1
+#: Windows of one Embed where the caller does not say.
+DEFAULT_EMBED_WINDOWS = 16
+
+_FORMATS = {
+    image_pb2.PIXEL_FORMAT_JPEG: PixelFormat.JPEG,
+    image_pb2.PIXEL_FORMAT_PNG: PixelFormat.PNG,
+    image_pb2.PIXEL_FORMAT_RAW_RGB: PixelFormat.RGB,
+}
+
+
+class Servicer(pb_grpc.SegmentationServiceServicer):
+    """The segmentation service over an engine."""
+
+    def __init__(self, engine: Engine, images: Images, store: ModelStore, settings: ServerSettings) -> None:
+        self._engine = engine
+        self._images = images
+        self._store = store
+        self._settings = settings
+
+    def GetCapabilities(
+        self, request: pb.GetCapabilitiesRequest, context: grpc.ServicerContext
+    ) -> pb.GetCapabilitiesResponse:
+        return pb.GetCapabilitiesResponse(
+            server_version=__version__,
+            protocol_version=PROTOCOL_VERSION,
+            default_model=self._engine.models.default,
+            device=self._engine.models.device,
+            max_message_bytes=self._settings.max_message_bytes,
+            max_objects=self._settings.max_objects,
+            max_pushed_pixels=self._settings.max_pushed_pixels,
+            reads_slides=self._settings.read_slides,
+        )
+
+    def ListModels(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:
+        loaded = self._engine.models.loaded()
+        default = self._engine.models.default
+        specs = sorted(self._store.models().values(), key=lambda spec: spec.name != default)
+        return pb.ListModelsResponse(
+            models=[
+                pb.ModelInfo(
+                    name=spec.name,
+                    family=spec.family.value,
+                    title=spec.title,
+                    input_size=spec.capabilities.input_size,
+                    mask_count=spec.capabilities.mask_count,
+                    takes_points=spec.capabilities.points,
+                    takes_boxes=spec.capabilities.boxes,
+                    takes_mask_prompt=spec.capabilities.mask_prompt,
+                    weights_sha256=_known_sha256(spec.weights),
+                    licence=str(spec.licence),
+                    loaded=spec.name in loaded,
+                    available=spec.weights is None or self._store.is_present(spec),
+                )
+                for spec in specs
+            ]
+        )
+
+    def DescribeImage(
+        self, request: pb.DescribeImageRequest, context: grpc.ServicerContext
+    ) -> pb.DescribeImageResponse:
+        with self._images.borrow(request.image) as (slide, mpp):
+            info = slide.info
+            return pb.DescribeImageResponse(
+                width=info.width,
+                height=info.height,
+                mpp=mpp or info.mpp,
+                level_downsamples=[level.downsample for level in info.levels],
+                fingerprint=info.fingerprint,
+                pixel_source=info.reader,
+                remarks=[info.mpp_remark] if info.mpp_remark else [],
+                ladder=self._engine.ladder(info, mpp=mpp).downsamples,
+            )
+
+    def PushPixels(self, request: pb.PushPixelsRequest, context: grpc.ServicerContext) -> pb.PushPixelsResponse:
+        pixel_format = _FORMATS.get(request.format)
+        if pixel_format is None:
+            raise InvalidRequest(f"unknown pixel format {request.format}; send JPEG, PNG or raw RGB")
+        if request.pixel_width * request.pixel_height > self._settings.max_pushed_pixels:
+            raise RequestTooLarge(
+                f"{request.pixel_width} x {request.pixel_height} px are more than the "
+                f"{self._settings.max_pushed_pixels} allowed; push a smaller region or a larger downsample"
+            )
+        reader = PushedReader(
+            request.data,
+            pixel_format=pixel_format,
+            size=(request.pixel_width, request.pixel_height),
+            region=convert.pushed_region_of(request),
+            image_size=(request.image_width, request.image_height),
+            mpp=request.mpp or None,
+            rendering=request.rendering,
+        )
+        digest = self._images.pushed.put(reader, 3 * request.pixel_width * request.pixel_height)
+        return pb.PushPixelsResponse(digest=bytes.fromhex(digest))
+
+    def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:
+        return self.embed(request, _call(context), owner=context.peer())
+
+    def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
+        return self.predict(request, _call(context))
+
+    def Live(self, requests: Iterator[pb.LiveRequest], context: grpc.ServicerContext) -> Iterator[pb.LiveResponse]:
+        session = LiveSession(self, owner=f"{context.peer()} {id(context)}")
+        context.add_callback(session.cancel_all)
+        return session.answers(requests)
+
+    def predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:
+        """Predict, wherever the request came from."""
+        with self._images.borrow(request.image) as (slide, mpp):
+            prediction = self._engine.predict(
+                slide,
+                [convert.prompts_of(message) for message in request.objects],
+                model=request.model,
+                window=convert.window_request_of(request.window),
+                output=convert.output_of(request.output),
+                mpp=mpp,
+                call=call,
+            )
+        return convert.prediction_message(prediction)
+
+    def embed(self, request: pb.EmbedRequest, call: Call, *, owner: str) -> pb.EmbedResponse:
+        """Embed, wherever the request came from; ``owner`` names the client whose newer START replaces its older."""
+        response = pb.EmbedResponse()
+        with self._images.borrow(request.image) as (slide, mpp):
+            ladder = self._engine.ladder(slide.info, model=request.model, mpp=mpp)
+            windows = view_windows(
+                ladder,
+                convert.window_request_of(request.window),
+                convert.region_of(request.view) if request.HasField("view") else None,
+                (request.focus.x, request.focus.y) if request.HasField("focus") else None,
+            )[: request.max_windows if request.max_windows > 0 else DEFAULT_EMBED_WINDOWS]
+            if request.mode in (pb.EMBED_MODE_START, pb.EMBED_MODE_QUERY):
+                statuses = self._engine.embedded(slide, windows, model=request.model)
+            else:
+                statuses, timings = self._engine.embed(slide, windows, model=request.model, call=call)
+                response.timings.CopyFrom(convert.timings_message(timings))
+            if request.mode == pb.EMBED_MODE_START:
+                self._prefetch(request, windows, owner=f"{owner} {slide.info.fingerprint}")
+        response.embeddings.extend(convert.status_message(status, ladder.mpp) for status in statuses)
+        return response
+
+    def _prefetch(self, request: pb.EmbedRequest, windows: Sequence[Window], *, owner: str) -> None:
+        def encode(call: Call) -> None:
+            with self._images.borrow(request.image) as (slide, _):
+                self._engine.embed(
+                    slide, windows, model=request.model, call=call, priority=Priority.BACKGROUND
+                )
+
+        self._engine.prefetch(encode, owner=owner)
+
+
+def _known_sha256(weights: WeightsFile | PackagedWeights | LocalWeights | None) -> str:
+    return (weights.sha256 or "") if weights is not None else ""
+
+
+def _call(context: grpc.ServicerContext) -> Call:
+    """The caller's patience: cancelled when the rpc ends early, and its deadline on the monotonic clock."""
+    token = CancelToken()
+    if not context.add_callback(token.cancel):
+        token.cancel()
+    remaining = context.time_remaining()
+    # gRPC reports "no deadline" as None or as a time in the far future.
+    limited = remaining is not None and remaining < 365 * 24 * 3600
+    return Call(cancel=token, deadline=time.monotonic() + remaining if limited and remaining is not None else None)

@@ -1,0 +1,89 @@
+"""Everything that can be set about a server: one frozen value, made at the edge and passed down."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from qupath_sam.errors import InvalidRequest
+
+MIB = 1024 * 1024
+
+#: Largest message, both ways: a 16-megapixel JPEG or a 20-megapixel raw region fit, a slide does not.
+MAX_MESSAGE_BYTES = 64 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How a server runs.
+
+    Attributes:
+        host: address to listen on; loopback unless told otherwise.
+        port: 0 takes a free one.
+        model: default model.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        precision: "auto", "fp32", "bf16".
+        threads: torch threads; 0 takes all cores.
+        models_home: where added and pulled weights lie; None takes the user's data folder.
+        path_map: ``((client prefix, server prefix), ...)``.
+        read_slides: open slides by path or URI; otherwise pixels must be pushed.
+        max_message_bytes: largest message, both ways.
+        max_objects: most objects of one Predict.
+        max_pushed_pixels: most pixels of one PushPixels.
+        pushed_bytes: memory for pushed pixels.
+        embedding_bytes: memory for embeddings.
+        embedding_folder: where embeddings are kept on disk as well; None keeps none.
+        embedding_folder_bytes: most bytes there.
+        state_bytes: memory for what next clicks continue from.
+        max_models: most models in memory.
+        max_slides: most slides held open.
+        max_calls: most calls under way, streams included; more are answered UNAVAILABLE.
+        max_queue: most jobs waiting for the inference thread.
+        warm_up: load the default model before the first call.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 50051
+    model: str = ""
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    models_home: Path | None = None
+    path_map: tuple[tuple[str, str], ...] = ()
+    read_slides: bool = True
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    max_objects: int = 1024
+    max_pushed_pixels: int = 20_000_000
+    pushed_bytes: int = 512 * MIB
+    embedding_bytes: int = 1024 * MIB
+    embedding_folder: Path | None = None
+    embedding_folder_bytes: int = 20 * 1024 * MIB
+    state_bytes: int = 256 * MIB
+    max_models: int = 2
+    max_slides: int = 32
+    max_calls: int = 64
+    max_queue: int = 512
+    warm_up: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise InvalidRequest(f"port must lie in 0..65535, got {self.port}")
+        for name in ("max_message_bytes", "max_objects", "max_pushed_pixels", "max_models", "max_slides", "max_calls"):
+            if getattr(self, name) < 1:
+                raise InvalidRequest(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+    def address(self, port: int) -> str:
+        """``host:port`` as gRPC wants it; IPv6 in brackets."""
+        host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
+        return f"{host}:{port}"
