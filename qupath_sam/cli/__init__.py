@@ -1,0 +1,21 @@
+"""The command ``qupath-sam``: parse, call, print. What a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+from qupath_sam.models.threads import prepare_process
+
+
+def main() -> None:
+    """Run the command line; errors of this package end in one line and exit code 2."""
+    # Before torch is loaded, by whatever command: see qupath_sam.models.threads.
+    prepare_process()
+    from qupath_sam.cli.app import app
+    from qupath_sam.errors import QupathSamError
+
+    try:
+        app()
+    except QupathSamError as error:
+        print(f"qupath-sam: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)

@@ -1,0 +1,41 @@
+"""All commands under one name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qupath_sam import __version__
+
+from qupath_sam.cli.embed import embed
+from qupath_sam.cli.segment import segment
+from qupath_sam.cli.serve import serve
+
+app = typer.Typer(
+    name="qupath-sam",
+    help="Click-to-annotation for whole-slide pathology: Segment Anything models for QuPath.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(serve)
+app.command()(segment)
+app.command()(embed)
+
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Click-to-annotation for whole-slide pathology: Segment Anything models for QuPath."""

@@ -1,0 +1,93 @@
+"""``qupath-sam embed``: encode a slide ahead of time, onto disk, so that clicks on it are warm."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from qupath_sam.regions import Window
+    from qupath_sam.slides.base import SlideReader
+
+
+def embed(
+    slide: Annotated[str, typer.Argument(help="Path or URI of the slide.")],
+    *,
+    folder: Annotated[Path, typer.Option(help="Where embeddings are kept: give `serve --embedding-folder` the same.")],
+    region: Annotated[
+        list[str] | None, typer.Option(help="X,Y,WIDTH,HEIGHT of what to encode; may be repeated.")
+    ] = None,
+    tissue: Annotated[bool, typer.Option("--tissue", help="Encode wherever there is tissue.")] = False,
+    downsample: Annotated[float | None, typer.Option(help="Level-0 px per window px.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="µm per window px.")] = None,
+    model: Annotated[str, typer.Option(help="See `qupath-sam models list`.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    folder_gib: Annotated[int, typer.Option(help="Most GiB in the folder.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+) -> None:
+    """Encode SLIDE's windows ahead of the first click. Ctrl-C keeps what is done; a second call goes on."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from qupath_sam.cli.prompts import parse_region
+    from qupath_sam.errors import InvalidRegion
+    from qupath_sam.local import LocalClient
+    from qupath_sam.server.settings import MIB, ServerSettings
+    from qupath_sam.windows import WindowRequest
+
+    if bool(region) == tissue:
+        raise InvalidRegion("say what to encode: either --region (once or more) or --tissue")
+    settings = ServerSettings(
+        model=model, device=device, embedding_folder=folder, embedding_folder_bytes=folder_gib * 1024 * MIB
+    )
+    request = WindowRequest(downsample=downsample, mpp=mpp)
+    started = time.perf_counter()
+    with LocalClient(settings) as local, local.slides.open(slide) as reader:
+        ladder = local.engine.ladder(reader.info)
+        scale = ladder.scale_of(request) or ladder.default_downsample
+        views = [parse_region(text) for text in region or []]
+        windows = _windows(reader, ladder, scale, views)
+        ready = {s.window for s in local.engine.embedded(reader, windows) if s.ready}
+        missing = [window for window in windows if window not in ready]
+        columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, disable=as_json) as progress:
+            for window in progress.track(missing, description="encoding"):
+                local.engine.embed(reader, [window])
+    seconds = time.perf_counter() - started
+    summary = {
+        "schema": "qupath-sam.embed/1",
+        "windows": len(windows),
+        "already_there": len(ready),
+        "encoded": len(missing),
+        "downsample": scale,
+        "seconds": round(seconds, 2),
+        "folder": str(folder),
+    }
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+    else:
+        typer.echo(
+            f"{len(windows)} windows at downsample {scale:g}: {len(missing)} encoded, {len(ready)} were there, "
+            f"{seconds:.1f} s; next: qupath-sam serve --embedding-folder {folder}"
+        )
+
+
+def _windows(reader: SlideReader, ladder, scale: float, views: list) -> list[Window]:  # type: ignore[no-untyped-def,type-arg]
+    """Windows of the regions, or of the tissue where no region is given, each once."""
+    from qupath_sam.errors import InvalidRegion
+    from qupath_sam.slides.tissue import has_tissue, tissue_map
+
+    extent = ladder.extent
+    seen: dict[Window, None] = {}
+    for view in views or [extent]:
+        found = ladder.windows_in_view(view, scale, (view.x, view.y))
+        if not found:
+            raise InvalidRegion(f"region {view.bounds} lies outside the image {extent.bounds} (level-0 px)")
+        seen.update(dict.fromkeys(found))
+    if views:
+        return list(seen)
+    tissue = tissue_map(reader)
+    return [window for window in seen if has_tissue(tissue, window.region, reader.info)]

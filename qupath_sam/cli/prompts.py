@@ -1,0 +1,80 @@
+"""Prompts, regions and outlines as the command line writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from shapely.geometry import MultiPolygon, Polygon
+
+from qupath_sam.errors import InvalidPrompt, InvalidRegion
+from qupath_sam.geojson import read_geojson
+from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.regions import Region
+
+
+def parse_point(text: str) -> Click:
+    """``X,Y`` or ``X,Y,neg`` in level-0 px."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 3 and parts[2] in ("neg", "pos"):
+        label = Label.NEGATIVE if parts.pop() == "neg" else Label.POSITIVE
+    else:
+        label = Label.POSITIVE
+    x, y = _numbers(parts, 2, text, "a point is X,Y or X,Y,neg in level-0 pixels", InvalidPrompt)
+    return Click.at(x, y, label)
+
+
+def parse_box(text: str) -> Box:
+    """``X,Y,W,H`` in level-0 px."""
+    x, y, width, height = _numbers(
+        text.split(","), 4, text, "a box is X,Y,WIDTH,HEIGHT in level-0 pixels", InvalidPrompt
+    )
+    return Box(x, y, x + width, y + height)
+
+
+def parse_region(text: str) -> Region:
+    """``X,Y,W,H`` in whole level-0 px."""
+    values = _numbers(text.split(","), 4, text, "a region is X,Y,WIDTH,HEIGHT in level-0 pixels", InvalidRegion)
+    x, y, width, height = (round(value) for value in values)
+    return Region(x, y, width, height)
+
+
+def read_outlines(path: Path) -> list[Polygon | MultiPolygon]:
+    """The polygons of a GeoJSON file, level-0 px."""
+    outlines = [feature.geometry for feature in read_geojson(path)]
+    if not outlines:
+        raise InvalidPrompt(f"{path} holds no polygon; draw an outline in QuPath and export it as GeoJSON")
+    return outlines
+
+
+def objects_from(
+    clicks: Sequence[Click], boxes: Sequence[Box], outlines: Sequence[Polygon | MultiPolygon]
+) -> list[ObjectPrompts]:
+    """The objects that the prompts describe: clicks belong to one, together with at most one box or outline.
+
+    Raises:
+        InvalidPrompt: no prompt at all, or clicks beside several boxes or outlines.
+    """
+    if clicks and len(boxes) + len(outlines) > 1:
+        raise InvalidPrompt(
+            "clicks belong to one object: give them with at most one box or outline, or call once an object"
+        )
+    if clicks:
+        box, outline = next(iter(boxes), None), next(iter(outlines), None)
+        return [ObjectPrompts(tuple(clicks), box, outline)]
+    objects = [ObjectPrompts(box=box) for box in boxes] + [ObjectPrompts(outline=outline) for outline in outlines]
+    if not objects:
+        raise InvalidPrompt("give at least one --point, --box or --outline")
+    return objects
+
+
+def _numbers(
+    parts: Sequence[str], count: int, text: str, form: str, kind: type[InvalidPrompt] | type[InvalidRegion]
+) -> list[float]:
+    try:
+        values = [float(part) for part in parts]
+    except ValueError as error:
+        raise kind(f"{text!r} has something that is no number; {form}") from error
+    if len(values) != count:
+        raise kind(f"{text!r} has {len(values)} numbers; {form}")
+    return values

@@ -1,0 +1,166 @@
+"""``qupath-sam segment``: outlines of objects of one slide, as GeoJSON that QuPath imports unchanged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qupath_sam.clicking import MaskChoice
+
+if TYPE_CHECKING:
+    from qupath_sam.prompts import ObjectPrompts
+    from qupath_sam.results import Prediction
+    from qupath_sam.slides.base import SlideReader
+
+
+def segment(
+    slide: Annotated[str, typer.Argument(help="Path or URI of the slide.")],
+    *,
+    point: Annotated[list[str] | None, typer.Option(help="X,Y or X,Y,neg; in order, may be repeated.")] = None,
+    box: Annotated[list[str] | None, typer.Option(help="X,Y,WIDTH,HEIGHT; one object each.")] = None,
+    outline: Annotated[
+        list[Path] | None, typer.Option(help="GeoJSON of existing outlines to refine; one object each.")
+    ] = None,
+    region: Annotated[str | None, typer.Option(help="X,Y,WIDTH,HEIGHT: the window itself.")] = None,
+    downsample: Annotated[float | None, typer.Option(help="Level-0 px per window px.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="µm per window px.")] = None,
+    model: Annotated[str, typer.Option(help="See `qupath-sam models list`.")] = "",
+    server: Annotated[str | None, typer.Option(help="HOST:PORT; without it the model runs here.")] = None,
+    device: Annotated[str, typer.Option(help="Without --server: auto, cpu, cuda or mps.")] = "auto",
+    masks: Annotated[MaskChoice, typer.Option(help="Which masks of an ambiguous first prompt.")] = MaskChoice.BEST,
+    clip: Annotated[Path | None, typer.Option(help="GeoJSON of an outline to cut the result to.")] = None,
+    min_area: Annotated[float, typer.Option(help="Drop parts below this area, µm².")] = 0.0,
+    fill_holes: Annotated[float, typer.Option(help="Fill holes up to this area, µm².")] = 0.0,
+    simplify: Annotated[float, typer.Option(help="Let the outline move by at most this, µm.")] = 0.0,
+    path_class: Annotated[str | None, typer.Option("--class", help="QuPath class of the annotations.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the annotations.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="GeoJSON to write.")] = None,
+    overlay: Annotated[Path | None, typer.Option(help="PNG to draw the outlines into.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Segment objects of SLIDE from clicks, boxes and outlines, all in level-0 pixels."""
+    from qupath_sam.annotations import annotations_of
+    from qupath_sam.cli.prompts import objects_from, parse_box, parse_point, parse_region, read_outlines
+    from qupath_sam.client.images import Slide
+    from qupath_sam.geojson import PathClass, write_geojson
+    from qupath_sam.results import OutputOptions
+    from qupath_sam.windows import WindowRequest
+
+    outlines = [geometry for path in outline or [] for geometry in read_outlines(path)]
+    objects = objects_from([parse_point(p) for p in point or []], [parse_box(b) for b in box or []], outlines)
+    options: dict[str, Any] = {
+        "model": model,
+        "window": WindowRequest(
+            region=parse_region(region) if region is not None else None, downsample=downsample, mpp=mpp
+        ),
+        "output": OutputOptions(
+            choice=masks,
+            fill_holes_area=fill_holes,
+            min_area=min_area,
+            simplify_tolerance=simplify,
+            clip=_union(read_outlines(clip)) if clip is not None else None,
+        ),
+    }
+    prediction = _predict(Slide(slide), objects, server, device, options)
+    features = annotations_of(prediction, path_class=PathClass.of(path_class) if path_class else None, name=name)
+    if output is not None:
+        write_geojson(output, features)
+    if overlay is not None:
+        from qupath_sam.slides.open import open_slide
+
+        reader = open_slide(slide)
+        try:
+            _draw(reader, prediction, objects, overlay)
+        finally:
+            reader.close()
+    if as_json:
+        typer.echo(json.dumps(_summary(prediction), indent=2))
+    else:
+        _print_table(prediction, output, overlay)
+
+
+def _predict(
+    slide: Any, objects: list[ObjectPrompts], server: str | None, device: str, options: dict[str, Any]
+) -> Prediction:
+    if server is not None:
+        from qupath_sam.client import SamClient
+
+        with SamClient(server) as client:
+            return client.predict(slide, objects, **options)
+    from qupath_sam.local import LocalClient
+    from qupath_sam.server.settings import ServerSettings
+
+    with LocalClient(ServerSettings(device=device)) as local:
+        return local.predict(slide, objects, **options)
+
+
+def _union(outlines: list[Any]) -> Any:
+    import shapely
+
+    return shapely.union_all(outlines)
+
+
+def _draw(reader: SlideReader, prediction: Prediction, objects: list[ObjectPrompts], path: Path) -> None:
+    from qupath_sam.overlay import draw_prediction
+
+    draw_prediction(reader, prediction, objects, path)
+
+
+def _summary(prediction: Prediction) -> dict[str, Any]:
+    made = prediction.provenance
+    return {
+        "schema": "qupath-sam.segment/1",
+        "model": made.model,
+        "weights_sha256": made.weights_sha256,
+        "pixels": made.pixel_source,
+        "mpp": made.mpp,
+        "remarks": list(made.remarks),
+        "total_ms": round(prediction.timings.total, 1),
+        "objects": [
+            {
+                "object": index,
+                "window": list(result.window.region.bounds),
+                "downsample": result.window.downsample,
+                "touches_window_edge": result.touches_window_edge,
+                "outlines": [
+                    {
+                        "score": round(o.score, 4),
+                        "area_px2": o.area_px2,
+                        "area_um2": o.area_um2,
+                        "wkt": o.geometry.wkt,
+                    }
+                    for o in result.outlines
+                ],
+            }
+            for index, result in enumerate(prediction.results, 1)
+        ],
+    }
+
+
+def _print_table(prediction: Prediction, output: Path | None, overlay: Path | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    made = prediction.provenance
+    unit = "µm²" if made.mpp else "px²"
+    table = Table("object", "score", f"area {unit}", "window", "downsample", "at edge", title=f"{made.model}")
+    for index, result in enumerate(prediction.results, 1):
+        region = result.window.region
+        where = f"{region.x},{region.y} {region.width}x{region.height}"
+        edge = "yes" if result.touches_window_edge else "no"
+        if not result.outlines:
+            table.add_row(str(index), "-", "nothing found", where, f"{result.window.downsample:g}", edge)
+        for o in result.outlines:
+            area = o.area_um2 if o.area_um2 is not None else o.area_px2
+            table.add_row(str(index), f"{o.score:.2f}", f"{area:.1f}", where, f"{result.window.downsample:g}", edge)
+    console.print(table)
+    for remark in made.remarks:
+        console.print(f"note: {remark}")
+    console.print(f"{prediction.timings.total:.0f} ms in all")
+    for path in (output, overlay):
+        if path is not None:
+            console.print(f"wrote {path}")

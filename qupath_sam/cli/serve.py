@@ -1,0 +1,68 @@
+"""``qupath-sam serve``: host models for QuPath, for scripts and for a whole lab."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one, which is printed.")] = 50051,
+    model: Annotated[str, typer.Option(help="Default model (see `qupath-sam models list`).")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Of the image encoder: auto, fp32 or bf16.")] = "auto",
+    threads: Annotated[int, typer.Option(help="Torch threads; 0 takes all cores.")] = 0,
+    path_map: Annotated[
+        list[str] | None, typer.Option(help="CLIENT=SERVER prefix of slide paths; may be repeated.")
+    ] = None,
+    read_slides: Annotated[
+        bool, typer.Option("--read-slides/--no-read-slides", help="Open slides here, or take pushed pixels only.")
+    ] = True,
+    embedding_mib: Annotated[int, typer.Option(help="Memory for embeddings, MiB.")] = 1024,
+    embedding_folder: Annotated[
+        Path | None, typer.Option(help="Keep embeddings on disk as well, in this folder.")
+    ] = None,
+    embedding_folder_gib: Annotated[int, typer.Option(help="Most GiB there.")] = 20,
+    max_calls: Annotated[int, typer.Option(help="Most calls under way at once.")] = 64,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Serve segmentation over gRPC until Ctrl-C or SIGTERM."""
+    from qupath_sam.server.app import start_server
+    from qupath_sam.server.settings import MIB, ServerSettings
+    from qupath_sam.slides.location import PathMap
+
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        model=model,
+        device=device,
+        precision=precision,
+        threads=threads,
+        path_map=PathMap.parse(path_map or []).pairs,
+        read_slides=read_slides,
+        embedding_bytes=embedding_mib * MIB,
+        embedding_folder=embedding_folder,
+        embedding_folder_bytes=embedding_folder_gib * 1024 * MIB,
+        max_calls=max_calls,
+    )
+    stopping = threading.Event()
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: stopping.set())
+    with start_server(settings) as server:
+        where = "this machine only" if settings.is_loopback else "EVERY MACHINE THAT CAN REACH IT, WITHOUT A PASSWORD"
+        # One line that programs wait for; flushed, because it may go into a pipe.
+        print(f"listening on {server.address} ({where})", flush=True)  # noqa: T201
+        # A bounded wait lets Python run signal handlers on Windows too.
+        while not stopping.wait(0.5):
+            pass
+        logging.getLogger(__name__).info("stopping: calls under way may finish")
+        server.stop()
