@@ -214,10 +214,9 @@ def test_what_is_no_json_is_refused(text: str) -> None:
         read_features(text)
 
 
-keys = st.sampled_from(
-    "type geometry coordinates properties classification color names name measurements metadata plane z childObjects "
-    "features id value isLocked objectType".split()
-)
+structure = ["type", "geometry", "coordinates", "properties", "features", "childObjects", "id", "plane", "z"]
+said = ["classification", "color", "names", "name", "value", "measurements", "metadata", "isLocked", "objectType"]
+keys = st.sampled_from([*structure, *said])
 words = st.sampled_from(["Feature", "FeatureCollection", "Polygon", "MultiPolygon", "NaN", "", "tile"])
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | words | st.just(GEOMETRY) | st.just(RINGS),

@@ -1,0 +1,37 @@
+"""The tracing benchmark, as far as it does not depend on the machine's mood."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from qupath_sam.bench import trace
+from qupath_sam.errors import QupathSamError
+
+
+def test_what_is_reported() -> None:
+    result = json.loads(json.dumps(trace.run(repeats=1), allow_nan=False))
+    assert result["schema"] == "qupath-sam/bench-trace/1"
+    assert result["machine"].keys() == {"cpu", "cores", "torch", "threads", "load"}
+    assert result["machine"]["cpu"]
+    assert result["machine"]["cores"] >= 1
+    assert result["cases"].keys() == {"region", "nuclei300", "masks64"}
+    for case in result["cases"].values():
+        assert case.keys() == {"ours_ms", "rasterio_ms", "speedup", "equal"}
+        assert case["equal"] is True
+        assert case["speedup"] == pytest.approx(case["rasterio_ms"] / case["ours_ms"], rel=0.05)
+
+
+def test_the_cases_are_what_their_names_say() -> None:
+    assert 330_000 < trace.region_mask().sum() < 370_000
+    assert trace.nuclei_labels().max() == 300
+    assert trace.many_masks().shape == (64, 1024, 1024)
+    assert trace.many_masks().any(axis=(1, 2)).all()
+
+
+def test_a_missing_rasterio_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    with pytest.raises(QupathSamError, match="pip install rasterio"):
+        trace.run()
