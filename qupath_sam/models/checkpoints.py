@@ -113,11 +113,10 @@ def check_fits(tensors: Mapping[str, Tensor], family: Family, *, where: str) -> 
         _name_some("of another shape", misshaped),
     ]
     looks_like = guess_family(tensors)
-    advice = (
-        f"this is a {looks_like.value} checkpoint; use family {looks_like.value}"
-        if looks_like not in (None, family)
-        else "use the file that the model's authors published, unchanged"
-    )
+    if looks_like is not None and expected_shapes(looks_like) != expected:
+        advice = f"this is a {looks_like.value} checkpoint; use family {looks_like.value}"
+    else:
+        advice = "use the file that the model's authors published, unchanged"
     raise WrongWeights(f"{where} does not fit {family.value}: {'; '.join(p for p in problems if p)}; {advice}")
 
 
@@ -153,7 +152,7 @@ def build_network(family: Family) -> PromptableNetwork:
             return build_lite_medsam()
         case Family.MOBILE_SAM:
             return build_mobile_sam()
-        case Family.SAM_VIT_B:
+        case Family.SAM_VIT_B | Family.MEDSAM_VIT_B:
             return build_sam(VitSize.B)
         case Family.SAM_VIT_L:
             return build_sam(VitSize.L)

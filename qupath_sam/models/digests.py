@@ -29,14 +29,19 @@ class DigestCache:
         """Hex digest of ``path``."""
         key, stat = str(path.resolve()), path.stat()
         state = [stat.st_size, stat.st_mtime_ns]
-        known = self._read()
-        match known.get(key):
+        match self._read().get(key):
             case {"state": remembered, "sha256": str(digest)} if remembered == state:
                 return digest
+        return self.recomputed(path)
+
+    def recomputed(self, path: Path) -> str:
+        """Hex digest of what ``path`` holds now, whatever is remembered."""
+        stat = path.stat()
         digest = file_sha256(path)
+        entry = {"state": [stat.st_size, stat.st_mtime_ns], "sha256": digest}
         # A cache: a folder that may not be written costs time only.
         with contextlib.suppress(OSError):
-            write_json(self._file, {**self._read(), key: {"state": state, "sha256": digest}})
+            write_json(self._file, {**self._read(), str(path.resolve()): entry})
         return digest
 
     def _read(self) -> dict[str, object]:

@@ -12,9 +12,9 @@ from qupath_sam.errors import WrongWeights
 from qupath_sam.models.base import Segmenter
 from qupath_sam.models.checkpoints import Checkpoint, build_network_with, check_fits, read_checkpoint
 from qupath_sam.models.devices import Execution, Precision, choose_execution
-from qupath_sam.models.digests import DigestCache
 from qupath_sam.models.fake import FakeSegmenter
 from qupath_sam.models.lite_medsam import LiteMedSamSegmenter
+from qupath_sam.models.medsam import MedSamSegmenter
 from qupath_sam.models.mobile_sam import MobileSamSegmenter
 from qupath_sam.models.promptable import PromptableSegmenter
 from qupath_sam.models.registry import Family, LocalWeights, ModelSpec, PackagedWeights, WeightsFile
@@ -83,10 +83,10 @@ def load_weights(spec: ModelSpec, store: ModelStore) -> Weights:
         WrongWeights: wrong digest, layout or shapes.
     """
     path = store.weights_path(spec)
-    digest = DigestCache(store.home / "digests.json").sha256(path)
+    digest = store.digests.sha256(path)
     check_digest(spec, path, digest)
     checkpoint = read_checkpoint(path)
-    tensors = _on_base(checkpoint, path, store)
+    tensors = complete(checkpoint, path, store)
     check_fits(tensors, spec.family, where=str(path))
     return Weights(tensors, digest)
 
@@ -115,11 +115,17 @@ _ADAPTERS: dict[Family, type[PromptableSegmenter]] = {
     Family.SAM_VIT_B: SamSegmenter,
     Family.SAM_VIT_L: SamSegmenter,
     Family.SAM_VIT_H: SamSegmenter,
+    Family.MEDSAM_VIT_B: MedSamSegmenter,
 }
 
 
-def _on_base(checkpoint: Checkpoint, path: Path, store: ModelStore) -> dict[str, Tensor]:
-    """A delta's tensors over those of its base; others as they are."""
+def complete(checkpoint: Checkpoint, path: Path, store: ModelStore) -> dict[str, Tensor]:
+    """All tensors of the network: a delta's over those of its base, others as they are.
+
+    Raises:
+        WrongWeights: the base is another than the delta was made for.
+        WeightsMissing: the base is not on this machine.
+    """
     metadata = checkpoint.metadata
     if metadata is None or metadata.format != "delta":
         return checkpoint.tensors

