@@ -169,7 +169,8 @@ def _own_window(steps: Sequence[Step], previous: State | None, *, ladder: Ladder
         bounds = _joint_bounds(previous, steps)
         return ladder.window_around(bounds, ladder.rung_for(_longer_side(bounds)))
     bounds = _bounds(steps)
-    extent = _longer_side(bounds) if steps[0].click is None or len(steps[0].click.points) > 1 else None
+    # A box or outline says how large the object is; a scribble only that it is no smaller.
+    extent = _longer_side(bounds) if steps[0].click is None else None
     rung = ladder.first_rung(object_extent=extent, view_downsample=request.view_downsample)
     return ladder.window_around(bounds, rung)
 

@@ -1,0 +1,231 @@
+"""The fold from prompts to masks, driven by a painted truth instead of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qupath_sam.clicking import (
+    MaskChoice,
+    State,
+    carry_logits,
+    outline_logits,
+    run_steps,
+    steps_of,
+    touches_edge,
+)
+from qupath_sam.errors import InvalidPrompt
+from qupath_sam.models.base import LOW_RES_SIZE, MaskSet
+from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.regions import Region, Window
+from qupath_sam.windows import Ladder, WindowRequest
+
+EXTENT = Region(0, 0, 40_000, 40_000)
+
+
+def ladder(extent: Region = EXTENT) -> Ladder:
+    return Ladder.of(extent=extent, mpp=0.5, input_size=256, default_mpp=1.0)
+
+
+def painted(truth: shapely.Geometry) -> Callable:
+    """A decoder that always answers with the truth, as seen in the window."""
+
+    def decode(request) -> MaskSet:
+        window = request.window
+        logits = outline_logits(truth, window)
+        rows = (np.arange(window.height) * LOW_RES_SIZE) // window.height
+        columns = (np.arange(window.width) * LOW_RES_SIZE) // window.width
+        mask = (logits > 0)[rows][:, columns]
+        return MaskSet(mask[None], np.ones(1, np.float32), logits[None])
+
+    return decode
+
+
+def fold(prompts: ObjectPrompts, decode, *, done=0, state=None, request=None, rungs=None, choice=MaskChoice.BEST):
+    """All states and all requests of a fold."""
+    generator = run_steps(
+        steps_of(prompts), ladder=rungs or ladder(), request=request or WindowRequest(), choice=choice, done=done,
+        state=state,
+    )  # fmt: skip
+    asked = []
+    try:
+        wanted = next(generator)
+        while True:
+            asked.append(wanted)
+            wanted = generator.send(decode(wanted))
+    except StopIteration as end:
+        return end.value, asked
+
+
+def disc(x: float, y: float, radius: float) -> shapely.Geometry:
+    return shapely.Point(x, y).buffer(radius)
+
+
+def test_a_gland_is_found_at_the_models_own_scale():
+    states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), painted(disc(10_000, 10_000, 100)))
+    assert len(asked) == 1
+    assert states[0].window.downsample == 2
+    assert asked[0].several_masks
+
+
+def test_a_mask_that_runs_into_the_edge_climbs_until_it_fits():
+    truth = disc(10_000, 10_000, 1500)
+    states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), painted(truth))
+    assert asked[0].window.downsample == 2
+    assert not touches_edge(states[0].mask, states[0].window, EXTENT)
+    assert states[0].window.region.width >= 3000
+
+
+def test_climbing_ends_after_a_few_changes():
+    _, asked = fold(ObjectPrompts((Click.at(20_000, 20_000),)), painted(disc(20_000, 20_000, 15_000)))
+    assert len(asked) <= 4
+
+
+def test_a_mask_at_the_images_own_edge_does_not_climb():
+    extent = Region(0, 0, 400, 400)
+    states, asked = fold(ObjectPrompts((Click.at(10, 10),)), painted(disc(0, 0, 150)), rungs=ladder(extent))
+    assert len(asked) == 1
+    assert not touches_edge(states[0].mask, states[0].window, extent)
+
+
+def test_a_speck_is_looked_at_more_closely():
+    states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), painted(disc(10_000, 10_000, 12)))
+    assert [request.window.downsample for request in asked] == [2, 0.25]
+    assert states[0].window.downsample == 0.25
+
+
+def test_a_closer_look_that_disagrees_is_not_taken():
+    def decode(request) -> MaskSet:
+        # The coarse view sees a nucleus, the fine one everything.
+        truth = disc(10_000, 10_000, 12) if request.window.downsample >= 2 else disc(10_000, 10_000, 500)
+        return painted(truth)(request)
+
+    states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), decode)
+    assert len(asked) == 2
+    assert states[0].window.downsample == 2
+
+
+def test_later_clicks_keep_the_window_and_continue_from_the_logits():
+    truth = disc(10_000, 10_000, 100)
+    prompts = ObjectPrompts(
+        (Click.at(10_000, 10_000), Click.at(10_050, 10_000), Click.at(9_950, 9_900, Label.NEGATIVE))
+    )
+    states, asked = fold(prompts, painted(truth))
+    assert len({request.window for request in asked}) == 1
+    assert asked[0].prompts.logits is None
+    assert [request.several_masks for request in asked] == [True, False, False]
+    np.testing.assert_array_equal(asked[2].prompts.logits, states[1].masks.logits[0])
+    assert asked[2].prompts.labels.tolist() == [1, 1, 0]
+    assert asked[2].prompts.last_click == 1
+
+
+def test_a_click_outside_the_window_moves_it_and_carries_the_mask():
+    truth = shapely.box(9_900, 9_900, 10_900, 10_000)
+    inner = shapely.box(9_900, 9_900, 10_000, 10_000)
+
+    def decode(request) -> MaskSet:
+        return painted(truth if len(request.prompts.points) > 1 else inner)(request)
+
+    prompts = ObjectPrompts((Click.at(9_950, 9_950), Click.at(10_800, 9_950)))
+    states, _ = fold(prompts, decode)
+    assert states[1].window != states[0].window
+    for click in prompts.clicks:
+        assert states[1].window.region.contains(*click.points[0])
+
+
+def test_the_answer_is_the_same_click_by_click_and_at_once():
+    truth = disc(10_000, 10_000, 700)
+    clicks = (Click.at(10_000, 10_000), Click.at(10_500, 10_000), Click.at(9_500, 9_000, Label.NEGATIVE))
+    at_once, _ = fold(ObjectPrompts(clicks), painted(truth))
+    state: State | None = None
+    for done in range(3):
+        states, _ = fold(ObjectPrompts(clicks[: done + 1]), painted(truth), done=done, state=state)
+        state = states[-1]
+        assert state.window == at_once[done].window
+        np.testing.assert_array_equal(state.masks.logits, at_once[done].masks.logits)
+
+
+def test_a_box_and_an_outline_come_first_and_together():
+    prompts = ObjectPrompts((Click.at(10_000, 10_000),), Box(9_900, 9_900, 10_100, 10_100), disc(10_000, 10_000, 90))
+    _, asked = fold(prompts, painted(disc(10_000, 10_000, 95)))
+    assert len(asked[0].prompts.points) == 0
+    assert asked[0].prompts.box is not None
+    assert asked[0].prompts.logits is not None
+    assert not asked[0].several_masks
+    assert len(asked[1].prompts.points) == 1
+
+
+def test_an_outline_brings_its_own_box():
+    _, asked = fold(ObjectPrompts(outline=shapely.box(9_950, 9_960, 10_050, 10_040)), painted(disc(10_000, 10_000, 50)))
+    window = asked[0].window
+    left, top, right, bottom = asked[0].prompts.box
+    assert window.to_level0(left, top) == (9_950, 9_960)
+    assert window.to_level0(right, bottom) == (10_050, 10_040)
+
+
+def test_a_scribble_is_one_step():
+    stroke = Click(((10_000.0, 10_000.0), (10_020.0, 10_000.0), (10_040.0, 10_010.0)))
+    _, asked = fold(ObjectPrompts((stroke,)), painted(disc(10_000, 10_000, 100)))
+    assert len(asked) == 1
+    assert len(asked[0].prompts.points) == 3
+    assert asked[0].prompts.last_click == 3
+
+
+@pytest.mark.parametrize(
+    ("choice", "chosen"), [(MaskChoice.BEST, 0), (MaskChoice.LARGEST, 2), (MaskChoice.SMALLEST, 1)]
+)
+def test_the_chosen_mask_is_the_one_that_is_continued(choice, chosen):
+    def decode(request) -> MaskSet:
+        sizes = (50, 40, 60) if request.several_masks else (50,)
+        answers = [painted(disc(10_000, 10_000, radius))(request) for radius in sizes]
+        return MaskSet(
+            np.concatenate([a.masks for a in answers]),
+            np.linspace(0.9, 0.1, len(sizes)).astype(np.float32),
+            np.concatenate([a.logits for a in answers]),
+        )
+
+    request = WindowRequest(downsample=2)
+    prompts = ObjectPrompts((Click.at(10_000, 10_000), Click.at(10_010, 10_000)))
+    states, asked = fold(prompts, decode, choice=choice, request=request)
+    assert states[0].chosen == chosen
+    np.testing.assert_array_equal(asked[1].prompts.logits, states[0].masks.logits[chosen])
+
+
+def test_a_window_of_the_callers_refuses_clicks_outside():
+    request = WindowRequest(region=Region(0, 0, 100, 100))
+    with pytest.raises(InvalidPrompt, match="outside the window"):
+        fold(ObjectPrompts((Click.at(500, 500),)), painted(disc(0, 0, 1)), request=request)
+
+
+def test_carrying_logits_to_the_same_window_changes_nothing():
+    logits = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
+    window = Window(Region(0, 0, 512, 512), 256, 256)
+    assert carry_logits(logits, window, window) is logits
+
+
+@given(
+    dx=st.integers(-300, 300), dy=st.integers(-300, 300), side=st.sampled_from([256, 512, 1024]),
+    radius=st.integers(60, 200),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_carried_logits_lie_where_they_lay(dx, dy, side, radius):
+    truth = disc(1_000, 1_000, radius)
+    source = Window(Region(744, 744, 512, 512), 256, 256)
+    target = Window(Region(1_000 - side // 2 + dx, 1_000 - side // 2 + dy, side, side), 256, 256)
+    carried = carry_logits(outline_logits(truth, source), source, target) > 0
+    direct = outline_logits(truth.intersection(shapely.box(*source.region.bounds)), target) > 0
+    # Half a pixel of either window along the outline may differ.
+    allowed = truth.length / target.downsample * (1 + source.downsample / target.downsample) + 8
+    assert np.count_nonzero(carried != direct) <= allowed
+
+
+def test_an_outline_is_true_at_pixel_centres():
+    window = Window(Region(100, 200, 256, 256), 256, 256)
+    inside = outline_logits(shapely.box(110, 220, 130, 250), window) > 0
+    assert np.count_nonzero(inside) == 20 * 30
+    assert inside[20:50, 10:30].all()
