@@ -10,9 +10,9 @@ import ntpath
 import os
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import PureWindowsPath
 from urllib.parse import unquote_to_bytes
 
 from qupath_sam.errors import InvalidRequest, SlideUnsupported
@@ -72,34 +72,27 @@ class PathMap:
         Raises:
             InvalidRequest: a text without ``=`` or with an empty side.
         """
-        pairs = []
-        for text in texts:
-            client, _, server = text.partition("=")
-            if not client.strip() or not server.strip():
-                raise InvalidRequest(
-                    f"path map {text!r} is not CLIENT=SERVER; write for example 'D:\\slides=/mnt/slides'"
-                )
-            pairs.append((_plain_path(client.strip()), server.strip()))
-        return cls(tuple(pairs))
+        split = (text.partition("=") for text in texts)
+        return cls(tuple((client.strip(), server.strip()) for client, _, server in split))
 
     def translate(self, path: str) -> str:
         """``path`` as this machine sees it; unchanged where no prefix matches."""
-        matches = [(len(parts), rest, server) for parts, rest, server in self._matches(path)]
-        if not matches:
-            return path
-        _, rest, server = max(matches, key=lambda match: match[0])
+        length, rest, server = max(self._matches(path), key=lambda match: match[0], default=(0, (), path))
+        if length == 0 or not rest:
+            return server
         separator = "\\" if _is_windows(server) else "/"
-        return separator.join([server.rstrip("\\/") if len(server) > 1 else "", *rest])
+        return separator.join([server.rstrip("\\/"), *rest])
 
-    def _matches(self, path: str) -> Iterable[tuple[tuple[str, ...], tuple[str, ...], str]]:
+    def _matches(self, path: str) -> Iterator[tuple[int, tuple[str, ...], str]]:
+        """Length of the prefix in folders, what follows it, and what replaces it."""
         for given, server in self.pairs:
             client = _plain_path(given)
             windows = _is_windows(client)
-            prefix, parts = _parts(client, windows=windows), _parts(path, windows=windows)
+            prefix, parts = _folders(client, windows=windows), _folders(path, windows=windows)
             head = parts[: len(prefix)]
             same = [p.casefold() for p in head] == [p.casefold() for p in prefix] if windows else head == prefix
             if same:
-                yield prefix, parts[len(prefix) :], server
+                yield len(prefix), parts[len(prefix) :], server
 
 
 def parse_location(given: str | os.PathLike[str], path_map: PathMap | None = None) -> Location:
@@ -159,8 +152,11 @@ def _is_windows(path: str) -> bool:
     return bool(_DRIVE.match(path)) or path.startswith("\\\\")
 
 
-def _parts(path: str, *, windows: bool) -> tuple[str, ...]:
-    """Folders of a path, ``..`` resolved, so that no path leaves a mapped folder by the back door."""
-    if windows:
-        return PureWindowsPath(ntpath.normpath(path)).parts
-    return PurePosixPath(posixpath.normpath(path)).parts
+def _folders(path: str, *, windows: bool) -> tuple[str, ...]:
+    """Folders of a path, ``..`` resolved, so that no path leaves a mapped folder by the back door.
+
+    ``/a/b`` is ("", "a", "b"); ``\\\\host\\share`` is ("", "", "host", "share").
+    """
+    normal = ntpath.normpath(path) if windows else posixpath.normpath(path)
+    separator = "\\" if windows else "/"
+    return tuple(normal.rstrip(separator).split(separator))

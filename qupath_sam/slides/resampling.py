@@ -1,7 +1,7 @@
 """From the levels of a slide to the pixels of one window: exact to the half pixel, in bounded memory.
 
 Window px ``i`` covers level-0 ``[x + i s, x + (i + 1) s]``. It shows the slide where its centre lies in the extent and
-is white elsewhere.
+is white elsewhere. (Where one px covers more than `LARGEST_RATIO` px of the level, an edge px is a mixture of both.)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_SOURCE_PX = 2**32
 """Most level px that one read may touch; a one-level slide of 65536 x 65536 px is just read whole."""
 BLOCK_SIDE = 4096
 """Level px are read in blocks of about this side, so that memory does not grow with the downsample."""
-LARGEST_RATIO = 128.0
+LARGEST_RATIO = 64.0
 """A window coarser than this, compared with the level, is reduced in two steps: a block then holds several px."""
 _EPSILON = 1e-6
 
@@ -168,7 +168,8 @@ def _resample(raster: Raster, box: tuple[float, float, float, float], size: tupl
     # A triangle for enlarging and shifting, Hamming's window for shrinking: like an average over the area, but
     # without the jumps of a box that takes in now one and now two px. Neither leaves the range of its px.
     method = Image.Resampling.BILINEAR if max(ratio) <= 1.01 else Image.Resampling.HAMMING
-    margin = math.ceil(max(1.0, ratio[0])) + 1, math.ceil(max(1.0, ratio[1])) + 1
+    # Both reach one px (the coarser of both sides) to either side of a centre, so half a px beyond the box.
+    margin = math.ceil(max(1.0, ratio[0] / 2)) + 1, math.ceil(max(1.0, ratio[1] / 2)) + 1
     pixels, (left, top) = _read_padded(raster, box, margin=margin)
     resized = Image.fromarray(pixels).resize(size, method, box=(x0 - left, y0 - top, x1 - left, y1 - top))
     return np.array(resized)

@@ -1,0 +1,144 @@
+"""Plain images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from qupath_sam.errors import SlideUnreadable, SlideUnsupported
+from qupath_sam.regions import Region, Window
+from qupath_sam.slides import image as image_module
+from qupath_sam.slides import open_slide
+from qupath_sam.slides.base import SlideReader
+from tests.contracts.readers import ReaderContract, coordinate_pixels
+
+
+class TestPng(ReaderContract):
+    @classmethod
+    def write(cls, pixels: NDArray[np.uint8], folder: Path) -> Path:
+        Image.fromarray(pixels).save(folder / "a.png")
+        return folder / "a.png"
+
+    @classmethod
+    def open(cls, written: Path) -> SlideReader:
+        return open_slide(written)
+
+
+class TestBmp(TestPng):
+    @classmethod
+    def write(cls, pixels: NDArray[np.uint8], folder: Path) -> Path:
+        Image.fromarray(pixels).save(folder / "a.bmp")
+        return folder / "a.bmp"
+
+
+def _whole(path: Path) -> NDArray[np.uint8]:
+    reader = open_slide(path)
+    pixels = reader.read(Window(Region(0, 0, reader.info.width, reader.info.height), 40, 30))
+    reader.close()
+    return pixels
+
+
+def test_jpeg(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30), (200, 100, 50)).save(tmp_path / "a.jpg", quality=95)
+    assert np.abs(_whole(tmp_path / "a.jpg").astype(int) - (200, 100, 50)).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("picture", "expected"),
+    [
+        pytest.param(Image.new("L", (40, 30), 90), (90, 90, 90), id="grey"),
+        pytest.param(Image.new("1", (40, 30), 1), (255, 255, 255), id="bits"),
+        pytest.param(Image.new("RGBA", (40, 30), (10, 20, 30, 255)), (10, 20, 30), id="opaque"),
+        pytest.param(Image.new("RGBA", (40, 30), (10, 20, 30, 0)), (255, 255, 255), id="transparent"),
+        pytest.param(Image.new("LA", (40, 30), (10, 0)), (255, 255, 255), id="grey-transparent"),
+        pytest.param(
+            Image.new("RGB", (40, 30), (9, 8, 7)).convert("P", palette=Image.Palette.ADAPTIVE), (9, 8, 7), id="palette"
+        ),
+    ],
+)
+def test_what_becomes_rgb(tmp_path: Path, picture: Image.Image, expected: tuple[int, int, int]) -> None:
+    picture.save(tmp_path / "a.png")
+    assert (_whole(tmp_path / "a.png") == expected).all()
+
+
+def test_orientation_tags_are_ignored_as_in_qupath(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", exif=exif)
+    reader = open_slide(tmp_path / "a.jpg")
+    assert (reader.info.width, reader.info.height) == (40, 30)
+
+
+@pytest.mark.parametrize(
+    ("picture", "suffix"),
+    [
+        pytest.param(Image.fromarray(np.zeros((30, 40), np.uint16)), ".png", id="16-bit"),
+        pytest.param(Image.new("CMYK", (40, 30)), ".jpg", id="cmyk"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, picture: Image.Image, suffix: str) -> None:
+    picture.save(tmp_path / f"a{suffix}")
+    with pytest.raises(SlideUnsupported, match="push the pixels"):
+        open_slide(tmp_path / f"a{suffix}")
+
+
+def test_a_large_image_is_refused_by_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes()[:100])  # no pixels to decode at all
+    (tmp_path / "a.png").write_bytes(data)
+    monkeypatch.setattr(image_module, "MAX_IMAGE_PX", 1199)
+    with pytest.raises(SlideUnsupported, match="tiled TIFF"):
+        open_slide(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000, 2**31 - 1])
+def test_a_decompression_bomb_is_refused(tmp_path: Path, side: int) -> None:
+    (tmp_path / "a.png").write_bytes(_png_header(side))
+    with pytest.raises((SlideUnsupported, SlideUnreadable)):
+        open_slide(tmp_path / "a.png")
+
+
+def _png_header(side: int) -> bytes:
+    import struct
+    import zlib
+
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(bytes(1000))
+    chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (chunk, data)]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.9])
+def test_truncated_images_are_told(tmp_path: Path, suffix: str, kept: float) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(coordinate_pixels()).save(path)
+    path.write_bytes(path.read_bytes()[: max(9, int(path.stat().st_size * kept))])
+    with pytest.raises(SlideUnreadable):
+        open_slide(path)
+
+
+def test_damaged_images_never_crash(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    for suffix in (".png", ".jpg", ".bmp"):
+        path = tmp_path / f"a{suffix}"
+        Image.fromarray(coordinate_pixels()).save(path)
+        whole = path.read_bytes()
+        for _ in range(60):
+            damaged = bytearray(whole)
+            for place in random.integers(3, min(len(whole), 400), size=4):
+                damaged[place] = random.integers(256)
+            path.write_bytes(damaged)
+            _open_or_our_error(path)
+
+
+def _open_or_our_error(path: Path) -> Any:
+    try:
+        return open_slide(path).info
+    except (SlideUnreadable, SlideUnsupported) as error:
+        return error
