@@ -13,7 +13,9 @@ from shapely.geometry import MultiPolygon, Polygon
 from shapely.ops import substring
 
 from qupath_sam.prompts import Click, Label, ObjectPrompts
-from qupath_sam.regions import Window
+from qupath_sam.regions import Region, Window
+from qupath_sam.results import Prediction
+from qupath_sam.slides.base import SlideReader
 
 Color = tuple[int, int, int]
 Points = NDArray[np.float64]
@@ -44,6 +46,42 @@ class OverlayItem:
     label: str = ""
     prompts: ObjectPrompts | None = None
     color: Color | None = None
+
+
+def draw_prediction(
+    slide: SlideReader, prediction: Prediction, objects: Sequence[ObjectPrompts], *, max_side: int = 1400
+) -> Image.Image:
+    """A picture of a prediction: the part of the slide that holds all prompts and outlines, with a margin.
+
+    Args:
+        slide: that was segmented.
+        prediction: one result per object.
+        objects: the prompts, in the same order.
+        max_side: longer side of the picture at most, px.
+    """
+    boxes = [prompts.bounds for prompts in objects]
+    items = []
+    for index, (prompts, result) in enumerate(zip(objects, prediction.results, strict=True), 1):
+        if not result.outlines:
+            items.append(OverlayItem(Polygon(), f"{index}  nothing", prompts))
+        for outline in result.outlines:
+            boxes.append(outline.geometry.bounds)
+            items.append(OverlayItem(outline.geometry, f"{index}  {outline.score:.2f}", prompts))
+    window = _window_round(boxes, slide.info.extent, max_side)
+    return draw_overlay(slide.read(window), window, items)
+
+
+def _window_round(
+    boxes: Sequence[tuple[float, float, float, float]], extent: Region, max_side: int, margin: float = 0.12
+) -> Window:
+    """The window that shows all boxes (level-0 px) with a margin, at most ``max_side`` px, inside the extent."""
+    min_x, min_y, max_x, max_y = (choose(box[i] for box in boxes) for i, choose in enumerate((min, min, max, max)))
+    pad = margin * max(max_x - min_x, max_y - min_y) + 32
+    wanted = Region(
+        int(min_x - pad), int(min_y - pad), int(max_x - min_x + 2 * pad) + 1, int(max_y - min_y + 2 * pad) + 1
+    )
+    shown = wanted.intersection(extent) or extent
+    return Window.of(shown, max(shown.width, shown.height) / max_side)
 
 
 def draw_overlay(pixels: NDArray[np.uint8], window: Window, items: Sequence[OverlayItem]) -> Image.Image:

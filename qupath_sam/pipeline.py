@@ -22,6 +22,7 @@ from qupath_sam.clicking import DecodeRequest, MaskChoice, State, Step, run_step
 from qupath_sam.embeddings.key import embedding_key
 from qupath_sam.embeddings.store import EmbeddingStore
 from qupath_sam.errors import InvalidPrompt, QupathSamError, RequestTooLarge, UnsupportedPrompt
+from qupath_sam.masks import mask_on_grid, traced_grid
 from qupath_sam.models.base import Embedding, MaskSet, WindowPrompts
 from qupath_sam.models.cancellation import check_wanted
 from qupath_sam.models.load import LoadedModel
@@ -335,9 +336,11 @@ class _Run:
         started = time.perf_counter()
         state = fold.state
         shown = range(len(state.masks.masks)) if self._output.choice is MaskChoice.ALL else [state.chosen]
+        grid = traced_grid(state.window)
         outlines = []
         for index in shown:
-            geometry = self._clean(place(trace_mask(state.masks.masks[index]), state.window))
+            mask, where = mask_on_grid(state.masks.masks[index], state.masks.logits[index], state.window, grid)
+            geometry = self._clean(place(trace_mask(mask), where))
             if geometry.is_empty:
                 continue
             area_um2 = geometry.area * self._mpp**2 if self._mpp else None

@@ -106,7 +106,7 @@ def _union(outlines: list[Any]) -> Any:
 def _draw(reader: SlideReader, prediction: Prediction, objects: list[ObjectPrompts], path: Path) -> None:
     from qupath_sam.overlay import draw_prediction
 
-    draw_prediction(reader, prediction, objects, path)
+    draw_prediction(reader, prediction, objects).save(path)
 
 
 def _summary(prediction: Prediction) -> dict[str, Any]:

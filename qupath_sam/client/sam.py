@@ -84,7 +84,7 @@ class SamClient:
             self._channel = grpc.insecure_channel(address, options=options)
         else:
             self._channel = grpc.secure_channel(address, credentials, options=options)
-        self._stub = pb_grpc.SegmentationServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._stub = pb_grpc.SegmentationServiceStub(self._channel)
 
     def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
