@@ -1,0 +1,203 @@
+package io.github.qupathsam.client;
+
+import com.google.protobuf.ByteString;
+import io.github.qupathsam.v1.Box;
+import io.github.qupathsam.v1.ClickLabel;
+import io.github.qupathsam.v1.EmbedMode;
+import io.github.qupathsam.v1.EmbedRequest;
+import io.github.qupathsam.v1.EmbedResponse;
+import io.github.qupathsam.v1.EmbeddingSource;
+import io.github.qupathsam.v1.GetCapabilitiesResponse;
+import io.github.qupathsam.v1.ImageRef;
+import io.github.qupathsam.v1.MaskChoice;
+import io.github.qupathsam.v1.ModelInfo;
+import io.github.qupathsam.v1.ObjectPrompts;
+import io.github.qupathsam.v1.ObjectResult;
+import io.github.qupathsam.v1.OutputOptions;
+import io.github.qupathsam.v1.PredictRequest;
+import io.github.qupathsam.v1.PredictResponse;
+import io.github.qupathsam.v1.Region;
+import io.github.qupathsam.v1.SegmentedMask;
+import io.github.qupathsam.v1.WindowOptions;
+import java.util.List;
+import java.util.Locale;
+
+/** Between this package's values and the protocol's messages. */
+final class Messages {
+    private Messages() {}
+
+    static PredictRequest predict(ImageRef image, List<Prompts> objects, PredictOptions options, Settings settings) {
+        PredictRequest.Builder request = PredictRequest.newBuilder()
+                .setImage(image)
+                .setModel(model(options, settings))
+                .setWindow(window(options))
+                .setOutput(output(options));
+        objects.forEach(prompts -> request.addObjects(prompts(prompts)));
+        return request.build();
+    }
+
+    /** Asks for the windows in view to be encoded in the background. */
+    static EmbedRequest embed(
+            ImageRef image, PixelRegion view, Point focus, PredictOptions options, Settings settings) {
+        EmbedRequest.Builder request = EmbedRequest.newBuilder()
+                .setImage(image)
+                .setModel(model(options, settings))
+                .setWindow(window(options))
+                .setView(region(view))
+                .setMode(EmbedMode.EMBED_MODE_START);
+        if (focus != null) {
+            request.setFocus(point(focus));
+        }
+        return request.build();
+    }
+
+    static Region region(PixelRegion region) {
+        return Region.newBuilder()
+                .setX(region.x())
+                .setY(region.y())
+                .setWidth(region.width())
+                .setHeight(region.height())
+                .build();
+    }
+
+    static SamPrediction prediction(PredictResponse response) {
+        return new SamPrediction(
+                response.getResultsList().stream().map(Messages::result).toList(),
+                provenance(response.getProvenance()),
+                response.getTimings().getTotalMs(),
+                response.getTimings().getEncodeMs());
+    }
+
+    static List<EmbeddedWindow> windows(EmbedResponse response) {
+        return response.getEmbeddingsList().stream()
+                .map(status -> new EmbeddedWindow(
+                        region(status.getWindow().getRegion()), status.getWindow().getDownsample(), status.getReady()))
+                .toList();
+    }
+
+    static Capabilities capabilities(GetCapabilitiesResponse response) {
+        return new Capabilities(
+                response.getServerVersion(),
+                response.getProtocolVersion(),
+                response.getDefaultModel(),
+                response.getDevice(),
+                response.getMaxMessageBytes(),
+                response.getMaxObjects(),
+                response.getMaxPushedPixels(),
+                response.getReadsSlides());
+    }
+
+    static SamModel model(ModelInfo info) {
+        return new SamModel(
+                info.getName(),
+                info.getTitle(),
+                info.getLicence(),
+                info.getTakesPoints(),
+                info.getTakesBoxes(),
+                info.getTakesMaskPrompt(),
+                info.getLoaded(),
+                info.getAvailable());
+    }
+
+    private static String model(PredictOptions options, Settings settings) {
+        return options.model().isEmpty() ? settings.model() : options.model();
+    }
+
+    private static ObjectPrompts prompts(Prompts prompts) {
+        ObjectPrompts.Builder message = ObjectPrompts.newBuilder()
+                .setObjectId(prompts.name())
+                .setToken(ByteString.copyFrom(prompts.token()));
+        for (Click click : prompts.clicks()) {
+            io.github.qupathsam.v1.Click.Builder one = io.github.qupathsam.v1.Click.newBuilder()
+                    .setLabel(click.positive() ? ClickLabel.CLICK_LABEL_POSITIVE : ClickLabel.CLICK_LABEL_NEGATIVE);
+            click.points().forEach(place -> one.addPoints(point(place)));
+            message.addClicks(one);
+        }
+        double[] box = prompts.box();
+        if (box != null) {
+            message.setBox(Box.newBuilder().setMinX(box[0]).setMinY(box[1]).setMaxX(box[2]).setMaxY(box[3]));
+        }
+        if (prompts.outline() != null) {
+            message.setOutlineWkb(ByteString.copyFrom(prompts.outline()));
+        }
+        return message.build();
+    }
+
+    private static io.github.qupathsam.v1.Point point(Point point) {
+        return io.github.qupathsam.v1.Point.newBuilder()
+                .setX(point.x())
+                .setY(point.y())
+                .build();
+    }
+
+    private static WindowOptions window(PredictOptions options) {
+        WindowOptions.Builder window = WindowOptions.newBuilder().setViewDownsample(options.viewDownsample());
+        if (options.downsample() > 0) {
+            window.setDownsample(options.downsample());
+        } else if (options.mpp() > 0) {
+            window.setMpp(options.mpp());
+        }
+        return window.build();
+    }
+
+    private static OutputOptions output(PredictOptions options) {
+        MaskChoice choice = switch (options.choice()) {
+            case BEST -> MaskChoice.MASK_CHOICE_BEST;
+            case ALL -> MaskChoice.MASK_CHOICE_ALL;
+            case LARGEST -> MaskChoice.MASK_CHOICE_LARGEST;
+            case SMALLEST -> MaskChoice.MASK_CHOICE_SMALLEST;
+        };
+        return OutputOptions.newBuilder()
+                .setMaskChoice(choice)
+                .setFillHolesArea(options.fillHoles())
+                .setMinArea(options.minArea())
+                .setSimplifyTolerance(options.simplify())
+                .setClipWkb(ByteString.copyFrom(options.clip()))
+                .build();
+    }
+
+    private static SamResult result(ObjectResult result) {
+        return new SamResult(
+                result.getObjectId(),
+                result.getMasksList().stream().map(Messages::mask).toList(),
+                result.hasWindow() ? region(result.getWindow().getRegion()) : null,
+                result.getWindow().getDownsample(),
+                result.getTouchesWindowEdge(),
+                result.getToken().toByteArray(),
+                result.getResumedSteps(),
+                source(result.getEmbeddingSource()));
+    }
+
+    private static SamMask mask(SegmentedMask mask) {
+        return new SamMask(
+                mask.getGeometryWkb().toByteArray(),
+                mask.getScore(),
+                mask.getAreaPx2(),
+                mask.hasAreaUm2() ? mask.getAreaUm2() : Double.NaN);
+    }
+
+    private static PixelRegion region(Region region) {
+        return new PixelRegion(region.getX(), region.getY(), region.getWidth(), region.getHeight());
+    }
+
+    private static Provenance provenance(io.github.qupathsam.v1.Provenance made) {
+        return new Provenance(
+                made.getModel(),
+                made.getWeightsSha256(),
+                made.getPreprocessingVersion(),
+                made.getServerVersion(),
+                made.getImageFingerprint(),
+                made.getPixelSource(),
+                made.getDevice(),
+                made.hasMpp() ? made.getMpp() : Double.NaN,
+                List.copyOf(made.getRemarksList()));
+    }
+
+    private static String source(EmbeddingSource source) {
+        return switch (source) {
+            case EMBEDDING_SOURCE_MEMORY, EMBEDDING_SOURCE_DISK, EMBEDDING_SOURCE_COMPUTED, EMBEDDING_SOURCE_SHARED ->
+                    source.name().substring("EMBEDDING_SOURCE_".length()).toLowerCase(Locale.ROOT);
+            default -> "";
+        };
+    }
+}

@@ -1,0 +1,31 @@
+package io.github.qupathsam.client;
+
+import java.util.List;
+
+/**
+ * What became of one object.
+ *
+ * @param name as its prompts were named
+ * @param masks best score first; empty where nothing is left
+ * @param window what the model saw, level-0 px
+ * @param downsample level-0 px per window px
+ * @param touchesWindowEdge the mask runs into an edge of its window: the object is probably larger
+ * @param token names this answer, for prompts that continue it
+ * @param resumedSteps steps that the server did not have to repeat
+ * @param embedding how the embedding was come by: memory, disk, computed, shared; empty where none was needed
+ */
+public record SamResult(
+        String name,
+        List<SamMask> masks,
+        PixelRegion window,
+        double downsample,
+        boolean touchesWindowEdge,
+        byte[] token,
+        int resumedSteps,
+        String embedding) {
+
+    /** The best outline, or null where nothing is left. */
+    public SamMask best() {
+        return masks.isEmpty() ? null : masks.get(0);
+    }
+}

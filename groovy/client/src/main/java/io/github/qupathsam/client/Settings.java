@@ -1,0 +1,168 @@
+package io.github.qupathsam.client;
+
+import java.io.IOException;
+import java.io.Reader;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Map;
+import java.util.Properties;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.function.UnaryOperator;
+
+/**
+ * Where the server is and how to talk to it.
+ *
+ * <p>Each setting is looked for, first found first taken, as system property {@code qupath.sam.port}, environment variable
+ * {@code QUPATH_SAM_PORT}, and line {@code port=50051} of the file {@code .qupath-sam/client.properties} in the user's home
+ * (another file: system property {@code qupath.sam.settings} or environment variable {@code QUPATH_SAM_SETTINGS}).
+ *
+ * @param host name or address of the server
+ * @param port its port
+ * @param tls whether the connection is encrypted
+ * @param ca PEM file of the certificates to trust; empty takes Java's own
+ * @param token sent as bearer token; empty sends none
+ * @param model name of the model; empty takes the server's default
+ * @param timeout longest wait for one answer
+ * @param patience how long to go on trying while a server that has answered before is away or busy
+ */
+public record Settings(
+        String host, int port, boolean tls, String ca, String token, String model, Duration timeout, Duration patience) {
+
+    /** Names of all settings, with their defaults. */
+    static final Map<String, String> DEFAULTS = new TreeMap<>(Map.of(
+            "host", "127.0.0.1",
+            "port", "50051",
+            "tls", "false",
+            "ca", "",
+            "token", "",
+            "model", "",
+            "timeout", "120",
+            "patience", "30"));
+
+    /** The settings of this machine and user. */
+    public static Settings load() {
+        return load(Map.of());
+    }
+
+    /** As {@link #load()}, with what is given here put above all else. Durations are seconds. */
+    public static Settings load(Map<String, ?> overrides) {
+        return load(overrides, System::getProperty, System.getenv()::get);
+    }
+
+    static Settings load(
+            Map<String, ?> overrides, UnaryOperator<String> systemProperty, UnaryOperator<String> environment) {
+        Map<String, String> values = new TreeMap<>(DEFAULTS);
+        values.putAll(readFile(systemProperty, environment));
+        for (String name : DEFAULTS.keySet()) {
+            put(values, name, environment.apply("QUPATH_SAM_" + name.toUpperCase(java.util.Locale.ROOT)));
+            put(values, name, systemProperty.apply("qupath.sam." + name));
+        }
+        overrides.forEach((name, value) -> values.put(known(name, "settings"), String.valueOf(value)));
+        return of(values);
+    }
+
+    /** The address as people write it. */
+    public String address() {
+        return host + ":" + port;
+    }
+
+    /** Whether the server runs on this machine: then pixels need not be compressed. */
+    boolean isLocal() {
+        return host.equals("localhost") || host.startsWith("127.") || host.equals("::1");
+    }
+
+    /** Without the token, so that it can be printed. */
+    @Override
+    public String toString() {
+        return (tls ? "tls " : "") + address() + (model.isEmpty() ? "" : ", model " + model);
+    }
+
+    private static Settings of(Map<String, String> values) {
+        int port = (int) number(values, "port");
+        if (port < 1 || port > 65535) {
+            throw new IllegalArgumentException("port must lie in 1..65535, got " + port);
+        }
+        return new Settings(
+                values.get("host").strip(),
+                port,
+                truth(values, "tls"),
+                values.get("ca").strip(),
+                values.get("token").strip(),
+                values.get("model").strip(),
+                seconds(values, "timeout"),
+                seconds(values, "patience"));
+    }
+
+    private static Map<String, String> readFile(UnaryOperator<String> systemProperty, UnaryOperator<String> environment) {
+        String named = systemProperty.apply("qupath.sam.settings");
+        if (named == null) {
+            named = environment.apply("QUPATH_SAM_SETTINGS");
+        }
+        Path file;
+        try {
+            file = named != null
+                    ? Path.of(named)
+                    : Path.of(String.valueOf(systemProperty.apply("user.home")), ".qupath-sam", "client.properties");
+        } catch (InvalidPathException impossible) {
+            throw new IllegalArgumentException("no path: " + named + "; correct qupath.sam.settings", impossible);
+        }
+        Map<String, String> values = new TreeMap<>();
+        if (!Files.isRegularFile(file)) {
+            if (named != null) {
+                throw new IllegalArgumentException("no settings file " + file + "; correct qupath.sam.settings");
+            }
+            return values;
+        }
+        Properties properties = new Properties();
+        try (Reader reader = Files.newBufferedReader(file, StandardCharsets.UTF_8)) {
+            properties.load(reader);
+        } catch (IOException unreadable) {
+            throw new IllegalArgumentException("cannot read " + file + " (" + unreadable.getMessage() + ")", unreadable);
+        }
+        properties.stringPropertyNames()
+                .forEach(name -> values.put(known(name, file.toString()), properties.getProperty(name)));
+        return values;
+    }
+
+    private static void put(Map<String, String> values, String name, String value) {
+        if (value != null) {
+            values.put(name, value);
+        }
+    }
+
+    private static String known(String name, String where) {
+        if (!DEFAULTS.containsKey(name)) {
+            throw new IllegalArgumentException(
+                    "unknown setting '" + name + "' in " + where + "; known: " + new TreeSet<>(DEFAULTS.keySet()));
+        }
+        return name;
+    }
+
+    private static double number(Map<String, String> values, String name) {
+        try {
+            return Double.parseDouble(values.get(name).strip());
+        } catch (NumberFormatException wrong) {
+            throw new IllegalArgumentException(name + " must be a number, got '" + values.get(name) + "'", wrong);
+        }
+    }
+
+    private static boolean truth(Map<String, String> values, String name) {
+        return switch (values.get(name).strip().toLowerCase(java.util.Locale.ROOT)) {
+            case "true", "1", "yes", "on" -> true;
+            case "false", "0", "no", "off", "" -> false;
+            default -> throw new IllegalArgumentException(name + " must be true or false, got '" + values.get(name) + "'");
+        };
+    }
+
+    private static Duration seconds(Map<String, String> values, String name) {
+        double seconds = number(values, name);
+        if (!(seconds > 0 && seconds < 1e7)) {
+            throw new IllegalArgumentException(name + " must be a positive number of seconds, got " + seconds);
+        }
+        return Duration.ofMillis(Math.max(1, Math.round(seconds * 1000)));
+    }
+}

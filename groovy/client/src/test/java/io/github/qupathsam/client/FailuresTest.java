@@ -1,0 +1,81 @@
+package io.github.qupathsam.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.qupathsam.v1.ErrorInfo;
+import io.github.qupathsam.v1.ErrorReason;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import java.util.Map;
+import javax.net.ssl.SSLHandshakeException;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.EnumSource.Mode;
+
+class FailuresTest {
+    private final Failures failures = new Failures(Settings.load(Map.of("host", "gpu1", "port", "7")));
+
+    @ParameterizedTest
+    @EnumSource(value = ErrorReason.class, mode = Mode.EXCLUDE, names = {"UNRECOGNIZED", "ERROR_REASON_UNSPECIFIED"})
+    void everyReasonOfTheProtocolHasItsOwn(ErrorReason reason) {
+        FailureReason found = FailureReason.of(reason);
+        assertEquals(reason.name(), "ERROR_REASON_" + found.name());
+    }
+
+    @ParameterizedTest
+    @EnumSource(FailureReason.class)
+    void everyReasonSaysWhatToDo(FailureReason reason) {
+        assertFalse(reason.advice().isBlank());
+        assertFalse(reason.advice().endsWith("."));
+    }
+
+    @Test
+    void theServersOwnWordsReachTheUser() {
+        Metadata trailers = new Metadata();
+        ErrorInfo info = ErrorInfo.newBuilder()
+                .setReason(ErrorReason.ERROR_REASON_UNKNOWN_MODEL)
+                .setMessage("unknown model 'x'; known: fake")
+                .build();
+        trailers.put(Failures.ERROR_INFO, info.toByteArray());
+        SamException failure = failures.of(Status.NOT_FOUND.asRuntimeException(trailers));
+        assertEquals(FailureReason.UNKNOWN_MODEL, failure.reason());
+        assertEquals("unknown model 'x'; known: fake", failure.getMessage());
+    }
+
+    @Test
+    void whatEndsInUnavailableIsToldApart() {
+        SamException away = failures.of(Status.UNAVAILABLE.withDescription("io exception").asRuntimeException());
+        assertEquals(FailureReason.UNREACHABLE, away.reason());
+        assertTrue(away.getMessage().contains("gpu1:7") && away.getMessage().contains("qupath-sam serve"));
+        SamException stranger = failures.of(
+                Status.UNAVAILABLE.withCause(new SSLHandshakeException("PKIX path building failed")).asRuntimeException());
+        assertEquals(FailureReason.BAD_CERTIFICATE, stranger.reason());
+    }
+
+    @Test
+    void statusesWithoutInfoAreStillTold() {
+        assertEquals(FailureReason.UNAUTHENTICATED, failures.of(Status.UNAUTHENTICATED.asRuntimeException()).reason());
+        assertEquals(FailureReason.WRONG_VERSION, failures.of(Status.UNIMPLEMENTED.asRuntimeException()).reason());
+        assertEquals(FailureReason.DEADLINE_EXCEEDED, failures.of(Status.DEADLINE_EXCEEDED.asRuntimeException()).reason());
+        assertEquals(FailureReason.INTERNAL, failures.of(new IllegalStateException("odd")).reason());
+    }
+
+    @Test
+    void garbageInTheTrailersDoesNotHideTheStatus() {
+        Metadata trailers = new Metadata();
+        trailers.put(Failures.ERROR_INFO, new byte[] {(byte) 0xff, 1, 2});
+        assertNotEquals(FailureReason.INTERNAL, failures.of(Status.UNAVAILABLE.asRuntimeException(trailers)).reason());
+    }
+
+    @Test
+    void onlyWhatPixelsCanCureWantsThem() {
+        for (FailureReason reason : FailureReason.values()) {
+            boolean named = reason.name().startsWith("SLIDE_") || reason == FailureReason.PIXELS_MISSING;
+            assertEquals(named, reason.wantsPixels(), reason.name());
+        }
+    }
+}

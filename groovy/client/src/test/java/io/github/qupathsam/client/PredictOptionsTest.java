@@ -1,0 +1,34 @@
+package io.github.qupathsam.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.math.BigDecimal;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+
+class PredictOptionsTest {
+    @Test
+    void groovysNumbersAreTaken() {
+        PredictOptions options = PredictOptions.of(Map.of("mpp", new BigDecimal("0.5"), "minArea", 20, "choice", "largest"));
+        assertEquals(0.5, options.mpp());
+        assertEquals(20, options.minArea());
+        assertEquals(PredictOptions.Choice.LARGEST, options.choice());
+    }
+
+    @Test
+    void nonsenseIsNamed() {
+        for (Map<String, ?> wrong : java.util.List.of(
+                Map.of("minarea", 1),
+                Map.of("minArea", -1),
+                Map.of("minArea", "big"),
+                Map.of("choice", "worst"),
+                Map.of("mpp", 1, "downsample", 2))) {
+            SamException failure = assertThrows(SamException.class, () -> PredictOptions.of(wrong), wrong.toString());
+            assertEquals(FailureReason.INVALID_REQUEST, failure.reason());
+        }
+        SamException unknown = assertThrows(SamException.class, () -> PredictOptions.of(Map.of("minarea", 1)));
+        assertTrue(unknown.getMessage().contains("minArea"), unknown.getMessage());
+    }
+}

@@ -1,0 +1,4 @@
+/*
+ * 1. placeholder
+ */
+println "x"
