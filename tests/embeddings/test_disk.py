@@ -119,6 +119,26 @@ def test_nothing_is_made_before_the_first_embedding_and_any_path_will_do(tmp_pat
     assert same(DiskCache(folder, LARGE).get(KEYS[0]), embedding_of(9))
 
 
+def test_the_least_recently_used_goes_first_even_after_a_restart(tmp_path: Path) -> None:
+    bound, clock = 3 * len(to_bytes(KEYS[0], embedding_of(100))), itertools.count(10**18).__next__
+    cache = DiskCache(tmp_path, bound, clock=clock)
+    for key in KEYS[:3]:
+        cache.put(key, embedding_of(100))
+    cache.get(KEYS[0])
+    cache.contains(KEYS[1])  # looking does not use
+    restarted = DiskCache(tmp_path, bound, clock=clock)
+    restarted.put(KEYS[3], embedding_of(100))
+    assert [restarted.contains(key) for key in KEYS[:4]] == [True, False, True, True]
+    assert restarted.stats().evictions == 1
+
+
+def test_an_embedding_larger_than_the_bound_is_not_kept_nor_is_what_it_replaces(tmp_path: Path) -> None:
+    cache = DiskCache(tmp_path, 1000)
+    assert cache.put(KEYS[0], embedding_of(9))
+    assert not cache.put(KEYS[0], embedding_of(1000))
+    assert not cache.contains(KEYS[0])
+
+
 def test_hits_and_misses_are_counted(tmp_path: Path) -> None:
     cache = DiskCache(tmp_path, LARGE)
     cache.put(KEYS[0], embedding_of(9))

@@ -211,6 +211,29 @@ def test_who_has_left_is_not_asked_to_lead(pool: ThreadPoolExecutor) -> None:
     assert staying.result(PATIENCE) == (made, Source.COMPUTED)
 
 
+def test_who_is_chosen_to_lead_while_leaving_passes_it_on(pool: ThreadPoolExecutor) -> None:
+    store, made = sharing_store(), embedding_of()
+    leader = Leader(pool, store)
+
+    class TokenOfALeaver(WatchedToken):
+        """Makes the leader give up in the moment between this caller's waking and its leaving."""
+
+        @property
+        def cancelled(self) -> bool:
+            if super().cancelled and not leader.answer.done():
+                leader.fail(Cancelled("gone"))
+                leader.answer.exception(PATIENCE)
+            return super().cancelled
+
+    token = TokenOfALeaver()
+    leaving = pool.submit(store.get_or_compute, KEY, never, cancel=token)
+    assert token.waits.wait(PATIENCE)
+    _, staying = leader.follower(lambda: made)
+    token.cancel()
+    assert isinstance(leaving.exception(PATIENCE), Cancelled)
+    assert staying.result(PATIENCE) == (made, Source.COMPUTED)
+
+
 def test_when_all_have_left_the_next_caller_starts_afresh(pool: ThreadPoolExecutor) -> None:
     store = sharing_store()
     leader = Leader(pool, store)
