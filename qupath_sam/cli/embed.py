@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from qupath_sam.regions import Window
+    from qupath_sam.regions import Region, Window
     from qupath_sam.slides.base import SlideReader
+    from qupath_sam.windows import Ladder
 
 
 def embed(
@@ -58,7 +59,6 @@ def embed(
                 local.engine.embed(reader, [window])
     seconds = time.perf_counter() - started
     summary = {
-        "schema": "qupath-sam.embed/1",
         "windows": len(windows),
         "already_there": len(ready),
         "encoded": len(missing),
@@ -67,7 +67,9 @@ def embed(
         "folder": str(folder),
     }
     if as_json:
-        typer.echo(json.dumps(summary, indent=2))
+        from qupath_sam.bench.machine import report
+
+        typer.echo(json.dumps(report("embed", summary), indent=2))
     else:
         typer.echo(
             f"{len(windows)} windows at downsample {scale:g}: {len(missing)} encoded, {len(ready)} were there, "
@@ -75,7 +77,7 @@ def embed(
         )
 
 
-def _windows(reader: SlideReader, ladder, scale: float, views: list) -> list[Window]:  # type: ignore[no-untyped-def,type-arg]
+def _windows(reader: SlideReader, ladder: Ladder, scale: float, views: list[Region]) -> list[Window]:
     """Windows of the regions, or of the tissue where no region is given, each once."""
     from qupath_sam.errors import InvalidRegion
     from qupath_sam.slides.tissue import has_tissue, tissue_map

@@ -110,9 +110,10 @@ def _draw(reader: SlideReader, prediction: Prediction, objects: list[ObjectPromp
 
 
 def _summary(prediction: Prediction) -> dict[str, Any]:
+    from qupath_sam.bench.machine import report
+
     made = prediction.provenance
-    return {
-        "schema": "qupath-sam.segment/1",
+    results = {
         "model": made.model,
         "weights_sha256": made.weights_sha256,
         "pixels": made.pixel_source,
@@ -138,6 +139,7 @@ def _summary(prediction: Prediction) -> dict[str, Any]:
             for index, result in enumerate(prediction.results, 1)
         ],
     }
+    return report("segment", results)
 
 
 def _print_table(prediction: Prediction, output: Path | None, overlay: Path | None) -> None:
