@@ -1,0 +1,104 @@
+"""Metrics against values worked out by hand, and laws that hold for all masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from qupath_sam.metrics import boundary_iou, dice, harm, intersection_over_union, locality
+
+pairs = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
+    lambda shape: st.tuples(arrays(np.bool_, shape), arrays(np.bool_, shape))
+)
+
+
+def mask(*rows: str) -> np.ndarray:
+    return np.array([[c == "x" for c in row] for row in rows])
+
+
+def test_iou_and_dice_of_a_half_overlap() -> None:
+    one, other = mask("xxxx...."), mask("..xxxx..")
+    assert intersection_over_union(one, other) == pytest.approx(2 / 6)
+    assert dice(one, other) == pytest.approx(4 / 8)
+
+
+@pytest.mark.parametrize("metric", [intersection_over_union, dice, boundary_iou])
+def test_empty_masks(metric) -> None:
+    empty, full = mask("....", "...."), mask(".xx.", "....")
+    assert metric(empty, empty) == 1
+    assert metric(empty, full) == metric(full, empty) == 0
+
+
+@given(pairs)
+def test_laws_of_overlap(pair) -> None:
+    one, other = pair
+    iou = intersection_over_union(one, other)
+    assert 0 <= iou <= dice(one, other) <= 1
+    assert iou == intersection_over_union(other, one)
+    assert intersection_over_union(one, one) == dice(one, one) == boundary_iou(one, one) == 1
+    assert dice(one, other) == pytest.approx(2 * iou / (1 + iou))
+
+
+def test_boundary_iou_sees_a_moved_rim_where_iou_hardly_does() -> None:
+    truth = np.zeros((60, 60), bool)
+    truth[10:50, 10:50] = True
+    moved = np.roll(truth, 2, axis=1)
+    assert intersection_over_union(truth, moved) > 0.9
+    assert boundary_iou(truth, moved, width=2) < 0.6
+
+
+def test_boundary_iou_of_rims_as_wide_as_the_object_is_iou() -> None:
+    one, other = mask("xxx.", "xxx.", "xxx."), mask(".xxx", ".xxx", ".xxx")
+    assert boundary_iou(one, other, width=9) == intersection_over_union(one, other)
+
+
+def test_harm_counts_what_was_right_and_is_wrong() -> None:
+    truth = mask("xxxx....")
+    before = mask("xx.x..x.")
+    after = mask("x.xx.xx.")
+    # pixel 1 was right and is missing, pixel 5 was right and is too much; pixel 6 was wrong before
+    assert harm(before, after, truth) == pytest.approx(2 / 4)
+
+
+def test_harm_of_the_first_click_is_its_false_positives() -> None:
+    truth = mask("xx....")
+    assert harm(np.zeros_like(truth), mask("xxxxx."), truth) == pytest.approx(3 / 2)
+
+
+def test_harm_needs_an_object() -> None:
+    with pytest.raises(ValueError, match="must not be empty"):
+        harm(mask(".x"), mask("x."), mask(".."))
+
+
+@given(pairs)
+def test_a_click_that_only_mends_does_no_harm(pair) -> None:
+    before, truth = pair
+    if truth.any():
+        assert harm(before, truth, truth) == 0
+        assert harm(before, before, truth) == 0
+
+
+def test_locality_is_the_share_that_changed_elsewhere() -> None:
+    before = mask("......", "......", "......")
+    after = mask("xx...x", "xx...x", "......")
+    assert locality(before, after, (0, 0)) == pytest.approx(2 / 6)
+    assert locality(before, after, (5, 1)) == pytest.approx(4 / 6)
+
+
+def test_locality_where_the_clicked_place_did_not_change_and_where_nothing_did() -> None:
+    before, after = mask("...."), mask("x...")
+    assert locality(before, after, (3, 0)) == 1
+    assert locality(before, before, (3, 0)) == 0
+
+
+def test_locality_joins_pixels_that_touch_by_a_corner() -> None:
+    before, after = mask("..", ".."), mask("x.", ".x")
+    assert locality(before, after, (0, 0)) == 0
+
+
+def test_masks_of_different_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="same shape"):
+        intersection_over_union(mask("x"), mask("xx"))
