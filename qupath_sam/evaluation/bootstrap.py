@@ -1,0 +1,46 @@
+"""95 % intervals of means over objects that come in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+_PERCENTILES = (2.5, 97.5)
+
+
+def bootstrap_interval(
+    values: NDArray[np.float64], groups: Sequence[Hashable], *, resamples: int = RESAMPLES, seed: int = 0
+) -> NDArray[np.float64]:
+    """Percentile interval of the mean over objects, drawing whole groups (Efron & Tibshirani 1993, ch. 8 and 13).
+
+    Objects of one patient are alike, so resampling objects would claim too much. The mean of a resample weighs every
+    drawn object alike, as the mean it is an interval for.
+
+    Args:
+        values: float ``(N,)`` or ``(N, K)``: K figures an object.
+        groups: the group of each object.
+        resamples: how often groups are drawn.
+        seed: of the draws.
+
+    Returns:
+        float ``(2,)`` or ``(2, K)``: lower and upper bound. With a single group both are the mean: nothing is known
+        of how groups differ.
+
+    Raises:
+        ValueError: there are no objects.
+    """
+    if len(values) == 0:
+        raise ValueError("an interval needs at least one object")
+    _, members = np.unique([str(g) for g in groups], return_inverse=True)
+    count = int(members.max()) + 1
+    sums = np.zeros((count, *values.shape[1:]))
+    np.add.at(sums, members, values)
+    sizes = np.bincount(members).astype(np.float64)
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
+    totals = draws @ sizes
+    means = np.tensordot(draws, sums, axes=1) / totals.reshape(-1, *[1] * (values.ndim - 1))
+    interval: NDArray[np.float64] = np.percentile(means, _PERCENTILES, axis=0)
+    return interval

@@ -1,0 +1,171 @@
+"""Annotation files of slides to shapely polygons in level-0 px: ASAP XML, Aperio ImageScope XML, GeoJSON.
+
+Outlines drawn by hand cross themselves now and then; they are repaired with `shapely.make_valid`, and what is left
+without area is dropped. All three count coordinates from the top left on pixel edges, as QuPath does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry import GeometryCollection, MultiPolygon, Polygon, shape
+from shapely.geometry.base import BaseGeometry
+
+from qupath_sam.errors import InvalidRequest
+
+Area = Polygon | MultiPolygon
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """One annotated outline.
+
+    Attributes:
+        area: valid, not empty.
+        group: what the file files it under: ASAP's ``PartOfGroup``, ImageScope's ``Annotation Id``, a GeoJSON
+            feature's class.
+        negative: whether it is cut out of the others (ImageScope's ``NegativeROA``).
+    """
+
+    area: Area
+    group: str
+    negative: bool = False
+
+
+def read_asap(path: Path) -> list[Outline]:
+    """Outlines of an ASAP file (``ASAP_Annotations/Annotations/Annotation/Coordinates/Coordinate``).
+
+    Raises:
+        InvalidRequest: not such a file.
+    """
+    root = _xml(path, "ASAP_Annotations")
+    outlines = []
+    for annotation in root.iterfind("./Annotations/Annotation"):
+        coordinates = sorted(
+            annotation.iterfind("./Coordinates/Coordinate"), key=lambda c: int(float(c.get("Order", 0)))
+        )
+        points = [(_number(c, "X", path), _number(c, "Y", path)) for c in coordinates]
+        outlines += _outlines(points, annotation.get("PartOfGroup", ""), negative=False)
+    return outlines
+
+
+def read_imagescope(path: Path) -> list[Outline]:
+    """Outlines of an Aperio ImageScope file (``Annotations/Annotation/Regions/Region/Vertices/Vertex``).
+
+    Raises:
+        InvalidRequest: not such a file.
+    """
+    root = _xml(path, "Annotations")
+    outlines = []
+    for annotation in root.iterfind("./Annotation"):
+        for region in annotation.iterfind("./Regions/Region"):
+            points = [(_number(v, "X", path), _number(v, "Y", path)) for v in region.iterfind("./Vertices/Vertex")]
+            outlines += _outlines(points, annotation.get("Id", ""), negative=region.get("NegativeROA") == "1")
+    return outlines
+
+
+def imagescope_mpp(path: Path) -> float | None:
+    """um per px that an ImageScope file states, or None."""
+    stated = _xml(path, "Annotations").get("MicronsPerPixel")
+    return float(stated) if stated and float(stated) > 0 else None
+
+
+def read_geojson(path: Path) -> list[Outline]:
+    """Polygons of a GeoJSON file as QuPath exports it: a FeatureCollection, a list of features, or one feature.
+
+    Raises:
+        InvalidRequest: not GeoJSON.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        features = content["features"] if isinstance(content, dict) and "features" in content else content
+        return [
+            Outline(area, _classification(feature))
+            for feature in (features if isinstance(features, list) else [features])
+            for area in _areas(shape(feature["geometry"]))
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
+        raise InvalidRequest(f"{path} is not GeoJSON ({error}); export it again from QuPath") from error
+
+
+def union_of(outlines: Iterable[Outline], *, cut_out: Iterable[Outline] = ()) -> Area:
+    """All positive outlines as one area, less the negative ones and those of ``cut_out``; may be empty."""
+    outlines = list(outlines)
+    positive = shapely.union_all([o.area for o in outlines if not o.negative])
+    negative = shapely.union_all([o.area for o in outlines if o.negative] + [o.area for o in cut_out])
+    return area_of(shapely.difference(positive, negative))
+
+
+def area_of(geometry: BaseGeometry) -> Area:
+    """The parts of a geometry that have an area, valid; an empty MultiPolygon where none has."""
+    parts = _areas(geometry)
+    return parts[0] if len(parts) == 1 else MultiPolygon(parts)
+
+
+def paint(
+    areas: Sequence[Area], size: tuple[int, int], *, origin: tuple[float, float] = (0, 0), scale: float = 1
+) -> NDArray[np.int32]:
+    """Areas as a label image: a pixel belongs to an area that holds its centre, the last of several.
+
+    Args:
+        areas: level-0 px; area k (from 0) is painted as k + 1.
+        size: ``(height, width)`` of the image, px.
+        origin: of the image's top-left corner, level-0 px.
+        scale: level-0 px per image px.
+    """
+    labels = np.zeros(size, dtype=np.int32)
+    placed = shapely.transform(np.asarray(areas, dtype=object), lambda xy: (xy - np.asarray(origin)) / scale)
+    for number, area in enumerate(placed, start=1):
+        left, top, right, bottom = area.bounds if not area.is_empty else (0, 0, 0, 0)
+        rows = np.arange(max(0, int(top)), min(size[0], int(bottom) + 1))
+        columns = np.arange(max(0, int(left)), min(size[1], int(right) + 1))
+        if rows.size and columns.size:
+            shapely.prepare(area)
+            inside = shapely.contains_xy(area, columns[None, :] + 0.5, rows[:, None] + 0.5)
+            labels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][inside] = number
+    return labels
+
+
+def _outlines(points: list[tuple[float, float]], group: str, *, negative: bool) -> list[Outline]:
+    if len(points) < 3:
+        return []
+    area = area_of(Polygon(points))
+    return [] if area.is_empty else [Outline(area, group, negative)]
+
+
+def _areas(geometry: BaseGeometry) -> list[Polygon]:
+    """The parts of a geometry that have an area, valid."""
+    valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
+    parts = valid.geoms if isinstance(valid, MultiPolygon | GeometryCollection) else [valid]
+    flat = [p for part in parts for p in (part.geoms if isinstance(part, MultiPolygon) else [part])]
+    return [p for p in flat if isinstance(p, Polygon) and p.area > 0]
+
+
+def _classification(feature: dict[str, object]) -> str:
+    properties = feature.get("properties")
+    classification = properties.get("classification") if isinstance(properties, dict) else None
+    return str(classification.get("name", "")) if isinstance(classification, dict) else ""
+
+
+def _xml(path: Path, root_tag: str) -> ElementTree.Element:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, OSError) as error:
+        raise InvalidRequest(f"{path} cannot be read as XML ({error}); fetch it again") from error
+    if root.tag != root_tag:
+        raise InvalidRequest(f"{path} has the root element {root.tag!r}, expected {root_tag!r}; check its format")
+    return root
+
+
+def _number(element: ElementTree.Element, name: str, path: Path) -> float:
+    try:
+        return float(element.attrib[name])
+    except (KeyError, ValueError) as error:
+        raise InvalidRequest(f"{path}: a {element.tag} has no number {name!r}; fetch the file again") from error

@@ -1,0 +1,120 @@
+"""What a data set is, and how its files are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.evaluation.objects import Tile
+from qupath_sam.evaluation.options import Target
+
+#: Glands and regions of EBHI-Seg are scored from this area on (its masks hold specks), nuclei from the other (px).
+MIN_AREA_GLANDS, MIN_AREA_NUCLEI = 400, 60
+#: The whole-image protocol shows the top-left 256 px of a tile, so that small nuclei keep the pixels they have.
+TILE_CROP = 256
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".svslide")
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Tiles under one name, and how the protocol scores them unless the caller says otherwise.
+
+    Attributes:
+        name: in reports.
+        tiles: in a stable order.
+        target: what counts as one object.
+        min_area: px of the smallest object that is scored.
+        crop: side of the top-left square that the whole-image protocol shows, px; None shows the whole tile.
+    """
+
+    name: str
+    tiles: tuple[Tile, ...]
+    target: Target = Target.INSTANCES
+    min_area: int = MIN_AREA_NUCLEI
+    crop: int | None = TILE_CROP
+
+    def of_split(self, split: str | None) -> Dataset:
+        """The tiles of one split; all tiles where ``split`` is None or the data set names no splits.
+
+        Raises:
+            InvalidRequest: no tile has this split.
+        """
+        known = sorted({t.split for t in self.tiles if t.split is not None})
+        if split is None or not known:
+            return self
+        tiles = tuple(t for t in self.tiles if t.split == split)
+        if not tiles:
+            raise InvalidRequest(
+                f"data set {self.name} has no split {split!r}; known: {', '.join(known)}, or 'all' for every tile"
+            )
+        return replace(self, tiles=tiles)
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """Groups of the tiles."""
+        return frozenset(t.group for t in self.tiles)
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Pixels of an image file: uint8 ``(H, W, 3)`` RGB; an alpha channel is dropped, grey becomes RGB.
+
+    Raises:
+        InvalidRequest: missing, or not an image.
+    """
+    return np.asarray(_open(path).convert("RGB"))
+
+
+def read_labels(path: Path) -> NDArray[np.integer]:
+    """Labels of an image file: integer ``(H, W)``. Colour images are binary masks: any channel above 0 is foreground.
+
+    Raises:
+        InvalidRequest: missing, not an image, or of floating-point labels.
+    """
+    labels: NDArray[np.integer] = np.asarray(_open(path))
+    if labels.ndim == 3:
+        return np.asarray((labels[..., :3] > 0).any(axis=-1), dtype=np.uint8)
+    if labels.dtype == np.bool_:
+        return labels.astype(np.uint8)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise InvalidRequest(f"{path} holds {labels.dtype} values; labels must be integers (8- or 16-bit PNG or TIFF)")
+    return labels
+
+
+def by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+    """Files of a folder by name without suffix, sorted; suffixes are compared without case."""
+    wanted = tuple(suffixes)
+    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in wanted and not p.name.startswith(".")}
+
+
+def first_folder(root: Path, names: Sequence[str]) -> Path | None:
+    """The first of the named folders that exists in ``root``; names are compared without case."""
+    if not root.is_dir():
+        return None
+    folders = {p.name.lower(): p for p in root.iterdir() if p.is_dir()}
+    return next((folders[name] for name in names if name in folders), None)
+
+
+def walk_folders(root: Path) -> Iterator[Path]:
+    """``root`` and every folder below it, sorted."""
+    yield root
+    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+        yield from walk_folders(folder)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except FileNotFoundError as error:
+        raise InvalidRequest(f"{path} is missing; the data set is incomplete, fetch it again") from error
+    except (UnidentifiedImageError, OSError) as error:
+        raise InvalidRequest(f"{path} cannot be read as an image ({error}); the data set is broken there") from error

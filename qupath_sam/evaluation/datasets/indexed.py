@@ -1,0 +1,47 @@
+"""A folder with ``index.csv``: one row a tile, with columns image, instances, group and split (and perhaps mpp)."""
+
+from __future__ import annotations
+
+import csv
+from functools import partial
+from pathlib import Path
+
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.evaluation.datasets.base import MIN_AREA_GLANDS, MIN_AREA_NUCLEI, Dataset, read_labels, read_rgb
+from qupath_sam.evaluation.objects import Tile
+
+INDEX = "index.csv"
+
+
+def recognises(root: Path) -> bool:
+    """Whether the folder holds an index."""
+    return (root / INDEX).is_file()
+
+
+def read(root: Path) -> Dataset:
+    """The tiles of the index. Sets named ``ebhi...`` hold glands, which are scored from 400 px on; others nuclei.
+
+    Raises:
+        InvalidRequest: the index lacks a column.
+    """
+    with (root / INDEX).open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = {"image", "instances", "group", "split"} - set(reader.fieldnames or ())
+        if missing:
+            raise InvalidRequest(f"{root / INDEX} lacks the column(s) {', '.join(sorted(missing))}; add them")
+        rows = list(reader)
+    name = root.resolve().name
+    tiles = tuple(
+        Tile(
+            dataset=name,
+            image_id=row["image"],
+            group=row["group"],
+            split=row["split"] or None,
+            mpp=float(row["mpp"]) if row.get("mpp") else None,
+            read_pixels=partial(read_rgb, root / row["image"]),
+            read_labels=partial(read_labels, root / row["instances"]),
+        )
+        for row in rows
+    )
+    glands = name.lower().startswith("ebhi")
+    return Dataset(name, tiles, min_area=MIN_AREA_GLANDS if glands else MIN_AREA_NUCLEI)

@@ -1,0 +1,57 @@
+"""MoNuSeg (Kumar et al. 2017, 2020) in its own layout: H&E tiles of 1000 x 1000 px with ImageScope XML.
+
+``Tissue Images/<TCGA id>.tif`` with ``Annotations/<TCGA id>.xml`` (training data), or both in one folder (test data).
+40x; the XML states um per px. The group is the patient: the first three fields of the TCGA barcode.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from qupath_sam.evaluation.datasets.annotations import imagescope_mpp, paint, read_imagescope
+from qupath_sam.evaluation.datasets.base import Dataset, by_stem, first_folder, read_rgb
+from qupath_sam.evaluation.objects import Tile
+
+
+def recognises(root: Path) -> bool:
+    """Whether there are TIFF tiles with ImageScope files of the same names."""
+    return any(b"<Annotations" in xml.read_bytes()[:2048] for _, xml in _pairs(root)[:1])
+
+
+def read(root: Path) -> Dataset:
+    """One tile for every image with an annotation file. Where nuclei overlap, the later one has the pixels."""
+    name = root.resolve().name
+    tiles = tuple(
+        Tile(
+            dataset=name,
+            image_id=image.stem,
+            group="-".join(image.stem.split("-")[:3]),
+            split=None,
+            mpp=imagescope_mpp(xml),
+            read_pixels=partial(read_rgb, image),
+            read_labels=partial(_read_nuclei, image, xml),
+        )
+        for image, xml in _pairs(root)
+    )
+    return Dataset(name, tiles)
+
+
+def _read_nuclei(image: Path, xml: Path) -> NDArray[np.integer]:
+    with Image.open(image) as opened:
+        width, height = opened.size
+    return paint([o.area for o in read_imagescope(xml) if not o.negative], (height, width))
+
+
+def _pairs(root: Path) -> list[tuple[Path, Path]]:
+    if not root.is_dir():
+        return []
+    images = first_folder(root, ("tissue images", "images")) or root
+    annotations = by_stem(first_folder(root, ("annotations",)) or root, (".xml",))
+    return [
+        (path, annotations[stem]) for stem, path in by_stem(images, (".tif", ".tiff")).items() if stem in annotations
+    ]

@@ -1,0 +1,107 @@
+"""PanNuke (Gamper et al. 2020, "PanNuke Dataset Extension"), in its own folds of ``.npy`` files.
+
+A fold is three arrays: ``images.npy`` ``(N, 256, 256, 3)`` of 0..255 (stored as floating point), ``masks.npy``
+``(N, 256, 256, 6)`` with an instance map for each of five cell classes and the background last, and ``types.npy``
+``(N,)`` with the tissue. Published as ``Fold 1/images/fold1/images.npy`` and ``Fold 1/masks/fold1/masks.npy``; folders
+that hold all three are read as well. 40x, 0.25 um/px.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.evaluation.datasets.base import Dataset, walk_folders
+from qupath_sam.evaluation.objects import Tile
+
+MPP = 0.25
+_CELL_CLASSES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Where the arrays of a fold lie."""
+
+    name: str
+    images: Path
+    masks: Path
+    types: Path
+
+
+def recognises(root: Path) -> bool:
+    """Whether some folder in or below ``root`` is a fold."""
+    return root.is_dir() and bool(_folds(root))
+
+
+def read(root: Path) -> Dataset:
+    """Every patch of every fold under ``root`` that holds a cell.
+
+    PanNuke names no patients: the tissue is the group, the coarsest thing known to be shared by patches.
+    """
+    name = root.resolve().name
+    tiles: list[Tile] = []
+    for fold in _folds(root):
+        tissues, masks, images = (_load(path) for path in (fold.types, fold.masks, fold.images))
+        if not len(tissues) == len(masks) == len(images):
+            raise InvalidRequest(f"the arrays of {fold.name} differ in length; fetch the fold again")
+        tiles += [
+            Tile(
+                dataset=name,
+                image_id=f"{fold.name}/{index:05d}",
+                group=str(tissue),
+                split=None,
+                mpp=MPP,
+                read_pixels=partial(_read_pixels, images, index),
+                read_labels=partial(_read_cells, masks, index),
+            )
+            for index, tissue in enumerate(tissues)
+        ]
+    return Dataset(name, tuple(tiles))
+
+
+def _load(path: Path) -> NDArray[Any]:
+    """An array, mapped rather than read: a fold's masks take 8 GB."""
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise InvalidRequest(f"{path} is no array that can be read ({error}); fetch the fold again") from error
+    return array
+
+
+def _read_pixels(images: NDArray[np.float64], index: int) -> NDArray[np.uint8]:
+    return np.asarray(images[index]).round().clip(0, 255).astype(np.uint8)
+
+
+def _read_cells(masks: NDArray[np.float64], index: int) -> NDArray[np.integer]:
+    """Cells of all classes as one label image; ids are unique in a class only, so they are numbered anew."""
+    labels = np.zeros(masks.shape[1:3], dtype=np.int32)
+    last = 0
+    for class_index in range(_CELL_CLASSES):
+        instances = np.asarray(masks[index, ..., class_index]).astype(np.int32)
+        for value in np.unique(instances[instances > 0]):
+            last += 1
+            labels[instances == value] = last
+    return labels
+
+
+def _folds(root: Path) -> list[Fold]:
+    found = []
+    for folder in walk_folders(root):
+        for images, masks in ((folder, folder), *_published_layout(folder)):
+            fold = Fold(images.name, images / "images.npy", masks / "masks.npy", images / "types.npy")
+            if fold.images.is_file() and fold.masks.is_file() and fold.types.is_file():
+                found.append(fold)
+    return found
+
+
+def _published_layout(folder: Path) -> list[tuple[Path, Path]]:
+    images, masks = folder / "images", folder / "masks"
+    if not (images.is_dir() and masks.is_dir()):
+        return []
+    return [(fold, masks / fold.name) for fold in sorted(images.iterdir()) if fold.is_dir()]

@@ -1,0 +1,199 @@
+"""The click protocol: one object, one model, twenty clicks.
+
+It is the papers' (Xu et al. 2016; RITM, Sofiiuk et al. 2022; Kim et al., sec. 3.2), with these rules spelt out:
+
+- **Next click**: `qupath_sam.evaluation.clicks`. The first goes into an empty prediction, so to the object's middle.
+- **Model**: all clicks so far, and the previous prediction's logits as mask prompt (Mahadevan et al. 2018; Kim et al.,
+  sec. 2.2). A pixel is in the mask where its logit is above 0. A model that answers the first click with several masks
+  is held to the one it scores best itself: nothing looks at the truth to choose.
+- **IoU** at the evaluated image's own resolution, whatever the model works at.
+- **No early stop**: every object gets all clicks, so that the curves of mean IoU (Fig. 3) are over the same objects
+  at each click. Where nothing is left to correct, no click is made and the last mask stands.
+- **NoC@t** is the first click whose IoU reaches t per cent; an object that never does counts with all clicks. Reaching
+  it at the last click is a success (RITM's ``compute_noc_metric`` counts that as a failure: its NoF is higher).
+- **Harm and locality** of each click: `qupath_sam.metrics`.
+
+Apart from the clicks, an object is asked for by its box, by a spoilt outline (`perturbed_outline`; the gain is the IoU
+after refining less the IoU before), and by jittered clicks: the first few clicks again, each displaced at random within
+its error; the figure is the mean change of IoU from the undisturbed clicks, whichever the sign.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+import numpy as np
+
+from qupath_sam.evaluation.clicks import Jitter, SimulatedClick, next_click
+from qupath_sam.evaluation.outlines import perturbed_outline
+from qupath_sam.evaluation.sessions import ClickSession, PromptableImage
+from qupath_sam.metrics import Mask, harm, intersection_over_union, locality
+from qupath_sam.models.base import Capabilities
+from qupath_sam.polygons.tracing import trace_mask
+from qupath_sam.prompts import Box
+
+#: Changes with anything here or in `clicks`, `outlines`, `sessions` and `metrics` that changes a result.
+PROTOCOL_VERSION = 1
+#: IoU thresholds of the papers' tables, per cent.
+NOC_THRESHOLDS = (80, 85, 90)
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What may be chosen about the protocol; all of it goes into the report and into every result's key.
+
+    Attributes:
+        max_clicks: clicks of every object.
+        jitter_runs: how often the first clicks are repeated with jitter; 0 leaves it out.
+        jitter_clicks: clicks of such a run.
+        jitter_spread: see `qupath_sam.evaluation.clicks.Jitter`.
+        outline_iou: IoU of the spoilt outline with the truth.
+        seed: of the jitter and of the spoilt outline, together with the object's digest.
+    """
+
+    max_clicks: int = 20
+    jitter_runs: int = 2
+    jitter_clicks: int = 3
+    jitter_spread: float = 1.0
+    outline_iou: float = 0.8
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClickRun:
+    """An object after each click.
+
+    Attributes:
+        iou, harm, locality: one value a click, always as many as the protocol allows.
+        clicks: those that were made; fewer where nothing was left to correct.
+        click_seconds: wall time of the model's answer to each click made.
+        masks: after the clicks that were asked for, by their number from 1.
+    """
+
+    iou: tuple[float, ...]
+    harm: tuple[float, ...]
+    locality: tuple[float, ...]
+    clicks: tuple[SimulatedClick, ...]
+    click_seconds: tuple[float, ...]
+    masks: dict[int, Mask] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectScores:
+    """What the protocol found for an object.
+
+    Attributes:
+        run: the clicks.
+        seconds: wall time of the click loop, the simulated user and the IoU included, as RITM measures.
+        box_iou: from the object's box; None where the model takes none.
+        refine_gain: IoU gained by refining the spoilt outline; None where the model takes neither box nor mask.
+        jitter: mean change of IoU under jitter; None where it was left out.
+    """
+
+    run: ClickRun
+    seconds: float
+    box_iou: float | None
+    refine_gain: float | None
+    jitter: float | None
+
+
+def score_object(
+    image: PromptableImage, truth: Mask, protocol: Protocol, *, capabilities: Capabilities, digest: str
+) -> ObjectScores:
+    """Run the whole protocol for one object.
+
+    Args:
+        image: holds the object.
+        truth: bool ``(H, W)``, not empty.
+        protocol: its settings.
+        capabilities: of the model; prompts it does not take are left out.
+        digest: hex digest of the object; part of the seed.
+    """
+    started = time.perf_counter()
+    run = run_clicks(image.start(), truth, max_clicks=protocol.max_clicks)
+    seconds = time.perf_counter() - started
+    seed = (protocol.seed, int(digest[:16], 16))
+    box_iou = intersection_over_union(image.from_box(box_of(truth)), truth) if capabilities.boxes else None
+    outlines = capabilities.boxes or capabilities.mask_prompt
+    return ObjectScores(
+        run=run,
+        seconds=seconds,
+        box_iou=box_iou,
+        refine_gain=_refine_gain(image, truth, protocol, seed) if outlines else None,
+        jitter=_jitter_effect(image, truth, protocol, seed, undisturbed=run.iou) if protocol.jitter_runs else None,
+    )
+
+
+def run_clicks(
+    session: ClickSession, truth: Mask, *, max_clicks: int, jitter: Jitter | None = None, keep: Collection[int] = ()
+) -> ClickRun:
+    """Click an object ``max_clicks`` times.
+
+    Args:
+        session: newly started.
+        truth: bool ``(H, W)``, not empty.
+        max_clicks: clicks to make, at least 1.
+        jitter: displaces each click.
+        keep: numbers of the clicks (from 1) whose masks are wanted.
+    """
+    mask = np.zeros_like(truth)
+    clicked = np.zeros_like(truth)
+    ious: list[float] = []
+    harms: list[float] = []
+    localities: list[float] = []
+    clicks: list[SimulatedClick] = []
+    seconds: list[float] = []
+    masks: dict[int, Mask] = {}
+    for number in range(1, max_clicks + 1):
+        click = next_click(mask, truth, clicked, jitter=jitter)
+        after = mask
+        if click is not None:
+            answer = session.click(click.point, click.label)
+            after = answer.mask
+            seconds.append(answer.seconds)
+            clicks.append(click)
+            clicked[click.y, click.x] = True
+        ious.append(intersection_over_union(after, truth))
+        harms.append(harm(mask, after, truth))
+        localities.append(locality(mask, after, (click.x, click.y)) if click is not None else 0.0)
+        mask = after
+        if number in keep:
+            masks[number] = mask
+    return ClickRun(tuple(ious), tuple(harms), tuple(localities), tuple(clicks), tuple(seconds), masks)
+
+
+def number_of_clicks(ious: Sequence[float], threshold: float) -> int:
+    """NoC of one object: the first click whose IoU is at least ``threshold`` (0..1); all clicks where none is."""
+    return next((number for number, iou in enumerate(ious, start=1) if iou >= threshold), len(ious))
+
+
+def is_failure(ious: Sequence[float], threshold: float) -> bool:
+    """Whether no click reached ``threshold`` (0..1): what NoF counts."""
+    return max(ious) < threshold
+
+
+def box_of(mask: Mask) -> Box:
+    """The smallest box round a mask that is not empty, px on pixel edges."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+
+
+def _refine_gain(image: PromptableImage, truth: Mask, protocol: Protocol, seed: tuple[int, int]) -> float:
+    spoilt = perturbed_outline(truth, seed=seed, iou=protocol.outline_iou)
+    refined = image.from_outline(trace_mask(spoilt))
+    return intersection_over_union(refined, truth) - intersection_over_union(spoilt, truth)
+
+
+def _jitter_effect(
+    image: PromptableImage, truth: Mask, protocol: Protocol, seed: tuple[int, int], *, undisturbed: Sequence[float]
+) -> float:
+    changes: list[float] = []
+    clicks = min(protocol.jitter_clicks, protocol.max_clicks)
+    for repeat in range(protocol.jitter_runs):
+        jitter = Jitter(np.random.default_rng((*seed, repeat)), protocol.jitter_spread)
+        disturbed = run_clicks(image.start(), truth, max_clicks=clicks, jitter=jitter)
+        changes += [abs(a - b) for a, b in zip(disturbed.iou, undisturbed, strict=False)]
+    return fmean(changes)

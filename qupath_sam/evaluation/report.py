@@ -1,0 +1,120 @@
+"""From results of objects to the report: means, intervals and the JSON that ``evaluate --json`` writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from qupath_sam.evaluation.bootstrap import bootstrap_interval
+from qupath_sam.evaluation.protocol import NOC_THRESHOLDS, PROTOCOL_VERSION, Protocol, is_failure, number_of_clicks
+from qupath_sam.evaluation.results import ObjectResult
+
+SCHEMA = "qupath-sam/evaluate/1"
+#: All data sets of a report together.
+POOLED = "pooled"
+
+#: ``{"n": ..., "noc": {"80": {"mean": ..., "ci95": [low, high]}, ...}, ...}``; see `summarise`.
+Summary = dict[str, Any]
+
+
+def build_report(
+    results: Mapping[str, Sequence[ObjectResult]],
+    *,
+    protocol: Protocol,
+    settings: Mapping[str, Any],
+    machine: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The whole report.
+
+    Args:
+        results: of each model, every object of every data set.
+        protocol: that was followed.
+        settings: what else was chosen: windows, splits, data sets; joins the protocol in the report.
+        machine: where the times were taken.
+    """
+    return {
+        "schema": SCHEMA,
+        "machine": dict(machine),
+        "protocol": {"version": PROTOCOL_VERSION, **asdict(protocol), **settings},
+        "results": {model: summaries(of_model) for model, of_model in results.items()},
+    }
+
+
+def summaries(results: Sequence[ObjectResult]) -> dict[str, Summary]:
+    """A summary for each data set, and one for all together (`POOLED`), where every object counts alike."""
+    datasets = sorted({r.dataset for r in results})
+    by_dataset = {name: summarise([r for r in results if r.dataset == name]) for name in datasets}
+    return {**by_dataset, POOLED: summarise(results)} if results else {}
+
+
+def summarise(results: Sequence[ObjectResult]) -> Summary:
+    """Figures over objects.
+
+    - ``n``, ``groups``: objects and groups.
+    - ``noc``, ``nof_rate``: mean number of clicks to 80, 85 and 90 % IoU; share of objects that never get there, the
+      papers' NoF/n.
+    - ``miou``, ``harm``, ``locality``: means after each click, of `qupath_sam.metrics`.
+    - ``spc_s``: seconds per click by RITM's definition: wall time of everything, reading and encoding the image, the
+      simulated user and the IoU included, over all clicks. An image's encoding counts once, with its first object.
+    - ``click_ms``: the wait for the model's answer to one click, median and 95th percentile over all clicks.
+    - ``box_iou``, ``refine_gain``, ``jitter``: means of `qupath_sam.evaluation.protocol.ObjectScores`, null where the
+      model could not be asked.
+    - ``ci95``: bootstrapped over groups (`bootstrap_interval`); over images where there is a single group, and then
+      it says nothing of other groups.
+
+    Raises:
+        ValueError: there are no results.
+    """
+    if not results:
+        raise ValueError("no object was evaluated; nothing can be said")
+    groups = [(r.dataset, r.group) for r in results]
+    units = groups if len(set(groups)) > 1 else [(r.dataset, r.image_id) for r in results]
+    iou = np.array([r.iou for r in results])
+    noc: dict[str, Any] = {}
+    nof_rate: dict[str, float] = {}
+    for threshold in NOC_THRESHOLDS:
+        clicks = np.array([number_of_clicks(r.iou, threshold / 100) for r in results], dtype=np.float64)
+        noc[str(threshold)] = {"mean": float(clicks.mean()), "ci95": bootstrap_interval(clicks, units).tolist()}
+        nof_rate[str(threshold)] = fmean(is_failure(r.iou, threshold / 100) for r in results)
+    click_ms = [ms for r in results for ms in r.click_ms]
+    return {
+        "n": len(results),
+        "groups": len(set(groups)),
+        "noc": noc,
+        "nof_rate": nof_rate,
+        "miou": iou.mean(axis=0).tolist(),
+        "miou_ci95": bootstrap_interval(iou, units).T.tolist(),
+        "spc_s": sum(r.seconds for r in results) / len(click_ms),
+        "click_ms": {"p50": float(np.percentile(click_ms, 50)), "p95": float(np.percentile(click_ms, 95))},
+        "box_iou": _mean(r.box_iou for r in results),
+        "refine_gain": _mean(r.refine_gain for r in results),
+        "jitter": _mean(r.jitter for r in results),
+        "harm": np.array([r.harm for r in results]).mean(axis=0).tolist(),
+        "locality": np.array([r.locality for r in results]).mean(axis=0).tolist(),
+    }
+
+
+def write_report(report: Mapping[str, Any], path: Path) -> None:
+    """Write a report as JSON; the file is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(report, file, indent=1, allow_nan=False)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return fmean(known) if known else None

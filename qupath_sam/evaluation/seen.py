@@ -1,0 +1,64 @@
+"""What a model was trained on must not be what it is evaluated on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from qupath_sam.errors import InvalidRequest, WrongWeights
+from qupath_sam.evaluation.datasets.base import Dataset
+from qupath_sam.models.checkpoints import METADATA_KEY
+from qupath_sam.models.registry import ModelSpec
+from qupath_sam.models.store import ModelStore
+
+#: Entry of a checkpoint's metadata: ``{"<data set>": ["<group>", ...], ...}``.
+GROUPS_SEEN = "groups_seen"
+
+
+def groups_seen(spec: ModelSpec, store: ModelStore) -> frozenset[tuple[str, str]]:
+    """``(data set, group)`` of everything that a model's checkpoint says it was trained or tuned on.
+
+    Checkpoints of others say nothing; a delta adds to what its base has seen.
+
+    Raises:
+        WeightsMissing: the weights are not on this machine.
+        WrongWeights: the metadata cannot be understood.
+    """
+    if spec.weights is None:
+        return frozenset()
+    return _seen_by(store.weights_path(spec), store)
+
+
+def check_unseen(model: str, seen: Iterable[tuple[str, str]], datasets: Iterable[Dataset]) -> None:
+    """Refuse a model that has seen a group which is to be evaluated.
+
+    A group counts as seen under any data set's name: a copy of a folder under another name holds the same patients.
+
+    Raises:
+        InvalidRequest: naming the groups.
+    """
+    names = {group for _, group in seen}
+    for dataset in datasets:
+        known = sorted(names & dataset.groups)
+        if known:
+            some = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+            raise InvalidRequest(
+                f"model {model!r} was trained on {len(known)} group(s) of {dataset.name} that would be evaluated "
+                f"({some}); its scores would mean nothing: choose another split (--split) or another model"
+            )
+
+
+def _seen_by(path: Path, store: ModelStore) -> frozenset[tuple[str, str]]:
+    if path.suffix != ".safetensors":
+        return frozenset()
+    try:
+        with safe_open(path, framework="numpy") as file:
+            entry = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+        seen = frozenset((name, group) for name, groups in entry.get(GROUPS_SEEN, {}).items() for group in groups)
+    except (SafetensorError, ValueError, AttributeError, TypeError) as error:
+        raise WrongWeights(f"{path} has metadata that cannot be read ({error}); add the model again") from error
+    base = entry.get("base")
+    return seen | groups_seen(store.find(base), store) if base else seen

@@ -1,0 +1,139 @@
+"""A model as the simulated user sees it: clicks go in, masks of the image come out.
+
+Two ways to choose the pixels that the model sees: `WholeImage` shows it the image as its one window, which is the
+papers' protocol; `OwnWindows` lets the engine choose windows from the prompts alone, which is what a user of QuPath
+gets. Coordinates are px of the evaluated image on pixel edges: a click on the pixel in column i, row j is
+``(i + .5, j + .5)``. Masks are bool of the image's ``(height, width)``.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from shapely.geometry import MultiPolygon, Polygon
+
+from qupath_sam.clicking import outline_logits
+from qupath_sam.errors import UnsupportedPrompt
+from qupath_sam.metrics import Mask
+from qupath_sam.models.base import Segmenter, WindowPrompts
+from qupath_sam.prompts import Box, Label
+from qupath_sam.regions import Region, Window
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What came of a prompt.
+
+    Attributes:
+        mask: bool ``(H, W)`` of the image.
+        seconds: wall time that the caller waited for it.
+    """
+
+    mask: Mask
+    seconds: float
+
+
+class ClickSession(Protocol):
+    """One object that is being clicked; each click refines the mask that the last one left."""
+
+    def click(self, point: tuple[float, float], label: Label) -> Answer:
+        """The object after one more click."""
+        ...
+
+
+class PromptableImage(Protocol):
+    """An image that is ready to be prompted; objects do not know of each other."""
+
+    def start(self) -> ClickSession:
+        """Begin a new object."""
+        ...
+
+    def from_box(self, box: Box) -> Mask:
+        """The object in a box."""
+        ...
+
+    def from_outline(self, outline: Polygon | MultiPolygon) -> Mask:
+        """An existing outline, refined."""
+        ...
+
+
+class WholeImage:
+    """The image as the model's one window, encoded once."""
+
+    def __init__(self, segmenter: Segmenter, pixels: NDArray[np.uint8]) -> None:
+        self._segmenter = segmenter
+        self._embedding = segmenter.embed(pixels)
+        height, width = pixels.shape[:2]
+        self._window = Window(Region(0, 0, width, height), width, height)
+
+    def start(self) -> ClickSession:
+        """See `PromptableImage.start`."""
+        return _WholeImageSession(self)
+
+    def from_box(self, box: Box) -> Mask:
+        """See `PromptableImage.from_box`."""
+        return self.decode(_prompts([], box=box)).mask
+
+    def from_outline(self, outline: Polygon | MultiPolygon) -> Mask:
+        """See `PromptableImage.from_outline`: the outline's box, and the outline as the previous mask."""
+        prompts = _prompts([], box=Box(*outline.bounds), logits=outline_logits(outline, self._window))
+        return self.decode(prompts).mask
+
+    def decode(self, prompts: WindowPrompts, *, several_masks: bool = False) -> _Decoded:
+        """The model's answer for one object; of several masks, the one that the model itself scores best."""
+        started = time.perf_counter()
+        answer = self._segmenter.decode(self._embedding, [prompts], several_masks=several_masks)[0]
+        seconds = time.perf_counter() - started
+        mask: Mask = answer.masks[0]
+        logits: NDArray[np.float32] = answer.logits[0]
+        return _Decoded(mask, logits, seconds)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decoded:
+    mask: Mask
+    logits: NDArray[np.float32]
+    seconds: float
+
+
+class _WholeImageSession:
+    """All clicks so far go in with the last mask's logits; only the first click may have several answers."""
+
+    def __init__(self, image: WholeImage) -> None:
+        self._image = image
+        self._clicks: list[tuple[tuple[float, float], Label]] = []
+        self._logits: NDArray[np.float32] | None = None
+
+    def click(self, point: tuple[float, float], label: Label) -> Answer:
+        self._clicks.append((point, label))
+        prompts = _prompts(self._clicks, logits=self._logits)
+        decoded = self._image.decode(prompts, several_masks=len(self._clicks) == 1)
+        self._logits = decoded.logits
+        return Answer(decoded.mask, decoded.seconds)
+
+
+def check_clickable(segmenter: Segmenter, name: str) -> None:
+    """Raise `UnsupportedPrompt` unless the model takes points."""
+    if not segmenter.capabilities.points:
+        raise UnsupportedPrompt(
+            f"model {name!r} takes no clicks; evaluate one that does (see `qupath-sam models list`)"
+        )
+
+
+def _prompts(
+    clicks: list[tuple[tuple[float, float], Label]],
+    *,
+    box: Box | None = None,
+    logits: NDArray[np.float32] | None = None,
+) -> WindowPrompts:
+    return WindowPrompts(
+        points=np.asarray([point for point, _ in clicks], dtype=np.float32).reshape(-1, 2),
+        labels=np.asarray([label.value for _, label in clicks], dtype=np.int64),
+        box=None if box is None else box.bounds,
+        logits=logits,
+        last_click=min(1, len(clicks)),
+    )

@@ -1,0 +1,98 @@
+"""The command on a few objects of the real sets, with the fake that ships and with LiteMedSAM."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from qupath_sam.cli.evaluate import evaluate
+from qupath_sam.evaluation.datasets import open_dataset
+from qupath_sam.evaluation.protocol import Protocol
+from qupath_sam.evaluation.run import Choices, Evaluation
+from qupath_sam.models.load import load_segmenter
+
+SETS = ("ebhi_seg", "tnbc", "dsb2018_stained")
+
+
+@pytest.mark.parametrize(
+    ("name", "tiles", "groups"), [("ebhi_seg", 314, 39), ("tnbc", 9, 2), ("dsb2018_stained", 37, 1)]
+)
+def test_validation_splits_are_read(shared_data, name, tiles, groups) -> None:
+    dataset = open_dataset(str(shared_data / name)).of_split("validation")
+    assert (len(dataset.tiles), len(dataset.groups)) == (tiles, groups)
+    selection = Choices().selection(dataset)
+    view = selection.view(dataset.tiles[0])
+    assert max(view.pixels.shape[:2]) <= 256
+    assert view.objects
+    assert all(o.mask.shape == view.pixels.shape[:2] and o.mask.sum() >= dataset.min_area for o in view.objects)
+
+
+def invoke(*arguments: str):
+    app = typer.Typer()
+    app.command()(evaluate)
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+def few_tiles(shared_data, folder, name: str, count: int = 2) -> str:
+    """A data set of the first validation tiles of a real one."""
+    root = folder / name
+    lines = (shared_data / name / "index.csv").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines[1:] if line.endswith(",validation")][:count]
+    root.mkdir(parents=True)
+    (root / "index.csv").write_text("\n".join([lines[0], *rows]), encoding="utf-8")
+    for sub in ("images", "instances"):
+        (root / sub).mkdir()
+    for row in rows:
+        for file in row.split(",")[:2]:
+            (root / file).write_bytes((shared_data / name / file).read_bytes())
+    return str(root)
+
+
+def test_the_command(shared_data, tmp_path) -> None:
+    data = [few_tiles(shared_data, tmp_path, name) for name in SETS]
+    outputs = {name: tmp_path / "out" / f"{name}.x" for name in ("json", "plot", "cases")}
+    options = ["--model", "fake", "--max-clicks", "6", "--objects-per-image", "2", "--zero-shot", "fake"]
+    files = [part for name, path in outputs.items() for part in (f"--{name}", str(path))]
+    result = invoke(*data, *options, *files, "--resume-dir", str(tmp_path / "kept"))
+    assert result.exit_code == 0, result.output
+    report = json.loads(outputs["json"].read_text(encoding="utf-8"))
+    assert set(report["results"]["fake"]) == {*SETS, "pooled"}
+    assert report["results"]["fake"]["pooled"]["n"] == 12
+    assert report["protocol"]["max_clicks"] == 6
+    assert report["protocol"]["datasets"]["ebhi_seg"]["min_area"] == 400
+    assert report["machine"]["cores"] >= 1
+    for set_name in SETS:
+        assert f"| {set_name} | 4 (" in result.stdout
+    assert "zero-shot" in result.stdout
+    for name in ("plot", "cases"):
+        with Image.open(outputs[name]) as image:
+            assert image.format == "PNG"
+            assert min(image.size) > 200
+    kept = (tmp_path / "kept" / "objects.jsonl").read_text(encoding="utf-8")
+    assert len(kept.splitlines()) == 12
+
+
+def test_the_engines_own_windows_on_a_real_tile(shared_data, tmp_path) -> None:
+    data = few_tiles(shared_data, tmp_path, "tnbc", count=1)
+    report = tmp_path / "report.json"
+    options = ["--model", "fake", "--max-clicks", "4", "--objects-per-image", "2", "--window", "auto"]
+    result = invoke(data, *options, "--json", str(report))
+    assert result.exit_code == 0, result.output
+    read = json.loads(report.read_text(encoding="utf-8"))
+    assert read["protocol"]["datasets"]["tnbc"]["crop"] is None
+    assert read["results"]["fake"]["tnbc"]["miou"][0] > 0
+
+
+def test_lite_medsam_finds_a_gland_from_its_box(shared_data, tmp_path) -> None:
+    dataset = open_dataset(few_tiles(shared_data, tmp_path, "ebhi_seg", count=1))
+    model = load_segmenter("lite_medsam", device="cpu")
+    protocol = Protocol(max_clicks=2, jitter_runs=0)
+    with Evaluation(model, protocol=protocol, choices=Choices(per_tile=1)) as evaluation:
+        (result,) = evaluation.run([dataset])
+    assert result.box_iou is not None
+    assert result.box_iou > 0.7
+    assert result.area >= 400

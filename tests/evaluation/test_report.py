@@ -1,0 +1,155 @@
+"""Means, intervals and the report's layout."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.evaluation.bootstrap import bootstrap_interval
+from qupath_sam.evaluation.protocol import Protocol
+from qupath_sam.evaluation.report import build_report, summaries, summarise, write_report
+from qupath_sam.evaluation.tables import generalisation_table, results_table
+from tests.evaluation.test_results import result
+
+
+def curve(*start: float, clicks: int = 20) -> tuple[float, ...]:
+    """A curve that keeps its last value."""
+    return (*start, *[start[-1]] * (clicks - len(start)))
+
+
+SUCCESS_AND_FAILURE = (curve(0.5, 0.86, 0.95), curve(0.5))
+
+
+def objects(dataset: str = "set", *, ious=SUCCESS_AND_FAILURE, groups=("a", "b")):
+    flat = curve(0.0)
+    return [
+        result(dataset=dataset, object_id=f"{i}", image_id=f"{i}", group=g, iou=iou, harm=flat, locality=flat)
+        for i, (iou, g) in enumerate(zip(ious, groups, strict=True))
+    ]
+
+
+def report_of(**models):
+    return build_report(models, protocol=Protocol(), settings={"window": "image"}, machine={"cpu": "a"})
+
+
+def test_noc_nof_and_miou() -> None:
+    summary = summarise(objects())
+    assert summary["noc"]["80"]["mean"] == (2 + 20) / 2
+    assert summary["noc"]["90"]["mean"] == (3 + 20) / 2
+    assert summary["nof_rate"] == {"80": 0.5, "85": 0.5, "90": 0.5}
+    assert summary["miou"][:3] == pytest.approx([0.5, 0.68, 0.725])
+    assert (summary["n"], summary["groups"]) == (2, 2)
+
+
+def test_seconds_per_click_are_all_seconds_over_all_clicks_and_latency_is_per_click() -> None:
+    summary = summarise(
+        [
+            result(seconds=1.0, click_ms=(10.0, 20.0, 30.0), clicks=((0, 0, 1),) * 3),
+            result(seconds=2.0, click_ms=(40.0,), clicks=((0, 0, 1),)),
+        ]
+    )
+    assert summary["spc_s"] == pytest.approx(3.0 / 4)
+    assert summary["click_ms"] == pytest.approx({"p50": 25.0, "p95": 38.5})
+
+
+def test_what_no_object_has_is_null_and_what_some_have_is_their_mean() -> None:
+    summary = summarise([result(box_iou=0.6, jitter=None), result(box_iou=None, jitter=None)])
+    assert summary["box_iou"] == 0.6
+    assert summary["refine_gain"] is None
+    assert summary["jitter"] is None
+
+
+def test_the_report_has_the_layout_that_was_agreed(tmp_path) -> None:
+    report = report_of(model=objects("one") + objects("two"))
+    path = tmp_path / "new" / "report.json"
+    write_report(report, path)
+    read = json.loads(path.read_text(encoding="utf-8"))
+    assert set(read) == {"schema", "machine", "protocol", "results"}
+    assert set(read["results"]["model"]) == {"one", "two", "pooled"}
+    summary = read["results"]["model"]["pooled"]
+    assert set(summary) == {
+        *("n", "groups", "noc", "nof_rate", "miou", "miou_ci95", "spc_s", "click_ms"),
+        *("box_iou", "refine_gain", "jitter", "harm", "locality"),
+    }
+    assert set(summary["noc"]) == set(summary["nof_rate"]) == {"80", "85", "90"}
+    assert all(len(entry["ci95"]) == 2 for entry in summary["noc"].values())
+    assert [len(summary[k]) for k in ("miou", "miou_ci95", "harm", "locality")] == [20] * 4
+    assert (summary["n"], summary["groups"]) == (4, 4), "groups of one name in two data sets are two groups"
+    assert [p.name for p in path.parent.iterdir()] == ["report.json"], "no temporary file is left"
+
+
+def test_the_mean_lies_in_its_interval() -> None:
+    for summary in summaries(objects() + objects("other")).values():
+        for entry in summary["noc"].values():
+            assert entry["ci95"][0] <= entry["mean"] <= entry["ci95"][1]
+        for mean, (low, high) in zip(summary["miou"], summary["miou_ci95"], strict=True):
+            assert low - 1e-9 <= mean <= high + 1e-9
+
+
+def test_one_group_is_resampled_by_images() -> None:
+    summary = summarise(objects(groups=("same", "same")))
+    low, high = summary["noc"]["80"]["ci95"]
+    assert (low, high) == (2, 20)
+
+
+def test_intervals_are_the_same_each_time_and_follow_the_seed() -> None:
+    values = np.random.default_rng(0).random(40)
+    groups = [i // 4 for i in range(40)]
+    one, same, other = (bootstrap_interval(values, groups, seed=s) for s in (0, 0, 1))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_objects_that_are_alike_in_their_groups_make_the_interval_wide() -> None:
+    values = np.repeat(np.random.default_rng(0).random(8), 25)
+    by_group = bootstrap_interval(values, np.repeat(np.arange(8), 25).tolist())
+    by_object = bootstrap_interval(values, list(range(200)))
+    assert np.ptp(by_group) > 3 * np.ptp(by_object)
+
+
+def test_the_interval_of_a_mean_is_that_of_theory_where_groups_are_single_objects() -> None:
+    values = np.random.default_rng(3).normal(0, 1, 400)
+    low, high = bootstrap_interval(values, list(range(400)))
+    expected = 1.96 * values.std() / math.sqrt(400)
+    assert high - low == pytest.approx(2 * expected, rel=0.1)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(1, 5))
+def test_intervals_stay_in_the_range_of_the_values(values, group_count) -> None:
+    groups = [i % group_count for i in range(len(values))]
+    low, high = bootstrap_interval(np.array(values), groups, resamples=50)
+    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
+
+
+def test_without_objects_there_is_nothing_to_say() -> None:
+    assert summaries([]) == {}
+    with pytest.raises(ValueError, match="no object"):
+        summarise([])
+
+
+def test_results_table() -> None:
+    table = results_table(report_of(plain=objects(), better=objects(ious=(curve(0.9), curve(0.85)))))
+    lines = table.splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert len(lines) == 2 + 2 * 2
+    assert "| set | 2 (2) | better | **1.00** (1.00-1.00)" in table
+    assert "| set | 2 (2) | plain | 11.00 (2.00-20.00)" in table
+
+
+def test_generalisation_table_shows_changes_from_zero_shot() -> None:
+    report = report_of(
+        base=objects("seen") + objects("unseen"),
+        tuned=objects("seen", ious=(curve(0.95), curve(0.95))) + objects("unseen", ious=(curve(0.5), curve(0.5))),
+    )
+    table = generalisation_table(report, zero_shot="base", tuned_on={"tuned": ["seen"]})
+    assert "| seen | base | zero-shot | 11.00 | 11.00 | 11.50 | 0.50 | 0.50 |" in table
+    assert "| seen | tuned | yes | 1.00 (-10.00) | 1.00 (-10.00) | 1.00 (-10.50) | 0.00 | 0.00 |" in table
+    assert "| unseen | tuned | no | 20.00 (+9.00) |" in table
+    with pytest.raises(InvalidRequest, match="no model 'other'"):
+        generalisation_table(report, zero_shot="other", tuned_on={})

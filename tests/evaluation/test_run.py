@@ -1,0 +1,185 @@
+"""Runs over data sets: shared encodings, resuming, nothing stale, nothing seen in training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from qupath_sam.errors import InvalidRequest, UnsupportedPrompt, WrongWeights
+from qupath_sam.evaluation.cases import replay, success_and_failure
+from qupath_sam.evaluation.datasets.base import Dataset
+from qupath_sam.evaluation.options import Target, WindowChoice
+from qupath_sam.evaluation.protocol import Protocol
+from qupath_sam.evaluation.results import ResultStore
+from qupath_sam.evaluation.run import Choices, Evaluation, describe
+from qupath_sam.evaluation.seen import check_unseen, groups_seen
+from qupath_sam.models.base import Capabilities
+from qupath_sam.models.registry import BUILT_IN, LocalWeights
+from qupath_sam.models.store import ModelStore
+from tests.evaluation.pictures import tile, two_discs
+from tests.evaluation.segmenters import AnsweringSegmenter, loaded, nothing, red, squares
+
+SHORT = Protocol(max_clicks=5, jitter_runs=1, jitter_clicks=2)
+
+
+def dataset(*, name: str = "set", tiles: int = 2) -> Dataset:
+    made = tuple(
+        tile(np.roll(two_discs(), number, axis=0), image_id=f"{number}", group=f"case{number}", dataset=name)
+        for number in range(tiles)
+    )
+    return Dataset(name, made)
+
+
+def run(segmenter, data, *, store=None, protocol=SHORT, sha256="0" * 64, **choices):
+    model = loaded(segmenter, sha256=sha256)
+    with Evaluation(model, protocol=protocol, choices=Choices(**choices), store=store) as evaluation:
+        return evaluation.run(data)
+
+
+def test_every_object_of_every_tile_once_and_an_image_is_encoded_once() -> None:
+    segmenter = AnsweringSegmenter(squares)
+    results = run(segmenter, [dataset(), dataset(name="other", tiles=1)])
+    assert [(r.dataset, r.object_id) for r in results] == [
+        *(("set", "0#1"), ("set", "0#2"), ("set", "1#1"), ("set", "1#2")),
+        *(("other", "0#1"), ("other", "0#2")),
+    ]
+    assert segmenter.embedded == 3 + 1, "three images and the warm-up"
+    assert all(len(r.iou) == 5 and r.seconds > 0 for r in results)
+
+
+def test_reading_and_encoding_count_with_an_images_first_object() -> None:
+    slow = dataset(tiles=1)
+    pixels = slow.tiles[0].read_pixels()
+
+    def read() -> np.ndarray:
+        for _ in range(200):
+            np.sort(np.random.default_rng(0).random(10000))
+        return pixels
+
+    slow = replace(slow, tiles=(replace(slow.tiles[0], read_pixels=read),))
+    first, second = run(AnsweringSegmenter(red), [slow])
+    assert first.seconds > 2 * second.seconds
+
+
+def test_a_run_that_is_repeated_computes_nothing(tmp_path) -> None:
+    first = ResultStore(tmp_path)
+    results = run(AnsweringSegmenter(squares), [dataset()], store=first)
+    first.close()
+    again = AnsweringSegmenter(squares)
+    second = ResultStore(tmp_path)
+    assert run(again, [dataset()], store=second) == results
+    second.close()
+    assert again.embedded == 1, "the warm-up alone"
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path) -> None:
+    store = ResultStore(tmp_path)
+    run(AnsweringSegmenter(squares), [dataset(tiles=1)], store=store)
+    rest = AnsweringSegmenter(squares)
+    results = run(rest, [dataset(tiles=3)], store=store)
+    store.close()
+    assert len(results) == 6
+    assert rest.embedded == 1 + 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": "1" * 64},
+        {"protocol": replace(SHORT, max_clicks=6)},
+        {"protocol": replace(SHORT, seed=1)},
+        {"crop": 60},
+        {"target": Target.REGION},
+        {"window": WindowChoice.AUTO},
+    ],
+    ids=str,
+)
+def test_nothing_stale_is_used(tmp_path, change) -> None:
+    store = ResultStore(tmp_path)
+    run(AnsweringSegmenter(squares), [dataset(tiles=1)], store=store)
+    before = len(store)
+    run(AnsweringSegmenter(squares), [dataset(tiles=1)], store=store, **change)
+    store.close()
+    assert len(store) > before
+
+
+def test_region_mode_has_one_object_a_tile() -> None:
+    results = run(AnsweringSegmenter(red), [dataset()], target=Target.REGION)
+    assert [r.object_id for r in results] == ["0#region", "1#region"]
+    assert all(r.iou[-1] == 1 for r in results)
+
+
+def test_the_engines_own_windows_answer_in_the_images_pixels() -> None:
+    results = run(AnsweringSegmenter(red), [dataset()], window=WindowChoice.AUTO, target=Target.REGION)
+    assert all(r.iou[0] > 0.97 for r in results)
+    assert all(r.box_iou is not None and r.box_iou > 0.97 for r in results)
+
+
+def test_the_whole_image_protocol_crops_and_the_engines_own_windows_do_not() -> None:
+    data = dataset()
+    assert Choices(window=WindowChoice.IMAGE).selection(data).crop == 256
+    assert Choices(window=WindowChoice.AUTO).selection(data).crop is None
+    assert Choices(window=WindowChoice.IMAGE, crop=0).selection(data).crop is None
+    assert Choices(window=WindowChoice.AUTO, crop=100).selection(data).crop == 100
+    described = describe([data], Choices(min_area=7), split="validation")
+    assert json.loads(json.dumps(described))["datasets"]["set"]["min_area"] == 7
+
+
+def test_a_model_without_clicks_is_refused() -> None:
+    boxes_only = Capabilities(input_size=256, mask_count=1, points=False)
+    with pytest.raises(UnsupportedPrompt, match="takes no clicks"):
+        run(AnsweringSegmenter(red, capabilities=boxes_only), [dataset()])
+
+
+def test_cases_are_a_success_and_a_failure_and_can_be_replayed() -> None:
+    def red_above(pixels, prompt):
+        mask = red(pixels, prompt)
+        mask[40:] = False
+        return mask
+
+    data = [dataset()]
+    model = loaded(AnsweringSegmenter(red_above))
+    with Evaluation(model, protocol=SHORT, choices=Choices()) as evaluation:
+        chosen = success_and_failure(evaluation.run(data))
+        assert [kind for kind, _ in chosen] == ["success", "failure"]
+        case = replay(evaluation, data, chosen[1][1], title="model, failure", max_clicks=5)
+    assert chosen[0][1].iou[-1] > 0.9 > chosen[1][1].iou[-1]
+    assert sorted(case.run.masks) == [1, 5]
+    assert case.run.iou == chosen[1][1].iou
+    good = run(AnsweringSegmenter(red), data, target=Target.REGION)
+    assert [kind for kind, _ in success_and_failure(good)] == ["success"]
+    assert [kind for kind, _ in success_and_failure(run(AnsweringSegmenter(nothing), data))] == ["failure"]
+
+
+def test_useless_and_perfect_results() -> None:
+    assert all(r.iou == (0.0,) * 5 for r in run(AnsweringSegmenter(nothing), [dataset()]))
+    assert all(r.iou == (1.0,) * 5 for r in run(AnsweringSegmenter(red), [dataset()], target=Target.REGION))
+
+
+def checkpoint(path, entry) -> LocalWeights:
+    save_file({"a": np.zeros(1, np.float32)}, path, metadata={"qupath_sam": json.dumps(entry)})
+    return LocalWeights(str(path), path.stat().st_size, "0" * 64)
+
+
+def test_groups_a_checkpoint_has_seen(tmp_path) -> None:
+    entry = {"format": "full", "groups_seen": {"set": ["case1", "case7"], "other": ["p"]}}
+    spec = replace(BUILT_IN["lite_medsam"], weights=checkpoint(tmp_path / "tuned.safetensors", entry))
+    seen = groups_seen(spec, ModelStore(tmp_path))
+    assert seen == {("set", "case1"), ("set", "case7"), ("other", "p")}
+    with pytest.raises(InvalidRequest, match=r"trained on 1 group.*case1"):
+        check_unseen("tuned", seen, [dataset()])
+    check_unseen("tuned", seen, [dataset(tiles=1)])
+    with pytest.raises(InvalidRequest, match="case1"):
+        check_unseen("tuned", seen, [dataset(name="a copy under another name")])
+
+
+def test_models_of_others_say_nothing_of_groups_and_broken_metadata_is_an_error(tmp_path) -> None:
+    assert groups_seen(BUILT_IN["fake"], ModelStore(tmp_path)) == frozenset()
+    assert groups_seen(BUILT_IN["lite_medsam"], ModelStore(tmp_path)) == frozenset()
+    spec = replace(BUILT_IN["lite_medsam"], weights=checkpoint(tmp_path / "odd.safetensors", {"groups_seen": 7}))
+    with pytest.raises(WrongWeights, match="metadata"):
+        groups_seen(spec, ModelStore(tmp_path))
