@@ -36,13 +36,23 @@ def list_models(*, as_json: _Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", "title", "px", "masks", "weights", "licence", box=None, pad_edge=False)
-    for spec in specs:
-        can = spec.capabilities
-        name = f"{spec.name} (default)" if spec.name == DEFAULT_MODEL else spec.name
-        table.add_row(
-            name, spec.title, str(can.input_size), str(can.mask_count), _state(spec, store), spec.licence.spdx
+    rows = [
+        (
+            f"{spec.name} *" if spec.name == DEFAULT_MODEL else spec.name,
+            str(spec.capabilities.input_size),
+            _state(spec, store),
+            spec.licence.spdx,
+            spec.title,
         )
+        for spec in specs
+    ]
+    table = Table(box=None, pad_edge=False, caption="* default", caption_justify="left")
+    for i, header in enumerate(("model", "px", "weights", "licence", "title")):
+        # Titles give way where the terminal is narrow.
+        width = None if header == "title" else max(len(row[i]) for row in rows)
+        table.add_column(header, no_wrap=True, min_width=width, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
 
 

@@ -136,7 +136,7 @@ def _depth(
 def _ellipse(box: tuple[float, float, float, float], size: float, centres: _Grid) -> NDArray[np.float64]:
     x, y = centres
     min_x, min_y, max_x, max_y = box
-    half_width, half_height = size * (max_x - min_x) / 2, size * (max_y - min_y) / 2
+    half_width, half_height = (max(size * side / 2, 1e-6) for side in (max_x - min_x, max_y - min_y))
     distance = np.hypot((x - (min_x + max_x) / 2) / half_width, (y - (min_y + max_y) / 2) / half_height)
     inside: NDArray[np.float64] = (1 - distance) * min(half_width, half_height)
     return inside

@@ -12,6 +12,7 @@ Each model has its own folder and record, so two processes that pull two models 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -37,6 +38,8 @@ from qupath_sam.models.registry import (
 HOME_VARIABLE = "QUPATH_SAM_HOME"
 _RECORD = "model.json"
 _SCHEMA = 1
+
+log = logging.getLogger(__name__)
 
 
 def default_home() -> Path:
@@ -88,7 +91,7 @@ class ModelStore:
         specs = {name: self._with_known_digest(spec) for name, spec in BUILT_IN.items()}
         for folder in self._folders():
             if folder.name not in specs:
-                record = self.record(folder.name)
+                record = self._readable_record(folder.name)
                 if record is not None and record.user_model is not None:
                     specs[folder.name] = self._user_spec(folder.name, record, record.user_model)
         return specs
@@ -101,6 +104,7 @@ class ModelStore:
         """
         models = self.models()
         if name not in models:
+            self.record(name)  # says what is wrong with it, where that is why it is unknown
             raise UnknownModel(
                 f"unknown model {name!r}; known: {', '.join(models)} (see `qupath-sam models list`, "
                 "or `qupath-sam models add` for a file of your own)"
@@ -154,6 +158,14 @@ class ModelStore:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
+    def _readable_record(self, name: str) -> Record | None:
+        """The record, or None where it is broken: one model's trouble must not hide the others."""
+        try:
+            return self.record(name)
+        except WrongWeights as error:
+            log.warning("%s", error)
+            return None
+
     def _folders(self) -> list[Path]:
         root = self.home / "models"
         return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
@@ -162,7 +174,7 @@ class ModelStore:
         """A publisher that names no digest is held to the one of the first download."""
         if not isinstance(spec.weights, WeightsFile) or spec.weights.sha256 is not None:
             return spec
-        record = self.record(spec.name)
+        record = self._readable_record(spec.name)
         return spec if record is None else replace(spec, weights=replace(spec.weights, sha256=record.sha256))
 
     def _user_spec(self, name: str, record: Record, user: UserModel) -> ModelSpec:
@@ -198,6 +210,8 @@ def _record_from(content: Mapping[str, Any]) -> Record | None:
     if content["schema"] != _SCHEMA:
         raise ValueError(f"schema {content['schema']} is of another version of qupath-sam")
     user = content["user_model"]
+    if user is not None:
+        Family(user["family"])  # one that this version does not know is a ValueError
     return Record(
         file=content["file"],
         size_bytes=content["size_bytes"],
