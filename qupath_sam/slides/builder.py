@@ -92,7 +92,7 @@ def parse_builder(builder: str | Mapping[str, Any]) -> SlideRecipe:
         wrappers=tuple(wrappers),
         size=_size(outermost),
         file_size=_size(leaf),
-        mpp=_mpp(outermost),
+        mpp=next((mpp for mpp in map(_mpp, chain) if mpp is not None), None),
     )
 
 
@@ -242,6 +242,6 @@ def _text(node: Mapping[str, Any], key: str) -> str:
 
 def _integer(node: Mapping[str, Any], key: str) -> int:
     value = node.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 != 0:  # NaN is not 0 either
         raise InvalidRequest(f"{key} is {value!r} in the server builder, not a whole number; send what QuPath writes")
     return int(value)

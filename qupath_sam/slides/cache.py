@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -16,8 +17,11 @@ from qupath_sam.slides.location import Location, PathMap
 from qupath_sam.slides.open import SlideSource, check_size, locate, open_located
 from qupath_sam.slides.source import Stamp, stamp
 
-_Key = tuple[Location, SlideRecipe | None]
-Open = Callable[[Location, Stamp, SlideSource], SlideReader]
+URL_RECHECK_S = 30.0
+"""How long a URL is taken to be unchanged: asking costs a round trip, and every click would wait for it."""
+
+_Key = tuple[str, SlideRecipe | None]
+"""The real path (or URL) and what is done to the image, however the caller spelled it."""
 
 
 @dataclass(slots=True)
@@ -42,11 +46,19 @@ class SlideCache:
     it once. More slides than ``capacity`` stay open only while they are all in use.
     """
 
-    def __init__(self, *, capacity: int = 32, path_map: PathMap | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        capacity: int = 32,
+        path_map: PathMap | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if capacity < 1:
             raise ValueError(f"a cache of {capacity} slides keeps nothing; give at least 1")
         self._capacity = capacity
         self._path_map = path_map
+        self._clock = clock
+        self._urls: OrderedDict[str, tuple[Stamp, float]] = OrderedDict()
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._lock = threading.Lock()
         self._closed = False
@@ -85,9 +97,8 @@ class SlideCache:
         _close(entry for entry in retired if entry.users == 0)
 
     def _borrow(self, location: Location, source: SlideSource) -> _Entry:
-        found = stamp(location)
-        recipe = source if isinstance(source, SlideRecipe) else None
-        key = location, recipe
+        found = self._stamp(location)
+        key = found.resolved, source if isinstance(source, SlideRecipe) else None
         with self._lock:
             if self._closed:
                 raise ServerUnavailable(
@@ -106,12 +117,28 @@ class SlideCache:
             outdated += self._evict()
         _close(old for old in outdated if old.users == 0)
         if opens:
-            self._open(key, entry, source)
+            self._open(key, entry, location, source)
         return entry
 
-    def _open(self, key: _Key, entry: _Entry, source: SlideSource) -> None:
+    def _stamp(self, location: Location) -> Stamp:
+        """What the file is now, or a URL was not long ago."""
+        if not location.is_url:
+            return stamp(location)
+        now = self._clock()
+        with self._lock:
+            known = self._urls.get(location.target)
+        if known is not None and now - known[1] < URL_RECHECK_S:
+            return known[0]
+        found = stamp(location)
+        with self._lock:
+            self._urls[location.target] = found, now
+            while len(self._urls) > self._capacity:
+                self._urls.popitem(last=False)
+        return found
+
+    def _open(self, key: _Key, entry: _Entry, location: Location, source: SlideSource) -> None:
         try:
-            entry.reader.set_result(open_located(key[0], entry.stamp, source, expected_size=None))
+            entry.reader.set_result(open_located(location, entry.stamp, source, expected_size=None))
         except BaseException as error:
             with self._lock:
                 if self._entries.get(key) is entry:

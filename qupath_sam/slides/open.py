@@ -7,7 +7,7 @@ import os
 from qupath_sam.errors import SlideMismatch, SlideUnreadable, SlideUnsupported
 from qupath_sam.regions import Region
 from qupath_sam.slides.base import SlideReader
-from qupath_sam.slides.builder import SlideRecipe
+from qupath_sam.slides.builder import ReaderProvider, SlideRecipe
 from qupath_sam.slides.location import Location, PathMap, parse_location
 from qupath_sam.slides.source import Stamp, open_binary, stamp
 from qupath_sam.slides.wrapped import CalibratedReader, CroppedReader, OrientedReader
@@ -63,8 +63,8 @@ def open_located(
     recipe = source if isinstance(source, SlideRecipe) else None
     reader, bounds = _reader(location, found)
     try:
-        if bounds is not None and (recipe is None or recipe.crops_to_bounds):
-            reader = _cropped(reader, bounds)
+        if bounds is not None:
+            reader = _within_bounds(reader, bounds, recipe, location)
         if recipe is not None:
             reader = _wrapped(reader, recipe, location)
         check_size(reader, expected_size, location)
@@ -118,6 +118,16 @@ def _reader(location: Location, found: Stamp) -> tuple[SlideReader, Region | Non
     raise SlideUnreadable(
         f"{location.given} is no TIFF, PNG, JPEG or BMP (it starts with {head!r}); if QuPath opens it, push the pixels"
     )
+
+
+def _within_bounds(reader: SlideReader, bounds: Region, recipe: SlideRecipe | None, location: Location) -> SlideReader:
+    """The frame QuPath gives a slide that has bounds, with QuPath's reader or, where none is named, its default."""
+    if recipe is not None and recipe.provider is not ReaderProvider.OPENSLIDE:
+        raise SlideUnsupported(
+            f"{location.given} holds several scanned areas, which QuPath's {recipe.provider.value} shows one by one; "
+            "open it with OpenSlide in QuPath, or push the pixels"
+        )
+    return _cropped(reader, bounds) if recipe is None or recipe.crops_to_bounds else reader
 
 
 def _wrapped(reader: SlideReader, recipe: SlideRecipe, location: Location) -> SlideReader:

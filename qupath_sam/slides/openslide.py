@@ -19,8 +19,8 @@ from qupath_sam.slides.raster import RasterReader, rasters_of
 from qupath_sam.slides.resampling import WHITE
 from qupath_sam.slides.source import Stamp, stamp
 
-SUFFIXES = frozenset({".mrxs", ".vms", ".vmu", ".dcm", ".zvi", ".czi"})
-"""Files that OpenSlide reads and tiffslide does not."""
+SUFFIXES = frozenset({".mrxs", ".vms", ".vmu", ".dcm", ".zvi", ".czi", ".bif"})
+"""Files that OpenSlide reads and tiffslide does not, or not rightly (.bif: overlapping tiles)."""
 
 
 class OpenSlideReader(RasterReader):

@@ -11,22 +11,30 @@ from importlib.metadata import version
 from typing import Any, cast
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 from tiffslide import tiffslide
 
 from qupath_sam.errors import OutOfMemory, SlideError, SlideUnreadable, SlideUnsupported
 from qupath_sam.regions import Region
 from qupath_sam.slides.base import Level, SlideInfo
+from qupath_sam.slides.coverage import Piece, bounds_of, chunk_table, paint_missing
 from qupath_sam.slides.fingerprint import fingerprint
 from qupath_sam.slides.location import Location
 from qupath_sam.slides.pyramid import levels_of, plausible_mpp
 from qupath_sam.slides.raster import RasterReader, rasters_of
-from qupath_sam.slides.resampling import WHITE
 from qupath_sam.slides.source import Stamp, open_binary, stamp
 
 MAX_CHUNK_PX = 2**27
 """Largest tile or strip to decode at once; a flat image saved as one strip is one chunk."""
 MAX_SIDE = 2**24
+_CONVERTING = {
+    tifffile.COMPRESSION.OJPEG,
+    tifffile.COMPRESSION.JPEG,
+    tifffile.COMPRESSION.APERIO_JP2000_RGB,
+    tifffile.COMPRESSION.JPEG2000,
+}
 _READER = f"tiffslide {version('tiffslide')}"
 
 # `warnings.catch_warnings` swaps a global; tiffslide warns of every NDPI that it knows but part of its metadata.
@@ -59,11 +67,11 @@ class TiffReader(RasterReader):
         found = at or stamp(location)
         stream = open_binary(location)
         try:
-            slide, levels, mpp, remark = _open(stream, location, found)
-            missing = [_MissingTiles.of(page) for page in _level_pages(slide)]
+            opened = _open(stream, location, found)
         except BaseException:
             stream.close()
             raise
+        slide = opened.slide
 
         def read_level(index: int, region: Region) -> NDArray[np.uint8]:
             with _decoding(location.given):
@@ -72,32 +80,54 @@ class TiffReader(RasterReader):
                 raise SlideUnreadable(
                     f"{location.given} gave {pixels.shape} px where {region} was asked; copy it again"
                 )
-            return _painted(cast("NDArray[np.uint8]", pixels), region, missing[index])
+            rgb = _rgb_of_ycbcr(pixels) if opened.is_ycbcr else cast("NDArray[np.uint8]", pixels)
+            return paint_missing(rgb, region, opened.pieces[index])
 
         def release() -> None:
             slide.close()
             stream.close()
 
+        width, height = opened.levels[0].width, opened.levels[0].height
         info = SlideInfo(
-            width=levels[0].width,
-            height=levels[0].height,
-            levels=levels,
-            mpp=mpp,
-            mpp_remark=remark,
+            width=width,
+            height=height,
+            levels=opened.levels,
+            mpp=opened.mpp,
+            mpp_remark=opened.mpp_remark,
             fingerprint=fingerprint(found.resolved, found.size_bytes, found.version, _READER),
             reader=_READER,
-            extent=Region(0, 0, levels[0].width, levels[0].height),
+            extent=Region(0, 0, width, height),
         )
-        self.bounds = _bounds(slide.properties, info.extent)
-        super().__init__(info, rasters_of(levels, read_level), name=location.given, release=release)
+        composed = "tiffslide.series-composition" in slide.properties
+        self.bounds = bounds_of(opened.pieces[0], info.extent) if composed else None
+        super().__init__(info, rasters_of(opened.levels, read_level), name=location.given, release=release)
 
 
-def _open(stream: Any, location: Location, found: Stamp) -> tuple[_LevelSlide, tuple[Level, ...], float | None, str]:
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What opening finds out.
+
+    Attributes:
+        pieces: the images that make up each level, by level.
+        is_ycbcr: whether tiffslide gives YCbCr as it is stored, and not RGB.
+        mpp, mpp_remark: as in `SlideInfo`.
+    """
+
+    slide: _LevelSlide
+    levels: tuple[Level, ...]
+    pieces: list[list[Piece]]
+    is_ycbcr: bool
+    mpp: float | None
+    mpp_remark: str
+
+
+def _open(stream: Any, location: Location, found: Stamp) -> _Opened:
     with _decoding(location.given), _opening, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         slide = _LevelSlide(stream, tifffile_options={"name": location.name})
         properties = slide.properties
         levels = levels_of(slide.level_dimensions)
+        _check_layout(slide, location)
         pages = _level_pages(slide)
         _check_pixels(pages, str(properties["tiffslide.series-axes"]), location)
         _check_complete(pages, found.size_bytes, location)
@@ -105,24 +135,34 @@ def _open(stream: Any, location: Location, found: Stamp) -> tuple[_LevelSlide, t
             _number(properties.get(tiffslide.PROPERTY_NAME_MPP_X)),
             _number(properties.get(tiffslide.PROPERTY_NAME_MPP_Y)),
         )
-    return slide, levels, mpp, remark
+        return _Opened(slide, levels, _pieces(slide), _is_stored_as_ycbcr(pages[0]), mpp, remark)
+
+
+def _check_layout(slide: _LevelSlide, location: Location) -> None:
+    if slide.ts_tifffile.is_bif:
+        raise SlideUnsupported(
+            f"{location.given} is a Ventana slide, whose overlapping tiles tiffslide does not stitch; "
+            "give it the ending .bif, with which OpenSlide reads it, or push the pixels"
+        )
 
 
 def _level_pages(slide: _LevelSlide) -> list[Any]:
-    """The first page of each level."""
-    series = slide.ts_tifffile.series[slide.properties["tiffslide.series-index"]]
-    return [level.keyframe for level in series.levels]
+    """A page of each level, of each scanned area."""
+    properties = slide.properties
+    composition = properties.get("tiffslide.series-composition") or {}
+    used = list(composition.get("located_series", [properties["tiffslide.series-index"]]))
+    return [level.keyframe for index in used for level in slide.ts_tifffile.series[index].levels]
 
 
 def _check_pixels(pages: Sequence[Any], axes: str, location: Location) -> None:
-    first = pages[0]
-    photometric = getattr(first.photometric, "name", str(first.photometric))
-    if axes != "YXS" or first.samplesperpixel != 3 or first.dtype != np.uint8 or photometric not in ("RGB", "YCBCR"):
-        raise SlideUnsupported(
-            f"{location.given} is not 8-bit RGB ({first.samplesperpixel} x {first.dtype}, axes {axes}, {photometric}): "
-            "how it looks depends on the viewer's settings; push the pixels as QuPath renders them"
-        )
     for page in pages:
+        photometric = getattr(page.photometric, "name", str(page.photometric))
+        rgb = axes == "YXS" and page.samplesperpixel == 3 and photometric in ("RGB", "YCBCR")
+        if not rgb or page.dtype != np.uint8:
+            raise SlideUnsupported(
+                f"{location.given} is not 8-bit RGB ({page.samplesperpixel} x {page.dtype}, axes {axes}, "
+                f"{photometric}): how it looks depends on the viewer's settings; push the pixels as QuPath renders them"
+            )
         if max(page.imagewidth, page.imagelength) > MAX_SIDE:
             raise SlideUnreadable(f"{location.given} claims {page.imagewidth} x {page.imagelength} px; copy it again")
         if int(np.prod(page.chunks[:2], dtype=object)) > MAX_CHUNK_PX:
@@ -134,75 +174,40 @@ def _check_pixels(pages: Sequence[Any], axes: str, location: Location) -> None:
 
 def _check_complete(pages: Sequence[Any], size_bytes: int, location: Location) -> None:
     """Refuse a file that ends before its pixels do: decoders fill the rest with grey or black, without an error."""
-    end = max(
-        (
-            offset + count
-            for page in pages
-            for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
-        ),
-        default=0,
-    )
+    end = max(int((offsets + counts).max(initial=0)) for offsets, counts in map(chunk_table, pages))
     if 0 <= size_bytes < end:
         raise SlideUnreadable(
             f"{location.given} is truncated: it has {size_bytes} bytes, and its pixels end at {end}; copy it again"
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _MissingTiles:
-    """Tiles for which a sparse file has no data; tiffslide gives them black.
-
-    Attributes:
-        mask: bool ``(rows, columns)`` of the tiles.
-        width, height: of a tile in level px.
-    """
-
-    mask: NDArray[np.bool_]
-    width: int
-    height: int
-
-    @classmethod
-    def of(cls, page: Any) -> _MissingTiles | None:
-        height, width = int(page.chunks[0]), int(page.chunks[1])
-        columns, rows = -(-page.imagewidth // width), -(-page.imagelength // height)
-        present = np.zeros(rows * columns, bool)
-        filled = [
-            offset > 0 and count > 0 for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
+def _pieces(slide: _LevelSlide) -> list[list[Piece]]:
+    """The images that make up each level, by level."""
+    series = slide.ts_tifffile.series
+    composition = slide.properties.get("tiffslide.series-composition")
+    if composition is None:
+        only = series[slide.properties["tiffslide.series-index"]]
+        return [[Piece.of_page(level.keyframe, 0, 0)] for level in only.levels]
+    located = composition["located_series"].items()
+    return [
+        [
+            Piece.of_page(series[index].levels[level].keyframe, offsets[level][1], offsets[level][0])
+            for index, offsets in located
         ]
-        present[: len(filled)] = filled[: rows * columns]
-        return None if present.all() else cls(~present.reshape(rows, columns), width, height)
-
-    def within(self, region: Region) -> Iterator[tuple[slice, slice]]:
-        """Where in ``region`` (level px) tiles are missing."""
-        rows = slice(region.y // self.height, -(-region.bottom // self.height))
-        columns = slice(region.x // self.width, -(-region.right // self.width))
-        for row, column in np.argwhere(self.mask[rows, columns]):
-            y, x = (row + rows.start) * self.height - region.y, (column + columns.start) * self.width - region.x
-            yield slice(max(0, y), max(0, y + self.height)), slice(max(0, x), max(0, x + self.width))
+        for level in range(slide.level_count)
+    ]
 
 
-def _painted(pixels: NDArray[np.uint8], region: Region, missing: _MissingTiles | None) -> NDArray[np.uint8]:
-    holes = list(missing.within(region)) if missing is not None else []
-    if not holes:
-        return pixels
-    painted = pixels.copy()
-    for hole in holes:
-        painted[hole] = WHITE
-    return painted
+def _is_stored_as_ycbcr(page: Any) -> bool:
+    """Whether decoding gives YCbCr: only JPEG's decoder converts, and Aperio's 33003 is YCbCr whatever its tags say."""
+    if page.compression == tifffile.COMPRESSION.APERIO_JP2000_YCBC:
+        return True
+    return page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in _CONVERTING
 
 
-def _bounds(properties: Any, extent: Region) -> Region | None:
-    """``bounds-*`` where all four are there; clipped to the slide, for they are rounded."""
-    names = (
-        tiffslide.PROPERTY_NAME_BOUNDS_X,
-        tiffslide.PROPERTY_NAME_BOUNDS_Y,
-        tiffslide.PROPERTY_NAME_BOUNDS_WIDTH,
-        tiffslide.PROPERTY_NAME_BOUNDS_HEIGHT,
-    )
-    values = [properties.get(name) for name in names]
-    if any(value is None for value in values):
-        return None
-    return Region(*(int(value) for value in values)).intersection(extent)
+def _rgb_of_ycbcr(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    height, width = pixels.shape[:2]
+    return np.array(Image.frombytes("YCbCr", (width, height), pixels.tobytes()).convert("RGB"))
 
 
 def _number(value: object) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -148,6 +149,29 @@ class ReaderContract:
         reader.close()
         with pytest.raises(SlideUnreadable, match="closed"):
             reader.read(window)
+
+    def test_closing_under_readers(self, tmp_path: Path) -> None:
+        """A read that has begun is finished; one that comes later is told."""
+        reader = self.open(self.write(coordinate_pixels(), tmp_path))
+        window = Window(Region(0, 0, 100, 100), 100, 100)
+        expected = reader.read(window).tobytes()
+        begun = threading.Barrier(5)
+
+        def read_until_closed() -> bool:
+            begun.wait(timeout=60)
+            for _ in range(100_000):
+                try:
+                    if reader.read(window).tobytes() != expected:
+                        return False
+                except SlideUnreadable as error:
+                    return "closed" in str(error)
+            return False
+
+        with ThreadPoolExecutor(4) as threads:
+            outcomes = [threads.submit(read_until_closed) for _ in range(4)]
+            begun.wait(timeout=60)
+            reader.close()
+            assert all(outcome.result(timeout=60) for outcome in outcomes)
 
     def test_the_fingerprint_is_stable(self, tmp_path: Path) -> None:
         written = self.write(coordinate_pixels(), tmp_path)

@@ -20,3 +20,52 @@ def write_tiff(path: Path, pixels: NDArray[Any], *, downsamples: tuple[int, ...]
         for downsample in downsamples:
             writer.write(np.array(Image.fromarray(pixels).reduce(downsample)), subfiletype=1, **options)
     return path
+
+
+NM_PER_PX = 500
+SCN_SIZE = (400, 300)
+SCN_AREAS = {(80, 60): (160, 96), (260, 180): (96, 64)}
+"""Scanned areas of `write_leica`: position to size, in level-0 px."""
+
+
+def write_leica(path: Path, pixels: NDArray[np.uint8]) -> Path:
+    """A Leica SCN of `SCN_SIZE` px: a macro image and two scanned areas, cut from ``pixels``, with levels 1 and 4."""
+    pages, images = [np.full((38, 50, 3), 200, np.uint8)], [_leica_image((0, 0), SCN_SIZE, [(50, 38, 0)])]
+    for (x, y), (width, height) in SCN_AREAS.items():
+        area = pixels[y : y + height, x : x + width]
+        dimensions = []
+        for downsample in (1, 4):
+            dimensions.append((width // downsample, height // downsample, len(pages)))
+            pages.append(np.array(Image.fromarray(area).reduce(downsample)))
+        images.append(_leica_image((x, y), (width, height), dimensions))
+    across, down = (side * NM_PER_PX for side in SCN_SIZE)
+    description = (
+        '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01">'
+        f'<collection sizeX="{across}" sizeY="{down}">{"".join(images)}</collection></scn>'
+    )
+    with tifffile.TiffWriter(path, bigtiff=True) as writer:
+        for index, page in enumerate(pages):
+            writer.write(
+                page,
+                tile=(32, 32),
+                photometric="rgb",
+                compression="zlib",
+                description=description if index == 0 else None,
+                metadata=None,
+            )
+    return path
+
+
+def _leica_image(place: tuple[int, int], size: tuple[int, int], dimensions: list[tuple[int, int, int]]) -> str:
+    x, y, width, height = (side * NM_PER_PX for side in (*place, *size))
+    pixels = "".join(
+        f'<dimension sizeX="{w}" sizeY="{h}" r="{r}" ifd="{ifd}"/>' for r, (w, h, ifd) in enumerate(dimensions)
+    )
+    return (
+        f'<image name="a"><creationDate>2020-01-01</creationDate><device model="m" version="v"/>'
+        f'<pixels sizeX="{dimensions[0][0]}" sizeY="{dimensions[0][1]}">{pixels}</pixels>'
+        f'<view sizeX="{width}" sizeY="{height}" offsetX="{x}" offsetY="{y}"/>'
+        "<scanSettings><objectiveSettings><objective>20</objective></objectiveSettings><illuminationSettings>"
+        "<numericalAperture>0.4</numericalAperture><illuminationSource>brightfield</illuminationSource>"
+        "</illuminationSettings></scanSettings></image>"
+    )

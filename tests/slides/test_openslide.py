@@ -1,0 +1,129 @@
+"""The optional OpenSlide, and where it and tiffslide must agree."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from qupath_sam.errors import SlideNotFound, SlideUnreadable, SlideUnsupported
+from qupath_sam.regions import Region, Window
+from qupath_sam.slides import open_slide, parse_location
+from qupath_sam.slides.openslide import SUFFIXES, OpenSlideReader
+from qupath_sam.slides.tiff import TiffReader
+from tests.contracts.readers import ReaderContract, coordinate_pixels
+from tests.slides.written import SCN_AREAS, SCN_SIZE, write_leica, write_tiff
+
+pytest.importorskip("openslide")
+
+
+class TestOpenSlide(ReaderContract):
+    @classmethod
+    def write(cls, pixels: NDArray[np.uint8], folder: Path) -> Path:
+        return write_tiff(folder / "ä b.tif", pixels, tile=(32, 32), downsamples=(2, 4))
+
+    @classmethod
+    def open(cls, written: Path) -> OpenSlideReader:
+        return OpenSlideReader(parse_location(written))
+
+
+@pytest.mark.parametrize("name", ["CMU-1-Small-Region.svs", "test3-DAPI-2-387.ndpi", "openslide-py-boxes.tiff"])
+def test_both_libraries_give_the_same_pixels(shared_data: Path, name: str) -> None:
+    location = parse_location(shared_data / "slides" / name)
+    with closing(TiffReader(location)) as ours, closing(OpenSlideReader(location)) as theirs:
+        size = ours.info.width, ours.info.height
+        assert size == (theirs.info.width, theirs.info.height)
+        if ours.info.mpp is not None and theirs.info.mpp is not None:
+            assert ours.info.mpp == pytest.approx(theirs.info.mpp, rel=1e-6)
+        for downsample in (1, 2, 8):
+            window = Window.of(Region(-40, 16, min(900, size[0]), min(600, size[1])), downsample)
+            difference = np.abs(ours.read(window).astype(int) - theirs.read(window))
+            # OpenSlide places level px by way of level-0 px, which is not exact where 300 px became 37.
+            assert difference.max() <= (1 if "boxes" in name else 0)
+
+
+def test_leica_scanned_areas(tmp_path: Path) -> None:
+    """Gaps between scanned areas are white, and both libraries find the same bounds for QuPath's crop."""
+    pixels = coordinate_pixels(*SCN_SIZE)
+    location = parse_location(write_leica(tmp_path / "a.scn", pixels))
+    expected = np.full_like(pixels, 255)
+    for (x, y), (width, height) in SCN_AREAS.items():
+        expected[y : y + height, x : x + width] = pixels[y : y + height, x : x + width]
+    with closing(TiffReader(location)) as ours, closing(OpenSlideReader(location)) as theirs:
+        assert ours.bounds == theirs.bounds == Region(80, 60, 276, 184)
+        assert ours.info.mpp == 0.5
+        np.testing.assert_array_equal(ours.read(Window(Region(0, 0, 400, 300), 400, 300)), expected)
+        for downsample in (1, 2, 4, 8):
+            window = Window.of(Region(0, 0, 400, 300), downsample)
+            np.testing.assert_array_equal(ours.read(window), theirs.read(window))
+    with closing(open_slide(location)) as cropped:
+        assert (cropped.info.width, cropped.info.height) == (276, 184)
+        np.testing.assert_array_equal(cropped.read(Window(Region(0, 0, 276, 184), 276, 184)), expected[60:244, 80:356])
+
+
+@pytest.mark.parametrize("compression", [33003, 33005])
+def test_aperio_jpeg_2000_has_the_right_colours(tmp_path: Path, compression: int) -> None:
+    """33003 is stored as YCbCr; tiffslide 3.0 returns it as if it were RGB."""
+    rgb = np.full((64, 64, 3), (200, 60, 120), np.uint8)
+    rgb[20:40, 20:40] = (30, 90, 220)
+    stored = np.array(Image.fromarray(rgb).convert("YCbCr")) if compression == 33003 else rgb
+    tile = imagecodecs.jpeg2k_encode(stored, level=0, codecformat="j2k", mct=False, reversible=True)
+    tifffile.imwrite(
+        tmp_path / "a.svs",
+        iter([tile] * 4),
+        shape=(128, 128, 3),
+        dtype=np.uint8,
+        tile=(64, 64),
+        photometric="rgb",
+        compression=compression,
+        metadata=None,
+        description="Aperio Image Library v1\n128x128|AppMag = 20|MPP = 0.5",
+    )
+    location = parse_location(tmp_path / "a.svs")
+    window = Window(Region(0, 0, 64, 64), 64, 64)
+    with closing(TiffReader(location)) as ours, closing(OpenSlideReader(location)) as theirs:
+        assert np.abs(ours.read(window).astype(int) - rgb).max() <= 2
+        assert np.abs(ours.read(window).astype(int) - theirs.read(window)).max() <= 2
+
+
+def test_a_uncompressed_ycbcr_tiff_has_the_right_colours(tmp_path: Path) -> None:
+    rgb = np.full((64, 64, 3), (200, 60, 120), np.uint8)
+    path = write_tiff(tmp_path / "a.tif", np.array(Image.fromarray(rgb).convert("YCbCr")), photometric="ycbcr")
+    with closing(open_slide(path)) as reader:
+        assert np.abs(reader.read(Window(Region(0, 0, 64, 64), 8, 8)).astype(int) - (200, 60, 120)).max() <= 2
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_without_openslide_the_message_says_how_to_get_it(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"a{suffix}").write_bytes(b"x" * 100)
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    with pytest.raises(SlideUnsupported, match=r'pip install "qupath-sam\[openslide\]"'):
+        open_slide(tmp_path / f"a{suffix}")
+
+
+def test_broken_and_unknown_files(tmp_path: Path) -> None:
+    (tmp_path / "a.mrxs").write_bytes(b"x" * 100)
+    with pytest.raises(SlideUnreadable, match="push the pixels"):
+        open_slide(tmp_path / "a.mrxs")
+    with pytest.raises(SlideNotFound):
+        open_slide(tmp_path / "b.mrxs")
+
+
+def test_a_slide_that_opens_but_cannot_be_read(shared_data: Path) -> None:
+    location = parse_location(shared_data / "slides" / "openslide-py-unreadable.svs")
+    with closing(OpenSlideReader(location)) as reader, pytest.raises(SlideUnreadable, match="copy the slide again"):
+        reader.read(Window(Region(0, 0, 16, 16), 16, 16))
+
+
+def test_a_url_is_refused() -> None:
+    with pytest.raises(SlideUnsupported, match="local files"):
+        OpenSlideReader(parse_location("memory://a.mrxs"))
