@@ -289,14 +289,13 @@ class _Run:
     def embedding(self, window: Window) -> tuple[Embedding, EmbeddingSource]:
         """The window's embedding, from the cache or made now."""
         urgency = Urgency(self._priority)
-        embedding, source = self._engine.embeddings.get_or_compute(
+        return self._engine.embeddings.get_or_compute(
             self.key(window),
             lambda: self._encode(window, urgency),
             cancel=self._call.cancel,
             deadline=self._call.deadline,
             urgency=urgency,
         )
-        return embedding, EmbeddingSource(source.value)
 
     def key(self, window: Window) -> str:
         """The cache key of a window's embedding."""

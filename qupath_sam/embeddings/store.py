@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,20 +12,10 @@ from qupath_sam.errors import Cancelled, DeadlineExceeded, ServerBusy
 from qupath_sam.models.base import Embedding
 from qupath_sam.models.cancellation import CancelToken, check_wanted, seconds_left
 from qupath_sam.models.worker import Urgency
+from qupath_sam.results import EmbeddingSource
 
 #: Errors that concern only the caller that got them; whoever waits for the same embedding tries for itself.
 _OWN_ERRORS = (Cancelled, DeadlineExceeded, ServerBusy)
-
-
-class Source(enum.Enum):
-    """Where an embedding came from."""
-
-    MEMORY = "memory"
-    DISK = "disk"
-    #: This caller computed it.
-    COMPUTED = "computed"
-    #: Another caller was fetching or computing it already, and this one waited for it.
-    SHARED = "shared"
 
 
 class _Waiter:
@@ -90,7 +79,7 @@ class EmbeddingStore:
         cancel: CancelToken | None = None,
         deadline: float | None = None,
         urgency: Urgency | None = None,
-    ) -> tuple[Embedding, Source]:
+    ) -> tuple[Embedding, EmbeddingSource]:
         """The embedding of ``key``.
 
         Of simultaneous callers one leads: it looks on disk, then calls ``compute`` in its own thread; the others wait
@@ -116,7 +105,7 @@ class EmbeddingStore:
         with self._lock:
             held = self.memory.get(key)
             if held is not None:
-                return held, Source.MEMORY
+                return held, EmbeddingSource.MEMORY
             flight = self._flights.get(key)
             if flight is None:
                 flight = self._flights[key] = _Flight(urgency)
@@ -125,7 +114,7 @@ class EmbeddingStore:
         if waiter is not None:
             shared = self._wait(key, flight, waiter, cancel, deadline)
             if shared is not None:
-                return shared, Source.SHARED
+                return shared, EmbeddingSource.SHARED
         return self._lead(key, flight, compute, cancel, deadline)
 
     def _lead(
@@ -135,14 +124,14 @@ class EmbeddingStore:
         compute: Callable[[], Embedding],
         cancel: CancelToken | None,
         deadline: float | None,
-    ) -> tuple[Embedding, Source]:
+    ) -> tuple[Embedding, EmbeddingSource]:
         """Find or make the embedding for all who wait; whatever happens, nobody is left waiting."""
         try:
             check_wanted(cancel, deadline)
             embedding = self.disk.get(key) if self.disk is not None else None
-            source = Source.DISK
+            source = EmbeddingSource.DISK
             if embedding is None:
-                embedding, source = compute(), Source.COMPUTED
+                embedding, source = compute(), EmbeddingSource.COMPUTED
             self.memory.put(key, embedding)
         except Exception as error:
             if isinstance(error, _OWN_ERRORS):
@@ -154,7 +143,7 @@ class EmbeddingStore:
             self._hand_over(key, flight)
             raise
         self._land(key, flight, embedding=embedding)
-        if self.disk is not None and source is Source.COMPUTED:
+        if self.disk is not None and source is EmbeddingSource.COMPUTED:
             self.disk.put(key, embedding)
         return embedding, source
 

@@ -160,3 +160,10 @@ def _is_present(device: torch.device) -> bool:
             return torch.backends.mps.is_available()
         case _:
             return False
+
+
+def describe_device(device: torch.device) -> str:
+    """The device for people to read: its name in torch, and for CUDA that of the card."""
+    if device.type == "cuda":
+        return f"{device} {torch.cuda.get_device_name(device)}"
+    return str(device)

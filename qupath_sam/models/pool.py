@@ -56,6 +56,12 @@ class ModelPool:
                 self._loading.pop(name, None)
             return loaded
 
+    def put(self, loaded: LoadedModel) -> None:
+        """Hold a model that was made elsewhere, under its own name."""
+        with self._lock:
+            self._loaded[loaded.spec.name] = loaded
+            self._loaded.move_to_end(loaded.spec.name)
+
     def loaded(self) -> tuple[str, ...]:
         """Names of the models in memory, least recently used first."""
         with self._lock:

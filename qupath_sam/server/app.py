@@ -15,6 +15,7 @@ from qupath_sam.embeddings.disk import DiskCache
 from qupath_sam.embeddings.memory import MemoryCache
 from qupath_sam.embeddings.store import EmbeddingStore
 from qupath_sam.errors import ServerUnavailable
+from qupath_sam.models.devices import choose_device, describe_device
 from qupath_sam.models.load import LoadedModel, load_segmenter
 from qupath_sam.models.pool import ModelPool
 from qupath_sam.models.registry import DEFAULT_MODEL
@@ -79,11 +80,14 @@ def build_engine(settings: ServerSettings) -> Engine:
     def load(name: str) -> LoadedModel:
         return load_segmenter(name, device=settings.device, precision=settings.precision, home=settings.models_home)
 
+    device = choose_device(settings.device)
     disk = None
     if settings.embedding_folder is not None:
-        disk = DiskCache(settings.embedding_folder, max_bytes=settings.embedding_folder_bytes)
+        disk = DiskCache(settings.embedding_folder, max_bytes=settings.embedding_folder_bytes, device=str(device))
     return Engine(
-        models=ModelPool(settings.model or DEFAULT_MODEL, load, device=settings.device, max_models=settings.max_models),
+        models=ModelPool(
+            settings.model or DEFAULT_MODEL, load, device=describe_device(device), max_models=settings.max_models
+        ),
         worker=InferenceWorker(max_waiting=settings.max_queue),
         embeddings=EmbeddingStore(MemoryCache(settings.embedding_bytes), disk),
         states=StateStore(settings.state_bytes),

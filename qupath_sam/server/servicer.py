@@ -167,9 +167,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
     def _prefetch(self, request: pb.EmbedRequest, windows: Sequence[Window], *, owner: str) -> None:
         def encode(call: Call) -> None:
             with self._images.borrow(request.image) as (slide, _):
-                self._engine.embed(
-                    slide, windows, model=request.model, call=call, priority=Priority.BACKGROUND
-                )
+                self._engine.embed(slide, windows, model=request.model, call=call, priority=Priority.BACKGROUND)
 
         self._engine.prefetch(encode, owner=owner)
 

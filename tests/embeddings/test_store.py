@@ -15,16 +15,17 @@ import torch
 
 from qupath_sam.embeddings.disk import DiskCache
 from qupath_sam.embeddings.memory import MemoryCache
-from qupath_sam.embeddings.store import EmbeddingStore, Source
+from qupath_sam.embeddings.store import EmbeddingStore
 from qupath_sam.errors import Cancelled, DeadlineExceeded, ServerBusy
 from qupath_sam.models.base import Embedding
 from qupath_sam.models.worker import CancelToken, InferenceWorker, Priority, Urgency
+from qupath_sam.results import EmbeddingSource
 
 PATIENCE = 30.0  # seconds until a test that hangs is a test that fails
 KEY = "a" * 64
 LARGE = 1 << 20
 
-Answer = Future[tuple[Embedding, Source]]
+Answer = Future[tuple[Embedding, EmbeddingSource]]
 
 
 def embedding_of(value: int = 1) -> Embedding:
@@ -92,28 +93,28 @@ def test_memory_first_then_disk_then_computation(tmp_path: Path) -> None:
     memory, disk = MemoryCache(LARGE), DiskCache(tmp_path, LARGE)
     store, made = EmbeddingStore(memory, disk), embedding_of()
     assert not store.contains(KEY)
-    assert store.get_or_compute(KEY, lambda: made) == (made, Source.COMPUTED)
-    assert store.get_or_compute(KEY, never) == (made, Source.MEMORY)
+    assert store.get_or_compute(KEY, lambda: made) == (made, EmbeddingSource.COMPUTED)
+    assert store.get_or_compute(KEY, never) == (made, EmbeddingSource.MEMORY)
     memory.clear()
     assert store.contains(KEY)
     found, source = store.get_or_compute(KEY, never)
-    assert source is Source.DISK
+    assert source is EmbeddingSource.DISK
     assert torch.equal(found.tensors["image"], made.tensors["image"])
-    assert store.get_or_compute(KEY, never) == (found, Source.MEMORY)
+    assert store.get_or_compute(KEY, never) == (found, EmbeddingSource.MEMORY)
 
 
 def test_a_damaged_file_is_computed_anew_and_replaced(tmp_path: Path) -> None:
     store = EmbeddingStore(MemoryCache(0), DiskCache(tmp_path, LARGE))
     store.get_or_compute(KEY, embedding_of)
     (tmp_path / f"{KEY}.safetensors").write_bytes(b"damaged")
-    assert store.get_or_compute(KEY, embedding_of)[1] is Source.COMPUTED
-    assert store.get_or_compute(KEY, never)[1] is Source.DISK
+    assert store.get_or_compute(KEY, embedding_of)[1] is EmbeddingSource.COMPUTED
+    assert store.get_or_compute(KEY, never)[1] is EmbeddingSource.DISK
 
 
 def test_an_embedding_larger_than_the_bound_is_handed_out_but_not_kept() -> None:
     store = EmbeddingStore(MemoryCache(3))
     for _ in range(2):
-        assert store.get_or_compute(KEY, embedding_of)[1] is Source.COMPUTED
+        assert store.get_or_compute(KEY, embedding_of)[1] is EmbeddingSource.COMPUTED
     assert not store.contains(KEY)
 
 
@@ -121,8 +122,8 @@ def test_all_who_ask_at_once_get_the_one_embedding(pool: ThreadPoolExecutor) -> 
     leader, made = Leader(pool, sharing_store()), embedding_of()
     followers = [leader.follower() for _ in range(12)]
     leader.finish(made)
-    assert leader.answer.result(PATIENCE) == (made, Source.COMPUTED)
-    assert [answer.result(PATIENCE) for _, answer in followers] == [(made, Source.SHARED)] * 12
+    assert leader.answer.result(PATIENCE) == (made, EmbeddingSource.COMPUTED)
+    assert [answer.result(PATIENCE) for _, answer in followers] == [(made, EmbeddingSource.SHARED)] * 12
 
 
 def test_a_race_of_many_threads_computes_once(pool: ThreadPoolExecutor) -> None:
@@ -137,20 +138,20 @@ def test_a_race_of_many_threads_computes_once(pool: ThreadPoolExecutor) -> None:
             store: EmbeddingStore = store,
             gate: threading.Barrier = gate,
             compute: Callable[[], Embedding] = compute,
-        ) -> tuple[Embedding, Source]:
+        ) -> tuple[Embedding, EmbeddingSource]:
             gate.wait(PATIENCE)
             return store.get_or_compute(KEY, compute)
 
         answers = [answer.result(PATIENCE) for answer in [pool.submit(ask) for _ in range(16)]]
         assert len(computed) == 1
         assert all(found is computed[0] for found, _ in answers)
-        assert Counter(source for _, source in answers)[Source.COMPUTED] == 1
+        assert Counter(source for _, source in answers)[EmbeddingSource.COMPUTED] == 1
 
 
 def test_different_keys_do_not_wait_for_each_other(pool: ThreadPoolExecutor) -> None:
     store = sharing_store()
     leader = Leader(pool, store)
-    assert store.get_or_compute("b" * 64, embedding_of)[1] is Source.COMPUTED
+    assert store.get_or_compute("b" * 64, embedding_of)[1] is EmbeddingSource.COMPUTED
     leader.finish(embedding_of())
 
 
@@ -162,7 +163,7 @@ def test_an_error_goes_to_all_and_is_not_kept(pool: ThreadPoolExecutor) -> None:
     assert leader.answer.exception(PATIENCE) is error
     assert [answer.exception(PATIENCE) for _, answer in followers] == [error] * 5
     assert not store.contains(KEY)
-    assert store.get_or_compute(KEY, embedding_of)[1] is Source.COMPUTED
+    assert store.get_or_compute(KEY, embedding_of)[1] is EmbeddingSource.COMPUTED
 
 
 @pytest.mark.parametrize(
@@ -176,8 +177,8 @@ def test_a_leader_that_gives_up_is_followed_by_the_first_that_waits(
     followers = [leader.follower() for _ in range(5)]
     leader.fail(error)
     assert leader.answer.exception(PATIENCE) is error
-    assert first.result(PATIENCE) == (made, Source.COMPUTED)
-    assert [answer.result(PATIENCE) for _, answer in followers] == [(made, Source.SHARED)] * 5
+    assert first.result(PATIENCE) == (made, EmbeddingSource.COMPUTED)
+    assert [answer.result(PATIENCE) for _, answer in followers] == [(made, EmbeddingSource.SHARED)] * 5
 
 
 def test_a_waiter_leaves_when_its_own_caller_does(pool: ThreadPoolExecutor) -> None:
@@ -188,7 +189,7 @@ def test_a_waiter_leaves_when_its_own_caller_does(pool: ThreadPoolExecutor) -> N
     with pytest.raises(Cancelled):
         leaving.result(PATIENCE)
     leader.finish(made)
-    assert staying.result(PATIENCE) == (made, Source.SHARED)
+    assert staying.result(PATIENCE) == (made, EmbeddingSource.SHARED)
 
 
 def test_a_waiter_leaves_at_its_own_deadline(pool: ThreadPoolExecutor) -> None:
@@ -208,7 +209,7 @@ def test_who_has_left_is_not_asked_to_lead(pool: ThreadPoolExecutor) -> None:
     token.cancel()
     assert isinstance(left.exception(PATIENCE), Cancelled)
     leader.fail(Cancelled("gone"))
-    assert staying.result(PATIENCE) == (made, Source.COMPUTED)
+    assert staying.result(PATIENCE) == (made, EmbeddingSource.COMPUTED)
 
 
 def test_who_is_chosen_to_lead_while_leaving_passes_it_on(pool: ThreadPoolExecutor) -> None:
@@ -231,7 +232,7 @@ def test_who_is_chosen_to_lead_while_leaving_passes_it_on(pool: ThreadPoolExecut
     _, staying = leader.follower(lambda: made)
     token.cancel()
     assert isinstance(leaving.exception(PATIENCE), Cancelled)
-    assert staying.result(PATIENCE) == (made, Source.COMPUTED)
+    assert staying.result(PATIENCE) == (made, EmbeddingSource.COMPUTED)
 
 
 def test_when_all_have_left_the_next_caller_starts_afresh(pool: ThreadPoolExecutor) -> None:
@@ -242,7 +243,7 @@ def test_when_all_have_left_the_next_caller_starts_afresh(pool: ThreadPoolExecut
     assert isinstance(left.exception(PATIENCE), Cancelled)
     leader.fail(Cancelled("gone"))
     assert isinstance(leader.answer.exception(PATIENCE), Cancelled)
-    assert store.get_or_compute(KEY, embedding_of)[1] is Source.COMPUTED
+    assert store.get_or_compute(KEY, embedding_of)[1] is EmbeddingSource.COMPUTED
 
 
 def test_a_caller_that_has_gone_already_computes_nothing() -> None:
@@ -276,8 +277,8 @@ def test_a_prefetch_that_takes_over_is_as_urgent_as_the_click_behind_it(pool: Th
     _, prefetch = leader.follower(compute, urgency=second)
     _, click = leader.follower()
     leader.fail(Cancelled("gone"))
-    assert prefetch.result(PATIENCE)[1] is Source.COMPUTED
-    assert click.result(PATIENCE)[1] is Source.SHARED
+    assert prefetch.result(PATIENCE)[1] is EmbeddingSource.COMPUTED
+    assert click.result(PATIENCE)[1] is EmbeddingSource.SHARED
     assert seen == [Priority.INTERACTIVE]
 
 
@@ -287,7 +288,7 @@ def test_with_the_worker_a_cancelled_leader_frees_its_place_and_the_next_one_enc
     with InferenceWorker() as worker:
         busy = worker.submit(lambda: release.wait(PATIENCE))
 
-        def ask(token: CancelToken) -> tuple[Embedding, Source]:
+        def ask(token: CancelToken) -> tuple[Embedding, EmbeddingSource]:
             return store.get_or_compute(KEY, lambda: worker.run(lambda: made, cancel=token), cancel=token)
 
         leading = pool.submit(ask, first)
@@ -298,7 +299,7 @@ def test_with_the_worker_a_cancelled_leader_frees_its_place_and_the_next_one_enc
         with pytest.raises(Cancelled):
             leading.result(PATIENCE)
         release.set()
-        assert waiting.result(PATIENCE) == (made, Source.COMPUTED)
+        assert waiting.result(PATIENCE) == (made, EmbeddingSource.COMPUTED)
         assert busy.result(PATIENCE)
 
 
