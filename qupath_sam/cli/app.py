@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from qupath_sam import __version__
-
+from qupath_sam.cli import bench, models
+from qupath_sam.cli.demo import demo
+from qupath_sam.cli.doctor import doctor
 from qupath_sam.cli.embed import embed
 from qupath_sam.cli.segment import segment
 from qupath_sam.cli.serve import serve
@@ -19,10 +21,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo)
+app.command()(doctor)
 app.command()(serve)
 app.command()(segment)
 app.command()(embed)
-
+app.add_typer(models.app, name="models")
+app.add_typer(bench.app, name="bench")
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer calls it so

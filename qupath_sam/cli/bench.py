@@ -1,0 +1,76 @@
+"""``qupath-sam bench``: figures that anybody can make again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="Measure this machine; every figure in the documentation names the command behind it.")
+
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON, or write it to FILE.")]
+_File = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="With --json: where to write it.")]
+
+
+@app.command()
+def trace(
+    file: _File = None,
+    *,
+    as_json: _Json = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Times each tracer runs; medians are reported.")] = 9,
+) -> None:
+    """Mask to polygon: this package's tracer against GDAL's, for speed and for equality."""
+    from qupath_sam.bench import trace as bench
+
+    _report(bench.run(repeats=repeats), "cases", as_json=as_json, file=file)
+
+
+@app.command()
+def click(
+    file: _File = None,
+    *,
+    as_json: _Json = False,
+    model: Annotated[
+        list[str] | None, typer.Option(help="May be repeated; else the default model and ViT-B, random if need be.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """A click through gRPC against its bare mask decoder, and what the first click costs."""
+    from qupath_sam.bench import click as bench
+
+    chosen: dict[str, Any] = {"models": tuple(model)} if model else {}
+    _report(bench.run(device=device, **chosen), "models", as_json=as_json, file=file)
+
+
+def _report(results: dict[str, Any], rows: str, *, as_json: bool, file: Path | None) -> None:
+    """As JSON where asked for, else as a table of ``results[rows]``: a column a name, nested figures as name.name."""
+    if file is not None and not as_json:
+        raise typer.BadParameter(f"{file} is for JSON; say --json {file}")
+    if as_json:
+        text = json.dumps(results, indent=2) + "\n"
+        if file is None:
+            typer.echo(text, nl=False)
+        else:
+            file.write_text(text, encoding="utf-8")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    machine = results["machine"]
+    console.print(f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, load {machine['load']}")
+    names = list(results[rows])
+    table = Table("figure", *names)
+    flat = {name: dict(_flattened(results[rows][name])) for name in names}
+    for figure in dict.fromkeys(figure for name in names for figure in flat[name]):
+        table.add_row(figure, *(str(flat[name].get(figure, "")) for name in names))
+    console.print(table)
+
+
+def _flattened(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for name, value in figures.items():
+        flat += _flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return flat
