@@ -126,9 +126,12 @@ def _check_work(window: Window, raster: Raster, extent: Region) -> None:
 def _read_grid(raster: Raster, across: _Axis, down: _Axis, extent: Region) -> NDArray[np.uint8]:
     left, right = across.centres_within(extent.x, extent.right)
     top, bottom = down.centres_within(extent.y, extent.bottom)
-    out = np.full((down.count, across.count, 3), WHITE, np.uint8)
     inside_across, inside_down = across.part(left, right), down.part(top, bottom)
-    for x0, x1, y0, y1 in _blocks(raster, inside_across, inside_down):
+    blocks = list(_blocks(raster, inside_across, inside_down))
+    if len(blocks) == 1 and (inside_across.count, inside_down.count) == (across.count, down.count):
+        return _read_block(raster, across, down, extent)
+    out = np.full((down.count, across.count, 3), WHITE, np.uint8)
+    for x0, x1, y0, y1 in blocks:
         out[top + y0 : top + y1, left + x0 : left + x1] = _read_block(
             raster, inside_across.part(x0, x1), inside_down.part(y0, y1), extent
         )
@@ -161,9 +164,11 @@ def _resample(raster: Raster, box: tuple[float, float, float, float], size: tupl
     x0, y0, x1, y1 = box
     ratio = _snapped((x1 - x0) / size[0]), _snapped((y1 - y0) / size[1])
     if all(float(v).is_integer() for v in (*ratio, x0, y0)) and min(ratio) >= 1:
-        pixels, _ = _read_padded(raster, box, margin=(0, 0))
+        pixels, (left, top) = _read_padded(raster, box, margin=(0, 0))
+        pixels = pixels[int(y0) - top : int(y1) - top, int(x0) - left : int(x1) - left]
         if ratio == (1, 1):
-            return np.ascontiguousarray(pixels)
+            own = pixels.base is None and pixels.flags.c_contiguous and pixels.flags.writeable
+            return pixels if own else pixels.copy()  # a reader's own memory is not the caller's to change
         return np.array(Image.fromarray(pixels).reduce((int(ratio[0]), int(ratio[1]))))
     # A triangle for enlarging and shifting, Hamming's window for shrinking: like an average over the area, but
     # without the jumps of a box that takes in now one and now two px. Neither leaves the range of its px.

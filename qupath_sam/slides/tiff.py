@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -130,7 +131,7 @@ def _open(stream: Any, location: Location, found: Stamp) -> _Opened:
         _check_layout(slide, location)
         pages = _level_pages(slide)
         _check_pixels(pages, str(properties["tiffslide.series-axes"]), location)
-        _check_complete(pages, found.size_bytes, location)
+        _check_complete(slide.ts_tifffile, pages, found.size_bytes, location)
         mpp, remark = plausible_mpp(
             _number(properties.get(tiffslide.PROPERTY_NAME_MPP_X)),
             _number(properties.get(tiffslide.PROPERTY_NAME_MPP_Y)),
@@ -172,13 +173,27 @@ def _check_pixels(pages: Sequence[Any], axes: str, location: Location) -> None:
             )
 
 
-def _check_complete(pages: Sequence[Any], size_bytes: int, location: Location) -> None:
-    """Refuse a file that ends before its pixels do: decoders fill the rest with grey or black, without an error."""
+def _check_complete(tiff: tifffile.TiffFile, pages: Sequence[Any], size_bytes: int, location: Location) -> None:
+    """Refuse a file that ends before its pixels or levels do.
+
+    Decoders fill the rest of a tile with grey or black, and tifffile leaves out levels, both without an error.
+    """
     end = max(int((offsets + counts).max(initial=0)) for offsets, counts in map(chunk_table, pages))
+    end = max(end, _next_directory(tiff))
     if 0 <= size_bytes < end:
         raise SlideUnreadable(
-            f"{location.given} is truncated: it has {size_bytes} bytes, and its pixels end at {end}; copy it again"
+            f"{location.given} is truncated: it has {size_bytes} bytes and goes on at {end}; copy it again"
         )
+
+
+def _next_directory(tiff: tifffile.TiffFile) -> int:
+    """Where the file says that a page follows the last one that tifffile found; 0 where none does."""
+    layout, file = tiff.tiff, tiff.filehandle
+    file.seek(tiff.pages[-1].offset)
+    (tags,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
+    file.seek(tags * layout.tagsize, 1)
+    (offset,) = struct.unpack(layout.offsetformat, file.read(layout.offsetsize))
+    return int(offset)
 
 
 def _pieces(slide: _LevelSlide) -> list[list[Piece]]:

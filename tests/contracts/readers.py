@@ -65,6 +65,11 @@ class ReaderContract:
         assert read.flags.c_contiguous
         np.testing.assert_array_equal(read, coordinate_pixels())
 
+    def test_the_answer_is_the_callers(self, reader: SlideReader) -> None:
+        window = Window(Region(0, 0, WIDTH, HEIGHT), WIDTH, HEIGHT)
+        reader.read(window).fill(0)
+        np.testing.assert_array_equal(reader.read(window), coordinate_pixels())
+
     def test_any_window_at_downsample_1(self, reader: SlideReader) -> None:
         canvas = np.full((HEIGHT + 400, WIDTH + 400, 3), 255, np.uint8)
         canvas[100 : 100 + HEIGHT, 100 : 100 + WIDTH] = coordinate_pixels()

@@ -125,6 +125,18 @@ def test_a_level_rounded_down_is_continued_at_its_edge() -> None:
     assert (finer == 50).all()
 
 
+@pytest.mark.parametrize("downsample", [2, 3, 4, 5, 8])
+@pytest.mark.parametrize("x", [980, 996, 1000, 1003, 1005])
+def test_beyond_a_level_that_is_too_short(downsample: int, x: int) -> None:
+    """1007 px should make 252 at downsample 4; this file has 250, which QuPath takes for 4 as well."""
+    level = np.full((20, 250, 3), 50, np.uint8)
+    raster = Raster(0, 0, (4, 4), 250, 20, lambda r: level[r.y : r.bottom, r.x : r.right])
+    read = read_window(Window(Region(x, 0, 10 * downsample, 10 * downsample), 10, 10), [raster], Region(0, 0, 1007, 80))
+    centres = x + (np.arange(10) + 0.5) * downsample
+    assert (read[:, centres < 1007] == 50).all()
+    assert (read[:, centres >= 1007] == 255).all()
+
+
 def test_shifts_of_half_a_px_interpolate() -> None:
     step = np.zeros((8, 8, 3), np.uint8)
     step[:, 4:] = 200

@@ -204,3 +204,19 @@ def test_one_huge_piece_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(SlideUnsupported, match="tiled pyramid"):
         open_slide(path)
+
+
+@pytest.mark.parametrize("name", ["CMU-1-Small-Region.svs", "test3-DAPI-2-387.ndpi", "openslide-py-boxes.tiff"])
+@pytest.mark.parametrize("kept", [0.01, 0.2, 0.5, 0.7, 0.9, 0.99])
+def test_truncated_real_slides_give_an_error_or_the_right_pixels(
+    shared_data: Path, tmp_path: Path, name: str, kept: float
+) -> None:
+    whole = (shared_data / "slides" / name).read_bytes()
+    cut = tmp_path / name
+    cut.write_bytes(whole[: int(len(whole) * kept)])
+    with closing(open_slide(shared_data / "slides" / name)) as reader:
+        window = Window.of(reader.info.extent, 8)
+        expected = reader.read(window)
+    with suppress(SlideUnreadable, SlideUnsupported), closing(open_slide(cut)) as reader:
+        assert reader.info.extent == window.region
+        np.testing.assert_array_equal(reader.read(window), expected)
