@@ -156,6 +156,6 @@ def test_a_jpeg_said_to_be_png_is_refused() -> None:
 
 
 def test_16_bits_are_refused() -> None:
-    data = encoded(np.zeros((48, 64), np.uint16), "PNG")  # type: ignore[arg-type]
+    data = encoded(np.zeros((48, 64), np.uint16), "PNG")
     with pytest.raises(SlideUnsupported, match="push the pixels as QuPath renders"):
         pushed(data, pixel_format=PixelFormat.PNG)

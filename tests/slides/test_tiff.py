@@ -121,7 +121,7 @@ def test_missing_tiles_are_white(tmp_path: Path) -> None:
 
 
 def _drop_tiles(path: Path, tiles: list[int]) -> None:
-    """Make tiles of a big-endian-free BigTIFF sparse: no offset, no bytes."""
+    """Make tiles of a little-endian TIFF missing: no offset, no bytes."""
     with tifffile.TiffFile(path) as tiff:
         tags = [tiff.pages[0].tags["TileOffsets"], tiff.pages[0].tags["TileByteCounts"]]
         places = [(tag.valueoffset, {16: 8, 13: 4, 4: 4, 3: 2}[int(tag.dtype)]) for tag in tags]
