@@ -106,10 +106,10 @@ def check_digest(spec: ModelSpec, path: Path, digest: str) -> None:
 def build_segmenter(spec: ModelSpec, tensors: dict[str, Tensor], execution: Execution) -> PromptableSegmenter:
     """The adapter of the model's family round a network with these weights; they must fit."""
     network = build_network_with(tensors, spec.family)
-    return _ADAPTERS[spec.family](network, capabilities=spec.capabilities, execution=execution)
+    return ADAPTERS[spec.family](network, capabilities=spec.capabilities, execution=execution)
 
 
-_ADAPTERS: dict[Family, type[PromptableSegmenter]] = {
+ADAPTERS: dict[Family, type[PromptableSegmenter]] = {
     Family.LITE_MEDSAM: LiteMedSamSegmenter,
     Family.MOBILE_SAM: MobileSamSegmenter,
     Family.SAM_VIT_B: SamSegmenter,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -88,6 +88,17 @@ class PromptableSegmenter(abc.ABC):
                 for place, index in enumerate(indices):
                     answers[index] = _mask_set(logits[place], scores[place], frame)
         return [answer for answer in answers if answer is not None]
+
+    def bare_decoder(self, embedding: Embedding, prompt: WindowPrompts) -> Callable[[], object]:
+        """A call of nothing but the prompt encoder and the mask decoder, for `bench click` to compare clicks with."""
+        frame = self.frame(embedding.window_size)
+        image = embedding.tensors["image"].to(self.execution.device, torch.float32)
+
+        def decode() -> object:
+            with torch.inference_mode():
+                return self._decode_batch(image, [prompt], frame, several=False)
+
+        return decode
 
     def _to_square(self, pixels: NDArray[np.uint8], frame: ModelFrame) -> Tensor:
         """uint8 ``(H, W, 3)`` to fp32 ``(1, 3, S, S)`` on the device, normalised, padded with zeros."""

@@ -1,0 +1,35 @@
+"""Models without their weights, for timing: latency does not depend on what the weights are."""
+
+from __future__ import annotations
+
+import torch
+
+from qupath_sam.models.checkpoints import build_network
+from qupath_sam.models.devices import Precision, choose_execution
+from qupath_sam.models.load import ADAPTERS, LoadedModel, load_weights
+from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.store import ModelStore
+
+#: Where the decoders of models without weights come from: its weights travel with a package.
+_DECODER_OF = "lite_medsam"
+
+
+def load_random(name: str, *, device: str = "auto", precision: str | Precision = Precision.AUTO) -> LoadedModel:
+    """A built-in model with seeded random weights in its image encoder.
+
+    Its prompt encoder and mask decoder are LiteMedSAM's, which have the same shapes: random ones would answer with
+    noise, and tracing noise takes longer than tracing tissue.
+    """
+    spec = BUILT_IN[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_network(spec.family)
+    tensors = network.state_dict()
+    known = load_weights(BUILT_IN[_DECODER_OF], ModelStore()).tensors
+    for key, value in known.items():
+        if key.startswith(("prompt_encoder.", "mask_decoder.")) and tensors[key].shape == value.shape:
+            tensors[key] = value
+    network.load_state_dict(tensors)
+    execution = choose_execution(device, precision)
+    segmenter = ADAPTERS[spec.family](network, capabilities=spec.capabilities, execution=execution)
+    return LoadedModel(segmenter, spec, "", str(execution.device), execution.precision.value)
