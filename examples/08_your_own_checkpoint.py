@@ -1,0 +1,37 @@
+"""Register a checkpoint of your own and segment with it. Its weights are random here, so the outline means nothing.
+
+On the command line: `qupath-sam models add my_model FILE`, then `qupath-sam segment ... --model my_model`.
+"""
+
+import tempfile
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from qupath_sam.client import Slide
+from qupath_sam.demo_data import demo_slide_path
+from qupath_sam.local import LocalClient
+from qupath_sam.models.checkpoints import build_network
+from qupath_sam.models.registry import Family
+from qupath_sam.models.store import ModelStore
+from qupath_sam.models.weights import Description, add, verify
+from qupath_sam.prompts import Box, ObjectPrompts
+from qupath_sam.server.settings import ServerSettings
+
+with tempfile.TemporaryDirectory() as folder:
+    checkpoint = Path(folder) / "my_model.safetensors"
+    save_file(build_network(Family.LITE_MEDSAM).state_dict(), checkpoint)
+
+    # A store of its own, so that your models stay as they are; ModelStore() is yours.
+    home = Path(folder) / "home"
+    store = ModelStore(home)
+    add("my_model", checkpoint, store, described=Description(title="Mine", licence="CC0-1.0", default_mpp=1.0))
+    spec = store.find("my_model")
+    print(f"{spec.name}: family {spec.family.value}, told from its tensors; SHA-256 {verify(spec, store).sha256[:12]}…")
+
+    with LocalClient(ServerSettings(models_home=home)) as client:
+        prompts = ObjectPrompts(box=Box(1190, 1960, 1350, 2185))
+        prediction = client.predict(Slide(demo_slide_path()), [prompts], model="my_model")
+
+print(f"segmented with {prediction.provenance.model}, weights {prediction.provenance.weights_sha256[:12]}…")
+assert prediction.provenance.model == "my_model"
