@@ -1,4 +1,147 @@
 /*
- * 1. placeholder
+ * Turn points, lines, brush strokes and rectangles into outlines.
+ *
+ * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
+ * 2. Draw prompts: a point or line in the object, a brush stroke along it, or a rectangle round it. Each is one object; what lies in a
+ *    rectangle refines it. A class that QuPath ignores (its name ends with *) says "not this".
+ * 3. Select the prompts. Or select a region: the prompts in it, and rectangles closely round it, are taken, and the outlines become
+ *    its children. A selected rectangle without prompts in it is a prompt itself.
+ * 4. Run. Everything is one step of undo.
  */
-println "x"
+import io.github.qupathsam.client.*
+import org.locationtech.jts.io.ByteOrderValues
+import org.locationtech.jts.io.WKBReader
+import org.locationtech.jts.io.WKBWriter
+import qupath.lib.display.ImageDisplay
+import qupath.lib.gui.images.servers.RenderedImageServer
+import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
+import qupath.lib.roi.RectangleROI
+
+// Settings
+def model = ''               // empty: the server's default
+def clipToRegion = true      // cut outlines to the selected region
+def keepPrompts = false      // keep points, lines, strokes and rectangles that became an outline
+def brushStrokes = true      // areas in the selected region, other than rectangles, are strokes along an object
+def options = [minArea: 0, fillHoles: 0, simplify: 0]   // um2, um2, um (px2 and px without a pixel size)
+
+// The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
+try {
+    this.class.classLoader.loadClass('io.github.qupathsam.client.SamClient')
+} catch (ClassNotFoundException absent) {
+    println 'qupath-sam: the client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    if (getQuPath() == null)
+        System.exit(1)
+    throw absent
+}
+
+def imageData = getCurrentImageData()
+def hierarchy = imageData.getHierarchy()
+def selected = getSelectedObjects().findAll { it.isAnnotation() }
+if (selected.isEmpty())
+    throw new IllegalStateException('Nothing is selected. Select prompts, or a region with prompts in it.')
+
+/** Whether an annotation can be a prompt: drawn by a person, and not locked. */
+def isPrompt = { it.hasROI() && !it.isLocked() && !it.getMetadata().containsKey('SAM model') }
+
+// 1. Which prompts belong to which region (null: to none)
+def jobs = [:].withDefault { [] }
+def taken = [] as Set
+for (region in selected.findAll { it.getROI().isArea() }) {
+    def roi = region.getROI()
+    def inside = getAnnotationObjects().findAll {
+        it != region && isPrompt(it) && it.getROI().getImagePlane() == roi.getImagePlane() &&
+                (brushStrokes || !it.getROI().isArea() || it.getROI() instanceof RectangleROI) &&
+                (!it.getROI().isArea() || it.getROI().getArea() < 4 * roi.getArea()) &&
+                roi.getGeometry().intersects(it.getROI().getGeometry())
+    }
+    if (inside)
+        jobs[region] = inside
+    else if (roi instanceof RectangleROI)
+        jobs[null] << region
+    else
+        throw new IllegalStateException("There is no prompt in ${region.getDisplayedName()}. Add a point, line or rectangle, or run refine_selected.")
+    taken.addAll(inside)
+}
+jobs[null].addAll(selected.findAll { !it.getROI().isArea() && isPrompt(it) && !(it in taken) })
+
+// 2. Ask the server, plane by plane
+def added = []
+def used = [] as Set
+def empty = 0
+SamClient.connect().withCloseable { client ->
+    jobs.each { region, prompts ->
+        prompts.groupBy { it.getROI().getImagePlane() }.each { plane, onPlane ->
+            def groups = PromptGroup.of(onPlane.collect { promptOf(it) })
+            def asked = PredictOptions.of(options + [model: model] + (region && clipToRegion ? [clip: wkbOf(region.getROI())] : [:]))
+            def answer = client.predict(samImageOf(imageData, plane), groups.collect { it.prompts() }, asked)
+            answer.results().eachWithIndex { result, i ->
+                def source = groups[i].source()
+                if (result.best() == null) {
+                    empty++
+                    return
+                }
+                def pathClass = source.getPathClass() ?: region?.getPathClass()
+                def annotation = annotationOf(result, answer.provenance(), pathClass, plane)
+                annotation.setName(source.getName())
+                added << [annotation, region ?: source.getParent()]
+                used.addAll(groups[i].sources())
+            }
+        }
+    }
+}
+
+// 3. One change of the hierarchy
+added.each { annotation, parent -> hierarchy.addObjectBelowParent(parent, annotation, false) }
+if (!keepPrompts)
+    used.each { hierarchy.removeObjectWithoutUpdate(it, true) }
+hierarchy.fireHierarchyChangedEvent(this)
+selectObjects(added.collect { it[0] })
+println "qupath-sam: ${added.size()} outlined" + (empty ? ", nothing found for ${empty}" : '')
+
+/** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */
+def samImageOf(imageData, plane) {
+    def server = imageData.getServer()
+    def builder = server.getBuilder()
+    def shown = server.isRGB() ? server : new RenderedImageServer.Builder(imageData).renderer(ImageDisplay.create(imageData)).build()
+    def calibration = server.getPixelCalibration()
+    def image = SamImage.ofBuilder(GsonTools.getInstance().toJson(builder, ServerBuilder), server.getWidth(), server.getHeight())
+            .plane(plane.getZ(), plane.getT())
+            .pixelSize(calibration.hasPixelSizeMicrons() ? calibration.getAveragedPixelSizeMicrons() : 0)
+            .pixels('QuPath rendered RGB') { region, downsample ->
+                shown.readRegion(RegionRequest.createInstance(shown.getPath(), downsample,
+                        region.x(), region.y(), region.width(), region.height(), plane.getZ(), plane.getT()))
+            }
+    return server.isRGB() && builder != null ? image : image.alwaysPush()
+}
+
+/** What a drawn annotation says: points are clicks, lines and brush strokes scribbles, rectangles boxes; an ignored class says "not this". */
+def promptOf(annotation) {
+    def roi = annotation.getROI()
+    def positive = annotation.getPathClass() == null || !PathClassTools.isIgnoredClass(annotation.getPathClass())
+    def points = roi.isArea() ? [] : roi.getAllPoints().collect { new Point(it.getX(), it.getY()) }
+    if (roi.isPoint())
+        return PromptShape.points(annotation, points, positive)
+    if (roi.isLine())
+        return PromptShape.line(annotation, points, positive)
+    if (roi instanceof RectangleROI && positive)
+        return PromptShape.box(annotation, roi.getBoundsX(), roi.getBoundsY(), roi.getBoundsWidth(), roi.getBoundsHeight())
+    return PromptShape.stroke(annotation, roi.getShape(), positive)
+}
+
+/** A new annotation for an answer, with its score and what made it. */
+def annotationOf(result, provenance, pathClass, plane) {
+    def annotation = PathObjects.createAnnotationObject(roiOf(result.best(), plane), pathClass)
+    annotation.getMeasurementList().put('SAM score', result.best().score())
+    annotation.getMetadata().putAll(provenance.metadata())
+    return annotation
+}
+
+/** The outline as QuPath's region of interest on a plane. */
+def roiOf(mask, plane) {
+    return GeometryTools.geometryToROI(new WKBReader(GeometryTools.getDefaultFactory()).read(mask.wkb()), plane)
+}
+
+/** The outline of an object as the server reads it. */
+def wkbOf(roi) {
+    return new WKBWriter(2, ByteOrderValues.LITTLE_ENDIAN).write(roi.getGeometry())
+}

@@ -53,6 +53,7 @@ public final class LiveSession implements AutoCloseable {
     private volatile Consumer<State> stateListener = state -> {};
     private StreamObserver<LiveRequest> stream;
     private Backoff reconnecting;
+    private boolean waitingToConnect;
     private long lastId;
     private int generation;
 
@@ -113,7 +114,7 @@ public final class LiveSession implements AutoCloseable {
     public void close() {
         if (closed.complete(null)) {
             actor.execute(() -> {
-                failAll(new SamException(FailureReason.CANCELLED, "the session was closed"));
+                failAll(sessionClosed());
                 dropStream();
                 actor.shutdown();
             });
@@ -183,15 +184,23 @@ public final class LiveSession implements AutoCloseable {
             }
         });
         boolean taken = inActor(() -> {
+            if (closed.isDone()) {
+                task.future.completeExceptionally(sessionClosed());
+                return;
+            }
             supersede(task.key);
             enlist(task);
             prepare(task);
             actor.schedule(() -> expire(task), timeout.toMillis(), TimeUnit.MILLISECONDS);
         });
         if (!taken) {
-            task.future.completeExceptionally(new SamException(FailureReason.CANCELLED, "the session is closed; open another"));
+            task.future.completeExceptionally(sessionClosed());
         }
         return task.future;
+    }
+
+    private static SamException sessionClosed() {
+        return new SamException(FailureReason.CANCELLED, "the session is closed; open another");
     }
 
     private boolean inActor(Runnable step) {
@@ -225,7 +234,7 @@ public final class LiveSession implements AutoCloseable {
                 }
             });
         } catch (RejectedExecutionException afterClose) {
-            task.future.completeExceptionally(new SamException(FailureReason.CANCELLED, "the session was closed", afterClose));
+            task.future.completeExceptionally(sessionClosed());
         }
     }
 
@@ -245,16 +254,20 @@ public final class LiveSession implements AutoCloseable {
     }
 
     private void send(Task<?> task) {
-        if (stream == null) {
-            connect();
-        } else {
+        if (stream != null) {
             stream.onNext(task.message.apply(task.id, task.ref));
+        } else if (!waitingToConnect) {
+            connect();
         }
     }
 
     /** Opens a stream and sends on it all that is unanswered and ready; tries again later where nobody answers. */
     private void connect() {
-        if (stream != null || closed.isDone() || unanswered.isEmpty()) {
+        if (stream != null || closed.isDone()) {
+            return;
+        }
+        if (unanswered.isEmpty()) {
+            reconnecting = null;
             return;
         }
         try {
@@ -316,7 +329,14 @@ public final class LiveSession implements AutoCloseable {
             giveUp(failure);
         } else {
             stateListener.accept(State.RECONNECTING);
-            actor.schedule(this::connect, wait, TimeUnit.MILLISECONDS);
+            waitingToConnect = true;
+            actor.schedule(
+                    () -> {
+                        waitingToConnect = false;
+                        connect();
+                    },
+                    wait,
+                    TimeUnit.MILLISECONDS);
         }
     }
 
@@ -330,9 +350,7 @@ public final class LiveSession implements AutoCloseable {
         if (of != generation) {
             return;
         }
-        if (reconnecting != null) {
-            reconnecting = null;
-        }
+        reconnecting = null;
         stateListener.accept(State.CONNECTED);
         Task<?> task = unanswered.remove(response.getRequestId());
         if (task == null || task.future.isDone()) {

@@ -1,0 +1,245 @@
+package io.github.qupathsam.client;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.net.ServerSocket;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Predicate;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Clicking against the Python server with its fake model. */
+class LiveSessionTest {
+    private static final PredictOptions OPTIONS = PredictOptions.of(Map.of("downsample", 1));
+
+    @TempDir
+    static Path folder;
+
+    private static RealServer server;
+    private SamClient client;
+    private LiveSession live;
+    private SamImage image;
+
+    @BeforeAll
+    static void start() throws Exception {
+        server = RealServer.start();
+    }
+
+    @AfterAll
+    static void stop() {
+        if (server != null) {
+            server.close();
+        }
+    }
+
+    @BeforeEach
+    void open() throws Exception {
+        client = server.client();
+        live = client.live();
+        image = Pictures.onDisk(folder);
+    }
+
+    @AfterEach
+    void close() {
+        live.close();
+        client.close();
+    }
+
+    private static <T> T soon(CompletableFuture<T> future) throws Exception {
+        return future.get(60, TimeUnit.SECONDS);
+    }
+
+    private static FailureReason failure(CompletableFuture<?> future) {
+        return SamException.of(assertThrows(ExecutionException.class, () -> future.get(60, TimeUnit.SECONDS))).reason();
+    }
+
+    @Test
+    void aClickIsAnsweredAsTheUnaryCallIs() throws Exception {
+        Prompts prompts = Prompts.click(380.5, 260.5);
+        SamPrediction answer = soon(live.predict(image, prompts, OPTIONS, "click"));
+        assertArrayEquals(client.predict(image, prompts, OPTIONS).single().best().wkb(), answer.single().best().wkb());
+    }
+
+    @Test
+    void onlyTheNewestClickIsAnswered() throws Exception {
+        List<CompletableFuture<SamPrediction>> clicks = new java.util.ArrayList<>();
+        for (int i = 0; i < 20; i++) {
+            clicks.add(live.predict(image, Prompts.click(300.5 + i, 260.5), OPTIONS, "click"));
+        }
+        assertNotNull(soon(clicks.get(19)).single().best());
+        for (CompletableFuture<SamPrediction> older : clicks.subList(0, 19)) {
+            assertTrue(older.isDone());
+        }
+        assertTrue(clicks.stream().filter(CompletableFuture::isCompletedExceptionally).count() > 0);
+    }
+
+    @Test
+    void requestsOfDifferentKeysDoNotReplaceEachOther() throws Exception {
+        CompletableFuture<SamPrediction> one = live.predict(image, Prompts.click(380.5, 260.5), OPTIONS, "one");
+        CompletableFuture<SamPrediction> two = live.predict(image, Prompts.click(640.5, 460.5), OPTIONS, "two");
+        assertNotNull(soon(one).single().best());
+        assertNotNull(soon(two).single().best());
+    }
+
+    @Test
+    void anErrorEndsItsRequestAndNotTheStream() throws Exception {
+        assertEquals(
+                FailureReason.UNKNOWN_MODEL,
+                failure(live.predict(image, Prompts.click(9, 9), PredictOptions.of(Map.of("model", "nosuch")), "click")));
+        assertNotNull(soon(live.predict(image, Prompts.click(380.5, 260.5), OPTIONS, "click")));
+    }
+
+    @Test
+    void windowsInViewAreEmbeddedAhead() throws Exception {
+        List<EmbeddedWindow> windows = soon(live.embed(
+                image, new PixelRegion(0, 0, Pictures.WIDTH, Pictures.HEIGHT), new Point(380, 260), PredictOptions.none()));
+        assertFalse(windows.isEmpty());
+    }
+
+    @Test
+    void hiddenSlidesArePushed() throws Exception {
+        AtomicInteger reads = new AtomicInteger();
+        SamImage hidden =
+                Pictures.pushable(SamImage.ofPath(folder.resolve("x.svs"), Pictures.WIDTH, Pictures.HEIGHT), reads);
+        SamPrediction pushed = soon(live.predict(hidden, Prompts.click(380.5, 260.5), OPTIONS, "click"));
+        soon(live.predict(hidden, Prompts.click(400.5, 260.5), OPTIONS, "click"));
+        assertEquals(1, reads.get());
+        SamPrediction seen = soon(live.predict(image, Prompts.click(380.5, 260.5), OPTIONS, "click"));
+        assertArrayEquals(seen.single().best().wkb(), pushed.single().best().wkb());
+    }
+
+    @Test
+    void aClosedSessionSaysSo() throws Exception {
+        soon(live.predict(image, Prompts.click(380.5, 260.5), OPTIONS, "click"));
+        live.close();
+        assertEquals(FailureReason.CANCELLED, failure(live.predict(image, Prompts.click(1, 1), OPTIONS, "click")));
+    }
+
+    @Test
+    void withoutAServerTheClickFailsSoon() throws Exception {
+        int nobody;
+        try (ServerSocket socket = new ServerSocket(0)) {
+            nobody = socket.getLocalPort();
+        }
+        try (SamClient lonely = SamClient.connect(Map.of("port", nobody));
+                LiveSession session = lonely.live()) {
+            assertEquals(FailureReason.UNREACHABLE, failure(session.predict(image, Prompts.click(1, 1), OPTIONS, "click")));
+        }
+    }
+
+    @Test
+    void aRestartOfTheServerIsSurvived() throws Exception {
+        RealServer first = RealServer.start();
+        AtomicInteger reads = new AtomicInteger();
+        SamImage hidden =
+                Pictures.pushable(SamImage.ofPath(folder.resolve("x.svs"), Pictures.WIDTH, Pictures.HEIGHT), reads);
+        try (SamClient other = first.client();
+                LiveSession session = other.live()) {
+            BlockingQueue<LiveSession.State> states = new LinkedBlockingQueue<>();
+            session.onState(states::add);
+            Prompts click = Prompts.click(380.5, 260.5);
+            SamResult before = soon(session.predict(image, click, OPTIONS, "click")).single();
+            soon(session.predict(hidden, click, OPTIONS, "click"));
+            first.kill();
+            CompletableFuture<SamPrediction> onDisk =
+                    session.predict(image, click.remove(400.5, 270.5).continuing(before.token()), OPTIONS, "a");
+            CompletableFuture<SamPrediction> pushed = session.predict(hidden, click, OPTIONS, "b");
+            for (LiveSession.State state = states.poll(30, TimeUnit.SECONDS);
+                    state != LiveSession.State.RECONNECTING;
+                    state = states.poll(30, TimeUnit.SECONDS)) {
+                assertNotNull(state, "never told that the server is away");
+            }
+            try (RealServer second = RealServer.startWith("fake", first.port())) {
+                assertNotNull(soon(onDisk).single().best());
+                assertArrayEquals(before.best().wkb(), soon(pushed).single().best().wkb());
+                assertEquals(2, reads.get(), "dropped pixels were not pushed again");
+            }
+        } finally {
+            first.close();
+        }
+    }
+
+    /** Waits until the listener has been shown such a view. */
+    private static ClickSession.View seen(BlockingQueue<ClickSession.View> views, Predicate<ClickSession.View> wanted)
+            throws InterruptedException {
+        while (true) {
+            ClickSession.View view = views.poll(60, TimeUnit.SECONDS);
+            assertNotNull(view, "never shown");
+            if (wanted.test(view)) {
+                return view;
+            }
+        }
+    }
+
+    @Test
+    void clicksRefineUndoAndKeep() throws Exception {
+        BlockingQueue<ClickSession.View> views = new LinkedBlockingQueue<>();
+        ClickSession session = new ClickSession(live, image, OPTIONS, views::add);
+        session.click(380.5, 260.5, true, 1);
+        assertTrue(seen(views, ClickSession.View::working).clicks().size() == 1);
+        SamMask one = seen(views, view -> view.mask() != null).mask();
+        session.click(395.5, 260.5, false, 1);
+        SamMask two = seen(views, view -> !view.working() && view.clicks().size() == 2).mask();
+        assertTrue(two.areaPx2() < one.areaPx2());
+        assertTrue(session.undo());
+        ClickSession.View undone = seen(views, view -> view.clicks().size() == 1);
+        assertArrayEquals(one.wkb(), undone.mask().wkb());
+        assertFalse(undone.working(), "an outline that is known was asked for again");
+        ClickSession.Kept kept = soon(session.keep());
+        assertArrayEquals(one.wkb(), kept.mask().wkb());
+        assertEquals("fake", kept.provenance().model());
+        assertTrue(session.isEmpty());
+    }
+
+    @Test
+    void keepingWaitsForTheLastClick() throws Exception {
+        ClickSession session = new ClickSession(live, image, OPTIONS, view -> {});
+        session.click(380.5, 260.5, true, 1);
+        session.click(390.5, 260.5, true, 1);
+        ClickSession.Kept kept = soon(session.keep());
+        assertEquals(2, kept.clicks().size());
+        SamMask whole = client.predict(image, Prompts.click(380.5, 260.5).add(390.5, 260.5), OPTIONS.withViewDownsample(1))
+                .single()
+                .best();
+        assertArrayEquals(whole.wkb(), kept.mask().wkb(), "click by click is another answer than all at once");
+    }
+
+    @Test
+    void droppingLeavesNothing() throws Exception {
+        BlockingQueue<ClickSession.View> views = new LinkedBlockingQueue<>();
+        ClickSession session = new ClickSession(live, image, OPTIONS, views::add);
+        session.click(380.5, 260.5, true, 1);
+        CompletableFuture<ClickSession.Kept> kept = session.keep();
+        session.drop();
+        assertTrue(session.isEmpty() && kept.isDone());
+        assertFalse(session.undo());
+        assertNull(session.view().mask());
+        assertEquals(FailureReason.INVALID_REQUEST, failure(session.keep()));
+    }
+
+    @Test
+    void takingAwayFromNothingIsExplained() {
+        ClickSession session = new ClickSession(live, image, OPTIONS, view -> {});
+        session.click(1, 1, false, 1);
+        assertTrue(session.isEmpty());
+        assertTrue(session.view().message().contains("first"));
+    }
+}

@@ -1,0 +1,131 @@
+/*
+ * Turn prompts into outlines in every image of a project.
+ *
+ * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
+ * 2. In each image draw prompts: points and lines in objects, rectangles round them. What lies in a rectangle refines it; a class that
+ *    QuPath ignores (its name ends with *) says "not this".
+ * 3. Run for project in the script editor. Or without a window: QuPath script --save -p P.qpproj segment_for_project.groovy
+ *    It works on that image's own data, prints what it did, and ends with exit 1 if any image failed.
+ */
+import io.github.qupathsam.client.*
+import org.locationtech.jts.io.WKBReader
+import qupath.lib.display.ImageDisplay
+import qupath.lib.gui.images.servers.RenderedImageServer
+import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
+import qupath.lib.roi.RectangleROI
+
+// Settings
+def promptClasses = []       // names of classes whose points, lines and rectangles are prompts; empty: all
+def model = ''               // empty: the server's default
+def keepPrompts = false      // keep the points, lines and rectangles that became an outline
+def options = [minArea: 0, fillHoles: 0, simplify: 0]   // um2, um2, um (px2 and px without a pixel size)
+
+// The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
+try {
+    this.class.classLoader.loadClass('io.github.qupathsam.client.SamClient')
+} catch (ClassNotFoundException absent) {
+    println 'qupath-sam: the client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    if (getQuPath() == null)
+        System.exit(1)
+    throw absent
+}
+
+def segment = {
+    def imageData = getCurrentImageData()
+    def hierarchy = imageData.getHierarchy()
+
+    // 1. Prompts: drawn by a person, not locked, of the wanted or an ignored class
+    def prompts = getAnnotationObjects().findAll {
+        def roi = it.getROI()
+        roi != null && !it.isLocked() && !it.getMetadata().containsKey('SAM model') &&
+                (roi.isPoint() || roi.isLine() || roi instanceof RectangleROI) &&
+                (promptClasses.isEmpty() || it.getPathClass()?.toString() in promptClasses || isIgnored(it))
+    }
+
+    // 2. Ask the server, plane by plane
+    def added = []
+    def used = [] as Set
+    def empty = 0
+    prompts.groupBy { it.getROI().getImagePlane() }.findAll { plane, onPlane -> !onPlane.every { isIgnored(it) } }.each { plane, onPlane ->
+        def groups = PromptGroup.of(onPlane.collect { promptOf(it) })
+        SamClient.connect().withCloseable { client ->
+            def answer = client.predict(samImageOf(imageData, plane), groups.collect { it.prompts() }, PredictOptions.of(options + [model: model]))
+            answer.results().eachWithIndex { result, i ->
+                if (result.best() == null) {
+                    empty++
+                    return
+                }
+                def source = groups[i].source()
+                def annotation = annotationOf(result, answer.provenance(), source.getPathClass(), plane)
+                annotation.setName(source.getName())
+                added << [annotation, source.getParent()]
+                used.addAll(groups[i].sources())
+            }
+        }
+    }
+
+    // 3. One change of the hierarchy
+    added.each { annotation, parent -> hierarchy.addObjectBelowParent(parent, annotation, false) }
+    if (!keepPrompts)
+        used.each { hierarchy.removeObjectWithoutUpdate(it, true) }
+    if (added)
+        hierarchy.fireHierarchyChangedEvent(this)
+    println "qupath-sam: ${getCurrentImageName()}: ${added.size()} outlined" + (empty ? ", nothing found for ${empty}" : '')
+}
+
+try {
+    segment()
+} catch (Throwable failure) {
+    // QuPath logs the failure, goes on with the next image and would end with exit 0.
+    println "qupath-sam: ${getCurrentImageName()}: FAILED: ${failure.getMessage()}"
+    if (getQuPath() == null)
+        ProjectRun.markFailed()
+    throw failure
+}
+
+def isIgnored(annotation) {
+    return annotation.getPathClass() != null && PathClassTools.isIgnoredClass(annotation.getPathClass())
+}
+
+/** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */
+def samImageOf(imageData, plane) {
+    def server = imageData.getServer()
+    def builder = server.getBuilder()
+    def shown = server.isRGB() ? server : new RenderedImageServer.Builder(imageData).renderer(ImageDisplay.create(imageData)).build()
+    def calibration = server.getPixelCalibration()
+    def image = SamImage.ofBuilder(GsonTools.getInstance().toJson(builder, ServerBuilder), server.getWidth(), server.getHeight())
+            .plane(plane.getZ(), plane.getT())
+            .pixelSize(calibration.hasPixelSizeMicrons() ? calibration.getAveragedPixelSizeMicrons() : 0)
+            .pixels('QuPath rendered RGB') { region, downsample ->
+                shown.readRegion(RegionRequest.createInstance(shown.getPath(), downsample,
+                        region.x(), region.y(), region.width(), region.height(), plane.getZ(), plane.getT()))
+            }
+    return server.isRGB() && builder != null ? image : image.alwaysPush()
+}
+
+/** What a drawn annotation says: points are clicks, lines and brush strokes scribbles, rectangles boxes; an ignored class says "not this". */
+def promptOf(annotation) {
+    def roi = annotation.getROI()
+    def positive = annotation.getPathClass() == null || !PathClassTools.isIgnoredClass(annotation.getPathClass())
+    def points = roi.isArea() ? [] : roi.getAllPoints().collect { new Point(it.getX(), it.getY()) }
+    if (roi.isPoint())
+        return PromptShape.points(annotation, points, positive)
+    if (roi.isLine())
+        return PromptShape.line(annotation, points, positive)
+    if (roi instanceof RectangleROI && positive)
+        return PromptShape.box(annotation, roi.getBoundsX(), roi.getBoundsY(), roi.getBoundsWidth(), roi.getBoundsHeight())
+    return PromptShape.stroke(annotation, roi.getShape(), positive)
+}
+
+/** A new annotation for an answer, with its score and what made it. */
+def annotationOf(result, provenance, pathClass, plane) {
+    def annotation = PathObjects.createAnnotationObject(roiOf(result.best(), plane), pathClass)
+    annotation.getMeasurementList().put('SAM score', result.best().score())
+    annotation.getMetadata().putAll(provenance.metadata())
+    return annotation
+}
+
+/** The outline as QuPath's region of interest on a plane. */
+def roiOf(mask, plane) {
+    return GeometryTools.geometryToROI(new WKBReader(GeometryTools.getDefaultFactory()).read(mask.wkb()), plane)
+}
