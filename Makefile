@@ -1,10 +1,57 @@
 # Everything here only wraps: `pip install .` and `qupath-sam demo` do the same where there is no make.
-.PHONY: help demo test lint types proto proto-check format setup
-UV := $(shell command -v uv 2>/dev/null || echo "python3 -m uv")
-RUN := $(UV) run --frozen
+.PHONY: help setup demo test lint types proto proto-check format build
+.DEFAULT_GOAL := help
 
-help: ## what can be done
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+# uv where it works; else one of its own inside .venv, so that python3 (3.11 or newer, with venv) and make are enough.
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .venv/bin/uv)
+BIN := .venv/bin
+PYTEST_ARGS ?=
+# ruff looks at what is ours and written by hand.
+PYTHON_CODE := qupath_sam tests examples tools
+PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
 
-proto: ## write the Python code of the protocol
-	$(RUN) python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/qupath_sam/v1/*.proto
+help: ## list what can be done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.synced ## install everything into .venv
+
+demo: setup ## segment a real slide through a real server; see demo-output/
+	$(BIN)/qupath-sam demo
+
+test: lint types proto-check ## lint, types, protocol, then all tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup ## code style, protocol style, who may import whom
+	$(BIN)/ruff check $(PYTHON_CODE)
+	$(BIN)/ruff format --check $(PYTHON_CODE)
+	$(BIN)/buf lint
+	$(BIN)/lint-imports --no-cache
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+format: setup ## put the code into one style
+	$(BIN)/ruff check --fix $(PYTHON_CODE)
+	$(BIN)/ruff format $(PYTHON_CODE)
+	$(BIN)/buf format --write
+
+proto: setup ## write the Python code of the protocol
+	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. proto/qupath_sam/v1/*.proto
+
+proto-check: setup ## the committed code is what the protocol files give
+	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && \
+	$(PROTOC) --python_out="$$made" --pyi_out="$$made" --grpc_python_out="$$made" proto/qupath_sam/v1/*.proto && \
+	diff -r -x __init__.py -x __pycache__ "$$made/qupath_sam/v1" qupath_sam/v1 || \
+	{ echo "the generated code is not that of proto/: run 'make proto' and commit"; exit 1; }
+
+build: setup ## wheel and source archive in dist/
+	$(UV) build
+
+.venv/bin/uv:
+	python3 -m venv .venv
+	.venv/bin/python -m pip install --quiet uv
+
+# --inexact leaves a uv that lives in .venv alone.
+.venv/.synced: pyproject.toml uv.lock $(filter .venv/bin/uv,$(UV))
+	$(UV) sync --frozen --all-extras --inexact
+	@touch $@
