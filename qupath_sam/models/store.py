@@ -104,7 +104,8 @@ class ModelStore:
         """
         models = self.models()
         if name not in models:
-            self.record(name)  # says what is wrong with it, where that is why it is unknown
+            if name in (folder.name for folder in self._folders()):
+                self.record(name)  # says what is wrong with it, where that is why it is unknown
             raise UnknownModel(
                 f"unknown model {name!r}; known: {', '.join(models)} (see `qupath-sam models list`, "
                 "or `qupath-sam models add` for a file of your own)"
