@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from shapely.geometry import MultiPolygon, Polygon
 
 #: Distances are known up to here, cells; disagreements of windows up to this size are smoothed over.
@@ -51,21 +52,8 @@ def signed_distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     Returns:
         float32 ``(H, W)``, cells; never 0, so that its sign is the mask again.
     """
-    return (_distance_to(~mask) - _distance_to(mask)) - np.where(mask, np.float32(0.5), np.float32(-0.5))
-
-
-def _distance_to(target: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Exact Euclidean distance to the nearest True, up to `LIMIT`; one axis after the other."""
-    height, width = target.shape
-    columns = np.arange(width, dtype=np.float32)
-    far = np.float32(4 * LIMIT)
-    left = np.maximum.accumulate(np.where(target, columns, -far), axis=1)
-    right = np.minimum.accumulate(np.where(target, columns, width + far)[:, ::-1], axis=1)[:, ::-1]
-    along_row = np.minimum(np.minimum(columns - left, right - columns), LIMIT)
-    squares = along_row * along_row
-    nearest = squares.copy()
-    for shift in range(1, min(LIMIT, height)):
-        np.minimum(nearest[shift:], squares[:-shift] + shift * shift, out=nearest[shift:])
-        np.minimum(nearest[:-shift], squares[shift:] + shift * shift, out=nearest[:-shift])
-    distance: NDArray[np.float32] = np.sqrt(np.minimum(nearest, LIMIT * LIMIT)).astype(np.float32)
-    return distance
+    # The nearest cell of the other kind is a cell away where its border is half a cell away.
+    inside = np.minimum(distance_transform_edt(mask), LIMIT) if not mask.all() else np.full(mask.shape, LIMIT)
+    outside = np.minimum(distance_transform_edt(~mask), LIMIT) if mask.any() else np.full(mask.shape, LIMIT)
+    signed: NDArray[np.float32] = np.where(mask, inside - 0.5, 0.5 - outside).astype(np.float32)
+    return signed

@@ -134,10 +134,19 @@ def extent_of(image: ImageEntry) -> Region:
     return Region(0, 0, image.width, image.height)
 
 
-def region_around(bounds: tuple[float, float, float, float], extent: Region) -> Region:
-    """The bounds with their own size free on each side (at least 256 px), cut to the image."""
+def region_around(
+    bounds: tuple[float, float, float, float], extent: Region, *, share: float = 1.0, least: float = 256.0
+) -> Region:
+    """The bounds with room on each side, cut to the image.
+
+    Args:
+        bounds: level-0 px.
+        extent: the image.
+        share: room as a share of the longer side.
+        least: least room, level-0 px.
+    """
     min_x, min_y, max_x, max_y = bounds
-    margin = max(max_x - min_x, max_y - min_y, 256.0)
+    margin = max(share * (max_x - min_x), share * (max_y - min_y), least)
     wide = Region(
         math.floor(min_x - margin),
         math.floor(min_y - margin),

@@ -86,7 +86,8 @@ def _check_kept(
         raise ProjectError(f"the children of object {object_id} have changed their order; nothing was kept")
     if change is not None:
         _check_shape(object_id, state.wkb, change.new_wkb)
-        _check_kept_values(object_id, old.measurements, state.measurements, change)
+        _check_measurements(object_id, old.measurements, state.measurements, change)
+        _check_metadata(object_id, old.metadata, state.metadata, change)
 
 
 def _check_addition(state: ObjectState, addition: ImageObject, root: str) -> None:
@@ -110,7 +111,7 @@ def _check_shape(object_id: str, written: bytes, wanted: bytes) -> None:
         raise ProjectError(f"the shape of object {object_id} was written wrongly; nothing was kept")
 
 
-def _check_kept_values(object_id: str, old: str, new: str, change: ShapeChange) -> None:
+def _check_measurements(object_id: str, old: str, new: str, change: ShapeChange) -> None:
     if change.exact_measurements is not None:
         return
     now = set(_entries(new))
@@ -118,6 +119,15 @@ def _check_kept_values(object_id: str, old: str, new: str, change: ShapeChange) 
         name = entry.rpartition("=")[0]
         if entry not in now and not depends_on_shape(name) and name not in change.measurements:
             raise ProjectError(f"measurement {name!r} of object {object_id} was lost on writing; nothing was kept")
+
+
+def _check_metadata(object_id: str, old: str, new: str, change: ShapeChange) -> None:
+    if change.exact_metadata is not None:
+        return
+    now = set(_entries(new))
+    for entry in _entries(old):
+        if entry not in now and entry.partition("=")[0] not in change.metadata:
+            raise ProjectError(f"metadata {entry!r} of object {object_id} were lost on writing; nothing was kept")
 
 
 def _entries(java_map: str) -> list[str]:

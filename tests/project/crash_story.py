@@ -1,6 +1,6 @@
 """Run as a program: writes a project over and over and is killed each time; prints what the survivor found.
 
-``python crash_story.py FOLDER TRIALS SEED``. A program of its own, because it forks.
+``python -m tests.project.crash_story FOLDER TRIALS SEED``. A program of its own, because it forks.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import random
 import sys
 from pathlib import Path
 
-import plain_project
-from dying import DyingFilesystem
-
 from qupath_sam.project.lock import ProjectLock
 from qupath_sam.project.store import ProjectStore
+from tests.project import plain_project
+from tests.project.dying import DyingFilesystem
 
 KILLED = 9
 

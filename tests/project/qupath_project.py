@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def make_slide(path: Path, seed: int, size: int = 2048) -> None:
 
 
 def make(folder: Path, images: int, detections: int) -> None:
-    """A project with everything that can be lost, in each image."""
+    """A project with everything that can be lost in each image, and ``detections`` in the first."""
     from jpype import JClass
     from paquo.images import QuPathImageType
     from paquo.projects import QuPathProject
@@ -53,7 +54,7 @@ def make(folder: Path, images: int, detections: int) -> None:
     )
     for number, entry in enumerate(project.getImageList()):
         data = entry.readImageData()
-        fill(data.getHierarchy(), random.Random(number), detections)
+        fill(data.getHierarchy(), random.Random(number), detections if number == 0 else 50)
         entry.saveImageData(data)
 
 
@@ -93,7 +94,8 @@ def fill(hierarchy: Any, chance: random.Random, detections: int) -> None:
     )  # fmt: skip
     annotation("POLYGON((320 320,400 320,400 400,320 400,320 320))", "in the tumor", "Stroma", tumor)
     annotation(
-        "MULTIPOLYGON(((1200 300,1400 310,1390 500,1210 490,1200 300)),((1500 300,1600 300,1600 400,1500 400,1500 300)))",
+        "MULTIPOLYGON(((1200 300,1400 310,1390 500,1210 490,1200 300)),"
+        "((1500 300,1600 300,1600 400,1500 400,1500 300)))",
         "two parts", "Tumor", region,
     )  # fmt: skip
     locked = annotation("POLYGON((1200 1200,1400 1200,1400 1400,1200 1400,1200 1200))", "locked", "Tumor", region)
@@ -127,7 +129,7 @@ def fill(hierarchy: Any, chance: random.Random, detections: int) -> None:
 
 
 def dump(folder: Path) -> list[list[dict[str, Any]]]:
-    """For each image all objects in hierarchy order: QuPath's own GeoJSON of each, with parent and class probability."""
+    """For each image all objects in hierarchy order: QuPath's own GeoJSON of each, and what that leaves out."""
     from jpype import JClass
 
     from paquo.java import LogManager  # isort: skip
@@ -140,31 +142,33 @@ def dump(folder: Path) -> list[list[dict[str, Any]]]:
     images = []
     for entry in project.getImageList():
         data = entry.readImageData()
-        objects = []
-
-        def visit(item: Any, parent: str, objects: list[dict[str, Any]]) -> None:
-            for child in item.getChildObjects():
-                text = str(gson.toJson(child)).replace('"metadata"', '"metadata_twice"', 1)
-                objects.append(
-                    {
-                        "id": str(child.getID()),
-                        "name": str(child.getName()),
-                        "locked": bool(child.isLocked()),
-                        "class": str(child.getPathClass()),
-                        "parent": parent,
-                        "probability": str(child.getClassProbability()),
-                        "measurements": str(child.getMeasurementList().asMap()),
-                        "plane": str(child.getROI().getImagePlane()),
-                        "bounds": [child.getROI().getBoundsX(), child.getROI().getBoundsY(), child.getROI().getArea()],
-                        "geojson": json.loads(text),
-                        "steps": int(data.getHistoryWorkflow().size()),
-                    }
-                )
-                visit(child, str(child.getID()), objects)
-
-        visit(data.getHierarchy().getRootObject(), "root", objects)
-        images.append(objects)
+        steps = int(data.getHistoryWorkflow().size())
+        images.append([_described(item, gson, steps) for item in _tree(data.getHierarchy().getRootObject())])
     return images
+
+
+def _tree(item: Any) -> Iterator[Any]:
+    for child in item.getChildObjects():
+        yield child
+        yield from _tree(child)
+
+
+def _described(item: Any, gson: Any, steps: int) -> dict[str, Any]:
+    roi, parent = item.getROI(), item.getParent()
+    text = str(gson.toJson(item)).replace('"metadata"', '"metadata_twice"', 1)
+    return {
+        "id": str(item.getID()),
+        "name": str(item.getName()),
+        "locked": bool(item.isLocked()),
+        "class": str(item.getPathClass()),
+        "parent": str(parent.getID()) if parent.getROI() is not None else "root",
+        "probability": str(item.getClassProbability()),
+        "measurements": {str(entry.getKey()): str(entry.getValue()) for entry in item.getMeasurements().entrySet()},
+        "plane": str(roi.getImagePlane()),
+        "bounds": [roi.getBoundsX(), roi.getBoundsY(), roi.getArea()],
+        "geojson": json.loads(text),
+        "steps": steps,
+    }
 
 
 if __name__ == "__main__":

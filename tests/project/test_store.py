@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import plain_project
 import psutil
 import pytest
 
@@ -19,6 +18,7 @@ from qupath_sam.project.journal import Journal
 from qupath_sam.project.layout import DATA_FILE, check_data_file, count_objects, read_project
 from qupath_sam.project.lock import LOCK_NAME, ProjectLock
 from qupath_sam.project.store import NewData, ProjectStore
+from tests.project import plain_project
 
 HERE = Path(__file__).parent
 
@@ -32,7 +32,7 @@ def project_file(tmp_path: Path) -> Path:
 def test_thousand_kills_leave_every_image_old_or_new(tmp_path: Path) -> None:
     halves = [
         subprocess.Popen(
-            [sys.executable, str(HERE / "crash_story.py"), str(tmp_path / f"story {seed}"), "500", str(seed)],
+            [sys.executable, "-m", "tests.project.crash_story", str(tmp_path / f"story {seed}"), "500", str(seed)],
             cwd=HERE.parents[1],
             stdout=subprocess.PIPE,
         )
@@ -47,7 +47,7 @@ def test_thousand_kills_leave_every_image_old_or_new(tmp_path: Path) -> None:
 _ENDLESS = """
 import itertools, sys
 from pathlib import Path
-import plain_project
+from tests.project import plain_project
 from qupath_sam.project.lock import ProjectLock
 from qupath_sam.project.store import ProjectStore
 file = Path(sys.argv[1])
@@ -70,7 +70,6 @@ def test_sigkill_at_any_moment(project_file: Path) -> None:
         writer = subprocess.Popen(
             [sys.executable, "-c", _ENDLESS, str(project_file), str(version)],
             cwd=HERE.parents[1],
-            env={**_environment(), "PYTHONPATH": f"{HERE}{';' if sys.platform == 'win32' else ':'}{HERE.parents[1]}"},
             stdout=subprocess.PIPE,
         )
         assert writer.stdout is not None
@@ -86,12 +85,6 @@ def test_sigkill_at_any_moment(project_file: Path) -> None:
         assert min(versions) >= version, "what was reported as written is gone"
         assert plain_project.everything_else(project_file) == untouched
         version = max(versions) + 1
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
 
 
 def test_undo_brings_the_bytes_back(project_file: Path) -> None:

@@ -1,0 +1,195 @@
+"""Objects of a project as GeoJSON files, one an image, and back: ids, planes, classes and measurements are kept.
+
+GeoJSON has no word for the parent of an object nor for the probability of its class, and this package's GeoJSON knows
+areas only: points and lines stay in the project and are counted. An import never touches an object that is there.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+import shapely
+from shapely.geometry import MultiPolygon, Polygon
+
+from qupath_sam.errors import InvalidRequest, ProjectError
+from qupath_sam.geojson import AnnotationFeature, ObjectType, PathClass, read_geojson, write_geojson
+from qupath_sam.geojson.features import Color
+from qupath_sam.project.decisions import Action, Decision
+from qupath_sam.project.layout import ImageEntry
+from qupath_sam.project.objects import Edit, ImageObject, Kind, Plane
+from qupath_sam.project.refine import Proposal
+
+_TYPES = {
+    Kind.ANNOTATION: ObjectType.ANNOTATION,
+    Kind.DETECTION: ObjectType.DETECTION,
+    Kind.CELL: ObjectType.CELL,
+    Kind.TILE: ObjectType.TILE,
+}
+_KINDS = {kind: name for name, kind in _TYPES.items()}
+_NO_FILE_NAME = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
+
+
+class Existing(Enum):
+    """What to do with a feature whose id an object of the image already has."""
+
+    SKIP = "skip"
+    NEW_ID = "new-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written: the file, and how many objects are in it and were left out."""
+
+    path: Path
+    objects: int
+    left_out: int
+
+
+def file_name(image: ImageEntry) -> str:
+    """Name of an image's GeoJSON file: its entry id makes it unique, its name readable, on every system."""
+    readable = _NO_FILE_NAME.sub("_", image.name).strip(" .")[:100]
+    return f"{image.entry_id} {readable}.geojson"
+
+
+def file_of(folder: Path, image: ImageEntry) -> Path | None:
+    """The file in ``folder`` that `file_name` made for an image, though it may have been renamed behind its number."""
+    exact = folder / file_name(image)
+    if exact.is_file():
+        return exact
+    return next(iter(sorted(folder.glob(f"{image.entry_id} *.geojson"))), None)
+
+
+def export_image(image: ImageEntry, objects: Sequence[ImageObject], folder: Path) -> Exported:
+    """Write an image's objects to a file in ``folder``."""
+    features = [feature for feature in map(feature_of, objects) if feature is not None]
+    path = folder / file_name(image)
+    write_geojson(path, features)
+    return Exported(path, len(features), len(objects) - len(features))
+
+
+def feature_of(item: ImageObject) -> AnnotationFeature | None:
+    """An object as a feature; None where it has no (valid) area or is of a kind that GeoJSON does not know."""
+    geometry = item.geometry
+    if item.kind not in _TYPES or not isinstance(geometry, Polygon | MultiPolygon) or geometry.is_empty:
+        return None
+    try:
+        return AnnotationFeature(
+            geometry,
+            id=uuid.UUID(item.object_id),
+            object_type=_TYPES[item.kind],
+            name=item.name,
+            classification=PathClass.of(item.path_class) if item.path_class else None,
+            color=None if item.color is None else _unpacked(item.color),
+            measurements=item.measurements,
+            metadata=item.metadata,
+            is_locked=item.locked,
+            z=item.plane.z,
+            t=item.plane.t,
+        )
+    except InvalidRequest:
+        return None
+
+
+def object_of(feature: AnnotationFeature) -> ImageObject:
+    """A feature as an object of the image, below the root."""
+    return ImageObject(
+        object_id=str(feature.id),
+        kind=_KINDS[feature.object_type],
+        roi="Polygon",
+        wkb=shapely.to_wkb(feature.geometry, output_dimension=2),
+        plane=Plane(-1, feature.z, feature.t),
+        path_class=None if feature.classification is None else str(feature.classification),
+        name=feature.name,
+        locked=feature.is_locked,
+        color=None if feature.color is None else _packed(feature.color),
+        measurements=dict(feature.measurements),
+        metadata=dict(feature.metadata),
+    )
+
+
+def import_features(
+    image: ImageEntry,
+    features: Iterable[AnnotationFeature],
+    present: Iterable[ImageObject],
+    existing: Existing = Existing.SKIP,
+) -> Proposal:
+    """What importing features into an image means.
+
+    Each goes below the smallest annotation of its plane that holds it, as QuPath's own "resolve hierarchy" would have
+    it, or below the root.
+    """
+    present = list(present)
+    taken = {item.object_id for item in present}
+    holders = _Holders(present)
+    additions: list[ImageObject] = []
+    left = 0
+    for item in _fresh(features, taken, existing):
+        if item is None:
+            left += 1
+            continue
+        additions.append(holders.below(item))
+    step = f"qupath-sam imported {len(additions)} objects"
+    decisions = [
+        Decision(image.entry_id, image.name, Action.ADDED, item.object_id, new_wkb=item.wkb) for item in additions
+    ]
+    edit = Edit(additions=tuple(additions), step=step) if additions else Edit()
+    return Proposal(edit, tuple(decisions), 0.0, skipped=left)
+
+
+def read_features_for(image: ImageEntry, source: Path) -> list[AnnotationFeature]:
+    """Features for an image from a GeoJSON file, or from the folder that an export wrote.
+
+    Raises:
+        ProjectError: nothing in the folder is for this image.
+    """
+    path = file_of(source, image) if source.is_dir() else source
+    if path is None:
+        raise ProjectError(f"no file for image {image.name!r} in {source}: its name begins with {image.entry_id!r}")
+    return read_geojson(path)
+
+
+def _fresh(features: Iterable[AnnotationFeature], taken: set[str], existing: Existing) -> Iterator[ImageObject | None]:
+    for feature in features:
+        item = object_of(feature)
+        if item.object_id in taken:
+            if existing is Existing.SKIP:
+                yield None
+                continue
+            item = replace(item, object_id=str(uuid.uuid4()))
+        taken.add(item.object_id)
+        yield item
+
+
+class _Holders:
+    """Finds the smallest annotation that holds a shape."""
+
+    def __init__(self, present: Iterable[ImageObject]) -> None:
+        self._areas = [
+            item
+            for item in present
+            if item.kind is Kind.ANNOTATION and item.geometry.geom_type in ("Polygon", "MultiPolygon")
+        ]
+        self._tree = shapely.STRtree([item.geometry for item in self._areas])
+
+    def below(self, item: ImageObject) -> ImageObject:
+        """The object with its parent, if it has one."""
+        shape = item.geometry
+        holders = [self._areas[index] for index in self._tree.query(shape, predicate="covered_by")]
+        holders = [area for area in holders if area.plane == item.plane and area.geometry.area > shape.area]
+        if not holders:
+            return item
+        return replace(item, parent_id=min(holders, key=lambda area: area.geometry.area).object_id)
+
+
+def _unpacked(argb: int) -> Color:
+    return Color((argb >> 16) & 255, (argb >> 8) & 255, argb & 255)
+
+
+def _packed(color: Color) -> int:
+    """Opaque ARGB as Java's signed int."""
+    return ((255 << 24) | (color.red << 16) | (color.green << 8) | color.blue) - (1 << 32)

@@ -1,0 +1,283 @@
+"""Better outlines for the annotations of one image: prompts, a model's answer, guards, an edit. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import shapely
+from shapely.geometry import MultiPolygon, Polygon
+
+from qupath_sam.annotations import metadata_of
+from qupath_sam.client.images import ImageRef
+from qupath_sam.errors import InvalidRequest, ModelError, QupathSamError, SlideError
+from qupath_sam.project.boundary import BoundaryOptions, is_too_large, refine_boundary
+from qupath_sam.project.decisions import Action, Decision
+from qupath_sam.project.guards import Guards, Refusal, intersection_over_union, old_refusal
+from qupath_sam.project.layout import ImageEntry
+from qupath_sam.project.objects import Edit, ImageObject, ShapeChange
+from qupath_sam.project.predictor import ImageSource, Predictor, extent_of
+from qupath_sam.project.prompts import PromptOptions, prompts_from_outline
+from qupath_sam.project.selection import ObjectSelection
+from qupath_sam.regions import Region
+from qupath_sam.results import ObjectRequest, ObjectResult, OutputOptions, Prediction, Provenance
+from qupath_sam.windows import WindowRequest
+
+#: Most objects of one call: small enough that a call takes seconds, large enough that its overhead does not count.
+OBJECTS_PER_CALL = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RefineOptions:
+    """How annotations are refined.
+
+    Attributes:
+        selection: which.
+        prompts: what the model is told of the old outline.
+        guards: what the new outline has to fulfil.
+        model: empty takes the server's default.
+        output: what is done to each mask.
+        mpp: um per window px; None lets the server choose by the size of the object.
+        coarsest_mpp: outlines too large for one window at ``mpp`` (or, where the server chooses, at this scale) are
+            refined along their border. On images without a pixel size it is a downsample.
+        window_px: side of the model's window.
+        provenance: note on each object what made its outline.
+    """
+
+    selection: ObjectSelection = field(default_factory=ObjectSelection)
+    prompts: PromptOptions = field(default_factory=PromptOptions)
+    guards: Guards = field(default_factory=Guards)
+    model: str = ""
+    output: OutputOptions = field(default_factory=OutputOptions)
+    mpp: float | None = None
+    coarsest_mpp: float = 2.0
+    window_px: int = 256
+    provenance: bool = True
+
+    def window(self, image: ImageEntry) -> WindowRequest:
+        """What the server is asked for."""
+        if self.mpp is None:
+            return WindowRequest()
+        return WindowRequest(mpp=self.mpp) if image.mpp else WindowRequest(downsample=self.mpp)
+
+    def boundary(self, image: ImageEntry) -> BoundaryOptions:
+        """Scale of the windows along the border of large outlines, and from which size on these are used."""
+        scale = self.mpp if self.mpp is not None else self.coarsest_mpp
+        um = image.mpp or 1.0
+        tolerance = self.output.simplify_tolerance / um
+        return BoundaryOptions(scale / um, self.window_px, simplify_tolerance=tolerance)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What is to be done to one image.
+
+    Attributes:
+        edit: the changes; empty where nothing is to be done.
+        decisions: about every object that was selected.
+        model_s: seconds the server says it spent.
+        skipped: objects that were there already (import).
+    """
+
+    edit: Edit
+    decisions: tuple[Decision, ...]
+    model_s: float
+    skipped: int = 0
+
+
+def refine_image(
+    image: ImageEntry, objects: Iterable[ImageObject], options: RefineOptions, predictor: Predictor, source: ImageSource
+) -> Proposal:
+    """Ask for better outlines of an image's selected annotations.
+
+    Raises:
+        ServerUnavailable, DeadlineExceeded: the server has gone. Errors about single objects become refusals.
+    """
+    extent = extent_of(image)
+    job = _Job(image, extent, options, predictor, source)
+    for item in options.selection.select(objects, image):
+        refusal = old_refusal(item.geometry, locked=item.locked and not options.selection.locked, extent=extent)
+        if refusal is not None:
+            job.refuse(item, refusal)
+        elif is_too_large(_area(item), options.boundary(image)):
+            job.along_border(item)
+        else:
+            job.queue(item)
+    job.flush()
+    count = len(job.changes)
+    step = f"qupath-sam refined {count} annotation{'s' if count != 1 else ''} with {job.model}"
+    return Proposal(Edit(changes=tuple(job.changes), step=step), tuple(job.decisions), job.model_ms / 1000)
+
+
+class _Job:
+    """The calls for one image, and what came of them."""
+
+    def __init__(
+        self,
+        image: ImageEntry,
+        extent: Region,
+        options: RefineOptions,
+        predictor: Predictor,
+        source: ImageSource,
+    ) -> None:
+        self.changes: list[ShapeChange] = []
+        self.decisions: list[Decision] = []
+        self.model_ms = 0.0
+        self.model = options.model
+        self._image = image
+        self._extent = extent
+        self._options = options
+        self._predictor = predictor
+        self._source = source
+        self._queued: list[ImageObject] = []
+        self._reference: ImageRef | None = None
+
+    def queue(self, item: ImageObject) -> None:
+        """Ask about an object together with others of the same pixels."""
+        try:
+            reference = self._source.reference(self._image, item.plane, item.geometry.bounds)
+        except (SlideError, InvalidRequest) as error:
+            self.refuse(item, Refusal.FAILED, remark=str(error))
+            return
+        if reference != self._reference or len(self._queued) >= OBJECTS_PER_CALL:
+            self.flush()
+        self._reference = reference
+        self._queued.append(item)
+
+    def flush(self) -> None:
+        """Send what is queued. Where the call fails, each object is asked about alone, to find the one at fault."""
+        items, self._queued = self._queued, []
+        if not items or self._reference is None:
+            return
+        try:
+            self._take(items, self._ask(self._reference, items))
+        except (SlideError, InvalidRequest, ModelError) as error:
+            if len(items) == 1:
+                self.refuse(items[0], Refusal.FAILED, remark=str(error))
+                return
+            for item in items:
+                self._queued = [item]
+                self.flush()
+
+    def along_border(self, item: ImageObject) -> None:
+        """Refine an outline that is larger than one window."""
+        options = self._options.boundary(self._image)
+        outline = _area(item)
+        answers: list[tuple[ObjectResult, Provenance]] = []
+
+        def refine(window: Region, part: Polygon | MultiPolygon) -> tuple[Polygon | MultiPolygon, float] | None:
+            visible = window.intersection(self._extent)
+            if visible is None:
+                return None
+            prompts = prompts_from_outline(part, visible, self._options.prompts)
+            prediction = self._predict(
+                self._source.reference(self._image, item.plane, window.bounds),
+                [ObjectRequest(prompts, item.object_id)],
+                WindowRequest(region=window, downsample=options.downsample),
+                OutputOptions(),
+            )
+            result = prediction.results[0]
+            answers.append((result, prediction.provenance))
+            best = result.outlines[0] if result.outlines else None
+            return None if best is None else (best.geometry, best.score)
+
+        try:
+            refined = refine_boundary(outline, self._extent, options, refine)
+        except (SlideError, InvalidRequest, ModelError) as error:
+            self.refuse(item, Refusal.FAILED, remark=str(error))
+            return
+        remark = f"{refined.windows} windows along the border, {refined.left_out} left out"
+        metadata = metadata_of(*answers[-1]) if answers else {}
+        metadata |= {"qupath-sam.window": remark, "qupath-sam.touches_edge": "false"}
+        self._decide(item, refined.geometry, refined.score, metadata, cut_off=False, remark=remark)
+
+    def refuse(self, item: ImageObject, refusal: Refusal, *, remark: str = "") -> None:
+        """Leave an object as it is."""
+        self._note(item, Action.REFUSED, b"", refusal, float("nan"), float("nan"), remark)
+
+    def _ask(self, reference: ImageRef, items: Sequence[ImageObject]) -> Prediction:
+        prompts = [prompts_from_outline(_area(item), self._extent, self._options.prompts) for item in items]
+        requests = [ObjectRequest(p, item.object_id) for p, item in zip(prompts, items, strict=True)]
+        return self._predict(reference, requests, self._options.window(self._image), self._options.output)
+
+    def _predict(
+        self, reference: ImageRef, requests: Sequence[ObjectRequest], window: WindowRequest, output: OutputOptions
+    ) -> Prediction:
+        prediction = self._predictor.predict(
+            reference, requests, model=self._options.model, window=window, output=output
+        )
+        if len(prediction.results) != len(requests):
+            raise QupathSamError("the server answered for another number of objects; install the same version on both")
+        self.model_ms += prediction.timings.total
+        self.model = prediction.provenance.model
+        return prediction
+
+    def _take(self, items: Sequence[ImageObject], prediction: Prediction) -> None:
+        for item, result in zip(items, prediction.results, strict=True):
+            if not result.outlines:
+                self.refuse(item, Refusal.EMPTY)
+                continue
+            best = result.outlines[0]
+            metadata = metadata_of(result, prediction.provenance)
+            self._decide(item, best.geometry, best.score, metadata, cut_off=result.touches_window_edge)
+
+    def _decide(
+        self,
+        item: ImageObject,
+        new: Polygon | MultiPolygon,
+        score: float,
+        metadata: dict[str, str],
+        *,
+        cut_off: bool,
+        remark: str = "",
+    ) -> None:
+        old = _area(item)
+        refusal = self._options.guards.refusal(old, new, score=score, touches_window_edge=cut_off, extent=self._extent)
+        iou = intersection_over_union(old, new) if new.is_valid and not new.is_empty else float("nan")
+        wkb = shapely.to_wkb(new, output_dimension=2)
+        if refusal is not None:
+            self._note(item, Action.REFUSED, wkb, refusal, iou, score, remark)
+            return
+        provenance = self._options.provenance
+        self.changes.append(
+            ShapeChange(
+                item.object_id,
+                item.wkb,
+                wkb,
+                measurements={"SAM score": score, "SAM IoU with old outline": iou} if provenance else {},
+                metadata=metadata if provenance else {},
+            )
+        )
+        self._note(item, Action.REFINED, wkb, None, iou, score, remark)
+
+    def _note(
+        self,
+        item: ImageObject,
+        action: Action,
+        wkb: bytes,
+        refusal: Refusal | None,
+        iou: float,
+        score: float,
+        remark: str,
+    ) -> None:
+        self.decisions.append(
+            Decision(
+                image_id=self._image.entry_id,
+                image_name=self._image.name,
+                action=action,
+                object_id=item.object_id,
+                before=item,
+                new_wkb=wkb,
+                refusal=refusal,
+                iou=iou,
+                score=score,
+                remark=remark,
+            )
+        )
+
+
+def _area(item: ImageObject) -> Polygon | MultiPolygon:
+    """The shape of an object whose `old_refusal` is None."""
+    geometry = item.geometry
+    assert isinstance(geometry, Polygon | MultiPolygon)
+    return geometry

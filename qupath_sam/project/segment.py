@@ -1,0 +1,216 @@
+"""Outlines from the points and rectangles that a person has left in an image. Writes nothing.
+
+Each point and each rectangle of a prompt class becomes one object; points of an annotation can be taken together as
+one. Points of a class that QuPath ignores (its name ends with ``*``) say what does not belong to the object nearest to
+them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import shapely
+from shapely.geometry import Point
+
+from qupath_sam.annotations import metadata_of
+from qupath_sam.errors import InvalidRequest, ModelError, SlideError
+from qupath_sam.project.decisions import Action, Decision
+from qupath_sam.project.guards import Refusal
+from qupath_sam.project.layout import ImageEntry
+from qupath_sam.project.objects import Edit, ImageObject, Kind
+from qupath_sam.project.predictor import ImageSource, Predictor, extent_of
+from qupath_sam.project.refine import OBJECTS_PER_CALL, Proposal
+from qupath_sam.project.selection import is_of_class
+from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.results import ObjectRequest, OutputOptions
+from qupath_sam.windows import WindowRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentOptions:
+    """How prompts become outlines.
+
+    Attributes:
+        classes: class of the prompts to class of the outlines; the same where they shall keep it.
+        together: all points of one annotation are one object.
+        keep_prompts: leave the prompt annotations in the image.
+        model: empty takes the server's default.
+        window: scale.
+        output: what is done to each mask.
+        min_score: outlines below are not kept.
+        provenance: note on each object what made its outline.
+    """
+
+    classes: Mapping[str, str]
+    together: bool = False
+    keep_prompts: bool = False
+    model: str = ""
+    window: WindowRequest = field(default_factory=WindowRequest)
+    output: OutputOptions = field(default_factory=OutputOptions)
+    min_score: float = 0.0
+    provenance: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PromptedObject:
+    """One object to be segmented, and the annotation that asks for it."""
+
+    source: ImageObject
+    prompts: ObjectPrompts
+
+
+def prompted_objects(objects: Iterable[ImageObject], options: SegmentOptions) -> list[PromptedObject]:
+    """The objects that an image's prompt annotations ask for, in order."""
+    objects = [item for item in objects if item.kind is Kind.ANNOTATION]
+    found: list[PromptedObject] = []
+    for item in objects:
+        if item.locked or is_ignored(item.path_class) or not is_of_class(item.path_class, options.classes):
+            continue
+        if item.roi == "Points":
+            points = [(float(x), float(y)) for x, y in shapely.get_coordinates(item.geometry)]
+            groups = [points] if options.together else [[point] for point in points]
+            found += [PromptedObject(item, ObjectPrompts((Click(tuple(group)),))) for group in groups if group]
+        elif item.roi == "Rectangle":
+            found.append(PromptedObject(item, ObjectPrompts(box=Box(*item.geometry.bounds))))
+    return _with_negatives(found, [item for item in objects if item.roi == "Points" and is_ignored(item.path_class)])
+
+
+def is_ignored(path_class: str | None) -> bool:
+    """Whether QuPath ignores a class: the name ends with ``*``."""
+    return path_class is not None and path_class.endswith("*")
+
+
+def segment_image(
+    image: ImageEntry,
+    objects: Sequence[ImageObject],
+    options: SegmentOptions,
+    predictor: Predictor,
+    source: ImageSource,
+) -> Proposal:
+    """Ask for the outlines of an image's prompt annotations."""
+    extent_of(image)
+    asked = prompted_objects(objects, options)
+    additions: list[ImageObject] = []
+    decisions: list[Decision] = []
+    answered: set[str] = set()
+    failed: set[str] = set()
+    model_ms = 0.0
+    model = options.model
+    for group in _calls(image, asked, source):
+        try:
+            prediction = predictor.predict(
+                group.reference,
+                [ObjectRequest(item.prompts) for item in group.items],
+                model=options.model,
+                window=options.window,
+                output=options.output,
+            )
+        except (SlideError, InvalidRequest, ModelError) as error:
+            for item in group.items:
+                failed.add(item.source.object_id)
+                decisions.append(_refused(image, item.source, Refusal.FAILED, str(error)))
+            continue
+        model_ms += prediction.timings.total
+        model = prediction.provenance.model
+        for item, result in zip(group.items, prediction.results, strict=True):
+            best = result.outlines[0] if result.outlines else None
+            if best is None or best.score < options.min_score:
+                failed.add(item.source.object_id)
+                reason = Refusal.EMPTY if best is None else Refusal.LOW_SCORE
+                decisions.append(_refused(image, item.source, reason, ""))
+                continue
+            answered.add(item.source.object_id)
+            added = ImageObject(
+                object_id=str(uuid.uuid4()),
+                kind=Kind.ANNOTATION,
+                roi="Polygon",
+                wkb=shapely.to_wkb(best.geometry, output_dimension=2),
+                plane=item.source.plane,
+                path_class=_class_of_outline(item.source.path_class, options.classes),
+                name=item.source.name,
+                parent_id=item.source.parent_id,
+                measurements={"SAM score": best.score} if options.provenance else {},
+                metadata=metadata_of(result, prediction.provenance) if options.provenance else {},
+            )
+            additions.append(added)
+            decisions.append(
+                Decision(image.entry_id, image.name, Action.ADDED, added.object_id, new_wkb=added.wkb, score=best.score)
+            )
+    removals = () if options.keep_prompts else tuple(dict.fromkeys(sorted(answered - failed)))
+    by_id = {item.object_id: item for item in objects}
+    additions = [replace(added, parent_id=_staying_parent(added.parent_id, by_id, removals)) for added in additions]
+    decisions += [
+        Decision(image.entry_id, image.name, Action.REMOVED, object_id, before=by_id[object_id])
+        for object_id in removals
+    ]
+    step = f"qupath-sam segmented {len(additions)} objects with {model}"
+    edit = Edit(additions=tuple(additions), removals=removals, step=step) if additions else Edit()
+    return Proposal(edit, tuple(decisions), model_ms / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    reference: object
+    items: Sequence[PromptedObject]
+
+
+def _calls(image: ImageEntry, asked: Sequence[PromptedObject], source: ImageSource) -> Iterable[_Call]:
+    """Objects that can share a call, in order."""
+    waiting: list[PromptedObject] = []
+    last: object = None
+    for item in asked:
+        reference = source.reference(image, item.source.plane, item.prompts.bounds)
+        if waiting and (reference != last or len(waiting) >= OBJECTS_PER_CALL):
+            yield _Call(last, waiting)
+            waiting = []
+        last = reference
+        waiting.append(item)
+    if waiting:
+        yield _Call(last, waiting)
+
+
+def _with_negatives(found: list[PromptedObject], ignored: Sequence[ImageObject]) -> list[PromptedObject]:
+    """Give each negative point to the object of its plane that lies nearest to it."""
+    negatives: dict[int, list[tuple[float, float]]] = {}
+    places = [shapely.box(*item.prompts.bounds) for item in found]
+    for item in ignored:
+        same_plane = [index for index, other in enumerate(found) if other.source.plane == item.plane]
+        for x, y in shapely.get_coordinates(item.geometry):
+            if same_plane:
+                nearest = min(same_plane, key=lambda index: places[index].distance(Point(x, y)))
+                negatives.setdefault(nearest, []).append((float(x), float(y)))
+    return [
+        replace(
+            item,
+            prompts=replace(
+                item.prompts, clicks=(*item.prompts.clicks, Click(tuple(negatives[index]), Label.NEGATIVE))
+            ),
+        )
+        if index in negatives
+        else item
+        for index, item in enumerate(found)
+    ]
+
+
+def _staying_parent(parent_id: str | None, by_id: Mapping[str, ImageObject], removals: Sequence[str]) -> str | None:
+    """The nearest ancestor that is not itself a prompt which goes."""
+    while parent_id is not None and parent_id in removals:
+        parent_id = by_id[parent_id].parent_id
+    return parent_id
+
+
+def _class_of_outline(path_class: str | None, classes: Mapping[str, str]) -> str | None:
+    name = path_class or "Unclassified"
+    base = max((base for base in classes if is_of_class(name, (base,))), key=len)
+    wanted = classes[base]
+    if wanted == base:
+        return path_class
+    return None if wanted == "Unclassified" else wanted
+
+
+def _refused(image: ImageEntry, item: ImageObject, refusal: Refusal, remark: str) -> Decision:
+    return Decision(
+        image.entry_id, image.name, Action.REFUSED, item.object_id, before=item, refusal=refusal, remark=remark
+    )

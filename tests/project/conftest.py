@@ -1,0 +1,66 @@
+"""Where a real QuPath is, and a project that it has made; tests that need it are marked ``qupath`` and skip without."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@lru_cache(maxsize=1)
+def _find_qupath() -> str:
+    """Empty where QuPath is there, else why not. In a process of its own: paquo's search must not leave anything."""
+    script = (
+        "import paquo; from paquo._config import to_kwargs, settings; from paquo.jpype_backend import find_qupath; "
+        "print(find_qupath(**to_kwargs(settings))[0])"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    return "" if result.returncode == 0 else "no QuPath on this machine (set PAQUO_QUPATH_DIR to its folder)"
+
+
+@pytest.fixture(scope="session")
+def qupath() -> None:
+    """Skips where there is no QuPath."""
+    if missing := _find_qupath():
+        pytest.skip(missing)
+
+
+def _qupath_project(*arguments: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.project.qupath_project", *arguments],
+        cwd=HERE.parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+@pytest.fixture(scope="session")
+def made_project(qupath: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two images with all that can be lost, one with 10,000 detections; use a copy."""
+    folder = tmp_path_factory.mktemp("made") / "project"
+    _qupath_project("make", str(folder), "2", "10000")
+    return folder
+
+
+@pytest.fixture
+def real_project(made_project: Path, tmp_path: Path) -> Path:
+    """A copy of `made_project`; returns its project.qpproj."""
+    return Path(shutil.copytree(made_project, tmp_path / "projekt ü")) / "project.qpproj"
+
+
+def dump(project_file: Path) -> list[dict[str, dict[str, Any]]]:
+    """For each image, by object id, what QuPath says of each object."""
+    target = project_file.parent.with_suffix(".json")
+    _qupath_project("dump", str(project_file.parent), str(target))
+    images = json.loads(target.read_text(encoding="utf-8"))
+    return [{item["id"]: item for item in image} for image in images]

@@ -1,0 +1,256 @@
+"""With a real QuPath: nothing but what was meant changes, whatever happens."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shapely
+
+from qupath_sam.errors import ProjectError
+from qupath_sam.project.fingerprint import Fingerprint
+from qupath_sam.project.layout import count_objects, read_project
+from qupath_sam.project.lock import ProjectLock
+from qupath_sam.project.objects import Edit, ImageContents, ShapeChange
+from qupath_sam.project.predictor import ServerReadsSlides
+from qupath_sam.project.prompts import PromptOptions
+from qupath_sam.project.refine import Proposal, RefineOptions, refine_image
+from qupath_sam.project.run import RunOptions, RunReport, run_project, select_images, write_edit
+from qupath_sam.project.segment import SegmentOptions, segment_image
+from qupath_sam.project.selection import ObjectSelection
+from qupath_sam.project.store import ProjectStore
+from qupath_sam.project.undo import undo_run
+from qupath_sam.project.worker import QuPathWorker
+from tests.project.conftest import dump
+from tests.project.plain_editor import GrowingPredictor
+
+pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(600)]
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def refine(project_file: Path, editor: QuPathWorker, by: float = 5.0) -> RunReport:
+    project, images = select_images(project_file, ())
+    options = RefineOptions(
+        selection=ObjectSelection(path_classes=("Tumor",)), prompts=PromptOptions(interior=2), window_px=1024
+    )
+
+    def propose(worker: int, image: Any, contents: ImageContents) -> Proposal:
+        return refine_image(image, contents.objects, options, GrowingPredictor(by), ServerReadsSlides())
+
+    return run_project(project, images, propose, editor, RunOptions("refine"))
+
+
+def test_refine_of_one_class_changes_nothing_else_and_undo_brings_it_back(real_project: Path) -> None:
+    before, bytes_before = dump(real_project), _bytes(real_project)
+    with QuPathWorker() as editor:
+        report = refine(real_project, editor)
+        assert [image.error for image in report.images] == ["", ""]
+    after = dump(real_project)
+    refined = {d.object_id for d in report.decisions if d.action.value == "refined"}
+    assert len(refined) == 6, "with the hole, with two parts, on another plane; in two images"
+    assert sum(image.recomputed for image in report.images) == 4 * 6 + 2 * 5, "two parts have no circularity"
+    for image_before, image_after in zip(before, after, strict=True):
+        assert list(image_before) == list(image_after), "the order of objects has changed"
+        for object_id, old in image_before.items():
+            new = image_after[object_id]
+            if object_id in refined:
+                _check_refined(old, new)
+            else:
+                assert new == old | {"steps": new["steps"]}
+        steps = {item["steps"] for item in image_before.values()}, {item["steps"] for item in image_after.values()}
+        assert steps[1] == {steps[0].pop() + 1}, "one workflow step, ours, is added"
+    changed = {name for name, content in _bytes(real_project).items() if bytes_before.get(name) != content}
+    assert changed == {f"data/{i}/{name}" for i in "12" for name in ("data.qpdata", "summary.json")}
+    with QuPathWorker() as editor:
+        assert len(undo_run(read_project(real_project), report.run_id, editor).whole) == 2
+    assert _bytes(real_project) == bytes_before
+
+
+def _check_refined(old: dict[str, Any], new: dict[str, Any]) -> None:
+    same = ("id", "name", "locked", "class", "parent", "probability", "plane")
+    assert {key: new[key] for key in same} == {key: old[key] for key in same}
+    old_shape, new_shape = (shapely.geometry.shape(item["geojson"]["geometry"]) for item in (old, new))
+    assert new_shape.symmetric_difference(old_shape.buffer(5)).area < 0.02 * new_shape.length
+    measurements, kept = new["measurements"], old["measurements"]
+    assert measurements["Score, by hand = x"] == kept["Score, by hand = x"]
+    assert measurements["Positive %"] == "NaN"
+    assert float(measurements["Area px^2"]) == pytest.approx(new_shape.area, rel=1e-3)
+    assert float(measurements["Length px"]) == pytest.approx(new_shape.length, rel=1e-3)
+    assert "ROI: 2.00 µm per pixel: Hematoxylin: Mean" not in measurements
+    assert float(measurements["SAM score"]) == 0.8
+    assert measurements.keys() - kept.keys() == {"SAM score", "SAM IoU with old outline"}
+    metadata = new["geojson"]["properties"]["metadata"]
+    assert metadata["Reviewer"] == "Ü, ö = ok"
+    assert metadata["qupath-sam.model"] == "fake"
+
+
+def test_undo_by_object_after_qupath_has_saved(real_project: Path) -> None:
+    before = dump(real_project)
+    with QuPathWorker() as editor:
+        report = refine(real_project, editor)
+        image = read_project(real_project).images[0]
+        tumor = next(d for d in report.decisions if d.before is not None and d.before.name == "two parts")
+        current = next(item for item in editor.read(image).objects if item.object_id == tumor.object_id)
+        other = Edit((ShapeChange(current.object_id, current.wkb, shapely.to_wkb(shapely.box(1200, 300, 1300, 400))),))
+        store = ProjectStore(real_project)
+        write_edit(store, store.begin("test", {}), image, Fingerprint.of(image.data_file), other, editor)
+        undone = undo_run(read_project(real_project), report.run_id, editor)
+    assert undone.whole == ("slide 1.tiff",)
+    assert undone.by_object == (("slide 0.tiff", 2, 1),)
+    after = dump(real_project)
+    for object_id, old in before[0].items():
+        new = after[0][object_id]
+        if object_id == tumor.object_id:
+            assert shapely.geometry.shape(new["geojson"]["geometry"]).bounds == (1200, 300, 1300, 400)
+        else:
+            assert new == old | {"steps": new["steps"]}
+    assert after[1] == before[1]
+
+
+def test_segment_puts_outlines_below_the_right_parent(real_project: Path) -> None:
+    project, images = select_images(real_project, ("1",))
+    options = SegmentOptions({"SAM prompt": "Tumor"})
+
+    def propose(worker: int, image: Any, contents: ImageContents) -> Proposal:
+        return segment_image(image, contents.objects, options, GrowingPredictor(), ServerReadsSlides())
+
+    before = dump(real_project)[0]
+    with QuPathWorker() as editor:
+        report = run_project(project, images, propose, editor, RunOptions("segment"))
+    assert [image.error for image in report.images] == [""]
+    after = dump(real_project)[0]
+    new = [item for object_id, item in after.items() if object_id not in before]
+    region = next(item["id"] for item in before.values() if item["name"] == "region")
+    assert len(new) == 2
+    assert {(item["class"], item["parent"]) for item in new} == {("Tumor", region)}
+    gone = [before[object_id] for object_id in before.keys() - after.keys()]
+    assert {item["class"] for item in gone} == {"SAM prompt"}
+    summary = count_objects(read_project(real_project).images[0])
+    assert summary["annotationClassificationCounts"]["Tumor"] == 5
+    assert "SAM prompt" not in summary["annotationClassificationCounts"]
+
+
+def test_broken_data_is_refused_and_left_alone(real_project: Path) -> None:
+    project = read_project(real_project)
+    image = project.images[0]
+    whole = image.data_file.read_bytes()
+    with QuPathWorker() as editor:
+        for broken in (whole[: len(whole) // 2], whole[:50_000] + bytes(1000) + whole[51_000:]):
+            image.data_file.write_bytes(broken)
+            with pytest.raises(ProjectError):
+                editor.read(image)
+            assert image.data_file.read_bytes() == broken
+        image.data_file.write_bytes(project.images[1].data_file.read_bytes())
+        fewer = image.summary_file.read_text().replace('"nObjects":10011', '"nObjects":10012')
+        image.summary_file.write_text(fewer)
+        with pytest.raises(ProjectError, match="10012"):
+            editor.read(image)
+
+
+def test_reading_twice_and_writing_nothing_back_is_the_same(real_project: Path, tmp_path: Path) -> None:
+    image = read_project(real_project).images[0]
+    with QuPathWorker() as editor:
+        sizes = []
+        for name in "ab":
+            editor.write(image, Edit(), str(tmp_path / name))
+            editor.verify(image, str(tmp_path / name))
+            sizes.append((tmp_path / name).stat().st_size)
+            image = replace(image, folder=tmp_path / name)
+            (tmp_path / f"{name}-folder").mkdir()
+            (tmp_path / name).rename(tmp_path / f"{name}-folder" / "data.qpdata")
+            image = replace(image, folder=tmp_path / f"{name}-folder")
+    assert abs(sizes[0] - sizes[1]) < 200, "reading and writing makes the file grow"
+
+
+def test_pixels_as_qupath_shows_them(real_project: Path) -> None:
+    import numpy as np
+    import tifffile
+
+    image = read_project(real_project).images[0]
+    slide = tifffile.imread(str(image.server_builder["uri"]).removeprefix("file:").replace("///", "/"))
+    with QuPathWorker() as editor:
+        width, height, data = editor.pixels(image, (100, 200, 300, 150), 1.0)
+    pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+    assert (pixels == slide[200:350, 100:400]).all()
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from qupath_sam.project.worker import QuPathWorker
+from tests.project.test_qupath import refine
+if __name__ == "__main__":
+    with QuPathWorker() as editor:
+        print("started", editor.qupath_version(), flush=True)
+        refine(Path(sys.argv[1]), editor, by=1.0)
+"""
+
+
+def test_kills_leave_every_image_old_or_new(real_project: Path, tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(_KILLED)
+    chance = random.Random(0)
+    before = _other_bytes(real_project)
+    with QuPathWorker() as editor:
+        states = [_areas(editor, real_project)]
+        for _ in range(12):
+            writer = subprocess.Popen(
+                [sys.executable, str(script), str(real_project)],
+                cwd=REPOSITORY,
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+                stdout=subprocess.PIPE,
+            )
+            assert writer.stdout is not None
+            assert writer.stdout.readline()
+            try:
+                writer.wait(timeout=chance.uniform(0.2, 6))
+            except subprocess.TimeoutExpired:
+                writer.kill()
+            writer.communicate()
+            with ProjectLock(real_project.parent) as lock:
+                ProjectStore(real_project, lock=lock).recover()
+            states.append(_areas(editor, real_project))
+    for earlier, later in itertools.pairwise(states):
+        for old, new in zip(earlier, later, strict=True):
+            grown = [b - a > 1 for a, b in zip(old, new, strict=True)]
+            assert all(grown) or old == new, "an image is neither wholly old nor wholly new"
+    assert states[-1] != states[0], "no run got as far as writing"
+    assert _other_bytes(real_project) == before
+    assert not list(real_project.parent.glob("data/*/*.tmp"))
+
+
+def _areas(editor: QuPathWorker, project_file: Path) -> list[list[float]]:
+    """Areas of the tumours of each image; reading compares the object counts with summary.json."""
+    return [
+        [
+            item.geometry.area
+            for item in editor.read(image).objects
+            if (item.path_class or "").startswith("Tumor") and not item.locked
+        ]
+        for image in read_project(project_file).images
+    ]
+
+
+def _bytes(project_file: Path) -> dict[str, bytes]:
+    folder = project_file.parent
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.relative_to(folder).parts[0] != ".qupath-sam"
+    }
+
+
+def _other_bytes(project_file: Path) -> dict[str, bytes]:
+    return {
+        name: content
+        for name, content in _bytes(project_file).items()
+        if not name.endswith(("data.qpdata", "summary.json"))
+    }
