@@ -25,7 +25,7 @@ lint: setup ## code style, protocol style, who may import whom
 	$(BIN)/ruff check $(PYTHON_CODE)
 	$(BIN)/ruff format --check $(PYTHON_CODE)
 	$(BIN)/buf lint
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache --no-logo
 
 types: setup ## mypy, strict
 	$(BIN)/mypy
