@@ -58,6 +58,14 @@ def real_project(made_project: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made_project, tmp_path / "projekt ü")) / "project.qpproj"
 
 
+@pytest.fixture
+def small_project(qupath: None, tmp_path: Path) -> Path:
+    """Two images with few objects; returns its project.qpproj."""
+    folder = tmp_path / "small"
+    _qupath_project("make", str(folder), "2", "50")
+    return folder / "project.qpproj"
+
+
 def dump(project_file: Path) -> list[dict[str, dict[str, Any]]]:
     """For each image, by object id, what QuPath says of each object."""
     target = project_file.parent.with_suffix(".json")

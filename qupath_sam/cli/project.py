@@ -1,0 +1,563 @@
+"""``qupath-sam project``: refine and segment whole QuPath projects without QuPath's window."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from qupath_sam.project.layout import Project
+    from qupath_sam.project.predictor import ImageSource, Predictor
+    from qupath_sam.project.run import ImageReport, RunReport
+    from qupath_sam.project.worker import QuPathWorker
+
+app = typer.Typer(
+    name="project",
+    help="Refine and segment whole QuPath projects. Close the project in QuPath first: it knows no lock.",
+    no_args_is_help=True,
+)
+
+
+class ExistingChoice(StrEnum):
+    """What to do with a feature whose id is already there."""
+
+    SKIP = "skip"
+    NEW_ID = "new-id"
+
+
+ProjectArgument = Annotated[Path, typer.Argument(metavar="PROJECT.qpproj", help="The project file, or its folder.")]
+ImageOption = Annotated[
+    list[str] | None,
+    typer.Option("--image", help="Only images of this name (as a shell matches them) or entry id; may be repeated."),
+]
+ServerOption = Annotated[
+    list[str] | None,
+    typer.Option("--server", help="HOST:PORT; repeat it to share the work. Without, the model runs in this process."),
+]
+WorkersOption = Annotated[int, typer.Option(help="Images worked on at once; 0 takes one for each server.")]
+PathMapOption = Annotated[list[str] | None, typer.Option(help="CLIENT=SERVER prefix of slide paths; may be repeated.")]
+PushOption = Annotated[
+    bool, typer.Option("--push-pixels", help="Send pixels as QuPath renders them, for servers that see no slides.")
+]
+ModelOption = Annotated[str, typer.Option(help="See `qupath-sam models list`; empty takes the server's default.")]
+MppOption = Annotated[float | None, typer.Option(help="µm per window px; left out, the server chooses by size.")]
+SimplifyOption = Annotated[float, typer.Option(help="Let outlines move by at most this, µm, for fewer vertices.")]
+FillOption = Annotated[float, typer.Option(help="Fill holes up to this area, µm².")]
+DropOption = Annotated[float, typer.Option(help="Drop parts below this area, µm².")]
+ScoreOption = Annotated[float, typer.Option(help="Refuse outlines that the model scores below this, 0 to 1.")]
+DryOption = Annotated[bool, typer.Option("--dry-run", help="Write the report and nothing else.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the last run of the same options.")]
+ReportOption = Annotated[
+    Path | None, typer.Option(help="Folder for report.html and report.csv; default: beside the project.")
+]
+ThumbnailOption = Annotated[
+    bool, typer.Option("--thumbnails/--no-thumbnails", help="Show old and new outlines in the report.")
+]
+ProvenanceOption = Annotated[
+    bool, typer.Option("--provenance/--no-provenance", help="Note model, score and window on each object.")
+]
+HeapOption = Annotated[str, typer.Option(help="Java heap of QuPath's process.")]
+LimitOption = Annotated[float, typer.Option("--time-limit", help="Seconds QuPath may take for one image.")]
+KeepOption = Annotated[int, typer.Option(help="Backups of so many runs are kept.")]
+
+
+@app.command()
+def info(
+    project: ProjectArgument,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show the images of PROJECT, their objects, and the runs that can be undone. Starts no QuPath, writes nothing."""
+    from qupath_sam.project.layout import count_objects, read_project
+    from qupath_sam.project.store import ProjectStore
+
+    opened = read_project(project)
+    runs = [
+        {
+            "run": run.run_id,
+            "utc": run.begun.get("utc", ""),
+            "command": run.begun.get("command", ""),
+            "images": len(run.images("committed")),
+            "ended": run.ended,
+        }
+        for run in ProjectStore(opened.file).runs()
+    ]
+    images = [
+        {
+            "id": image.entry_id,
+            "name": image.name,
+            "width": image.width,
+            "height": image.height,
+            "mpp": image.mpp,
+            "objects": count_objects(image),
+        }
+        for image in opened.images
+    ]
+    if as_json:
+        typer.echo(json.dumps({"project": str(opened.file), "qupath": opened.version, "images": images, "runs": runs}))
+        return
+    _print_info(opened, images, runs)
+
+
+@app.command()
+def refine(
+    project: ProjectArgument,
+    *,
+    image: ImageOption = None,
+    path_class: Annotated[
+        list[str] | None, typer.Option("--class", help="Class to refine, with those derived from it; may be repeated.")
+    ] = None,
+    not_class: Annotated[list[str] | None, typer.Option(help="Class to leave alone; may be repeated.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Name, as a shell matches it; may be repeated.")] = None,
+    min_area: Annotated[float, typer.Option(help="Smallest area, µm².")] = 0.0,
+    max_area: Annotated[float, typer.Option(help="Largest area, µm².")] = float("inf"),
+    locked: Annotated[bool, typer.Option("--locked", help="Refine locked annotations as well.")] = False,
+    server: ServerOption = None,
+    workers: WorkersOption = 0,
+    path_map: PathMapOption = None,
+    push_pixels: PushOption = False,
+    model: ModelOption = "",
+    mpp: MppOption = None,
+    coarsest_mpp: Annotated[
+        float, typer.Option(help="Outlines too large for a window at this µm per px are followed along their border.")
+    ] = 2.0,
+    interior_points: Annotated[int, typer.Option(help="Most points inside the outline given to the model.")] = 1,
+    exterior_points: Annotated[int, typer.Option(help="Most points outside.")] = 0,
+    box: Annotated[bool, typer.Option("--box/--no-box", help="Give the outline's box to the model.")] = True,
+    mask: Annotated[bool, typer.Option("--mask/--no-mask", help="Give the outline itself as mask prompt.")] = True,
+    min_iou: Annotated[float, typer.Option(help="Refuse outlines that agree less with the old one.")] = 0.5,
+    max_area_change: Annotated[float, typer.Option(help="Refuse areas this many times larger or smaller.")] = 2.0,
+    min_score: ScoreOption = 0.0,
+    allow_cut_off: Annotated[
+        bool, typer.Option("--allow-cut-off", help="Take masks that run into the edge of their window.")
+    ] = False,
+    simplify: SimplifyOption = 0.0,
+    fill_holes: FillOption = 0.0,
+    drop_parts: DropOption = 0.0,
+    provenance: ProvenanceOption = True,
+    dry_run: DryOption = False,
+    resume: ResumeOption = False,
+    report: ReportOption = None,
+    thumbnails: ThumbnailOption = True,
+    heap: HeapOption = "2g",
+    time_limit: LimitOption = 900.0,
+    keep_runs: KeepOption = 10,
+) -> None:
+    """Redraw annotations with a model: the same objects, with better outlines. `undo` brings the old ones back."""
+    asked = _asked(locals())
+    from qupath_sam.project.guards import Guards
+    from qupath_sam.project.prompts import PromptOptions
+    from qupath_sam.project.refine import RefineOptions, refine_image
+    from qupath_sam.project.run import RunOptions, select_images
+    from qupath_sam.project.selection import ObjectSelection
+    from qupath_sam.results import OutputOptions
+
+    opened, images = select_images(project, image or ())
+    with _Session.open(server or [], path_map or [], heap, time_limit, push_pixels=push_pixels) as session:
+        options = RefineOptions(
+            selection=ObjectSelection(
+                tuple(path_class or ()), tuple(not_class or ()), tuple(name or ()), min_area, max_area, locked
+            ),
+            prompts=PromptOptions(outline=mask, box=box, interior=interior_points, exterior=exterior_points),
+            guards=Guards(min_iou, max_area_change, min_score, allow_cut_off),
+            model=model,
+            output=OutputOptions(fill_holes_area=fill_holes, min_area=drop_parts, simplify_tolerance=simplify),
+            mpp=mpp,
+            coarsest_mpp=coarsest_mpp,
+            window_px=session.window_px(model),
+            provenance=provenance,
+        )
+
+        def propose(worker: int, entry: Any, contents: Any) -> Any:
+            predictor, source = session.server(worker)
+            return refine_image(entry, contents.objects, options, predictor, source)
+
+        run_options = RunOptions("refine", asked, dry_run, resume, workers or session.servers, keep_runs)
+        result = _run(opened, images, propose, session, run_options)
+        _finish(opened, result, session, report, run_options, thumbnails=thumbnails)
+
+
+@app.command()
+def segment(
+    project: ProjectArgument,
+    *,
+    image: ImageOption = None,
+    path_class: Annotated[
+        list[str], typer.Option("--class", help="Class of the prompts, or PROMPTS=OUTLINES; may be repeated.")
+    ],
+    together: Annotated[
+        bool, typer.Option("--together", help="All points of one annotation are one object, not one each.")
+    ] = False,
+    keep_prompts: Annotated[
+        bool, typer.Option("--keep-prompts/--remove-prompts", help="Leave the points and rectangles in the project.")
+    ] = False,
+    server: ServerOption = None,
+    workers: WorkersOption = 0,
+    path_map: PathMapOption = None,
+    push_pixels: PushOption = False,
+    model: ModelOption = "",
+    mpp: MppOption = None,
+    min_score: ScoreOption = 0.0,
+    simplify: SimplifyOption = 0.0,
+    fill_holes: FillOption = 0.0,
+    drop_parts: DropOption = 0.0,
+    provenance: ProvenanceOption = True,
+    dry_run: DryOption = False,
+    resume: ResumeOption = False,
+    report: ReportOption = None,
+    thumbnails: ThumbnailOption = True,
+    heap: HeapOption = "2g",
+    time_limit: LimitOption = 900.0,
+    keep_runs: KeepOption = 10,
+) -> None:
+    """Turn point and rectangle annotations into outlines. Points of an ignored class (name*) say what is not meant."""
+    asked = _asked(locals())
+    from qupath_sam.project.run import RunOptions, select_images
+    from qupath_sam.project.segment import SegmentOptions, segment_image
+    from qupath_sam.results import OutputOptions
+    from qupath_sam.windows import WindowRequest
+
+    opened, images = select_images(project, image or ())
+    with _Session.open(server or [], path_map or [], heap, time_limit, push_pixels=push_pixels) as session:
+        options = SegmentOptions(
+            classes=_classes(path_class),
+            together=together,
+            keep_prompts=keep_prompts,
+            model=model,
+            window=WindowRequest(mpp=mpp),
+            output=OutputOptions(fill_holes_area=fill_holes, min_area=drop_parts, simplify_tolerance=simplify),
+            min_score=min_score,
+            provenance=provenance,
+        )
+
+        def propose(worker: int, entry: Any, contents: Any) -> Any:
+            predictor, source = session.server(worker)
+            return segment_image(entry, contents.objects, options, predictor, source)
+
+        run_options = RunOptions("segment", asked, dry_run, resume, workers or session.servers, keep_runs)
+        result = _run(opened, images, propose, session, run_options)
+        _finish(opened, result, session, report, run_options, thumbnails=thumbnails)
+
+
+@app.command("import")
+def import_(
+    project: ProjectArgument,
+    source: Annotated[Path, typer.Argument(metavar="GEOJSON", help="The folder of an export, or a file for --image.")],
+    *,
+    image: ImageOption = None,
+    existing: Annotated[
+        ExistingChoice, typer.Option(help="Features whose id is in the image already: leave out, or add with a new id.")
+    ] = ExistingChoice.SKIP,
+    dry_run: DryOption = False,
+    heap: HeapOption = "2g",
+    time_limit: LimitOption = 900.0,
+    keep_runs: KeepOption = 10,
+) -> None:
+    """Add the objects of GeoJSON files to the images of PROJECT. What is there stays as it is."""
+    from qupath_sam.errors import InvalidRequest
+    from qupath_sam.project.exchange import Existing, file_of, import_features, read_features_for
+    from qupath_sam.project.objects import Kind
+    from qupath_sam.project.run import RunOptions, select_images
+
+    opened, images = select_images(project, image or ())
+    if source.is_dir():
+        images = [entry for entry in images if file_of(source, entry) is not None]
+    elif len(images) != 1:
+        raise InvalidRequest(f"say for which of the {len(images)} images {source} is: add --image NAME")
+
+    def propose(worker: int, entry: Any, contents: Any) -> Any:
+        features = read_features_for(entry, source)
+        return import_features(entry, features, contents.objects, Existing(existing.value))
+
+    with _Session.open_without_server(heap, time_limit) as session:
+        kinds = tuple(kind for kind in Kind if kind is not Kind.ROOT)
+        options = RunOptions("import", {"source": str(source)}, dry_run, keep_runs=keep_runs, kinds=kinds)
+        result = _run(opened, images, propose, session, options)
+    _print_result(result, dry=dry_run)
+    _exit_if_failed(result)
+
+
+@app.command()
+def export(
+    project: ProjectArgument,
+    folder: Annotated[Path, typer.Argument(help="Where to write one GeoJSON file for each image.")],
+    *,
+    image: ImageOption = None,
+    detections: Annotated[
+        bool, typer.Option("--detections/--no-detections", help="Export detections and cells as well.")
+    ] = True,
+    heap: HeapOption = "2g",
+    time_limit: LimitOption = 900.0,
+) -> None:
+    """Write the objects of PROJECT's images as GeoJSON with ids, planes, classes, measurements and metadata."""
+    from qupath_sam.project.exchange import export_image
+    from qupath_sam.project.objects import Kind
+    from qupath_sam.project.run import select_images
+
+    _, images = select_images(project, image or ())
+    folder.mkdir(parents=True, exist_ok=True)
+    kinds = (Kind.ANNOTATION, Kind.DETECTION, Kind.CELL, Kind.TILE) if detections else (Kind.ANNOTATION,)
+    with _Session.open_without_server(heap, time_limit) as session:
+        for entry in images:
+            exported = export_image(entry, session.editor.read(entry, kinds).objects, folder)
+            left = f", {exported.left_out} without an area left out" if exported.left_out else ""
+            typer.echo(f"{exported.path}: {exported.objects} objects{left}")
+
+
+@app.command()
+def undo(
+    project: ProjectArgument,
+    *,
+    run: Annotated[str, typer.Option(help="Id of the run (see `project info`), or last.")] = "last",
+    heap: HeapOption = "2g",
+    time_limit: LimitOption = 900.0,
+) -> None:
+    """Put back what a run has changed. Objects that somebody has reshaped since stay as they are now."""
+    from qupath_sam.project.layout import read_project
+    from qupath_sam.project.undo import undo_run
+
+    with _Session.open_without_server(heap, time_limit) as session:
+        undone = undo_run(read_project(project), run, session.editor)
+    for name in undone.whole:
+        typer.echo(f"{name}: as it was, byte by byte")
+    for name, count, left in undone.by_object:
+        typer.echo(f"{name}: saved since; {count} objects put back, {left} left as they are now")
+    for name, reason in undone.failed:
+        typer.echo(f"{name}: {reason}", err=True)
+    typer.echo(f"undone (to undo that: --run {undone.run_id})")
+    if undone.failed:
+        raise typer.Exit(1)
+
+
+#: Options that need not be the same for a run to be resumed: where to work, not what to do.
+_CIRCUMSTANCES = frozenset(
+    {"project", "server", "workers", "path_map", "push_pixels", "dry_run", "resume", "report", "thumbnails"}
+    | {"heap", "time_limit", "keep_runs"}
+)
+
+
+def _asked(options: dict[str, Any]) -> dict[str, Any]:
+    """What a command was asked to do, as JSON values."""
+    return {key: value for key, value in options.items() if key not in _CIRCUMSTANCES}
+
+
+class _Session:
+    """QuPath's process and the servers of one command."""
+
+    def __init__(self, editor: QuPathWorker, servers: Sequence[tuple[Predictor, ImageSource]]) -> None:
+        self.editor = editor
+        self._servers = servers
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, addresses: Sequence[str], path_map: Sequence[str], heap: str, limit_s: float, *, push_pixels: bool
+    ) -> Iterator[_Session]:
+        """Start what is needed; ended with the block."""
+        from qupath_sam.errors import InvalidRequest
+        from qupath_sam.project.predictor import PushedPixels, ServerReadsSlides
+        from qupath_sam.slides.location import PathMap
+
+        if push_pixels and not addresses:
+            raise InvalidRequest("--push-pixels sends pixels to a server; name it with --server")
+        with ExitStack() as stack:
+            editor = stack.enter_context(_worker(heap, limit_s))
+            reads = ServerReadsSlides(PathMap.parse(path_map))
+            servers: list[tuple[Predictor, ImageSource]] = []
+            for address in addresses:
+                from qupath_sam.client import SamClient
+
+                client = stack.enter_context(SamClient(address))
+                client.capabilities()  # says at once where nothing answers
+                servers.append((client, PushedPixels(editor, client) if push_pixels else reads))
+            if not addresses:
+                from qupath_sam.local import LocalClient
+                from qupath_sam.server.settings import ServerSettings
+
+                servers.append((stack.enter_context(LocalClient(ServerSettings())), reads))
+            yield cls(editor, servers)
+
+    @classmethod
+    @contextmanager
+    def open_without_server(cls, heap: str, limit_s: float) -> Iterator[_Session]:
+        """QuPath's process only."""
+        with _worker(heap, limit_s) as editor:
+            yield cls(editor, ())
+
+    @property
+    def servers(self) -> int:
+        """How many there are."""
+        return len(self._servers)
+
+    def server(self, worker: int) -> tuple[Predictor, ImageSource]:
+        """The server for one of the workers, in turn."""
+        return self._servers[worker % len(self._servers)]
+
+    def window_px(self, model: str) -> int:
+        """Side of the window that a model sees."""
+        from qupath_sam.client import SamClient
+
+        predictor = self._servers[0][0]
+        if isinstance(predictor, SamClient):
+            models = predictor.models()
+            return next((m.input_size for m in models if m.name == model), models[0].input_size)
+        from qupath_sam.models.registry import DEFAULT_MODEL
+        from qupath_sam.models.store import ModelStore
+
+        return ModelStore().find(model or DEFAULT_MODEL).capabilities.input_size
+
+
+def _worker(heap: str, limit_s: float) -> QuPathWorker:
+    from qupath_sam.project.worker import QuPathWorker, WorkerOptions
+
+    return QuPathWorker(WorkerOptions(heap=heap, call_limit_s=limit_s))
+
+
+def _classes(texts: Sequence[str]) -> dict[str, str]:
+    """``PROMPTS=OUTLINES`` or just the class of both."""
+    pairs = (text.partition("=") for text in texts)
+    return {prompts: outlines or prompts for prompts, _, outlines in pairs}
+
+
+def _run(opened: Project, images: Sequence[Any], propose: Any, session: _Session, options: Any) -> RunReport:
+    """The run, with a progress bar; Ctrl-C and SIGTERM end it after the images under way, a second Ctrl-C at once."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from qupath_sam.project.run import run_project
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as progress, _stopping() as stop:
+        task = progress.add_task(options.command, total=len(images))
+
+        def finished(report: ImageReport) -> None:
+            progress.update(task, advance=1)
+            outcome = report.error or f"{len(report.decisions)} objects in {report.seconds:.1f} s"
+            progress.console.print(f"{report.image.name}: {outcome}", markup=False, highlight=False)
+
+        return run_project(opened, images, propose, session.editor, options, stop=stop, finished=finished)
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    stop = threading.Event()
+
+    def ask(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        typer.echo("stopping after the image under way; again to stop at once (nothing is lost)", err=True)
+
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), ask) for name in names}
+    try:
+        yield stop
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def _finish(
+    opened: Project, result: RunReport, session: _Session, folder: Path | None, options: Any, *, thumbnails: bool
+) -> None:
+    """Report on the whole run, its earlier part included."""
+    from qupath_sam.project.report import Heading, write_csv, write_html
+    from qupath_sam.project.run import decisions_of
+    from qupath_sam.project.store import ProjectStore
+
+    decisions: Sequence[Any] = result.decisions
+    if result.run_id and result.skipped:
+        decisions = decisions_of(ProjectStore(opened.file).run(result.run_id))
+    folder = folder or opened.folder / f"qupath-sam {options.command}{f' {result.run_id}' if result.run_id else ''}"
+    folder.mkdir(parents=True, exist_ok=True)
+    title = f"{options.command.capitalize()}: {opened.folder.name}" + (" (dry run)" if options.dry else "")
+    lines = [
+        ("project", str(opened.file)),
+        ("run", f"{result.run_id} (undo: qupath-sam project undo --run {result.run_id})" if result.run_id else "dry"),
+        ("images", f"{len(result.images)} worked on, {len(result.skipped)} done before"),
+        ("seconds", f"{sum(image.seconds for image in result.images):.1f}, model {_model_s(result):.1f}"),
+        ("measurements of shape", f"{_sum(result, 'recomputed')} recomputed, {_sum(result, 'removed')} removed"),
+        ("options", ", ".join(f"{key}={value}" for key, value in options.options.items() if value not in (None, ""))),
+    ]
+    errors = [(image.image.name, image.error) for image in result.images if image.error]
+    write_csv(folder / "report.csv", decisions)
+    pixels = session.editor if thumbnails else None
+    write_html(folder / "report.html", Heading(title, lines), decisions, opened.images, pixels, errors=errors)
+    _print_result(result, dry=options.dry)
+    typer.echo(f"report: {folder / 'report.html'}")
+    _exit_if_failed(result)
+
+
+def _print_result(result: RunReport, *, dry: bool) -> None:
+    from qupath_sam.project.decisions import Tally
+
+    tally = Tally.of(result.decisions)
+    for name, count in tally.actions.items():
+        typer.echo(f"{count} {name}")
+    for name, count in tally.refusals.items():
+        typer.echo(f"  {count} {name}")
+    for image in result.images:
+        if image.error:
+            typer.echo(f"{image.image.name}: {image.error}", err=True)
+    if dry:
+        typer.echo("dry run: nothing was written")
+    elif result.stopped:
+        typer.echo(f"stopped; go on with --resume (run {result.run_id})")
+    else:
+        typer.echo(f"run {result.run_id}; take it back with `qupath-sam project undo --run {result.run_id}`")
+
+
+def _exit_if_failed(result: RunReport) -> None:
+    if any(image.error for image in result.images):
+        raise typer.Exit(1)
+
+
+def _model_s(result: RunReport) -> float:
+    return sum(image.model_s for image in result.images)
+
+
+def _sum(result: RunReport, name: str) -> int:
+    return sum(getattr(image, name) for image in result.images)
+
+
+def _print_info(opened: Project, images: Sequence[dict[str, Any]], runs: Sequence[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("id", "image", "px", "µm/px", "objects", "annotations by class", title=str(opened.file))
+    for image in images:
+        counts = image["objects"]
+        by_class = counts.get("annotationClassificationCounts", {})
+        table.add_row(
+            image["id"],
+            image["name"],
+            f"{image['width']} x {image['height']}",
+            f"{image['mpp']:g}" if image["mpp"] else "?",
+            str(max(0, counts.get("nObjects", 1) - 1)),
+            ", ".join(f"{name} {count}" for name, count in by_class.items()),
+        )
+    console.print(table)
+    for run in runs:
+        state = "" if run["ended"] else ", unfinished (--resume)"
+        console.print(f"run {run['run']}: {run['command']}, {run['images']} images, {run['utc']}{state}", markup=False)
