@@ -1,0 +1,107 @@
+"""Objects to GeoJSON and back."""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shapely
+from shapely.geometry import LineString, Point, Polygon
+
+from qupath_sam.errors import ProjectError
+from qupath_sam.geojson import read_geojson
+from qupath_sam.project.exchange import (
+    Existing,
+    export_image,
+    feature_of,
+    file_name,
+    import_features,
+    object_of,
+    read_features_for,
+)
+from qupath_sam.project.layout import ImageEntry
+from qupath_sam.project.objects import ImageObject, Kind, Plane
+
+IMAGE = ImageEntry("12", 'a/b: "c"?.svs', {}, 1000, 800, 0.5, Path())
+
+
+def item(shape: Any, kind: Kind = Kind.ANNOTATION, **values: Any) -> ImageObject:
+    return ImageObject(str(uuid.uuid4()), kind, "Polygon", shapely.to_wkb(shape), **values)
+
+
+FULL = item(
+    shapely.box(10, 10, 50, 50).difference(shapely.box(20, 20, 30, 30)),
+    plane=Plane(-1, 3, 2),
+    path_class="Tumor: Positive",
+    name="ä",
+    locked=True,
+    color=-65536,
+    measurements={"a": 0.1, "NaN": float("nan")},
+    metadata={"k": "v"},
+)
+DETECTION = item(shapely.box(12, 12, 14, 14), Kind.DETECTION, path_class="Immune cells")
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    exported = export_image(IMAGE, [FULL, DETECTION, item(Point(1, 1)), item(LineString([(0, 0), (1, 1)]))], tmp_path)
+    assert (exported.objects, exported.left_out) == (2, 2)
+    assert exported.path.name == "12 a_b_ _c__.svs.geojson"
+    full, detection = (object_of(feature) for feature in read_features_for(IMAGE, tmp_path))
+    assert full.geometry.equals(FULL.geometry)
+    assert math.isnan(full.measurements["NaN"])
+    same = "object_id", "kind", "plane", "path_class", "name", "locked", "color", "metadata"
+    assert [getattr(full, name) for name in same] == [getattr(FULL, name) for name in same]
+    assert full.measurements["a"] == 0.1
+    assert (detection.kind, detection.path_class) == (Kind.DETECTION, "Immune cells")
+    assert json.loads(exported.path.read_text())["features"][0]["geometry"]["plane"] == {"c": -1, "z": 3, "t": 2}
+
+
+def test_files_are_found_by_the_number_in_front(tmp_path: Path) -> None:
+    path = export_image(IMAGE, [FULL], tmp_path).path
+    path.rename(tmp_path / "12 renamed in QuPath.geojson")
+    assert len(read_features_for(replace(IMAGE, name="other"), tmp_path)) == 1
+    with pytest.raises(ProjectError, match="begins with '2'"):
+        read_features_for(replace(IMAGE, entry_id="2"), tmp_path)
+
+
+def test_shapes_without_a_valid_area_are_left_out() -> None:
+    bow_tie = Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
+    assert feature_of(item(bow_tie)) is None
+    assert feature_of(item(Polygon())) is None
+    assert feature_of(replace(FULL, kind=Kind.TMA_CORE)) is None
+
+
+def test_import_finds_the_parent_and_leaves_what_is_there(tmp_path: Path) -> None:
+    region = item(shapely.box(0, 0, 500, 500))
+    inner = item(shapely.box(5, 5, 100, 100))
+    elsewhere = item(shapely.box(0, 0, 600, 600), plane=Plane(-1, 3, 2))
+    features = read_geojson(export_image(IMAGE, [FULL, DETECTION, region], tmp_path).path)
+    proposal = import_features(IMAGE, features, [region, inner, elsewhere])
+    assert proposal.skipped == 1
+    parents = {added.object_id: added.parent_id for added in proposal.edit.additions}
+    assert parents == {FULL.object_id: elsewhere.object_id, DETECTION.object_id: inner.object_id}
+    again = import_features(IMAGE, features, [region, inner, FULL, DETECTION])
+    assert not again.edit
+    assert again.skipped == 3
+    copies = import_features(IMAGE, features, [region, inner, FULL, DETECTION], Existing.NEW_ID)
+    assert len(copies.edit.additions) == 3
+    assert not {added.object_id for added in copies.edit.additions} & {FULL.object_id, DETECTION.object_id}
+
+
+def test_two_features_of_one_id_do_not_clash(tmp_path: Path) -> None:
+    feature = feature_of(FULL)
+    assert feature is not None
+    assert import_features(IMAGE, [feature, feature], []).skipped == 1
+
+
+@pytest.mark.parametrize("name", ["CON", "a" * 300, "..", "x\ny", "Grün.ndpi"])
+def test_file_names_work_everywhere(name: str, tmp_path: Path) -> None:
+    path = tmp_path / file_name(replace(IMAGE, name=name))
+    path.write_text("")
+    assert path.parent == tmp_path
+    assert path.name.startswith("12 ")
