@@ -107,7 +107,7 @@ def samImageOf(imageData, plane) {
 def promptOf(annotation) {
     def roi = annotation.getROI()
     def positive = annotation.getPathClass() == null || !PathClassTools.isIgnoredClass(annotation.getPathClass())
-    def points = roi.isArea() ? [] : roi.getAllPoints().collect { new Point(it.getX(), it.getY()) }
+    def points = roi.isArea() ? [] : roi.getAllPoints().collect { Point.of(it.getX(), it.getY()) }
     if (roi.isPoint())
         return PromptShape.points(annotation, points, positive)
     if (roi.isLine())

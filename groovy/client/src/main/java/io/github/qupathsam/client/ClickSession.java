@@ -46,7 +46,7 @@ public final class ClickSession {
     private CompletableFuture<Kept> keeping;
     private String message = "";
 
-    public ClickSession(LiveSession live, SamImage image, PredictOptions options, Consumer<View> listener) {
+    ClickSession(LiveSession live, SamImage image, PredictOptions options, Consumer<View> listener) {
         this.live = live;
         this.image = image;
         this.options = options;

@@ -43,7 +43,7 @@ final class Failures {
     }
 
     private SamException ofStatus(Status status, Throwable failure) {
-        String told = status.getDescription() == null ? status.getCode().toString() : status.getDescription();
+        String told = told(status);
         return switch (status.getCode()) {
             case UNAVAILABLE -> certificateFault(status)
                     ? failed(FailureReason.BAD_CERTIFICATE, address + " does not prove who it is (" + told + ")", failure)
@@ -58,6 +58,18 @@ final class Failures {
             case NOT_FOUND, FAILED_PRECONDITION, INVALID_ARGUMENT -> failed(FailureReason.INVALID_REQUEST, told, failure);
             default -> failed(FailureReason.INTERNAL, address + " failed: " + status.getCode() + ", " + told, failure);
         };
+    }
+
+    /** The most telling words of a status: its own, else those of its innermost cause. */
+    private static String told(Status status) {
+        Throwable cause = status.getCause();
+        while (cause != null && cause.getCause() != null) {
+            cause = cause.getCause();
+        }
+        if (cause != null && cause.getMessage() != null) {
+            return cause.getMessage();
+        }
+        return status.getDescription() == null ? status.getCode().toString() : status.getDescription();
     }
 
     private static SamException failed(FailureReason reason, String what, Throwable cause) {

@@ -87,6 +87,11 @@ public final class LiveSession implements AutoCloseable {
                 response -> Messages.prediction(response.getPredict())));
     }
 
+    /** An object that a person clicks together; every change is shown to the listener, on any thread. */
+    public ClickSession clicks(SamImage image, PredictOptions options, Consumer<ClickSession.View> listener) {
+        return new ClickSession(this, image, options, listener);
+    }
+
     /**
      * Asks for the windows in view to be encoded in the background, so that the first click finds them ready.
      *

@@ -9,6 +9,10 @@ public record PixelRegion(int x, int y, int width, int height) {
         }
     }
 
+    public static PixelRegion of(int x, int y, int width, int height) {
+        return new PixelRegion(x, y, width, height);
+    }
+
     int right() {
         return x + width;
     }

@@ -9,6 +9,10 @@ public record Point(double x, double y) {
         }
     }
 
+    public static Point of(double x, double y) {
+        return new Point(x, y);
+    }
+
     double distance(Point other) {
         return Math.hypot(x - other.x, y - other.y);
     }

@@ -1,0 +1,457 @@
+/*
+ * Click on something and get its outline.
+ *
+ * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
+ * 2. Run this script in the script editor. Or set it as startup script (Edit > Preferences): Extensions > SAM is then always there.
+ * 3. Choose the SAM tool in the toolbar (key J) and click on an object. A further click, or Shift, adds; Alt takes away.
+ * 4. Enter or a double click keeps the outline as an annotation of the class that is set ("Auto set"); Escape drops it; Ctrl+Z takes
+ *    back the last click.
+ */
+import groovy.transform.Field
+import io.github.qupathsam.client.*
+import java.awt.BasicStroke
+import java.awt.Color
+import java.awt.Font
+import java.awt.Graphics2D
+import java.awt.Rectangle
+import java.awt.RenderingHints
+import java.awt.Shape
+import java.awt.geom.Arc2D
+import java.awt.geom.Ellipse2D
+import java.awt.geom.Line2D
+import java.awt.geom.RoundRectangle2D
+import java.awt.image.BufferedImage
+import javafx.animation.Animation
+import javafx.animation.KeyFrame
+import javafx.animation.PauseTransition
+import javafx.animation.Timeline
+import javafx.application.Platform
+import javafx.beans.value.ChangeListener
+import javafx.event.EventHandler
+import javafx.scene.Node
+import javafx.scene.control.TextInputControl
+import javafx.scene.input.KeyCode
+import javafx.scene.input.KeyCodeCombination
+import javafx.scene.input.KeyEvent
+import javafx.scene.input.MouseButton
+import javafx.scene.input.MouseEvent
+import javafx.scene.shape.SVGPath
+import javafx.util.Duration
+import org.controlsfx.tools.Duplicatable
+import org.locationtech.jts.io.WKBReader
+import qupath.fx.dialogs.Dialogs
+import qupath.lib.common.ColorTools
+import qupath.lib.gui.images.servers.RenderedImageServer
+import qupath.lib.gui.prefs.PathPrefs
+import qupath.lib.gui.viewer.QuPathViewer
+import qupath.lib.gui.viewer.QuPathViewerListener
+import qupath.lib.gui.viewer.overlays.AbstractOverlay
+import qupath.lib.gui.viewer.tools.PathTools
+import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
+
+// Settings
+@Field def model = ''                 // empty: the server's default
+@Field def options = [minArea: 0, fillHoles: 0, simplify: 0]   // um2, um2, um (px2 and px without a pixel size)
+@Field def key = KeyCode.J            // chooses the tool
+@Field def restMs = 250               // the viewer rests when it has not moved for this long
+
+// The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
+try {
+    this.class.classLoader.loadClass('io.github.qupathsam.client.SamClient')
+} catch (ClassNotFoundException absent) {
+    println 'qupath-sam: the client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    if (getQuPath() == null)
+        System.exit(1)
+    throw absent
+}
+
+def gui = getQuPath()
+if (gui == null)
+    throw new IllegalStateException('live_click needs a window. Without one use segment_for_project.')
+def startup = Platform.isFxApplicationThread()
+def clicker = new Clicker(gui: gui, model: model, options: options, restMs: restMs)
+def install = {
+    // A second run of the script replaces what the first one does; tool and menu stay.
+    def running = gui.getStage().getProperties()
+    running.remove('qupath-sam')?.stop()
+    running.put('qupath-sam', clicker)
+    def tool = gui.getToolManager().getTools().find { it.getName() == 'SAM' }
+    if (tool == null) {
+        tool = PathTools.createTool({ running['qupath-sam'].mouse(it) } as EventHandler<MouseEvent>, 'SAM', new ToolIcon())
+        gui.getToolManager().installTool(tool, new KeyCodeCombination(key))
+        gui.installCommand('Extensions>SAM>Click tool', { gui.getToolManager().setSelectedTool(tool) })
+        gui.installCommand('Extensions>SAM>Server...', { running['qupath-sam'].describeServer() })
+    }
+    clicker.start(tool)
+    if (!startup)
+        gui.getToolManager().setSelectedTool(tool)
+}
+startup ? install() : Platform.runLater(install)
+println 'qupath-sam: Extensions > SAM is installed'
+
+/** Between the viewer's events and the client's ClickSession. Lives on the JavaFX thread; waits for nothing. */
+class Clicker {
+    def gui, model, options, restMs
+    private client, live, tool, viewer, imageData, plane, image, session, overlay, view, pointer
+    private state = null
+    private rest, spinner
+    private keyFilter = { keyPressed(it) } as EventHandler<KeyEvent>
+    private toolListener = { observable, before, now -> now == tool ? attach(gui.getViewer()) : detach() } as ChangeListener
+    private viewerChanged = { observable, before, now -> isChosen() ? attach(now) : null } as ChangeListener
+    private viewerListener = new ViewerEvents(clicker: this)
+
+    void start(samTool) {
+        tool = samTool
+        rest = new PauseTransition(Duration.millis(restMs))
+        rest.setOnFinished { embedView() }
+        spinner = new Timeline(new KeyFrame(Duration.millis(60), { viewer?.repaint() } as EventHandler))
+        spinner.setCycleCount(Animation.INDEFINITE)
+        gui.getStage().addEventFilter(KeyEvent.KEY_PRESSED, keyFilter)
+        gui.getToolManager().selectedToolProperty().addListener(toolListener)
+        gui.viewerProperty().addListener(viewerChanged)
+        if (isChosen())
+            attach(gui.getViewer())
+    }
+
+    void stop() {
+        detach()
+        gui.getStage().removeEventFilter(KeyEvent.KEY_PRESSED, keyFilter)
+        gui.getToolManager().selectedToolProperty().removeListener(toolListener)
+        gui.viewerProperty().removeListener(viewerChanged)
+        live?.close()
+        client?.close()
+    }
+
+    boolean isChosen() {
+        return gui.getToolManager().getSelectedTool() == tool
+    }
+
+    // 1. A viewer and its image
+
+    void attach(newViewer) {
+        if (viewer == newViewer && imageData == newViewer?.getImageData())
+            return
+        detach()
+        viewer = newViewer
+        imageData = viewer?.getImageData()
+        if (imageData == null)
+            return
+        try {
+            connect()
+        } catch (RuntimeException failure) {
+            Dialogs.showErrorMessage('SAM', failure.getMessage())
+            return
+        }
+        overlay = new Preview(viewer.getOverlayOptions(), this)
+        viewer.getCustomOverlayLayers().add(overlay)
+        viewer.addViewerListener(viewerListener)
+        rest.playFromStart()
+    }
+
+    void detach() {
+        rest?.stop()
+        session?.drop()
+        session = null
+        show(null)
+        if (viewer != null) {
+            viewer.removeViewerListener(viewerListener)
+            viewer.getCustomOverlayLayers().remove(overlay)
+        }
+        viewer = imageData = image = plane = null
+    }
+
+    private void connect() {
+        if (live == null) {
+            client = SamClient.connect()
+            live = client.live()
+            live.onState { now -> Platform.runLater { state = now; viewer?.repaint() } }
+        }
+    }
+
+    /** The image and plane in view; another plane is another image to the server. */
+    private imageInView() {
+        if (image == null || plane != viewer.getImagePlane()) {
+            plane = viewer.getImagePlane()
+            image = samImageOf(imageData, plane, viewer.getImageDisplay())
+        }
+        return image
+    }
+
+    private samImageOf(imageData, plane, display) {
+        def server = imageData.getServer()
+        def builder = server.getBuilder()
+        def shown = server.isRGB() ? server : new RenderedImageServer.Builder(imageData).renderer(display).build()
+        def calibration = server.getPixelCalibration()
+        def made = SamImage.ofBuilder(GsonTools.getInstance().toJson(builder, ServerBuilder), server.getWidth(), server.getHeight())
+                .plane(plane.getZ(), plane.getT())
+                .pixelSize(calibration.hasPixelSizeMicrons() ? calibration.getAveragedPixelSizeMicrons() : 0)
+                .pixels('QuPath rendered RGB') { region, downsample ->
+                    shown.readRegion(RegionRequest.createInstance(shown.getPath(), downsample,
+                            region.x(), region.y(), region.width(), region.height(), plane.getZ(), plane.getT()))
+                }
+        return server.isRGB() && builder != null ? made : made.alwaysPush()
+    }
+
+    private predictOptions() {
+        return PredictOptions.of(options + [model: model, viewDownsample: viewer.getDownsampleFactor()])
+    }
+
+    // 2. Ahead of the first click: the windows in view, as soon as the viewer rests
+
+    void moved() {
+        rest.playFromStart()
+    }
+
+    private void embedView() {
+        if (viewer == null || !isChosen())
+            return
+        def server = imageData.getServer()
+        def seen = viewer.getDisplayedRegionShape().getBounds().intersection(new Rectangle(server.getWidth(), server.getHeight()))
+        if (seen.isEmpty())
+            return
+        def focus = pointer != null && seen.contains(pointer) ? Point.of(pointer.x, pointer.y) : null
+        def region = PixelRegion.of((int) seen.x, (int) seen.y, (int) seen.width, (int) seen.height)
+        live.embed(imageInView(), region, focus, predictOptions()).whenComplete { windows, failure ->
+            if (failure != null && SamException.of(failure).reason() != FailureReason.CANCELLED)
+                Platform.runLater { warn(SamException.of(failure).getMessage()) }
+        }
+    }
+
+    // 3. Clicks and keys
+
+    void mouse(MouseEvent event) {
+        if (viewer == null || imageData != viewer.getImageData())
+            return
+        pointer = viewer.componentPointToImagePoint(event.getX(), event.getY(), null, false)
+        if (event.getEventType() != MouseEvent.MOUSE_CLICKED || event.getButton() != MouseButton.PRIMARY || !event.isStillSincePress())
+            return
+        def server = imageData.getServer()
+        if (pointer.x < 0 || pointer.y < 0 || pointer.x >= server.getWidth() || pointer.y >= server.getHeight())
+            return
+        event.consume()
+        if (event.getClickCount() == 2)
+            doubleClick()
+        else if (event.getClickCount() == 1)
+            click(!event.isAltDown())
+    }
+
+    private void click(positive) {
+        def before = plane
+        def current = imageInView()
+        if (session == null || before != plane) {
+            session?.drop()
+            session = live.clicks(current, predictOptions(), { now -> Platform.runLater { show(now) } })
+        }
+        session.click(pointer.x, pointer.y, positive, viewer.getDownsampleFactor())
+    }
+
+    /** The first half of a double click was a click of its own: on an outline that was there already it is taken back. */
+    private void doubleClick() {
+        if (session == null)
+            return
+        if (session.view().clicks().size() > 1)
+            session.undo()
+        keep()
+    }
+
+    void keyPressed(KeyEvent event) {
+        if (session == null || session.isEmpty() || !isChosen() || gui.getStage().getScene().getFocusOwner() instanceof TextInputControl)
+            return
+        if (event.getCode() == KeyCode.ENTER)
+            keep()
+        else if (event.getCode() == KeyCode.ESCAPE)
+            session.drop()
+        else if (event.getCode() == KeyCode.Z && event.isShortcutDown() && !event.isShiftDown())
+            session.undo()
+        else
+            return
+        event.consume()
+    }
+
+    // 4. Keeping
+
+    private void keep() {
+        def keptViewer = viewer, keptData = imageData, keptPlane = plane
+        session.keep().whenComplete { kept, failure ->
+            Platform.runLater {
+                if (failure == null)
+                    add(kept, keptViewer, keptData, keptPlane)
+                else if (SamException.of(failure).reason() != FailureReason.CANCELLED)
+                    warn(SamException.of(failure).getMessage())
+            }
+        }
+    }
+
+    private void add(kept, keptViewer, keptData, keptPlane) {
+        def annotation = PathObjects.createAnnotationObject(roiOf(kept.mask(), keptPlane), PathPrefs.autoSetAnnotationClassProperty().get())
+        annotation.getMeasurementList().put('SAM score', kept.mask().score())
+        annotation.getMetadata().putAll(kept.provenance().metadata())
+        keptData.getHierarchy().addObject(annotation)
+        if (keptViewer.getImageData() == keptData)
+            keptViewer.setSelectedObject(annotation)
+        println "qupath-sam: kept ${annotation.getDisplayedName()} of ${kept.clicks().size()} click${kept.clicks().size() == 1 ? '' : 's'}"
+    }
+
+    def roiOf(mask, plane) {
+        return GeometryTools.geometryToROI(new WKBReader(GeometryTools.getDefaultFactory()).read(mask.wkb()), plane)
+    }
+
+    // 5. What is shown
+
+    private void show(now) {
+        view = now
+        if (overlay != null)
+            overlay.shape = now?.mask() == null || plane == null ? null : roiOf(now.mask(), plane).getShape()
+        if (now?.working())
+            spinner.play()
+        else
+            spinner?.stop()
+        viewer?.repaint()
+    }
+
+    /** A message where there is no session to show it. */
+    private void warn(text) {
+        if (overlay != null && (view == null || view.message().isEmpty())) {
+            overlay.warning = text
+            viewer?.repaint()
+            def fade = new PauseTransition(Duration.seconds(6))
+            fade.setOnFinished { overlay?.warning = null; viewer?.repaint() }
+            fade.play()
+        }
+    }
+
+    void describeServer() {
+        connect()
+        def asking = client
+        Thread.startDaemon('qupath-sam-server') {
+            def text
+            try {
+                def server = asking.capabilities()
+                text = "${asking.settings()}\nqupath-sam ${server.serverVersion()} on ${server.device()}\n\n" +
+                        asking.models().collect { "${it.available() ? '\u2713' : '\u2013'} ${it.name()}: ${it.title()} (${it.licence()})" }.join('\n')
+            } catch (RuntimeException failure) {
+                text = failure.getMessage()
+            }
+            Platform.runLater { Dialogs.showMessageDialog('SAM server', text) }
+        }
+    }
+}
+
+/** A blob with a plus in it; toolbar and menu each take a copy. */
+class ToolIcon extends SVGPath implements Duplicatable<Node> {
+    ToolIcon() {
+        setContent('M8 1.5C4.2 1.5 1.5 4 1.5 7.6 1.5 11.6 4.4 14.5 8.2 14.5 12 14.5 14.5 12 14.5 8.4 14.5 5.9 12.9 5.6 11.6 4.2 10.6 2.9 9.8 1.5 ' +
+                '8 1.5ZM8 3C9 3 9.6 3.9 10.5 5.2 11.9 6.8 13 6.9 13 8.4 13 11.2 11 13 8.2 13 5.2 13 3 10.8 3 7.6 3 4.8 5 3 8 3Z' +
+                'M7.2 5.4H8.8V7.2H10.6V8.8H8.8V10.6H7.2V8.8H5.4V7.2H7.2Z')
+        setFill(javafx.scene.paint.Color.web('#0082b4'))
+    }
+
+    Node duplicate() { return new ToolIcon() }
+}
+
+/** Tells the clicker what happens to its viewer. */
+class ViewerEvents implements QuPathViewerListener {
+    Clicker clicker
+
+    void imageDataChanged(QuPathViewer viewer, ImageData before, ImageData now) { clicker.isChosen() ? clicker.attach(viewer) : clicker.detach() }
+
+    void visibleRegionChanged(QuPathViewer viewer, Shape shape) { clicker.moved() }
+
+    void selectedObjectChanged(QuPathViewer viewer, PathObject object) {}
+
+    void viewerClosed(QuPathViewer viewer) { clicker.detach() }
+}
+
+/** The outline under way, its clicks, and whether the server is working; drawn at the same size on the screen at every zoom. */
+class Preview extends AbstractOverlay {
+    private final Clicker clicker
+    def shape, warning
+
+    Preview(overlayOptions, Clicker clicker) {
+        super(overlayOptions)
+        this.clicker = clicker
+    }
+
+    void paintOverlay(Graphics2D g, ImageRegion region, double px, ImageData<BufferedImage> data, boolean complete) {
+        g = g.create()
+        g.setRenderingHint(RenderingHints.KEY_ANTIALIASING, RenderingHints.VALUE_ANTIALIAS_ON)
+        g.setRenderingHint(RenderingHints.KEY_STROKE_CONTROL, RenderingHints.VALUE_STROKE_PURE)
+        def view = clicker.view
+        if (shape != null)
+            paintOutline(g, px, view.working())
+        view?.clicks()?.each { paintClick(g, px, it) }
+        if (view?.working())
+            paintSpinner(g, px, view.clicks().last().points()[0])
+        def text = view?.message() ?: warning ?: waiting(view)
+        if (text)
+            paintText(g, px, text)
+        g.dispose()
+    }
+
+    private String waiting(view) {
+        return view?.working() && clicker.state?.name() == 'RECONNECTING' ? 'Waiting for the SAM server \u2026' : null
+    }
+
+    private void paintOutline(g, px, working) {
+        def pathClass = PathPrefs.autoSetAnnotationClassProperty().get()
+        def rgb = pathClass == null ? 0x00c8ff : pathClass.getColor()
+        def colour = new Color(ColorTools.red(rgb), ColorTools.green(rgb), ColorTools.blue(rgb))
+        g.setColor(new Color(colour.red, colour.green, colour.blue, working ? 30 : 55))
+        g.fill(shape)
+        g.setStroke(new BasicStroke((float) (4 * px), BasicStroke.CAP_ROUND, BasicStroke.JOIN_ROUND))
+        g.setColor(new Color(255, 255, 255, 150))
+        g.draw(shape)
+        float dash = (float) (6 * px)
+        g.setStroke(new BasicStroke((float) (2 * px), BasicStroke.CAP_BUTT, BasicStroke.JOIN_ROUND, 1f, [dash, (float) (dash / 2)] as float[], 0f))
+        g.setColor(colour)
+        g.draw(shape)
+    }
+
+    private void paintClick(g, px, click) {
+        def place = click.points()[0]
+        double r = 6 * px, arm = 3 * px
+        g.setColor(click.positive() ? new Color(0, 150, 70) : new Color(205, 40, 40))
+        g.fill(new Ellipse2D.Double(place.x() - r, place.y() - r, 2 * r, 2 * r))
+        g.setColor(Color.WHITE)
+        g.setStroke(new BasicStroke((float) (1.6 * px)))
+        g.draw(new Ellipse2D.Double(place.x() - r, place.y() - r, 2 * r, 2 * r))
+        g.draw(new Line2D.Double(place.x() - arm, place.y(), place.x() + arm, place.y()))
+        if (click.positive())
+            g.draw(new Line2D.Double(place.x(), place.y() - arm, place.x(), place.y() + arm))
+    }
+
+    private void paintSpinner(g, px, place) {
+        double r = 13 * px
+        double turned = (System.currentTimeMillis() % 900) / 900.0 * 360
+        [[5, new Color(0, 0, 0, 90)], [3, Color.WHITE]].each { width, colour ->
+            g.setStroke(new BasicStroke((float) (width * px), BasicStroke.CAP_ROUND, BasicStroke.JOIN_ROUND))
+            g.setColor(colour)
+            g.draw(new Arc2D.Double(place.x() - r, place.y() - r, 2 * r, 2 * r, -turned, 250, Arc2D.OPEN))
+        }
+    }
+
+    /** In the upper left corner of the viewer, whatever its zoom and rotation. */
+    private void paintText(g, px, text) {
+        def viewer = clicker.viewer
+        def corner = viewer.componentPointToImagePoint(12, 12, null, false)
+        g.translate(corner.x, corner.y)
+        g.rotate(-viewer.getRotation())
+        g.scale(px, px)
+        g.setFont(new Font(Font.SANS_SERIF, Font.PLAIN, 13))
+        def lines = wrapped(text, g.getFontMetrics(), 460)
+        int width = lines.collect { g.getFontMetrics().stringWidth(it) }.max() + 24
+        g.setColor(new Color(25, 25, 30, 215))
+        g.fill(new RoundRectangle2D.Double(0, 0, width, 18 * lines.size() + 14, 10, 10))
+        g.setColor(Color.WHITE)
+        lines.eachWithIndex { line, i -> g.drawString(line, 12, 21 + 18 * i) }
+    }
+
+    private static List<String> wrapped(text, metrics, int most) {
+        def lines = ['']
+        text.split(' ').each { word ->
+            def longer = lines.last().isEmpty() ? word : lines.last() + ' ' + word
+            metrics.stringWidth(longer) <= most ? lines[-1] = longer : lines.add(word)
+        }
+        return lines
+    }
+}
