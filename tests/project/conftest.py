@@ -60,9 +60,9 @@ def real_project(made_project: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_project(qupath: None, tmp_path: Path) -> Path:
-    """Two images with few objects; returns its project.qpproj."""
+    """Four images with few objects; returns its project.qpproj."""
     folder = tmp_path / "small"
-    _qupath_project("make", str(folder), "2", "50")
+    _qupath_project("make", str(folder), "4", "50")
     return folder / "project.qpproj"
 
 

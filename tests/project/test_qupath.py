@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 import subprocess
@@ -83,7 +84,7 @@ def _check_refined(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert new_shape.symmetric_difference(old_shape.buffer(5)).area < 0.02 * new_shape.length
     measurements, kept = new["measurements"], old["measurements"]
     assert measurements["Score, by hand = x"] == kept["Score, by hand = x"]
-    assert measurements["Positive %"] == "NaN"
+    assert measurements["Positive %"] == kept["Positive %"] == "nan"
     assert float(measurements["Area px^2"]) == pytest.approx(new_shape.area, rel=1e-3)
     assert float(measurements["Length px"]) == pytest.approx(new_shape.length, rel=1e-3)
     assert "ROI: 2.00 µm per pixel: Hematoxylin: Mean" not in measurements
@@ -260,3 +261,82 @@ def _other_bytes(project_file: Path) -> dict[str, bytes]:
         for name, content in _bytes(project_file).items()
         if not name.endswith(("data.qpdata", "summary.json"))
     }
+
+
+def _command(*arguments: str, **keywords: Any) -> subprocess.Popen[str]:
+    """The command line with the model in its own process."""
+    script = (
+        "import sys\nfrom qupath_sam.cli.project import app\nfrom qupath_sam.errors import QupathSamError\n"
+        "if __name__ == '__main__':\n    try:\n        app()\n"
+        "    except QupathSamError as error:\n        print(error, file=sys.stderr)\n        sys.exit(2)\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **keywords,
+    )
+
+
+def _output(*arguments: str) -> str:
+    process = _command(*arguments)
+    text = process.communicate()[0]
+    assert process.returncode == 0, text
+    return text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send to a console program")
+def test_command_line_stops_resumes_reports_and_undoes(small_project: Path, tmp_path: Path) -> None:
+    before = _bytes(small_project)
+    refining = ("refine", str(small_project), "--class", "Tumor", "--model", "fake", "--min-iou", "0.3")
+    report = tmp_path / "report"
+    assert "nothing was written" in _output(*refining, "--dry-run", "--report", str(report))
+    assert _bytes(small_project) == before
+    page = (report / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 16
+    assert "http" not in page.replace("https://", "http://").replace("http://www.w3.org", "")
+    assert len((report / "report.csv").read_text(encoding="utf-8-sig").splitlines()) == 17
+
+    running = _command(*refining, "--report", str(report))
+    assert running.stdout is not None
+    first = next(line for line in running.stdout if "objects in" in line)
+    running.terminate()
+    rest = running.communicate()[0]
+    assert running.returncode == 0, rest
+    assert "slide 0.tiff" in first
+    assert "go on with --resume" in rest
+    assert "3 done before" not in rest
+    resumed = _output(*refining, "--resume", "--report", str(report))
+    assert "slide 0.tiff: " not in resumed
+    assert "slide 3.tiff: " in resumed
+    assert len((report / "report.csv").read_text(encoding="utf-8-sig").splitlines()) == 17
+    assert _bytes(small_project) != before
+    assert "byte by byte" in _output("undo", str(small_project))
+    assert _bytes(small_project) == before
+
+
+def test_command_line_exports_imports_and_segments(small_project: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "geojson"
+    text = _output("export", str(small_project), str(exported))
+    assert "1 without an area left out" in text, "the point"
+    before = dump(small_project)
+    _output("segment", str(small_project), "--class", "SAM prompt=Necrosis", "--model", "fake", "--image", "1")
+    after = dump(small_project)
+    assert [item["class"] for item in after[0].values()].count("Necrosis") == 2
+    assert after[1:] == before[1:]
+    for image in read_project(small_project).images[1:2]:
+        image.data_file.unlink()
+        image.summary_file.unlink()
+    _output("import", str(small_project), str(exported), "--image", "2", "--image", "3")
+    again = dump(small_project)
+    assert again[2] == before[2], "what is there is left alone"
+    assert len(again[1]) == len(before[1]) - 1
+    for object_id, new in again[1].items():
+        old = before[1][object_id]
+        same = ("name", "locked", "class", "plane", "measurements")
+        assert {key: new[key] for key in same} == {key: old[key] for key in same}
+        assert new["geojson"]["geometry"] == old["geojson"]["geometry"] or "isEllipse" in old["geojson"]["properties"]
+    info = json.loads(_output("info", str(small_project), "--json"))
+    assert [run["command"] for run in info["runs"]] == ["segment", "import"]
