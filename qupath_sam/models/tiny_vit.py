@@ -27,19 +27,30 @@ EARLY_MAPS = {"stage0": EMBED_DIMS[0], "stage1": EMBED_DIMS[1]}
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias, then batch norm (children ``c`` and ``bn``)."""
+    """Convolution without bias, then batch norm (children ``c`` and ``bn``), then GELU where ``gelu`` is set."""
+
+    c: nn.Conv2d
+    bn: nn.BatchNorm2d
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, padding: int = 0, groups: int = 1
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+        gelu: bool = False,
     ) -> None:
         super().__init__()
-        self.c = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-        self.bn = nn.BatchNorm2d(outputs)
+        self.add_module("c", nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False))
+        self.add_module("bn", nn.BatchNorm2d(outputs))
+        self.gelu = gelu
 
-    def folded(self) -> nn.Conv2d:
-        """One convolution that does what both do in evaluation mode."""
-        folded: nn.Conv2d = nn.utils.fuse_conv_bn_eval(self.c.eval(), self.bn.eval())
-        return folded
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn(self.c(x))
+        return F.gelu(x) if self.gelu else x
 
 
 class Stem(nn.Module):
@@ -49,8 +60,8 @@ class Stem(nn.Module):
         super().__init__()
         kernel, stride, padding = (3, 2, 1) if strided else (1, 1, 0)
         self.seq = nn.Sequential(
-            ConvNorm(3, channels // 2, kernel, stride=stride, padding=padding),
-            nn.GELU(),
+            ConvNorm(3, channels // 2, kernel, stride=stride, padding=padding, gelu=True),
+            nn.Identity(),  # keeps the next one's number, which is part of its parameters' names
             ConvNorm(channels // 2, channels, kernel, stride=stride, padding=padding),
         )
 
@@ -65,14 +76,12 @@ class InvertedBottleneck(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = channels * EXPANSION
-        self.conv1 = ConvNorm(channels, hidden)
-        self.conv2 = ConvNorm(hidden, hidden, 3, padding=1, groups=hidden)
+        self.conv1 = ConvNorm(channels, hidden, gelu=True)
+        self.conv2 = ConvNorm(hidden, hidden, 3, padding=1, groups=hidden, gelu=True)
         self.conv3 = ConvNorm(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.gelu(self.conv1(x))
-        y = F.gelu(self.conv2(y))
-        return F.gelu(x + self.conv3(y))
+        return F.gelu(x + self.conv3(self.conv2(self.conv1(x))))
 
 
 class PatchMerging(nn.Module):
@@ -80,14 +89,12 @@ class PatchMerging(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
         super().__init__()
-        self.conv1 = ConvNorm(inputs, outputs)
-        self.conv2 = ConvNorm(outputs, outputs, 3, stride=stride, padding=1, groups=outputs)
+        self.conv1 = ConvNorm(inputs, outputs, gelu=True)
+        self.conv2 = ConvNorm(outputs, outputs, 3, stride=stride, padding=1, groups=outputs, gelu=True)
         self.conv3 = ConvNorm(outputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.gelu(self.conv1(x))
-        x = F.gelu(self.conv2(x))
-        x = self.conv3(x)
+        x = self.conv3(self.conv2(self.conv1(x)))
         return x
 
 
@@ -102,6 +109,7 @@ class WindowAttention(nn.Module):
     def __init__(self, channels: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads = heads
+        self.scale = (channels // heads) ** -0.5
         self.norm = nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
@@ -115,7 +123,7 @@ class WindowAttention(nn.Module):
     @torch.no_grad()
     def freeze_bias(self) -> None:
         """Spread the biases over all pairs of cells once; they must not change afterwards."""
-        self.frozen_bias = self._bias()
+        self.frozen_bias = self._bias()[None]
 
     def _bias(self) -> Tensor:
         return self.attention_biases[:, self.get_buffer("bias_index")]
@@ -125,8 +133,13 @@ class WindowAttention(nn.Module):
         windows, cells, channels = tokens.shape
         qkv = self.qkv(self.norm(tokens)).view(windows, cells, self.heads, 3, channels // self.heads)
         query, key, value = qkv.permute(3, 0, 2, 1, 4)
-        bias = self._bias() if self.frozen_bias is None else self.frozen_bias
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+        if self.frozen_bias is None or (tokens.dtype == torch.bfloat16 and tokens.device.type == "cpu"):
+            # On CPU in bf16 torch's fused attention takes half as long again for windows as small as these.
+            bias = self._bias() if self.frozen_bias is None else self.frozen_bias
+            attention = (query @ key.transpose(-2, -1) * self.scale + bias).softmax(dim=-1)
+            attended = attention @ value
+        else:
+            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=self.frozen_bias)
         projected: Tensor = self.proj(attended.transpose(1, 2).reshape(windows, cells, channels))
         return projected
 
@@ -228,16 +241,6 @@ class TinyViT(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """The embedding alone: ``(B, 3, S, S)`` to ``(B, 256, 64, 64)``."""
         return self.forward_features(image)[0]
-
-
-def freeze_for_inference(encoder: nn.Module) -> None:
-    """Fold batch norms into convolutions and spread attention biases, in place. The result cannot be trained."""
-    for module in encoder.modules():
-        if isinstance(module, WindowAttention):
-            module.freeze_bias()
-        for name, child in module.named_children():
-            if isinstance(child, ConvNorm):
-                setattr(module, name, child.folded())
 
 
 def _stage(index: int) -> Stage:

@@ -7,8 +7,9 @@ import copy
 import pytest
 import torch
 
+from qupath_sam.models.folding import ConvGelu, freeze_for_inference
 from qupath_sam.models.lite_medsam import build_lite_medsam
-from qupath_sam.models.tiny_vit import EARLY_MAPS, TinyViT, freeze_for_inference
+from qupath_sam.models.tiny_vit import EARLY_MAPS, TinyViT
 from tests.models.networks import seeded
 
 
@@ -47,3 +48,17 @@ def test_can_be_trained() -> None:
     encoder(torch.rand(1, 3, 64, 64)).square().mean().backward()
     without = [name for name, parameter in encoder.named_parameters() if parameter.grad is None]
     assert without == []
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("kernel", "stride", "groups"), [(1, 1, 1), (3, 1, 8), (3, 2, 8), (3, 2, 1)])
+def test_fused_convolution_and_gelu_equals_both_in_turn(
+    dtype: torch.dtype, kernel: int, stride: int, groups: int
+) -> None:
+    conv = torch.nn.Conv2d(8, 16, kernel, stride, kernel // 2, groups=groups).to(dtype)
+    image = torch.randn(1, 8, 20, 22, generator=torch.Generator().manual_seed(0)).to(dtype)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        expected = torch.nn.functional.gelu(conv(image))
+        found = ConvGelu(conv)(image.contiguous(memory_format=layout))
+        torch.testing.assert_close(found, expected, atol=1e-5 if dtype == torch.float32 else 2e-2, rtol=1e-2)
