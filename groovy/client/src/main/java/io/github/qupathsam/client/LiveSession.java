@@ -22,7 +22,7 @@ import java.util.function.Function;
  * The stream that stays open as long as a person clicks.
  *
  * <p>No method blocks. A newer request with the same key cancels the older ones, here and on the server. When the server goes away,
- * what is unanswered is asked again as soon as it is back, for as long as {@link Settings#patience()} says. Futures complete on this
+ * what is unanswered is asked again as soon as it is back, until it has waited for {@link Settings#timeout()}. Futures complete on this
  * session's own thread and fail with {@link SamException}.
  */
 public final class LiveSession implements AutoCloseable {
@@ -327,7 +327,7 @@ public final class LiveSession implements AutoCloseable {
             return;
         }
         if (reconnecting == null) {
-            reconnecting = new Backoff(client.hasAnswered() ? client.settings().patience() : FIRST_PATIENCE);
+            reconnecting = new Backoff(client.hasAnswered() ? client.settings().timeout() : FIRST_PATIENCE);
         }
         long wait = reconnecting.nextMillis();
         if (wait < 0) {
