@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from qupath_sam.errors import WeightsMissing, WrongWeights
-from qupath_sam.models.network import PromptableNetwork
+from qupath_sam.models.network import Parts, PromptableNetwork
 from qupath_sam.models.registry import Family
 
 #: Key of our own entry in the metadata of a safetensors file.
@@ -53,11 +53,13 @@ class CheckpointMetadata:
         format: "full", or "delta" where it holds only the tensors that differ from those of ``base``.
         base: built-in model that a delta belongs on.
         base_sha256: digest of that model's weights file.
+        box_decoder: "base" where boxes alone are answered by the base's own decoder, which the file does not repeat.
     """
 
     format: str
     base: str = ""
     base_sha256: str = ""
+    box_decoder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +93,26 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return _read_torch(path)
 
 
+def over_base(
+    delta: Mapping[str, Tensor], base: Mapping[str, Tensor], metadata: CheckpointMetadata
+) -> dict[str, Tensor]:
+    """All tensors of the network that a delta makes of its base's, in fp32."""
+    parts = Parts.of(delta)
+    tensors = {key: tensor for key, tensor in base.items() if not parts.is_replaced(key)}
+    if metadata.box_decoder == "base":
+        own = ("prompt_encoder.", "mask_decoder.")
+        tensors |= {f"box_decoder.{key}": tensor for key, tensor in base.items() if key.startswith(own)}
+    tensors |= delta
+    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+
+
 def check_fits(tensors: Mapping[str, Tensor], family: Family, *, where: str) -> None:
-    """Raise `WrongWeights` unless the tensors are exactly those of the family's network.
+    """Raise `WrongWeights` unless the tensors are exactly those of the family's network with the parts they name.
 
     Args:
         where: names the file in the message.
     """
-    expected = expected_shapes(family)
+    expected = expected_shapes(family, Parts.of(tensors))
     missing = [key for key in expected if key not in tensors]
     unexpected = [key for key in tensors if key not in expected]
     misshaped = [
@@ -113,7 +128,7 @@ def check_fits(tensors: Mapping[str, Tensor], family: Family, *, where: str) -> 
         _name_some("of another shape", misshaped),
     ]
     looks_like = guess_family(tensors)
-    if looks_like is not None and expected_shapes(looks_like) != expected:
+    if looks_like is not None and expected_shapes(looks_like) != expected_shapes(family):
         advice = f"this is a {looks_like.value} checkpoint; use family {looks_like.value}"
     else:
         advice = "use the file that the model's authors published, unchanged"
@@ -133,14 +148,14 @@ def guess_family(tensors: Mapping[str, Tensor]) -> Family | None:
 
 
 @cache
-def expected_shapes(family: Family) -> dict[str, tuple[int, ...]]:
+def expected_shapes(family: Family, parts: Parts | None = None) -> dict[str, tuple[int, ...]]:
     """Keys and shapes of the family's state dict."""
     with torch.device("meta"):
-        network = build_network(family)
+        network = build_network(family, parts)
     return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
 
 
-def build_network(family: Family) -> PromptableNetwork:
+def build_network(family: Family, parts: Parts | None = None) -> PromptableNetwork:
     """The family's network without its weights; on the current default device (``with torch.device(...)``)."""
     # Imported here, so that one adapter's needs are not everybody's.
     from qupath_sam.models.lite_medsam import build_lite_medsam
@@ -149,15 +164,15 @@ def build_network(family: Family) -> PromptableNetwork:
 
     match family:
         case Family.LITE_MEDSAM:
-            return build_lite_medsam()
+            return build_lite_medsam(parts)
         case Family.MOBILE_SAM:
-            return build_mobile_sam()
+            return build_mobile_sam(parts)
         case Family.SAM_VIT_B | Family.MEDSAM_VIT_B:
-            return build_sam(VitSize.B)
+            return build_sam(VitSize.B, parts)
         case Family.SAM_VIT_L:
-            return build_sam(VitSize.L)
+            return build_sam(VitSize.L, parts)
         case Family.SAM_VIT_H:
-            return build_sam(VitSize.H)
+            return build_sam(VitSize.H, parts)
         case Family.FAKE:
             raise ValueError("the fake has no network")
 
@@ -166,7 +181,7 @@ def build_network_with(tensors: Mapping[str, Tensor], family: Family) -> Prompta
     """The family's network with these weights, on the CPU; the tensors are taken over, not copied."""
     # On the meta device nothing is allocated or initialised for a state that is replaced at once.
     with torch.device("meta"):
-        network = build_network(family)
+        network = build_network(family, Parts.of(tensors))
     network.load_state_dict(tensors, assign=True)
     return network
 
@@ -236,10 +251,12 @@ def _metadata(text: str | None, path: Path) -> CheckpointMetadata | None:
         return None
     try:
         entry = json.loads(text)
-        metadata = CheckpointMetadata(entry["format"], entry.get("base", ""), entry.get("base_sha256", ""))
+        metadata = CheckpointMetadata(
+            entry["format"], entry.get("base", ""), entry.get("base_sha256", ""), entry.get("box_decoder", "")
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WrongWeights(f"{path} has metadata that this version cannot read ({error}); update qupath-sam") from error
-    if metadata.format not in ("full", "delta"):
+    if metadata.format not in ("full", "delta") or metadata.box_decoder not in ("", "base"):
         raise WrongWeights(
             f"{path} has format {metadata.format!r}, which this version does not know; update qupath-sam"
         )

@@ -10,16 +10,16 @@ from typing import ClassVar
 from torch import Tensor
 
 from qupath_sam.models.frame import ModelFrame
-from qupath_sam.models.network import PromptableNetwork
+from qupath_sam.models.network import Parts, PromptableNetwork
 from qupath_sam.models.promptable import PromptableSegmenter
 from qupath_sam.models.tiny_vit import TinyViT
 
 INPUT_SIZE = 256
 
 
-def build_lite_medsam() -> PromptableNetwork:
+def build_lite_medsam(parts: Parts | None = None) -> PromptableNetwork:
     """The network without its weights."""
-    return PromptableNetwork(TinyViT(strided_stem=False), input_size=INPUT_SIZE)
+    return PromptableNetwork(TinyViT(strided_stem=False), input_size=INPUT_SIZE, parts=parts)
 
 
 class LiteMedSamSegmenter(PromptableSegmenter):

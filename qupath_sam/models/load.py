@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qupath_sam.errors import WrongWeights
 from qupath_sam.models.base import Segmenter
-from qupath_sam.models.checkpoints import Checkpoint, build_network_with, check_fits, read_checkpoint
+from qupath_sam.models.checkpoints import Checkpoint, build_network_with, check_fits, over_base, read_checkpoint
 from qupath_sam.models.devices import Execution, Precision, choose_execution
 from qupath_sam.models.fake import FakeSegmenter
 from qupath_sam.models.lite_medsam import LiteMedSamSegmenter
@@ -128,11 +128,16 @@ def complete(checkpoint: Checkpoint, path: Path, store: ModelStore) -> dict[str,
     """
     metadata = checkpoint.metadata
     if metadata is None or metadata.format != "delta":
-        return checkpoint.tensors
+        return {key: _single(tensor) for key, tensor in checkpoint.tensors.items()}
     base = load_weights(store.find(metadata.base), store)
     if metadata.base_sha256 and base.sha256 != metadata.base_sha256:
         raise WrongWeights(
             f"{path} changes {metadata.base} with SHA-256 {metadata.base_sha256[:12]}…, "
             f"but the one here has {base.sha256[:12]}…; install the version it was made for"
         )
-    return {**base.tensors, **checkpoint.tensors}
+    return over_base(checkpoint.tensors, base.tensors, metadata)
+
+
+def _single(tensor: Tensor) -> Tensor:
+    """fp32, where a file was saved in half the precision."""
+    return tensor.float() if tensor.is_floating_point() else tensor

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from qupath_sam.models.network import PromptableNetwork
+from qupath_sam.models.network import Parts, PromptableNetwork
 from qupath_sam.models.sam import INPUT_SIZE, SamSegmenter
 from qupath_sam.models.tiny_vit import TinyViT
 
 
-def build_mobile_sam() -> PromptableNetwork:
+def build_mobile_sam(parts: Parts | None = None) -> PromptableNetwork:
     """The network without its weights."""
-    return PromptableNetwork(TinyViT(strided_stem=True), input_size=INPUT_SIZE)
+    return PromptableNetwork(TinyViT(strided_stem=True), input_size=INPUT_SIZE, parts=parts)
 
 
 class MobileSamSegmenter(SamSegmenter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,9 +15,13 @@ from torch.nn import functional as F
 
 from qupath_sam.errors import UnsupportedPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
+from qupath_sam.models.click_rules import ClickRules, apply_click_rules
 from qupath_sam.models.devices import Execution, encode, out_of_memory_mapped, prepare
 from qupath_sam.models.frame import ModelFrame, masks_over_window
+from qupath_sam.models.mask_decoder import Decoded
 from qupath_sam.models.network import PromptableNetwork
+from qupath_sam.models.refinement_head import RefinementHead, refine
+from qupath_sam.models.view_prompts import VIEW_SIZE, ViewClick, ViewPrompts
 
 #: Independent prompts that share one pass through the decoder on an accelerator (about 50 MB each).
 PROMPTS_PER_BATCH = 32
@@ -38,9 +43,12 @@ class PromptableSegmenter(abc.ABC):
         with out_of_memory_mapped(execution.device), torch.inference_mode():
             prepare(network, network.image_encoder, execution)
             self._dense_position: Tensor = network.prompt_encoder.get_dense_pe()
+            if network.refinement_head is not None:
+                network.refinement_head.to(memory_format=torch.channels_last)
         self.network = network
         self.execution = execution
-        self._capabilities = capabilities
+        self.click_rules = ClickRules()
+        self._capabilities = replace(capabilities, mask_count=1) if network.gives_one_mask else capabilities
 
     @property
     def capabilities(self) -> Capabilities:
@@ -50,7 +58,9 @@ class PromptableSegmenter(abc.ABC):
     @property
     def preprocessing_version(self) -> str:
         """Names the preprocessing and the encoder's number format; embeddings of CPU and GPU are exchangeable."""
-        return f"{self.preprocessing}+{self.execution.precision.value}"
+        # A network with a refinement head keeps more than the encoder's answer.
+        head = "" if self.network.refinement_head is None else "+head"
+        return f"{self.preprocessing}+{self.execution.precision.value}{head}"
 
     @abc.abstractmethod
     def frame(self, window_size: tuple[int, int]) -> ModelFrame:
@@ -61,15 +71,24 @@ class PromptableSegmenter(abc.ABC):
         """Pixels ``(1, 3, H, W)`` in 0..255, fp32, to what the encoder was trained on."""
 
     def embed(self, pixels: NDArray[np.uint8]) -> Embedding:
-        """Encode a window; see `Segmenter.embed`. Holds ``image``, ``(1, 256, 64, 64)``."""
+        """Encode a window; see `Segmenter.embed`.
+
+        The embedding holds ``image``, ``(1, 256, 64, 64)``; for a refinement head also ``view``, uint8
+        ``(1, 3, 256, 256)`` RGB, and ``projected``, the head's projection of ``image``.
+        """
         height, width = pixels.shape[:2]
         frame = self.frame((height, width))
         with out_of_memory_mapped(self.execution.device), torch.inference_mode():
-            tensors = self.encode_image(self._to_square(pixels, frame))
+            scaled = self._scaled(pixels, frame)
+            tensors = dict(self.encode_image(_padded(self.normalise(scaled), frame)))
+            if self.network.refinement_head is not None:
+                tensors["view"] = view_of(_padded(scaled, frame))
+                projected = self.network.refinement_head.project(tensors["image"].float())
+                tensors["projected"] = projected.to(tensors["image"].dtype)
         return Embedding(tensors, (height, width))
 
     def encode_image(self, image: Tensor) -> Mapping[str, Tensor]:
-        """The tensors of an `Embedding`, of a normalised fp32 image ``(1, 3, input_size, input_size)``."""
+        """The encoder's part of an `Embedding`, of a normalised fp32 image ``(1, 3, input_size, input_size)``."""
         return {"image": encode(self.network.image_encoder, image, self.execution)}
 
     def decode(
@@ -84,7 +103,11 @@ class PromptableSegmenter(abc.ABC):
         with out_of_memory_mapped(self.execution.device), torch.inference_mode():
             image = embedding.tensors["image"].to(self.execution.device, torch.float32)
             for indices in self._batches(prompts):
-                logits, scores = self._decode_batch(image, [prompts[i] for i in indices], frame, several=several)
+                some = [prompts[i] for i in indices]
+                decoded = self._decode_batch(image, some, frame)
+                logits, scores = _chosen(decoded, several=several)
+                if self.network.refinement_head is not None:
+                    logits = self._refine(self.network.refinement_head, embedding, decoded, some, frame)
                 for place, index in enumerate(indices):
                     answers[index] = _mask_set(logits[place], scores[place], frame)
         return [answer for answer in answers if answer is not None]
@@ -96,20 +119,18 @@ class PromptableSegmenter(abc.ABC):
 
         def decode() -> object:
             with torch.inference_mode():
-                return self._decode_batch(image, [prompt], frame, several=False)
+                return self._decode_batch(image, [prompt], frame)
 
         return decode
 
-    def _to_square(self, pixels: NDArray[np.uint8], frame: ModelFrame) -> Tensor:
-        """uint8 ``(H, W, 3)`` to fp32 ``(1, 3, S, S)`` on the device, normalised, padded with zeros."""
+    def _scaled(self, pixels: NDArray[np.uint8], frame: ModelFrame) -> Tensor:
+        """uint8 ``(H, W, 3)`` to fp32 ``(1, 3, h, w)`` in 0..255 on the device, of the size of the frame's content."""
         # A copy: the pixels may be read-only, and torch would warn.
         image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
         if frame.content_size != frame.window_size:
             # On bytes and against aliasing, as Pillow does for SAM.
             image = F.interpolate(image, size=frame.content_size, mode="bilinear", antialias=True)
-        image = self.normalise(image.to(self.execution.device).float())
-        height, width = frame.content_size
-        return F.pad(image, (0, frame.input_size - width, 0, frame.input_size - height))
+        return image.to(self.execution.device).float()
 
     def _batches(self, prompts: Sequence[WindowPrompts]) -> list[list[int]]:
         """Indices of prompts that can go through the decoder together without changing each other's answer.
@@ -129,14 +150,54 @@ class PromptableSegmenter(abc.ABC):
             for start in range(0, len(same), PROMPTS_PER_BATCH)
         ]
 
-    def _decode_batch(
-        self, image: Tensor, prompts: Sequence[WindowPrompts], frame: ModelFrame, *, several: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Logits ``(B, M, 256, 256)`` over the model's square and scores ``(B, M)`` of prompts of one shape."""
-        sparse, dense = self.network.encode_prompts(
-            self._points(prompts, frame), self._boxes(prompts, frame), self._masks(prompts, frame)
+    def _decode_batch(self, image: Tensor, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> Decoded:
+        """What the mask decoder makes of prompts of one shape, over the model's square."""
+        return self.network.decode(
+            image,
+            self._points(prompts, frame),
+            self._boxes(prompts, frame),
+            self._masks(prompts, frame),
+            dense_position=self._dense_position,
         )
-        return self.network.decode(image, sparse, dense, dense_position=self._dense_position, several_masks=several)
+
+    def _refine(
+        self,
+        head: RefinementHead,
+        embedding: Embedding,
+        decoded: Decoded,
+        prompts: Sequence[WindowPrompts],
+        frame: ModelFrame,
+    ) -> Tensor:
+        """Logits ``(B, 1, 256, 256)`` over the model's square, as the head and then the click rules leave them."""
+        device = self.execution.device
+        asked = [self._view_prompts(prompt, frame) for prompt in prompts]
+        view = embedding.tensors["view"].to(device).float() / 255
+        refined = refine(head, view, embedding.tensors["projected"].to(device), decoded, asked).logits
+        if not any(prompt.newest for prompt in asked):
+            return refined
+        ruled = [
+            apply_click_rules(logits[0], prompt, self.click_rules)
+            for logits, prompt in zip(refined.cpu().numpy(), asked, strict=True)
+        ]
+        return torch.from_numpy(np.stack(ruled))[:, None].to(device)
+
+    def _view_prompts(self, prompt: WindowPrompts, frame: ModelFrame) -> ViewPrompts:
+        scale = np.float32(VIEW_SIZE / frame.input_size)
+        points = frame.to_model(prompt.points) * scale - np.float32(0.5)
+        box = None
+        if prompt.box is not None:
+            x0, y0, x1, y1 = (frame.to_model(np.asarray(prompt.box, np.float32).reshape(2, 2)) * scale).ravel().tolist()
+            box = x0, y0, x1, y1
+        previous = self._masks([prompt], frame)
+        return ViewPrompts(
+            clicks=tuple(
+                ViewClick(float(x), float(y), bool(label == 1))
+                for (x, y), label in zip(points, prompt.labels, strict=True)
+            ),
+            newest=prompt.last_click,
+            box=box,
+            previous=None if previous is None else previous[0, 0],
+        )
 
     def _points(self, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> tuple[Tensor, Tensor] | None:
         if not len(prompts[0].points):
@@ -164,6 +225,13 @@ class PromptableSegmenter(abc.ABC):
         return torch.from_numpy(edges - np.float32(0.5)).to(self.execution.device)
 
 
+def view_of(square: Tensor) -> Tensor:
+    """RGB ``(B, 3, S, S)`` in 0..255 as the refinement head sees it: uint8 ``(B, 3, 256, 256)``."""
+    if square.shape[-1] != VIEW_SIZE:
+        square = F.interpolate(square, size=(VIEW_SIZE, VIEW_SIZE), mode="area")
+    return square.round().to(torch.uint8)
+
+
 def check_prompt(prompt: WindowPrompts, capabilities: Capabilities) -> None:
     """Raise `UnsupportedPrompt` where a prompt asks for more than the model can, or says nothing."""
     if prompt.box is None and prompt.logits is None and not len(prompt.points):
@@ -179,6 +247,18 @@ def check_prompt(prompt: WindowPrompts, capabilities: Capabilities) -> None:
             raise UnsupportedPrompt(
                 f"logits must be {LOW_RES_SIZE} x {LOW_RES_SIZE} over the window, got {prompt.logits.shape}"
             )
+
+
+def _padded(image: Tensor, frame: ModelFrame) -> Tensor:
+    """With zeros to the right and below, to the model's square."""
+    height, width = frame.content_size
+    return F.pad(image, (0, frame.input_size - width, 0, frame.input_size - height))
+
+
+def _chosen(decoded: Decoded, *, several: bool) -> tuple[Tensor, Tensor]:
+    """Logits ``(B, M, 256, 256)`` and scores ``(B, M)``: SAM's three masks for ambiguous prompts, or the other one."""
+    masks = slice(1, None) if several else slice(0, 1)
+    return decoded.logits[:, masks], decoded.scores[:, masks]
 
 
 def _mask_set(logits: Tensor, scores: Tensor, frame: ModelFrame) -> MaskSet:

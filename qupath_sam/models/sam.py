@@ -15,7 +15,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
 from qupath_sam.models.frame import ModelFrame
-from qupath_sam.models.network import EMBEDDING_CHANNELS, PromptableNetwork
+from qupath_sam.models.network import EMBEDDING_CHANNELS, Parts, PromptableNetwork
 from qupath_sam.models.promptable import PromptableSegmenter
 
 INPUT_SIZE = 1024
@@ -31,12 +31,13 @@ class VitSize(enum.Enum):
     H = (1280, 32, 16, (7, 15, 23, 31))
 
 
-def build_sam(size: VitSize) -> PromptableNetwork:
+def build_sam(size: VitSize, parts: Parts | None = None) -> PromptableNetwork:
     """The network without its weights."""
     channels, depth, heads, global_blocks = size.value
     return PromptableNetwork(
         vision_transformer(channels=channels, depth=depth, heads=heads, global_blocks=global_blocks),
         input_size=INPUT_SIZE,
+        parts=parts,
     )
 
 

@@ -1,0 +1,93 @@
+"""What a click may change: rules on the new logits that see the prompts and the mask so far, and nothing else.
+
+Progressive merge is FocalClick's (Chen et al. 2022, sec. 3.3): of all that changed, only the connected part that the
+click points at is taken. There it guards a given mask; here it guards what earlier clicks have confirmed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from qupath_sam.models.view_prompts import ViewClick, ViewPrompts, reach_of, squared_distance
+
+Logits = NDArray[np.float32]
+
+#: Logit of a pixel that a rule puts on the other side.
+FORCED_LOGIT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClickRules:
+    """Which rules hold, and from which click on.
+
+    Attributes:
+        forced_radius: pixels this near a click (view px) end on its side.
+        merge_from: number of the click from which changes must hang together with the newest click; None for never.
+        merge_near: a changed part counts as hanging together with a click when it comes this near (view px).
+        one_sided: merged changes go towards the click's side only: a positive click takes nothing away.
+        reach_from: number of the click from which changes must lie within reach of it; None for never.
+        reach_factor, reach_margin: the reach is the factor times the click's distance to its own side, plus the margin.
+    """
+
+    forced_radius: float = 0.75
+    merge_from: int | None = 3
+    merge_near: float = 1.5
+    one_sided: bool = False
+    reach_from: int | None = None
+    reach_factor: float = 4.0
+    reach_margin: float = 4.0
+
+
+def apply_click_rules(logits: Logits, prompts: ViewPrompts, rules: ClickRules) -> Logits:
+    """The new logits as far as the newest clicks may change the old ones.
+
+    Args:
+        logits: float32 ``(256, 256)`` over the view, after the newest clicks; left as they are.
+        prompts: what was asked, with the logits before. Without a newest click there is nothing to judge by, and the
+            logits come back unchanged.
+        rules: which hold.
+    """
+    newest = prompts.new_clicks
+    if not newest:
+        return logits
+    result = logits.copy()
+    for click in newest:
+        _put(result, click, squared_distance(click) <= max(rules.forced_radius, 0.75) ** 2)
+    if prompts.previous is not None and rules.merge_from is not None and len(prompts.clicks) >= rules.merge_from:
+        result = _merged(result, prompts.previous.cpu().numpy(), prompts, rules)
+    for click in prompts.clicks[: len(prompts.clicks) - len(newest)]:
+        row, column = click.pixel
+        if (result[row, column] > 0) != click.positive:
+            result[row, column] = FORCED_LOGIT if click.positive else -FORCED_LOGIT
+    return result
+
+
+def _merged(new: Logits, old: Logits, prompts: ViewPrompts, rules: ClickRules) -> Logits:
+    """Old logits where a change is refused. Where both have the same side, the new may be surer."""
+    changed = (new > 0) != (old > 0)
+    within_reach = rules.reach_from is not None and len(prompts.clicks) >= rules.reach_from
+    kept = np.zeros_like(changed)
+    for click in prompts.new_clicks:
+        candidates = changed & ((new > 0) == click.positive) if rules.one_sided else changed
+        distance2 = squared_distance(click)
+        components, _ = ndimage.label(candidates)
+        near = np.unique(components[(distance2 <= max(rules.merge_near, 0.75) ** 2) & candidates])
+        part = np.isin(components, near[near > 0])
+        if within_reach:
+            reach = rules.reach_factor * reach_of(click, old > 0) + rules.reach_margin
+            part &= distance2 <= reach**2
+        kept |= part
+    merged: Logits = np.where(kept | ~changed, new, old)
+    return merged
+
+
+def _put(logits: Logits, click: ViewClick, where: NDArray[np.bool_]) -> None:
+    """Put the pixels of ``where`` on the click's side, in place."""
+    if click.positive:
+        logits[where] = np.maximum(logits[where], FORCED_LOGIT)
+    else:
+        logits[where] = np.minimum(logits[where], -FORCED_LOGIT)
