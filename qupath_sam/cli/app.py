@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from qupath_sam import __version__
-from qupath_sam.cli import bench, models
+from qupath_sam.cli import bench, models, project
 from qupath_sam.cli.demo import demo
 from qupath_sam.cli.doctor import doctor
 from qupath_sam.cli.embed import embed
+from qupath_sam.cli.evaluate import evaluate
 from qupath_sam.cli.segment import segment
 from qupath_sam.cli.serve import serve
 
@@ -26,7 +27,9 @@ app.command()(doctor)
 app.command()(serve)
 app.command()(segment)
 app.command()(embed)
+app.add_typer(project.app, name="project")
 app.add_typer(models.app, name="models")
+app.command()(evaluate)
 app.add_typer(bench.app, name="bench")
 
 

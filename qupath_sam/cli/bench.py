@@ -44,8 +44,27 @@ def click(
     _report(bench.run(device=device, **chosen), "models", as_json=as_json, file=file)
 
 
+@app.command()
+def project(
+    file: _File = None,
+    *,
+    as_json: _Json = False,
+    annotations: Annotated[int, typer.Option(min=1, help="In all images together.")] = 1000,
+    images: Annotated[int, typer.Option(min=1, help="Slides of the project that is made for it.")] = 20,
+    model: Annotated[str, typer.Option(help="The server's; the fake shows what is not the model's.")] = "fake",
+) -> None:
+    """Refining a whole project, beyond what the model takes. Needs QuPath."""
+    from qupath_sam.bench import project as bench
+
+    results = bench.run(annotations=annotations, images=images, model=model)
+    _report(results, "", as_json=as_json, file=file)
+
+
 def _report(results: dict[str, Any], rows: str, *, as_json: bool, file: Path | None) -> None:
-    """As JSON where asked for, else as a table of ``results[rows]``: a column a name, nested figures as name.name."""
+    """As JSON where asked for, else as a table: a column a name in ``results[rows]``, nested figures as name.name.
+
+    Without ``rows`` everything is one column.
+    """
     if file is not None and not as_json:
         raise typer.BadParameter(f"{file} is for JSON; say --json {file}")
     if as_json:
@@ -61,9 +80,10 @@ def _report(results: dict[str, Any], rows: str, *, as_json: bool, file: Path | N
     console = Console()
     machine = results["machine"]
     console.print(f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, load {machine['load']}")
-    names = list(results[rows])
+    columns = results[rows] if rows else {"": {k: v for k, v in results.items() if k not in ("schema", "machine")}}
+    names = list(columns)
     table = Table("figure", *names)
-    flat = {name: dict(_flattened(results[rows][name])) for name in names}
+    flat = {name: dict(_flattened(columns[name])) for name in names}
     for figure in dict.fromkeys(figure for name in names for figure in flat[name]):
         table.add_row(figure, *(str(flat[name].get(figure, "")) for name in names))
     console.print(table)

@@ -1,0 +1,148 @@
+"""``segment`` and ``embed`` from the outside."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from qupath_sam.cli.prompts import objects_from, parse_box, parse_point, parse_region
+from qupath_sam.demo_data import demo_slide_path
+from qupath_sam.errors import InvalidPrompt, InvalidRegion
+from qupath_sam.geojson import AnnotationFeature, read_geojson, write_geojson
+from qupath_sam.prompts import Box, Click, Label
+from qupath_sam.regions import Region
+
+SLIDE = demo_slide_path()
+POINT = "--point", "700.5,600.5"
+
+
+def test_points_boxes_and_regions_are_read_as_written() -> None:
+    assert parse_point("1.5, 2") == Click.at(1.5, 2)
+    assert parse_point("1,2,neg") == Click.at(1, 2, Label.NEGATIVE)
+    assert parse_point("1,2,pos") == Click.at(1, 2)
+    assert parse_box("10,20,30,40") == Box(10, 20, 40, 60)
+    assert parse_region("10,20,30,40") == Region(10, 20, 30, 40)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "kind"),
+    [
+        (parse_point, "1", InvalidPrompt),
+        (parse_point, "1,2,3", InvalidPrompt),
+        (parse_point, "1,two", InvalidPrompt),
+        (parse_point, "nan,2", InvalidPrompt),
+        (parse_point, "1,2,maybe", InvalidPrompt),
+        (parse_box, "1,2,3", InvalidPrompt),
+        (parse_box, "1,2,0,4", InvalidPrompt),
+        (parse_box, "1,2,-3,4", InvalidPrompt),
+        (parse_region, "1,2,3,4,5", InvalidRegion),
+        (parse_region, "1,2,0,4", InvalidRegion),
+        (parse_region, "", InvalidRegion),
+    ],
+)
+def test_what_cannot_be_read_says_so(parse, text, kind) -> None:
+    with pytest.raises(kind):
+        parse(text)
+
+
+def test_clicks_belong_to_one_object_and_boxes_to_one_each() -> None:
+    clicks, boxes = [Click.at(1, 1), Click.at(2, 2)], [Box(0, 0, 5, 5), Box(9, 9, 12, 12)]
+    assert len(objects_from(clicks, boxes[:1], [])) == 1
+    assert len(objects_from([], boxes, [])) == 2
+    with pytest.raises(InvalidPrompt, match="one object"):
+        objects_from(clicks, boxes, [])
+    with pytest.raises(InvalidPrompt, match="--point"):
+        objects_from([], [], [])
+
+
+def test_in_process_and_through_a_server_give_the_same_bits(qupath_sam, server_address) -> None:
+    prompts = *POINT, "--point", "760,620", "--point", "650,560,neg", "--simplify", "0.5"
+    here = qupath_sam("segment", SLIDE, *prompts, "--model", "fake", "--device", "cpu", "--json")
+    there = qupath_sam("segment", SLIDE, *prompts, "--server", server_address, "--json")
+    assert (here.code, there.code) == (0, 0), here.stderr + there.stderr
+    mine, theirs = json.loads(here.stdout), json.loads(there.stdout)
+    for measured in ("total_ms", "machine"):
+        assert mine.pop(measured)
+        assert theirs.pop(measured)
+    assert mine == theirs
+    assert mine["objects"][0]["outlines"][0]["area_um2"] > 0
+
+
+def test_it_writes_what_it_says(qupath_sam, server_address, tmp_path) -> None:
+    annotations, overlay = tmp_path / "Läsion 1.geojson", tmp_path / "Läsion 1.png"
+    boxes = "--box", "600,500,300,300", "--box", "1190,1960,160,225"
+    options = "--server", server_address, "--class", "Tumor", "--name", "here", "-o", annotations, "--overlay", overlay
+    done = qupath_sam("segment", SLIDE, *boxes, *options)
+    assert done.code == 0, done.stderr
+    features = read_geojson(annotations)
+    assert [str(f.classification) for f in features] == ["Tumor", "Tumor"]
+    assert {f.name for f in features} == {"here"}
+    assert all(f.measurements["SAM score"] <= 1 for f in features)
+    with Image.open(overlay) as picture:
+        assert min(picture.size) > 100
+
+
+def test_an_outline_from_a_file_is_refined(qupath_sam, server_address, tmp_path) -> None:
+    import shapely
+
+    outline, clip = tmp_path / "outline.geojson", tmp_path / "clip.geojson"
+    write_geojson(outline, [AnnotationFeature(shapely.Point(700, 600).buffer(60))])
+    write_geojson(clip, [AnnotationFeature(shapely.box(0, 0, 700, 3000))])
+    done = qupath_sam(
+        "segment", SLIDE, "--outline", outline, "--clip", clip, "--server", server_address, "--json"
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    (found,) = json.loads(done.stdout)["objects"]
+    shape = shapely.from_wkt(found["outlines"][0]["wkt"])
+    assert shape.bounds[2] <= 700
+    assert shape.contains(shapely.Point(680, 600))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((SLIDE,), "--point"),
+        ((SLIDE, "--point", "1"), "a point is X,Y"),
+        ((SLIDE, "--box", "1,2,3"), "a box is X,Y,WIDTH,HEIGHT"),
+        ((SLIDE, *POINT, "--region", "1,2,3"), "a region is X,Y,WIDTH,HEIGHT"),
+        ((SLIDE, *POINT, "--downsample", "2", "--mpp", "1"), "not both"),
+        ((SLIDE, "--point", "-5,10"), "outside the image"),
+        ((SLIDE, "--point", "5,10,neg"), "first click"),
+        ((SLIDE, *POINT, "--model", "vit-b"), "models list"),
+        ((SLIDE, *POINT, "--server", "127.0.0.1:1"), "qupath-sam serve"),
+        (("no such slide.svs", *POINT), "no such slide.svs"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(qupath_sam, arguments, said) -> None:
+    done = qupath_sam("segment", *arguments)
+    assert done.code == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not done.stdout
+
+
+def test_embed_fills_a_folder_and_finds_it_full_the_second_time(qupath_sam, tmp_path) -> None:
+    folder = tmp_path / "embeddings"
+    request = "embed", SLIDE, "--folder", folder, "--model", "fake", "--region", "600,500,400,400", "--json"
+    first, second = (qupath_sam(*request) for _ in range(2))
+    assert (first.code, second.code) == (0, 0), first.stderr + second.stderr
+    filled, found = json.loads(first.stdout), json.loads(second.stdout)
+    assert filled["encoded"] == filled["windows"] > 0
+    assert filled["already_there"] == 0
+    assert (found["encoded"], found["already_there"]) == (0, filled["windows"])
+
+
+def test_embed_leaves_out_the_glass(qupath_sam, tmp_path) -> None:
+    common = "embed", SLIDE, "--model", "fake", "--downsample", "2", "--json"
+    everything = qupath_sam(*common, "--folder", tmp_path / "a", "--region", "0,0,2220,2967")
+    tissue = qupath_sam(*common, "--folder", tmp_path / "b", "--tissue")
+    assert 0 < json.loads(tissue.stdout)["windows"] < json.loads(everything.stdout)["windows"]
+
+
+def test_embed_wants_to_know_what(qupath_sam, tmp_path) -> None:
+    for arguments in ((), ("--tissue", "--region", "0,0,9,9")):
+        done = qupath_sam("embed", SLIDE, "--folder", tmp_path, *arguments)
+        assert done.code == 2
+        assert "--region" in done.stderr
