@@ -19,7 +19,6 @@ app = typer.Typer(help="Models and their weights.", no_args_is_help=True)
 _Name = Annotated[str, typer.Argument(help="As in `models list`.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
-_SCHEMA = "qupath-sam/models/1"
 
 
 @app.command("list")
@@ -225,4 +224,6 @@ def _progress_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 def _print_json(content: dict[str, Any]) -> None:
-    typer.echo(json.dumps({"schema": _SCHEMA, **content}, indent=2))
+    from qupath_sam.bench.machine import report
+
+    typer.echo(json.dumps(report("models", content), indent=2))
