@@ -58,5 +58,5 @@ def _print_line(finding: Any) -> None:
     ]
     line = Text.assemble((f"{mark:<8}", style), (f"{finding.topic:<14}", "bold"), finding.said)
     if finding.remedy:
-        line.append(f"\n{'':<22}→ {finding.remedy}")
+        line.append(f"\n{'':<22}-> {finding.remedy}")
     Console().print(line, soft_wrap=True)
