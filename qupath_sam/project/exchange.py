@@ -1,7 +1,8 @@
 """Objects of a project as GeoJSON files, one an image, and back: ids, planes, classes and measurements are kept.
 
 GeoJSON has no word for the parent of an object nor for the probability of its class, and this package's GeoJSON knows
-areas only: points and lines stay in the project and are counted. An import never touches an object that is there.
+areas only: points and lines stay in the project and are counted, and a cell comes back without its nucleus. An import
+never touches an object that is there.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from qupath_sam.errors import ProjectError
 from qupath_sam.project.layout import ImageEntry, check_data_file, count_objects
 from qupath_sam.project.measurements import depends_on_shape
 from qupath_sam.project.objects import Edit, ImageContents, ImageObject, Kind, Plane, ShapeChange, Written
-from qupath_sam.project.snapshot import ObjectState, Snapshot, check_edit
+from qupath_sam.project.snapshot import ObjectState, Snapshot, Values, check_edit
 
 _KINDS = {
     "PathRootObject": Kind.ROOT,
@@ -61,7 +61,7 @@ class Bridge:
         self._servers: dict[str, Any] = {}
         self._classes: dict[str, Any] = {}
         self._wkb_writer = self._class("org.locationtech.jts.io.WKBWriter")(2)
-        self._pending: tuple[Snapshot, Edit, str] | None = None
+        self._pending: tuple[Snapshot, Edit] | None = None
 
     # Reading
 
@@ -106,7 +106,7 @@ class Bridge:
         """
         data = self._open(image)
         hierarchy = data.getHierarchy()
-        before = self._snapshot(hierarchy)
+        before = self._snapshot(hierarchy, edit)
         objects = {str(item.getID()): item for item in self._all_objects(hierarchy)}
         recomputed = removed = 0
         for change in edit.changes:
@@ -120,25 +120,23 @@ class Bridge:
             self._add_step(data, edit.step)
         hierarchy.fireHierarchyChangedEvent(None)
         self._class("qupath.lib.io.PathIO").writeImageData(self._class("java.io.File")(path), data)
-        self._pending = before, edit, str(hierarchy.getRootObject().getID())
+        self._pending = before, edit
         return Written(self._summary(data, Path(path)), recomputed, removed)
 
     def verify(self, image: ImageEntry, path: str) -> None:
         """Read what `write` has saved and compare every object with what it was and should be."""
         if self._pending is None:
             raise ProjectError("nothing was written that could be verified")
-        before, edit, root = self._pending
+        before, edit = self._pending
         self._pending = None
         check_data_file(Path(path))
         data = self._read_data(Path(path), image)
-        check_edit(before, self._snapshot(data.getHierarchy()), edit, root)
+        check_edit(before, self._snapshot(data.getHierarchy(), edit), edit)
 
     # Objects
 
     def _value(self, item: Any, root: str) -> ImageObject:
         state = self._state(item)
-        measurements = item.getMeasurementList()
-        metadata = dict(item.getMetadata()) if item.hasMetadata() else {}
         return ImageObject(
             object_id=str(item.getID()),
             kind=_KINDS[_simple_name(item)],
@@ -151,25 +149,29 @@ class Bridge:
             parent_id=None if state.parent in ("", root) else state.parent,
             color=state.color,
             probability=float(item.getClassProbability()),
-            measurements={str(name): float(measurements.get(name)) for name in measurements.getNames()},
-            metadata={str(key): str(value) for key, value in metadata.items()},
+            measurements=_measurements(item),
+            metadata=_metadata(item),
         )
 
-    def _snapshot(self, hierarchy: Any) -> dict[str, ObjectState]:
+    def _snapshot(self, hierarchy: Any, edit: Edit) -> Snapshot:
         root = hierarchy.getRootObject()
-        states = {str(item.getID()): self._state(item) for item in self._all_objects(hierarchy)}
-        states[str(root.getID())] = self._state(root)
-        return states
+        items = {str(item.getID()): item for item in (root, *self._all_objects(hierarchy))}
+        changing = [change.object_id for change in edit.changes if change.object_id in items]
+        return Snapshot(
+            str(root.getID()),
+            {object_id: self._state(item) for object_id, item in items.items()},
+            {object_id: Values(_measurements(items[object_id]), _metadata(items[object_id])) for object_id in changing},
+        )
 
     def _state(self, item: Any) -> ObjectState:
         roi, path_class, parent = item.getROI(), item.getPathClass(), item.getParent()
         color, name = item.getColor(), item.getName()
         nucleus = item.getNucleusROI() if _simple_name(item) == "PathCellObject" else None
-        wkb = self._wkb(roi) if roi is not None else b""
         return ObjectState(
             java_class=type(item).__name__,
             roi="" if roi is None else str(roi.getRoiName()),
-            wkb=wkb if nucleus is None else wkb + self._wkb(nucleus),
+            wkb=b"" if roi is None else self._wkb(roi),
+            nucleus=b"" if nucleus is None else self._wkb(nucleus),
             plane=(-1, 0, 0) if roi is None else (int(roi.getC()), int(roi.getZ()), int(roi.getT())),
             path_class=None if path_class is None else str(path_class.toString()),
             probability=str(item.getClassProbability()),
@@ -204,8 +206,7 @@ class Bridge:
         old_roi = item.getROI()
         if self._wkb(old_roi) != change.old_wkb:
             raise ProjectError(f"object {change.object_id} has another shape than when it was read; read it again")
-        measurements = item.getMeasurementList()
-        kept = {str(name): float(measurements.get(name)) for name in measurements.getNames()}
+        kept = _measurements(item)
         roi = self._roi(change.new_wkb, old_roi.getImagePlane())
         if str(roi.getClass().getSimpleName()) not in _OVER_THE_SLIDE or roi.isEmpty():
             raise ProjectError(f"QuPath makes no area of the new shape of object {change.object_id}")
@@ -243,8 +244,7 @@ class Bridge:
             self._class("qupath.lib.analysis.features.ObjectMeasurements").addShapeMeasurements(
                 single, calibration, features
             )
-        measurements = item.getMeasurementList()
-        return {str(name): float(measurements.get(name)) for name in measurements.getNames()}
+        return _measurements(item)
 
     def _add_and_remove(self, hierarchy: Any, objects: dict[str, Any], edit: Edit) -> None:
         for addition in edit.additions:
@@ -266,17 +266,21 @@ class Bridge:
 
     def _new_object(self, value: ImageObject) -> Any:
         factory = self._class("qupath.lib.objects.PathObjects")
-        make = {
-            Kind.ANNOTATION: factory.createAnnotationObject,
-            Kind.DETECTION: factory.createDetectionObject,
-            Kind.TILE: factory.createTileObject,
-        }.get(value.kind)
-        if make is None:
-            raise ProjectError(f"objects of the kind {value.kind.value} cannot be created here; import them in QuPath")
         plane = self._class("qupath.lib.regions.ImagePlane").getPlaneWithChannel(
             value.plane.c, value.plane.z, value.plane.t
         )
-        item = make(self._roi(value.wkb, plane))
+        roi = self._roi(value.wkb, plane)
+        match value.kind:
+            case Kind.ANNOTATION:
+                item = factory.createAnnotationObject(roi)
+            case Kind.DETECTION:
+                item = factory.createDetectionObject(roi)
+            case Kind.TILE:
+                item = factory.createTileObject(roi)
+            case Kind.CELL:  # its nucleus is not among what travels
+                item = factory.createCellObject(roi, None, None, None)
+            case _:
+                raise ProjectError(f"a {value.kind.value} cannot be created here; import it in QuPath")
         item.setID(self._class("java.util.UUID").fromString(str(uuid.UUID(value.object_id))))
         if value.path_class is not None:
             path_class = self._class("qupath.lib.objects.classes.PathClass").fromString(value.path_class)
@@ -433,6 +437,16 @@ class Bridge:
 
             self._classes[name] = JClass(name)
         return self._classes[name]
+
+
+def _measurements(item: Any) -> dict[str, float]:
+    values = item.getMeasurementList()
+    return {str(name): float(values.get(name)) for name in values.getNames()}
+
+
+def _metadata(item: Any) -> dict[str, str]:
+    # Asking for the metadata of an object that has none would give it an empty map.
+    return {str(key): str(value) for key, value in item.getMetadata().items()} if item.hasMetadata() else {}
 
 
 def _simple_name(item: Any) -> str:

@@ -55,10 +55,11 @@ class SegmentOptions:
 
 @dataclass(frozen=True, slots=True)
 class PromptedObject:
-    """One object to be segmented, and the annotation that asks for it."""
+    """One object to be segmented, the annotation that asks for it, and those whose points say what is not meant."""
 
     source: ImageObject
     prompts: ObjectPrompts
+    negatives: tuple[str, ...] = ()
 
 
 def prompted_objects(objects: Iterable[ImageObject], options: SegmentOptions) -> list[PromptedObject]:
@@ -109,7 +110,7 @@ def segment_image(
             )
         except (SlideError, InvalidRequest, ModelError) as error:
             for item in group.items:
-                failed.add(item.source.object_id)
+                failed |= {item.source.object_id, *item.negatives}
                 decisions.append(_refused(image, item.source, Refusal.FAILED, str(error)))
             continue
         model_ms += prediction.timings.total
@@ -117,11 +118,11 @@ def segment_image(
         for item, result in zip(group.items, prediction.results, strict=True):
             best = result.outlines[0] if result.outlines else None
             if best is None or best.score < options.min_score:
-                failed.add(item.source.object_id)
+                failed |= {item.source.object_id, *item.negatives}
                 reason = Refusal.EMPTY if best is None else Refusal.LOW_SCORE
                 decisions.append(_refused(image, item.source, reason, ""))
                 continue
-            answered.add(item.source.object_id)
+            answered |= {item.source.object_id, *item.negatives}
             added = ImageObject(
                 object_id=str(uuid.uuid4()),
                 kind=Kind.ANNOTATION,
@@ -173,25 +174,24 @@ def _calls(image: ImageEntry, asked: Sequence[PromptedObject], source: ImageSour
 
 def _with_negatives(found: list[PromptedObject], ignored: Sequence[ImageObject]) -> list[PromptedObject]:
     """Give each negative point to the object of its plane that lies nearest to it."""
-    negatives: dict[int, list[tuple[float, float]]] = {}
+    points: dict[int, list[tuple[float, float]]] = {}
+    givers: dict[int, list[str]] = {}
     places = [shapely.box(*item.prompts.bounds) for item in found]
     for item in ignored:
         same_plane = [index for index, other in enumerate(found) if other.source.plane == item.plane]
-        for x, y in shapely.get_coordinates(item.geometry):
-            if same_plane:
-                nearest = min(same_plane, key=lambda index: places[index].distance(Point(x, y)))
-                negatives.setdefault(nearest, []).append((float(x), float(y)))
+        for x, y in shapely.get_coordinates(item.geometry) if same_plane else ():
+            nearest = min(same_plane, key=lambda index: places[index].distance(Point(x, y)))
+            points.setdefault(nearest, []).append((float(x), float(y)))
+            givers.setdefault(nearest, []).append(item.object_id)
     return [
-        replace(
-            item,
-            prompts=replace(
-                item.prompts, clicks=(*item.prompts.clicks, Click(tuple(negatives[index]), Label.NEGATIVE))
-            ),
-        )
-        if index in negatives
-        else item
+        _with_click(item, Click(tuple(points[index]), Label.NEGATIVE), givers[index]) if index in points else item
         for index, item in enumerate(found)
     ]
+
+
+def _with_click(item: PromptedObject, click: Click, givers: Sequence[str]) -> PromptedObject:
+    prompts = replace(item.prompts, clicks=(*item.prompts.clicks, click))
+    return replace(item, prompts=prompts, negatives=tuple(dict.fromkeys(givers)))
 
 
 def _staying_parent(parent_id: str | None, by_id: Mapping[str, ImageObject], removals: Sequence[str]) -> str | None:

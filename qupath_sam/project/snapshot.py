@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -22,6 +23,7 @@ class ObjectState:
     java_class: str
     roi: str
     wkb: bytes
+    nucleus: bytes
     plane: tuple[int, int, int]
     path_class: str | None
     probability: str
@@ -34,17 +36,32 @@ class ObjectState:
     children: tuple[str, ...]
 
 
-Snapshot = Mapping[str, ObjectState]
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Measurements and metadata of one object, taken apart: needed only of objects that change."""
+
+    measurements: Mapping[str, float]
+    metadata: Mapping[str, str]
 
 
-def check_edit(before: Snapshot, after: Snapshot, edit: Edit, root: str) -> None:
-    """Raise `ProjectError` naming the first difference between ``before`` with ``edit`` applied, and ``after``.
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An image at one time.
 
-    Args:
-        before, after: by object id, the root object included.
-        edit: what was to happen.
+    Attributes:
         root: id of the root object.
+        states: by object id, the root object included.
+        values: of the objects that the edit changes.
     """
+
+    root: str
+    states: Mapping[str, ObjectState]
+    values: Mapping[str, Values]
+
+
+def check_edit(snapshot_before: Snapshot, snapshot_after: Snapshot, edit: Edit) -> None:
+    """Raise `ProjectError` naming the first difference between the one with ``edit`` applied, and the other."""
+    before, after, root = snapshot_before.states, snapshot_after.states, snapshot_before.root
     removed = set(edit.removals)
     added = {addition.object_id: addition for addition in edit.additions}
     changed = {change.object_id: change for change in edit.changes}
@@ -56,16 +73,17 @@ def check_edit(before: Snapshot, after: Snapshot, edit: Edit, root: str) -> None
         if object_id in added:
             _check_addition(state, added[object_id], root)
         else:
-            _check_kept(object_id, before, state, changed.get(object_id), removed, added)
+            _check_kept(object_id, before, state, changed.get(object_id), removed)
+    for object_id, change in changed.items():
+        _check_values(object_id, snapshot_before.values[object_id], snapshot_after.values[object_id], change)
 
 
 def _check_kept(
     object_id: str,
-    before: Snapshot,
+    before: Mapping[str, ObjectState],
     state: ObjectState,
     change: ShapeChange | None,
     removed: set[str],
-    added: Mapping[str, ImageObject],
 ) -> None:
     old = before[object_id]
     allowed = {"roi", "wkb", "measurements", "metadata"} if change else set()
@@ -86,8 +104,6 @@ def _check_kept(
         raise ProjectError(f"the children of object {object_id} have changed their order; nothing was kept")
     if change is not None:
         _check_shape(object_id, state.wkb, change.new_wkb)
-        _check_measurements(object_id, old.measurements, state.measurements, change)
-        _check_metadata(object_id, old.metadata, state.metadata, change)
 
 
 def _check_addition(state: ObjectState, addition: ImageObject, root: str) -> None:
@@ -111,31 +127,17 @@ def _check_shape(object_id: str, written: bytes, wanted: bytes) -> None:
         raise ProjectError(f"the shape of object {object_id} was written wrongly; nothing was kept")
 
 
-def _check_measurements(object_id: str, old: str, new: str, change: ShapeChange) -> None:
-    if change.exact_measurements is not None:
-        return
-    now = set(_entries(new))
-    for entry in _entries(old):
-        name = entry.rpartition("=")[0]
-        if entry not in now and not depends_on_shape(name) and name not in change.measurements:
-            raise ProjectError(f"measurement {name!r} of object {object_id} was lost on writing; nothing was kept")
+def _check_values(object_id: str, old: Values, new: Values, change: ShapeChange) -> None:
+    if change.exact_measurements is None:
+        for name, value in old.measurements.items():
+            kept = name in change.measurements or depends_on_shape(name) or _same(new.measurements.get(name), value)
+            if not kept:
+                raise ProjectError(f"measurement {name!r} of object {object_id} was lost on writing; nothing was kept")
+    if change.exact_metadata is None:
+        for key, text in old.metadata.items():
+            if key not in change.metadata and new.metadata.get(key) != text:
+                raise ProjectError(f"metadata {key!r} of object {object_id} was lost on writing; nothing was kept")
 
 
-def _check_metadata(object_id: str, old: str, new: str, change: ShapeChange) -> None:
-    if change.exact_metadata is not None:
-        return
-    now = set(_entries(new))
-    for entry in _entries(old):
-        if entry not in now and entry.partition("=")[0] not in change.metadata:
-            raise ProjectError(f"metadata {entry!r} of object {object_id} were lost on writing; nothing was kept")
-
-
-def _entries(java_map: str) -> list[str]:
-    """Entries "name=value" of a map as Java prints it; names may hold commas, so these are put together again."""
-    entries: list[str] = []
-    for part in java_map.strip("{}").split(", "):
-        if entries and "=" not in entries[-1]:
-            entries[-1] += ", " + part
-        elif part:
-            entries.append(part)
-    return entries
+def _same(a: float | None, b: float) -> bool:
+    return a is not None and (a == b or (math.isnan(a) and math.isnan(b)))

@@ -68,8 +68,11 @@ def test_refine_of_one_class_changes_nothing_else_and_undo_brings_it_back(real_p
                 _check_refined(old, new)
             else:
                 assert new == old | {"steps": new["steps"]}
-        steps = {item["steps"] for item in image_before.values()}, {item["steps"] for item in image_after.values()}
-        assert steps[1] == {steps[0].pop() + 1}, "one workflow step, ours, is added"
+        (steps_before,), (steps_after,) = (
+            {item["steps"] for item in image.values()} for image in (image_before, image_after)
+        )
+        # Ours; and QuPath, on reading, repeats the stains where they are not the last step.
+        assert steps_after == steps_before + 2
     changed = {name for name, content in _bytes(real_project).items() if bytes_before.get(name) != content}
     assert changed == {f"data/{i}/{name}" for i in "12" for name in ("data.qpdata", "summary.json")}
     with QuPathWorker() as editor:
@@ -181,8 +184,12 @@ def test_pixels_as_qupath_shows_them(real_project: Path) -> None:
     slide = tifffile.imread(parse_location(image.server_builder["uri"]).target)
     with QuPathWorker() as editor:
         width, height, data = editor.pixels(image, (100, 200, 300, 150), 1.0)
+        other = {"builderType": "typeConvert", "builder": image.server_builder, "pixelType": "FLOAT32"}
+        rendered = editor.pixels(replace(image, server_builder=other), (100, 200, 300, 150), 1.0)
     pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
     assert (pixels == slide[200:350, 100:400]).all()
+    assert rendered[:2] == (300, 150), "not RGB: as QuPath's viewer would show it"
+    assert np.ptp(np.frombuffer(rendered[2], np.uint8)) > 100
 
 
 _KILLED = """
@@ -337,6 +344,7 @@ def test_command_line_exports_imports_and_segments(small_project: Path, tmp_path
         old = before[1][object_id]
         same = ("name", "locked", "class", "plane", "measurements")
         assert {key: new[key] for key in same} == {key: old[key] for key in same}
-        assert new["geojson"]["geometry"] == old["geojson"]["geometry"] or "isEllipse" in old["geojson"]["properties"]
+        if "isEllipse" not in old["geojson"]["geometry"]:
+            assert new["geojson"]["geometry"] == old["geojson"]["geometry"]
     info = json.loads(_output("info", str(small_project), "--json"))
     assert [run["command"] for run in info["runs"]] == ["segment", "import"]

@@ -364,7 +364,7 @@ def test_segment_prompts(project_file: Path) -> None:
     assert [item.plane.z for item in added] == [1, 1, 0, 0]
     assert added[0].name == "n"
     assert added[3].parent_id is None, "its parent was a prompt, which goes"
-    assert set(proposal.edit.removals) == {objects[0].object_id, objects[1].object_id, objects[6].object_id}
+    assert set(proposal.edit.removals) == {objects[index].object_id for index in (0, 1, 2, 6)}
     assert {call[0].z for call in predictor.calls} == {0, 1}
     keep = segment_image(images[0], objects, replace(options, keep_prompts=True), predictor, ServerReadsSlides())
     assert keep.edit.removals == ()
