@@ -34,7 +34,7 @@ class ClickRules:
     """
 
     forced_radius: float = 0.75
-    merge_from: int | None = 3
+    merge_from: int | None = 5
     merge_near: float = 1.5
     one_sided: bool = False
     reach_from: int | None = None

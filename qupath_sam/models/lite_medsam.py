@@ -31,6 +31,7 @@ class LiteMedSamSegmenter(PromptableSegmenter):
         """The window fills the square."""
         return ModelFrame.stretched(window_size, INPUT_SIZE)
 
-    def normalise(self, image: Tensor) -> Tensor:
+    @staticmethod
+    def normalise(image: Tensor) -> Tensor:
         """To 0..1."""
         return image / 255

@@ -74,14 +74,3 @@ def merge_lora(encoder: nn.Module) -> None:
         layer = getattr(module, ADAPTED, None)
         if isinstance(layer, LowRankLinear):
             setattr(module, ADAPTED, layer.merged())
-
-
-def merged_state(encoder: nn.Module) -> dict[str, Tensor]:
-    """The state dict that the encoder would have after `merge_lora`; the encoder stays as it is."""
-    state = dict(encoder.state_dict())
-    for name, module in encoder.named_modules():
-        if isinstance(module, LowRankLinear):
-            for key in [key for key in state if key.startswith(f"{name}.")]:
-                del state[key]
-            state |= {f"{name}.{key}": tensor for key, tensor in module.merged().state_dict().items()}
-    return state

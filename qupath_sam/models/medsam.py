@@ -23,7 +23,8 @@ class MedSamSegmenter(PromptableSegmenter):
         """The window fills the square."""
         return ModelFrame.stretched(window_size, INPUT_SIZE)
 
-    def normalise(self, image: Tensor) -> Tensor:
+    @staticmethod
+    def normalise(image: Tensor) -> Tensor:
         """Darkest value to 0, brightest to 1; an even window to 0, as MedSAM's own inference does."""
         darkest, brightest = image.aminmax()
         return (image - darkest) / (brightest - darkest).clamp(min=1e-8)

@@ -66,8 +66,9 @@ class PromptableSegmenter(abc.ABC):
     def frame(self, window_size: tuple[int, int]) -> ModelFrame:
         """Where a window of ``(height, width)`` px lies in the model's square."""
 
+    @staticmethod
     @abc.abstractmethod
-    def normalise(self, image: Tensor) -> Tensor:
+    def normalise(image: Tensor) -> Tensor:
         """Pixels ``(1, 3, H, W)`` in 0..255, fp32, to what the encoder was trained on."""
 
     def embed(self, pixels: NDArray[np.uint8]) -> Embedding:

@@ -69,7 +69,8 @@ class SamSegmenter(PromptableSegmenter):
         """The longer side fills the square."""
         return ModelFrame.padded(window_size, INPUT_SIZE)
 
-    def normalise(self, image: Tensor) -> Tensor:
+    @staticmethod
+    def normalise(image: Tensor) -> Tensor:
         """Per channel; afterwards zero, the padding, is the mean colour."""
         mean = torch.tensor(PIXEL_MEAN, device=image.device).view(3, 1, 1)
         std = torch.tensor(PIXEL_STD, device=image.device).view(3, 1, 1)

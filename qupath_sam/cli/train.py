@@ -1,0 +1,182 @@
+"""``qupath-sam train``: tune a model on data sets, by the papers' scenarios or a recipe of one's own."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from qupath_sam.training.data import TrainingData
+    from qupath_sam.training.run import Places
+    from qupath_sam.training.settings import TrainingSettings
+
+
+class ScenarioName(enum.Enum):
+    """Kim et al. 2023, sec. 2.2."""
+
+    SAM_MD = "sam-md"
+    SAM_IE_MD = "sam-ie-md"
+    SAM_WHOLE = "sam-whole"
+
+
+class DecoderName(enum.Enum):
+    """SAM's mask decoder, or that of Kim et al. 2023, sec. 2.3."""
+
+    SAM = "sam"
+    HISTOLOGY = "histology"
+
+
+class HeadName(enum.Enum):
+    """A refinement head behind the decoder, or none."""
+
+    NONE = "none"
+    REFINEMENT = "refinement"
+
+
+class BoxesName(enum.Enum):
+    """Who answers a box that comes alone."""
+
+    TUNED = "tuned"
+    ORIGINAL = "original"
+
+
+class ScheduleName(enum.Enum):
+    """How the learning rate falls."""
+
+    PAPER = "paper"
+    COSINE = "cosine"
+    CONSTANT = "constant"
+
+
+def train(
+    datasets: Annotated[
+        list[str],
+        typer.Argument(metavar="DATASET...", help="As for `qupath-sam evaluate`; only tiles of the split 'train'."),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint, its curves and the state to resume from.")],
+    init: Annotated[str, typer.Option(help="Model to start from (see `qupath-sam models list`).")] = "lite_medsam",
+    scenario: Annotated[
+        ScenarioName | None, typer.Option(help="Which parts are trained, by the papers' names.")
+    ] = None,
+    train_parts: Annotated[
+        str | None, typer.Option("--train", help="Parts instead: encoder, lora, prompt, decoder, joined by commas.")
+    ] = None,
+    decoder: Annotated[DecoderName, typer.Option(help="Mask decoder.")] = DecoderName.SAM,
+    head: Annotated[HeadName, typer.Option(help="What corrects the decoder's masks.")] = HeadName.NONE,
+    boxes: Annotated[
+        BoxesName | None,
+        typer.Option(help="Who answers boxes alone: the tuned decoder, or the original one. Original with a head."),
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(min=0, help="Times each view is drawn; 30 unless limited.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Time spent training, over all resumptions.")] = None,
+    views: Annotated[int, typer.Option(min=1, help="Squares cut from the tiles.")] = 1000,
+    lr: Annotated[float, typer.Option(min=0, help="Learning rate at its highest.")] = 5e-4,
+    lr_head: Annotated[float, typer.Option(min=0, help="The same of the refinement head.")] = 2e-3,
+    schedule: Annotated[ScheduleName, typer.Option(help="How the learning rate falls.")] = ScheduleName.PAPER,
+    batch: Annotated[int, typer.Option(min=1, help="Prompts of a forward pass.")] = 1,
+    accumulate: Annotated[int, typer.Option(min=1, help="Forward passes of an optimiser step.")] = 8,
+    lora_rank: Annotated[int, typer.Option(min=1, help="Rank of LoRA's products.")] = 4,
+    augment: Annotated[bool, typer.Option(help="Other stains, scanners and orientations.")] = True,
+    mixed_precision: Annotated[bool, typer.Option(help="bf16 where the device computes in it.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Folder of embeddings; runs may share it.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    cost_table: Annotated[
+        bool, typer.Option("--cost-table", help="Only measure what each scenario costs, and print the table.")
+    ] = False,
+) -> None:
+    """Tune a model on data sets; the checkpoint is for `models add`, `serve` and `evaluate`.
+
+    Killed, the same command with --resume goes on where the last save was.
+    """
+    from qupath_sam.errors import InvalidRequest
+    from qupath_sam.models.network import DecoderKind, Parts
+    from qupath_sam.training.data import open_training_data
+    from qupath_sam.training.run import Places
+    from qupath_sam.training.scenarios import LoraSettings, Scenario, parse_trainable
+    from qupath_sam.training.schedule import Schedule
+    from qupath_sam.training.settings import Length, TrainingSettings
+
+    if scenario is not None and train_parts is not None:
+        raise InvalidRequest("--scenario and --train say the same thing; give one of them")
+    trainable = parse_trainable(train_parts) if train_parts else Scenario((scenario or ScenarioName.SAM_MD).value).parts
+    refined = head is HeadName.REFINEMENT
+    original_boxes = boxes is BoxesName.ORIGINAL or (boxes is None and refined)
+    unlimited = epochs is None and steps is None and minutes is None
+    settings = TrainingSettings(
+        trainable=trainable,
+        parts=Parts(DecoderKind(decoder.value), refinement_head=refined, box_decoder=original_boxes),
+        length=Length(epochs=30 if unlimited else epochs, steps=steps, minutes=minutes),
+        learning_rate=lr,
+        head_learning_rate=lr_head,
+        schedule=Schedule(schedule.value),
+        batch=batch,
+        accumulate=accumulate,
+        mixed_precision=mixed_precision,
+        augment=augment,
+        views=views,
+        seed=seed,
+        lora=LoraSettings(rank=lora_rank, alpha=float(lora_rank)),
+    )
+    places = Places(out, cache=cache, device=device)
+    data = open_training_data(datasets)
+    if cost_table:
+        _print_costs(data, init, settings, places)
+    else:
+        _train(data, init, settings, places, resume=resume)
+
+
+def _train(data: TrainingData, init: str, settings: TrainingSettings, places: Places, *, resume: bool) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from qupath_sam.training.loop import StepReport
+    from qupath_sam.training.run import prepare_run
+    from qupath_sam.training.scenarios import parameter_counts
+
+    groups = sum(len(names) for names in data.groups.values())
+    typer.echo(f"{len(data.tiles)} tiles of {groups} groups; seed {settings.seed}", err=True)
+    run = prepare_run(data, init, settings, places, resume=resume)
+    trained, parameters = parameter_counts(run.trainer.network)
+    typer.echo(f"{trained:,} of {parameters:,} parameters are trained, on {run.trainer.device}", err=True)
+    columns = (
+        TextColumn("step {task.fields[step]}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[scores]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("", total=1.0, step=run.trainer.progress.step, scores="")
+
+        def on_step(report: StepReport) -> None:
+            first = "" if report.first_iou is None else f" IoU of first answers {report.first_iou:.3f}"
+            later = "" if report.later_iou is None else f", of later ones {report.later_iou:.3f}"
+            scores = f"loss {report.loss:.3f}{first}{later}"
+            progress.update(bar, completed=run.trainer.share_done, step=report.step, scores=scores)
+
+        path = run.train(on_step)
+    typer.echo(path)
+
+
+def _print_costs(data: TrainingData, init: str, settings: TrainingSettings, places: Places) -> None:
+    from qupath_sam.models.store import ModelStore
+    from qupath_sam.training.checkpoint import load_origin
+    from qupath_sam.training.cost import costs_table, measure_costs
+
+    origin = load_origin(init, ModelStore(places.home))
+    costs = measure_costs(
+        data,
+        origin,
+        settings,
+        places,
+        data_digest=data.digest(),
+        on_row=lambda cost: typer.echo(f"{cost.name}: {cost.step_seconds:.3f} s an answer", err=True),
+    )
+    typer.echo(costs_table(costs))

@@ -1,0 +1,1 @@
+"""Fine-tuning of promptable models on histology: data, simulated prompts, losses, scenarios, the loop, checkpoints."""

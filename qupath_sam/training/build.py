@@ -1,0 +1,46 @@
+"""A network to be trained, started from a model that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.models.checkpoints import build_network
+from qupath_sam.models.network import DecoderKind, Parts, PromptableNetwork
+from qupath_sam.models.registry import Family
+
+
+def build_training_network(
+    tensors: Mapping[str, Tensor], family: Family, parts: Parts, *, seed: int
+) -> PromptableNetwork:
+    """A network of these parts on the CPU, with what the model has of them; the rest is random.
+
+    Where the model has no decoder for boxes alone and the parts want one, it is a copy of the model's own decoder.
+
+    Args:
+        tensors: of the model, all of them; copied.
+        family: its architecture.
+        parts: of the new network.
+        seed: of what is random.
+
+    Raises:
+        InvalidRequest: a decoder for boxes alone that the model cannot give.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(family, parts)
+    known = dict(tensors)
+    if parts.box_decoder and not Parts.of(known).box_decoder:
+        if Parts.of(known).decoder is not DecoderKind.SAM:
+            raise InvalidRequest(
+                "boxes alone are answered by SAM's decoder, which this model has not; "
+                "start from another model (--init) or tune boxes too (--boxes tuned)"
+            )
+        own = ("prompt_encoder.", "mask_decoder.")
+        known |= {f"box_decoder.{key}": tensor for key, tensor in tensors.items() if key.startswith(own)}
+    state = network.state_dict()
+    network.load_state_dict({key: known.get(key, tensor).to(tensor) for key, tensor in state.items()})
+    return network

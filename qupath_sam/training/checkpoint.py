@@ -1,0 +1,158 @@
+"""Writing what was trained so that `models add`, `serve` and `evaluate` take it at once: safetensors and our metadata.
+
+Metadata is JSON under `METADATA_KEY`: ``format``, ``base``, ``base_sha256`` and ``box_decoder`` as in
+`CheckpointMetadata`; ``groups_seen``, ``config``, ``data_digest``, ``code_version`` and ``metrics``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from qupath_sam import __version__
+from qupath_sam.evaluation.seen import GROUPS_SEEN, groups_seen
+from qupath_sam.models.checkpoints import METADATA_KEY, read_checkpoint
+from qupath_sam.models.load import load_weights
+from qupath_sam.models.lora import LowRankLinear
+from qupath_sam.models.network import PromptableNetwork
+from qupath_sam.models.registry import ModelSpec
+from qupath_sam.models.store import ModelStore
+
+#: A delta is worth it while it is smaller than this share of all tensors.
+_LARGEST_DELTA = 0.7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """The model that a run started from, and the one that its checkpoint may be a delta on.
+
+    Attributes:
+        spec: of the model it started from.
+        tensors: all of that model's.
+        base: itself, or where it is a delta, the model below it.
+        base_tensors, base_sha256: of the base.
+        seen: ``(data set, group)`` that the model was trained on before.
+    """
+
+    spec: ModelSpec
+    tensors: dict[str, Tensor]
+    base: ModelSpec
+    base_tensors: dict[str, Tensor]
+    base_sha256: str
+    seen: frozenset[tuple[str, str]]
+
+
+def load_origin(name: str, store: ModelStore) -> Origin:
+    """A model to start from.
+
+    Raises:
+        UnknownModel, WeightsMissing, WrongWeights: it cannot be had.
+    """
+    spec = store.find(name)
+    weights = load_weights(spec, store)
+    metadata = read_checkpoint(store.weights_path(spec)).metadata
+    base, base_weights = spec, weights
+    if metadata is not None and metadata.format == "delta":
+        base = store.find(metadata.base)
+        base_weights = load_weights(base, store)
+    return Origin(spec, weights.tensors, base, base_weights.tensors, base_weights.sha256, groups_seen(spec, store))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a checkpoint says of how it was made.
+
+    Attributes:
+        config: all settings.
+        data_digest: of pixels and labels.
+        groups: that were trained on, by data set.
+        metrics: of the run.
+    """
+
+    config: Mapping[str, Any]
+    data_digest: str
+    groups: Mapping[str, list[str]]
+    metrics: Mapping[str, Any]
+
+
+def network_state(network: PromptableNetwork, replaced: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """All tensors under the names of a plain network, LoRA merged; on the CPU.
+
+    Args:
+        network: as it is trained; left as it is.
+        replaced: parameters to take in the place of the network's own, by its names: their average.
+    """
+    state = {key: tensor.detach() for key, tensor in {**network.state_dict(), **(replaced or {})}.items()}
+    for name, module in network.named_modules():
+        if isinstance(module, LowRankLinear):
+            own = {key.removeprefix(f"{name}."): state.pop(key) for key in list(state) if key.startswith(f"{name}.")}
+            state[f"{name}.weight"] = own["linear.weight"] + module.scale * own["up"] @ own["down"]
+            if "linear.bias" in own:
+                state[f"{name}.bias"] = own["linear.bias"]
+    return {key: tensor.cpu() for key, tensor in state.items()}
+
+
+def save_checkpoint(
+    path: Path, tensors: Mapping[str, Tensor], origin: Origin, report: Report, *, half: bool = True
+) -> None:
+    """Write a network's weights: what differs from the base where most of it does not, else everything.
+
+    Args:
+        path: ``.safetensors``; what was there stays until the new file is whole.
+        tensors: of `network_state`.
+        origin: what the run started from.
+        report: goes into the metadata.
+        half: in fp16; they are read as fp32.
+    """
+    below = {f"box_decoder.{key}": tensor for key, tensor in origin.base_tensors.items()}
+    boxes = {key: tensor for key, tensor in tensors.items() if key.startswith("box_decoder.")}
+    boxes_from_base = bool(boxes) and all(key in below and torch.equal(t, below[key]) for key, t in boxes.items())
+    changed = {
+        key: tensor
+        for key, tensor in tensors.items()
+        if not (key in origin.base_tensors and _same(tensor, origin.base_tensors[key]))
+        and not (boxes_from_base and key in boxes)
+    }
+    delta = _numbers(changed) < _LARGEST_DELTA * _numbers(tensors)
+    kept = changed if delta else dict(tensors)
+    groups = {name: set(each) for name, each in report.groups.items()}
+    for name, group in origin.seen:
+        groups.setdefault(name, set()).add(group)
+    entry: dict[str, Any] = {
+        "format": "delta" if delta else "full",
+        "family": origin.spec.family.value,
+        "initial_model": origin.spec.name,
+        GROUPS_SEEN: {name: sorted(each) for name, each in sorted(groups.items())},
+        "config": dict(report.config),
+        "data_digest": report.data_digest,
+        "code_version": __version__,
+        "metrics": dict(report.metrics),
+    }
+    if delta:
+        entry |= {"base": origin.base.name, "base_sha256": origin.base_sha256}
+        entry |= {"box_decoder": "base"} if boxes_from_base else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file({key: _saved(t, half=half) for key, t in kept.items()}, part, metadata={METADATA_KEY: json.dumps(entry)})
+    part.replace(path)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
+
+
+def _numbers(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors.values())
+
+
+def _saved(tensor: Tensor, *, half: bool) -> Tensor:
+    # Of its own, for tensors of one memory cannot be saved; fp16 holds weights closer than bf16 does.
+    tensor = tensor.half() if half and tensor.is_floating_point() else tensor
+    return tensor.contiguous().clone()

@@ -1,0 +1,125 @@
+"""Where a frozen encoder's answers are kept: each view is made and encoded once, 2.1 MB on disk in fp16."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from qupath_sam.models.promptable import PromptableSegmenter, view_of
+from qupath_sam.training.views import VIEWS_VERSION, View, ViewPlan
+
+_TARGETS, _LABELS, _IMAGE, _EMBEDDING = "targets", "labels", "image", "embedding"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedView:
+    """A view with what a model needs to answer prompts in it.
+
+    Attributes:
+        image: uint8 ``(1, 3, 256, 256)`` RGB.
+        labels: int32 ``(256, 256)``.
+        targets: labels to learn from.
+        embedding: ``(1, 256, 64, 64)``, fp16; None where the encoder is trained too.
+        pixels: uint8 ``(1, 3, S, S)`` RGB of the encoder's size where it is trained, else None.
+    """
+
+    image: Tensor
+    labels: NDArray[np.int32]
+    targets: tuple[int, ...]
+    embedding: Tensor | None = None
+    pixels: Tensor | None = None
+
+
+class FreshViews:
+    """Views for an encoder that is trained: made when asked for, nothing kept.
+
+    Args:
+        plans: all views.
+        make: makes the pixels and labels of one.
+    """
+
+    def __init__(self, plans: Sequence[ViewPlan], make: Callable[[ViewPlan], View]) -> None:
+        self._plans = plans
+        self._make = make
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def __getitem__(self, index: int) -> EncodedView:
+        """Made now."""
+        view = self._make(self._plans[index])
+        pixels = torch.from_numpy(view.pixels).permute(2, 0, 1)[None].contiguous()
+        return EncodedView(image_of(view), view.labels, view.targets, pixels=pixels)
+
+
+class EmbeddedViews:
+    """Views with their embeddings, by their place in a plan.
+
+    Args:
+        plans: all views.
+        make: makes the pixels and labels of one.
+        encoder: a segmenter round the frozen encoder: embeddings are those of inference.
+        source: what tells the data and the encoder's weights apart from others.
+        folder: of the cache; may be shared by runs.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[ViewPlan],
+        make: Callable[[ViewPlan], View],
+        *,
+        encoder: PromptableSegmenter,
+        source: str,
+        folder: Path,
+    ) -> None:
+        self._plans = plans
+        self._make = make
+        self._encoder = encoder
+        self._source = f"{source}:{encoder.preprocessing_version}:{VIEWS_VERSION}"
+        self._folder = folder
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def __getitem__(self, index: int) -> EncodedView:
+        """From disk where it is there and whole, else made now and kept."""
+        path = self.path(index)
+        try:
+            tensors = load_file(path)
+        except (FileNotFoundError, SafetensorError):
+            tensors = self._encoded(index)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            save_file(tensors, part)
+            part.replace(path)
+        targets: list[int] = tensors[_TARGETS].tolist()
+        return EncodedView(tensors[_IMAGE], tensors[_LABELS].numpy(), tuple(targets), tensors[_EMBEDDING])
+
+    def path(self, index: int) -> Path:
+        """Where a view is kept."""
+        plan = self._plans[index]
+        key = hashlib.sha256(f"{self._source}:{plan.tile}:{plan.seed}".encode()).hexdigest()
+        return self._folder / f"{key[:32]}.safetensors"
+
+    def _encoded(self, index: int) -> dict[str, Tensor]:
+        view = self._make(self._plans[index])
+        return {
+            _EMBEDDING: self._encoder.embed(view.pixels).tensors["image"].to("cpu", torch.float16).contiguous(),
+            _IMAGE: image_of(view),
+            _LABELS: torch.from_numpy(view.labels),
+            _TARGETS: torch.tensor(view.targets, dtype=torch.int64),
+        }
+
+
+def image_of(view: View) -> Tensor:
+    """The view's RGB as the refinement head sees it: uint8 ``(1, 3, 256, 256)``."""
+    return view_of(torch.from_numpy(view.pixels).permute(2, 0, 1)[None].float()).contiguous()

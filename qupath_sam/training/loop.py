@@ -1,0 +1,324 @@
+"""The training loop: forward, loss, backward, step; one answer of one session at a time.
+
+A pool of sessions runs at once. Every optimiser step takes one answer of each: ``batch * accumulate`` answers. A
+session that ends makes room for one on the next view of the order, which is shuffled anew each epoch. All that is
+random comes from one generator and the order from the seed, so a run that is stopped between two steps goes on as if it
+had not been.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.models.devices import computes_in_bf16
+from qupath_sam.models.mask_decoder import Decoded
+from qupath_sam.models.network import PromptableNetwork
+from qupath_sam.models.refinement_head import Refined, refine
+from qupath_sam.models.refinement_region import cut
+from qupath_sam.models.view_prompts import VIEW_SIZE, ViewPrompts
+from qupath_sam.training.embeddings import EncodedView
+from qupath_sam.training.losses import dice_loss, iou_head_loss, normalised_focal_loss
+from qupath_sam.training.sampling import Session, start_session
+from qupath_sam.training.scenarios import trainable_parameters, trains_encoder
+from qupath_sam.training.schedule import learning_rate_factor
+from qupath_sam.training.settings import TrainingSettings
+
+#: Decoder logits are clamped to this before the loss: beyond, nothing is learnt.
+_DECODER_LIMIT = 20.0
+_DECODER_WEIGHT_BESIDE_HEAD, _IOU_WEIGHT = 0.7, 0.3
+_LARGEST_GRADIENT = 1.0
+#: Beside a head, which share of answers train the decoder, by how many came before: its backward pass is half the time.
+_DECODER_SHARE = ((1, 1.0), (3, 0.35), (21, 0.12))
+_AVERAGE_DECAY = 0.997
+_HEAD = "refinement_head."
+
+
+class Views(Protocol):
+    """Views by index; see `qupath_sam.training.embeddings`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> EncodedView: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What one optimiser step saw.
+
+    Attributes:
+        loss: mean over its answers.
+        first_iou, later_iou: mean IoU of first and of later answers; None where there were none.
+    """
+
+    step: int
+    epoch: float
+    prompts: int
+    seconds: float
+    learning_rate: float
+    loss: float
+    first_iou: float | None
+    later_iou: float | None
+
+
+@dataclass(slots=True, eq=False)
+class Progress:
+    """Where a run stands, beside the weights.
+
+    Attributes:
+        step: optimiser steps done.
+        prompts: answers trained on.
+        drawn: views taken from the order.
+        seconds: spent in steps.
+        sessions: that are running.
+    """
+
+    step: int = 0
+    prompts: int = 0
+    drawn: int = 0
+    seconds: float = 0.0
+    sessions: list[Session] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains the parts of a network that `prepare_scenario` left trainable.
+
+    Args:
+        network: on its device.
+        views: to train on.
+        settings: how.
+        normalise: pixels in 0..255 to what the encoder takes; used only where the encoder is trained.
+    """
+
+    def __init__(
+        self,
+        network: PromptableNetwork,
+        views: Views,
+        settings: TrainingSettings,
+        *,
+        normalise: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.network = network
+        self.views = views
+        self.settings = settings
+        self.normalise = normalise
+        self.random = np.random.default_rng(settings.seed)
+        self.progress = Progress()
+        self.trained = trainable_parameters(network)
+        if not self.trained:
+            raise InvalidRequest("nothing of this network is trained; name parts with --train")
+        self.device = next(iter(self.trained.values())).device
+        self.optimizer = _optimizer(self.trained, settings)
+        self.average = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
+        self._encodes = trains_encoder(settings.trainable)
+        self._loaded: dict[int, EncodedView] = {}
+        if network.refinement_head is not None:
+            network.refinement_head.to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            self._dense_position: Tensor = network.prompt_encoder.get_dense_pe()
+
+    @property
+    def share_done(self) -> float:
+        """How much of the run is done, 0..1; whichever limit is nearest."""
+        length, done = self.settings.length, self.progress
+        shares = [
+            done.drawn / (length.epochs * len(self.views)) if length.epochs else 0.0,
+            done.step / length.steps if length.steps else 0.0,
+            done.seconds / (60 * length.minutes) if length.minutes else 0.0,
+        ]
+        return min(1.0, max(shares))
+
+    def run(self) -> Iterator[StepReport]:
+        """Step until the run's length is reached; between two reports the run may be saved, or stopped."""
+        while self.share_done < 1:
+            yield self.step()
+
+    def step(self) -> StepReport:
+        """One optimiser step.
+
+        Raises:
+            InvalidRequest: training diverged, or no view has anything to learn from.
+        """
+        started = time.perf_counter()
+        settings, progress = self.settings, self.progress
+        while len(progress.sessions) < settings.batch * settings.accumulate:
+            progress.sessions.append(self._next_session())
+        factor = learning_rate_factor(
+            settings.schedule, progress=self.share_done, step=progress.step, warm_up=settings.warm_up
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        losses: list[float] = []
+        ious: list[tuple[int, float]] = []
+        for start in range(0, len(progress.sessions), settings.batch):
+            for indices in self._alike(range(start, start + settings.batch)):
+                self._learn(indices, losses, ious)
+        if not np.isfinite(losses).all():
+            raise InvalidRequest(f"training diverged at step {progress.step}; use a lower learning rate (--lr)")
+        for group in self.optimizer.param_groups:
+            clip_grad_norm_(group["params"], _LARGEST_GRADIENT)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        progress.step += 1
+        progress.prompts += len(losses)
+        self._update_average()
+        progress.seconds += time.perf_counter() - started
+        return StepReport(
+            step=progress.step,
+            epoch=progress.drawn / len(self.views),
+            prompts=progress.prompts,
+            seconds=progress.seconds,
+            learning_rate=settings.learning_rate * factor,
+            loss=float(np.mean(losses)),
+            first_iou=_mean([iou for answers, iou in ious if answers == 0]),
+            later_iou=_mean([iou for answers, iou in ious if answers > 0]),
+        )
+
+    def _alike(self, indices: Sequence[int]) -> list[list[int]]:
+        """Sessions that can go through the decoder together: those with prompts of one shape; singly on a CPU."""
+        if self.device.type == "cpu":
+            return [[index] for index in indices]
+        groups: dict[tuple[int, bool, bool], list[int]] = {}
+        for index in indices:
+            session = self.progress.sessions[index]
+            shape = len(session.clicks), session.box is None, session.previous is None
+            groups.setdefault(shape, []).append(index)
+        return list(groups.values())
+
+    def _learn(self, indices: Sequence[int], losses: list[float], ious: list[tuple[int, float]]) -> None:
+        """Forward and backward of some sessions, which then go on or make room for others."""
+        sessions = [self.progress.sessions[index] for index in indices]
+        prompts = [session.prompts() for session in sessions]
+        truth = torch.from_numpy(np.stack([s.truth for s in sessions])).to(self.device, torch.float32)[:, None]
+        answers = max(session.answers for session in sessions)
+        decoded, refined = self._answer([self._view(s.view) for s in sessions], prompts, answers=answers)
+        loss = _loss(decoded, refined, truth, answers=answers)
+        if loss.requires_grad:  # a box alone may be for a decoder that is not trained
+            (loss.sum() / len(self.progress.sessions)).backward()  # type: ignore[no-untyped-call]
+        losses += loss.detach().tolist()
+        logits = (decoded.logits[:, :1].detach().float() if refined is None else refined.logits)[:, 0]
+        logits = logits.clamp(-_DECODER_LIMIT, _DECODER_LIMIT)
+        found, wanted = logits > 0, truth[:, 0] > 0.5
+        iou = (found & wanted).sum((1, 2)) / (found | wanted).sum((1, 2)).clamp_min(1)
+        for index, session, own, value in zip(indices, sessions, logits, iou.tolist(), strict=True):
+            ious.append((session.answers, value))
+            if not session.go_on(own, self.random, self.settings.mix):
+                self.progress.sessions[index] = self._next_session()
+
+    def _answer(
+        self, views: Sequence[EncodedView], prompts: Sequence[ViewPrompts], *, answers: int
+    ) -> tuple[Decoded, Refined | None]:
+        head = self.network.refinement_head
+        learns_decoder = head is None or self.random.random() < _decoder_share(answers)
+        bf16 = self.settings.mixed_precision and computes_in_bf16(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            with nullcontext() if learns_decoder else torch.no_grad():
+                embedding = self._embedding(views)
+                decoded = self.network.decode(
+                    embedding, *network_prompts(prompts, self.network, self.device), dense_position=self._dense_position
+                )
+            decoded = Decoded(decoded.logits.float(), decoded.scores.float(), decoded.features.float())
+            if head is None:
+                return decoded, None
+            image = torch.cat([view.image for view in views]).to(self.device).float() / 255
+            return decoded, refine(head, image, head.project(embedding), decoded, prompts, jitter=self.random)
+
+    def _embedding(self, views: Sequence[EncodedView]) -> Tensor:
+        if not self._encodes:
+            kept = [view.embedding.to(self.device, torch.float32) for view in views if view.embedding is not None]
+            return torch.cat(kept)
+        pixels = torch.cat([view.pixels for view in views if view.pixels is not None]).to(self.device).float()
+        # One by one, as some models normalise each image by its own values.
+        images = torch.cat([self.normalise(image[None]) for image in pixels])
+        embedding: Tensor = self.network.image_encoder(images)
+        return embedding.float()
+
+    def _next_session(self) -> Session:
+        count = len(self.views)
+        for _ in range(count):
+            epoch, place = divmod(self.progress.drawn, count)
+            index = int(np.random.default_rng((self.settings.seed, epoch)).permutation(count)[place])
+            self.progress.drawn += 1
+            view = self.views[index]
+            if view.targets:
+                self._loaded = {s.view: self._view(s.view) for s in self.progress.sessions}
+                self._loaded[index] = view
+                return start_session(index, view.labels, view.targets, self.random, self.settings.mix)
+        raise InvalidRequest("no view shows an object large enough to learn from; check the data sets' masks")
+
+    def _view(self, index: int) -> EncodedView:
+        if index not in self._loaded:
+            self._loaded[index] = self.views[index]
+        return self._loaded[index]
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """An exponential mean of the weights, short at first (Polyak and Juditsky 1992): it is what is shipped."""
+        decay = min(_AVERAGE_DECAY, (1 + self.progress.step) / (20 + self.progress.step))
+        for name, parameter in self.trained.items():
+            self.average[name].lerp_(parameter, 1 - decay)
+
+
+def network_prompts(
+    prompts: Sequence[ViewPrompts], network: PromptableNetwork, device: torch.device
+) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None, Tensor | None]:
+    """Points, boxes and masks of prompts of one shape as `PromptableNetwork.decode` takes them."""
+    scale = network.input_size / VIEW_SIZE
+    points = boxes = masks = None
+    if prompts[0].clicks:
+        places = [[((c.x + 0.5) * scale - 0.5, (c.y + 0.5) * scale - 0.5) for c in p.clicks] for p in prompts]
+        labels = [[int(c.positive) for c in p.clicks] for p in prompts]
+        points = torch.tensor(places, dtype=torch.float32, device=device), torch.tensor(labels, device=device)
+    if prompts[0].box is not None:
+        corners = [p.box for p in prompts]
+        boxes = torch.tensor(corners, dtype=torch.float32, device=device) * scale - 0.5
+    if prompts[0].previous is not None:
+        masks = torch.stack([p.previous for p in prompts if p.previous is not None])[:, None].to(device)
+    return points, boxes, masks
+
+
+def _loss(decoded: Decoded, refined: Refined | None, truth: Tensor, *, answers: int) -> Tensor:
+    """``(B,)``. The head is held to the truth in its region, above all near the newest click and where it was right."""
+    loss = torch.zeros(len(truth), device=truth.device)
+    if refined is not None:
+        with torch.no_grad():
+            part = cut(truth, refined.grid)
+            weight = 1 + refined.near_newest
+            if answers >= 3:
+                weight = weight + 0.5 * ((refined.previous_in_region > 0) == (part > 0.5)).float()
+        loss = normalised_focal_loss(refined.in_region, part, weight=weight) + dice_loss(refined.in_region, part)
+    if decoded.logits.requires_grad:
+        logits = decoded.logits[:, :1].clamp(-_DECODER_LIMIT, _DECODER_LIMIT)
+        masks = normalised_focal_loss(logits, truth) + dice_loss(logits, truth)
+        scores = iou_head_loss(decoded.scores[:, :1], logits, truth)
+        loss = loss + (1.0 if refined is None else _DECODER_WEIGHT_BESIDE_HEAD) * masks + _IOU_WEIGHT * scores
+    return loss
+
+
+def _optimizer(trained: dict[str, torch.nn.Parameter], settings: TrainingSettings) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019); a new head learns faster than what is pretrained."""
+    pretrained = [parameter for name, parameter in trained.items() if not name.startswith(_HEAD)]
+    head = [parameter for name, parameter in trained.items() if name.startswith(_HEAD)]
+    groups = [
+        {"params": parameters, "base_lr": rate}
+        for parameters, rate in ((pretrained, settings.learning_rate), (head, settings.head_learning_rate))
+        if parameters
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
+
+
+def _decoder_share(answers: int) -> float:
+    return next((share for below, share in _DECODER_SHARE if answers < below), _DECODER_SHARE[-1][1])
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

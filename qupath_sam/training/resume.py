@@ -1,0 +1,129 @@
+"""Stopping and going on: everything that the next step depends on, in one file that appears in one step."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.models.view_prompts import ViewClick
+from qupath_sam.training.loop import Progress, Trainer
+from qupath_sam.training.sampling import Session, Start
+
+RESUME_FILE = "resume.pt"
+_VERSION = 1
+
+
+def save_state(trainer: Trainer, path: Path) -> None:
+    """Write weights, averages, optimiser, running sessions, place in the data and all random states.
+
+    The file before stays whole until the new one is.
+    """
+    progress = trainer.progress
+    state = {
+        "version": _VERSION,
+        "settings": json.dumps(trainer.settings.as_json()),
+        "weights": {name: parameter.detach() for name, parameter in trainer.trained.items()},
+        "average": trainer.average,
+        "optimizer": trainer.optimizer.state_dict(),
+        "step": progress.step,
+        "prompts": progress.prompts,
+        "drawn": progress.drawn,
+        "seconds": progress.seconds,
+        "sessions": [_session_state(session) for session in progress.sessions],
+        "random": _random_states(trainer),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+def load_state(trainer: Trainer, path: Path) -> None:
+    """Put a trainer of the same settings where `save_state` left the other.
+
+    Raises:
+        InvalidRequest: no such file, one that cannot be read, or one of a run with other settings.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InvalidRequest(f"there is no run to resume at {path.parent}; start it without --resume") from error
+    except Exception as error:  # what torch's reader meets in arbitrary bytes has no common type
+        raise InvalidRequest(f"{path} cannot be read ({type(error).__name__}); start anew without --resume") from error
+    before, now = json.loads(state["settings"]), trainer.settings.as_json()
+    # A run may be made longer: its length decides nothing but the schedule.
+    other = [key for key in now if key != "length" and before.get(key) != now[key]]
+    if state["version"] != _VERSION or other or state["weights"].keys() != trainer.trained.keys():
+        raise InvalidRequest(
+            f"{path.parent} holds a run with other settings ({', '.join(other) or 'trained parts'}); "
+            "resume with the same options, or choose another --out"
+        )
+    with torch.no_grad():
+        for name, parameter in trainer.trained.items():
+            parameter.copy_(state["weights"][name])
+            trainer.average[name].copy_(state["average"][name])
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    trainer.progress = Progress(
+        state["step"],
+        state["prompts"],
+        state["drawn"],
+        state["seconds"],
+        [_session(session) for session in state["sessions"]],
+    )
+    _restore_random(trainer, state["random"])
+
+
+def _session_state(session: Session) -> dict[str, Any]:
+    return {
+        "view": session.view,
+        "truth": torch.from_numpy(session.truth),
+        "start": session.start.value,
+        "limit": session.limit,
+        "clicks": [(click.x, click.y, click.positive) for click in session.clicks],
+        "box": session.box,
+        "previous": session.previous,
+        "answers": session.answers,
+    }
+
+
+def _session(state: dict[str, Any]) -> Session:
+    truth: Tensor = state["truth"]
+    return Session(
+        view=state["view"],
+        truth=truth.numpy(),
+        start=Start(state["start"]),
+        limit=state["limit"],
+        clicks=tuple(ViewClick(*click) for click in state["clicks"]),
+        box=state["box"],
+        previous=state["previous"],
+        answers=state["answers"],
+    )
+
+
+def _random_states(trainer: Trainer) -> dict[str, Any]:
+    """The trainer's own generator, and the global ones, from which libraries may draw."""
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "trainer": json.dumps(trainer.random.bit_generator.state),
+        "numpy": json.dumps([kind, np.asarray(keys).tolist(), *rest]),
+        "python": json.dumps(random.getstate()),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _restore_random(trainer: Trainer, states: dict[str, Any]) -> None:
+    trainer.random.bit_generator.state = json.loads(states["trainer"])
+    np.random.set_state(tuple(json.loads(states["numpy"])))
+    version, words, spare = json.loads(states["python"])
+    random.setstate((version, tuple(words), spare))
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])

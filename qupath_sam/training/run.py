@@ -1,0 +1,165 @@
+"""From data sets and a model's name to a trained checkpoint: puts the parts together, saves as it goes, can go on."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.models.devices import choose_execution
+from qupath_sam.models.load import ADAPTERS, build_segmenter
+from qupath_sam.models.registry import Family
+from qupath_sam.models.store import ModelStore
+from qupath_sam.training.build import build_training_network
+from qupath_sam.training.checkpoint import Origin, Report, load_origin, network_state, save_checkpoint
+from qupath_sam.training.curves import CURVES_FILE, append_report, cut_back
+from qupath_sam.training.data import TrainingData
+from qupath_sam.training.embeddings import EmbeddedViews, FreshViews
+from qupath_sam.training.loop import StepReport, Trainer, Views
+from qupath_sam.training.resume import RESUME_FILE, load_state, save_state
+from qupath_sam.training.scenarios import prepare_scenario, trains_encoder
+from qupath_sam.training.settings import TrainingSettings
+from qupath_sam.training.views import colour_donors, make_view, plan_views
+
+CHECKPOINT_FILE = "model.safetensors"
+#: Steps of one row of the curves, and seconds between two saves.
+_STEPS_A_ROW, _SECONDS_A_SAVE = 10, 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a run works.
+
+    Attributes:
+        out: checkpoint, curves and resume state.
+        cache: of embeddings; `out` / "embeddings" where None.
+        device: auto, cpu, cuda, ...
+        home: of the `ModelStore`.
+    """
+
+    out: Path
+    cache: Path | None = None
+    device: str = "auto"
+    home: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingRun:
+    """A run that is ready to step; see `prepare_run`."""
+
+    trainer: Trainer
+    origin: Origin
+    data: TrainingData
+    data_digest: str
+    places: Places
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the trained weights are written."""
+        return self.places.out / CHECKPOINT_FILE
+
+    def save(self, last: StepReport | None) -> None:
+        """Write the checkpoint (averaged weights) and the state to resume from."""
+        trainer = self.trainer
+        metrics = {} if last is None else {"step": last.step, "prompts": last.prompts, "loss": last.loss}
+        report = Report(trainer.settings.as_json(), self.data_digest, self.data.groups, metrics)
+        tensors = network_state(trainer.network, trainer.average)
+        save_checkpoint(self.checkpoint, tensors, self.origin, report)
+        save_state(trainer, self.places.out / RESUME_FILE)
+
+    def train(self, on_step: Callable[[StepReport], None] | None = None) -> Path:
+        """Step to the end, saving now and then and at the end.
+
+        Args:
+            on_step: called after each step.
+
+        Returns:
+            The checkpoint.
+        """
+        curves = self.places.out / CURVES_FILE
+        saved, report = time.monotonic(), None
+        for report in self.trainer.run():
+            if on_step is not None:
+                on_step(report)
+            if report.step % _STEPS_A_ROW == 0:
+                append_report(curves, report)
+            if time.monotonic() - saved > _SECONDS_A_SAVE:
+                self.save(report)
+                saved = time.monotonic()
+        self.save(report)
+        return self.checkpoint
+
+
+def prepare_run(
+    data: TrainingData, init: str, settings: TrainingSettings, places: Places, *, resume: bool = False
+) -> TrainingRun:
+    """Build network, views and trainer.
+
+    Args:
+        data: to train on.
+        init: name of the model to start from.
+        settings: how.
+        places: where.
+        resume: go on with the run in ``places.out``.
+
+    Raises:
+        InvalidRequest: nothing to resume, a run that is there already, or settings that do not go together.
+        ModelError: the model cannot be had.
+    """
+    state = places.out / RESUME_FILE
+    if state.exists() and not resume:
+        raise InvalidRequest(f"{places.out} holds a run already; go on with --resume, or choose another --out")
+    origin = load_origin(init, ModelStore(places.home))
+    digest = data.digest()
+    trainer = build_trainer(data, origin, settings, places, data_digest=digest)
+    places.out.mkdir(parents=True, exist_ok=True)
+    if resume:
+        load_state(trainer, state)
+    cut_back(places.out / CURVES_FILE, step=trainer.progress.step)
+    return TrainingRun(trainer, origin, data, digest, places)
+
+
+def build_trainer(
+    data: TrainingData, origin: Origin, settings: TrainingSettings, places: Places, *, data_digest: str
+) -> Trainer:
+    """The trainer alone, without looking at what lies in ``places.out``."""
+    family = origin.spec.family
+    if family is Family.FAKE:
+        raise InvalidRequest("the fake has nothing to train; start from another model (--init)")
+    execution = choose_execution(places.device)
+    network = build_training_network(origin.tensors, family, settings.parts, seed=settings.seed)
+    network.to(execution.device)
+    prepare_scenario(network, settings.trainable, settings.lora)
+    adapter = ADAPTERS[family]
+    colours = colour_donors(data, seed=settings.seed) if settings.augment else np.zeros((0, 2, 3))
+    make = partial(make_view, data, input_size=network.input_size, colours=colours, augmented=settings.augment)
+    plans = plan_views(data, settings.views, seed=settings.seed)
+    views: Views
+    if trains_encoder(settings.trainable):
+        views = FreshViews(plans, make)
+    else:
+        plain = {key: tensor.clone() for key, tensor in origin.tensors.items()}
+        views = EmbeddedViews(
+            plans,
+            make,
+            encoder=build_segmenter(origin.spec, plain, execution),
+            source=f"{data_digest}:{settings.seed}:{settings.augment}:{_encoder_digest(origin)}",
+            folder=places.cache or places.out / "embeddings",
+        )
+    return Trainer(network, views, settings, normalise=adapter.normalise)
+
+
+def _encoder_digest(origin: Origin) -> str:
+    """Tells encoders apart: that of a delta with a frozen encoder is its base's."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(origin.tensors.items()):
+        if key.startswith("image_encoder."):
+            digest.update(key.encode())
+            digest.update(tensor.float().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,81 @@
+"""How a run trains: all that decides its result beside the data, in one value that goes into the checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.models.network import Parts
+from qupath_sam.training.sampling import PromptMix
+from qupath_sam.training.scenarios import LoraSettings, Trainable
+from qupath_sam.training.schedule import WARM_UP_STEPS, Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """When a run ends: at the first limit that is reached. A limit in minutes cannot be repeated exactly.
+
+    Attributes:
+        epochs: times each view is drawn.
+        steps: of the optimiser.
+        minutes: spent in steps, over all resumptions.
+    """
+
+    epochs: float | None = None
+    steps: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        limits = [limit for limit in (self.epochs, self.steps, self.minutes) if limit is not None]
+        if not limits or min(limits) <= 0:
+            raise InvalidRequest("a run needs an end: give --epochs, --steps or --minutes above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """The default recipe is the paper's where it has one (Kim et al. 2023, sec. 3.2).
+
+    Attributes:
+        trainable: parts that are trained, beside a head.
+        parts: of the network.
+        length: of the run; the paper's 30 epochs.
+        learning_rate: at its highest; 5e-4 in the paper.
+        head_learning_rate: of the refinement head, which starts from nothing.
+        schedule: how they fall.
+        batch: sessions of a forward pass.
+        accumulate: forward passes of an optimiser step.
+        weight_decay: AdamW's.
+        warm_up: optimiser steps over which the learning rate rises.
+        mixed_precision: forward in bf16 where the device computes in it.
+        augment: other stains, scanners and orientations.
+        views: squares cut from the tiles.
+        seed: of all that is random.
+    """
+
+    trainable: frozenset[Trainable] = frozenset({Trainable.DECODER})
+    parts: Parts = field(default_factory=Parts)
+    length: Length = field(default_factory=lambda: Length(epochs=30))
+    learning_rate: float = 5e-4
+    head_learning_rate: float = 2e-3
+    schedule: Schedule = Schedule.PAPER
+    batch: int = 1
+    accumulate: int = 8
+    weight_decay: float = 0.01
+    warm_up: int = WARM_UP_STEPS
+    mixed_precision: bool = True
+    augment: bool = True
+    views: int = 1000
+    seed: int = 0
+    mix: PromptMix = field(default_factory=PromptMix)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+
+    def as_json(self) -> dict[str, Any]:
+        """For checkpoints; enums by value."""
+        values = asdict(self)
+        values["trainable"] = sorted(part.value for part in self.trainable)
+        values["schedule"] = self.schedule.value
+        values["parts"]["decoder"] = self.parts.decoder.value
+        plain: dict[str, Any] = json.loads(json.dumps(values))
+        return plain

@@ -1,0 +1,130 @@
+"""Views: squares that are cut from tiles, augmented and shown to the model. A plan names them, to make each again.
+
+Nuclei and glands differ in size by an order of magnitude, and the engine chooses its windows by the object's size. So a
+view is the whole tile or a random square of it, scaled to the model's input.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from qupath_sam.evaluation.options import Target
+from qupath_sam.models.view_prompts import VIEW_SIZE
+from qupath_sam.training.augment import Labels, Pixels, augment, colour_statistics
+from qupath_sam.training.data import TrainingData
+
+#: Changes with anything that makes another view of the same plan.
+VIEWS_VERSION = 1
+#: Share of views that show as much of the tile as a square can.
+_WHOLE_SHARE = 0.5
+#: The smallest square that is cut, px, and the smallest as a share of the tile's shorter side.
+_SMALLEST_SIDE, _SMALLEST_SHARE = 64, 0.3
+#: Tiles whose look others may take on.
+_COLOUR_DONORS = 60
+#: Smallest target, in px of the view: smaller ones have no outline to speak of.
+_SMALLEST_TARGET = 40
+#: Squares that are tried in search of one that holds an object.
+_ATTEMPTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ViewPlan:
+    """How to make a view.
+
+    Attributes:
+        tile: index into the training tiles.
+        seed: of everything random about it.
+    """
+
+    tile: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A view, ready to be encoded and clicked.
+
+    Attributes:
+        pixels: uint8 ``(S, S, 3)`` RGB, S being the model's input size.
+        labels: int32 ``(VIEW_SIZE, VIEW_SIZE)``; 0 is background.
+        targets: labels that are large enough to be learnt from.
+    """
+
+    pixels: Pixels
+    labels: NDArray[np.int32]
+    targets: tuple[int, ...]
+
+
+def plan_views(data: TrainingData, count: int, *, seed: int) -> list[ViewPlan]:
+    """``count`` views, each tile as often as any other but for one."""
+    random = np.random.default_rng(seed)
+    order: list[int] = []
+    while len(order) < count:
+        order += random.permutation(len(data.tiles)).tolist()
+    return [ViewPlan(tile, int(random.integers(2**31))) for tile in order[:count]]
+
+
+def colour_donors(data: TrainingData, *, seed: int) -> NDArray[np.float64]:
+    """``(N, 2, 3)``: `colour_statistics` of some of the tiles."""
+    order = np.random.default_rng(seed).permutation(len(data.tiles))[:_COLOUR_DONORS]
+    return np.stack([colour_statistics(data.tiles[i].tile.read_pixels()) for i in order])
+
+
+def make_view(
+    data: TrainingData, plan: ViewPlan, *, input_size: int, colours: NDArray[np.float64], augmented: bool = True
+) -> View:
+    """The view of a plan; the same plan and data give the same view.
+
+    Args:
+        data: the tiles.
+        plan: of `plan_views`.
+        input_size: side of the view, px.
+        colours: see `augment`.
+        augmented: whether it is.
+    """
+    random = np.random.default_rng(plan.seed)
+    each = data.tiles[plan.tile]
+    pixels, labels = each.tile.read_pixels(), each.tile.read_labels()
+    if each.target is Target.REGION:
+        labels = (labels != 0).astype(np.int32)
+    pixels, labels = _square(pixels, labels, random)
+    scale = VIEW_SIZE / labels.shape[0]
+    pixels = _scaled(pixels, input_size)
+    labels = _scaled_labels(labels)
+    if augmented:
+        pixels, labels = augment(pixels, labels, random, colours=colours)
+    values, areas = np.unique(labels[labels != 0], return_counts=True)
+    enough = max(_SMALLEST_TARGET, min(each.min_area * scale**2, 4 * each.min_area))
+    targets = tuple(int(value) for value, area in zip(values, areas, strict=True) if area >= enough)
+    return View(pixels, labels.astype(np.int32), targets)
+
+
+def _square(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tuple[Pixels, Labels]:
+    """A random square; of several small ones, one that holds something."""
+    height, width = labels.shape
+    shorter = min(height, width)
+    smallest = min(shorter, max(_SMALLEST_SIDE, round(_SMALLEST_SHARE * shorter)))
+    whole = random.random() < _WHOLE_SHARE
+    side = shorter if whole else round(math.exp(random.uniform(math.log(smallest), math.log(shorter))))
+    for attempt in range(_ATTEMPTS):
+        y, x = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
+        inside = slice(y, y + side), slice(x, x + side)
+        if attempt == _ATTEMPTS - 1 or np.count_nonzero(labels[inside]) > 0.03 * side * side:
+            break
+    return pixels[inside], labels[inside]
+
+
+def _scaled(pixels: Pixels, size: int) -> Pixels:
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _scaled_labels(labels: Labels) -> NDArray[np.int32]:
+    """By the cell that holds the centre; nearest neighbour of some libraries is a pixel off (ClickSEG, README)."""
+    side = labels.shape[0]
+    nearest = np.minimum((np.arange(VIEW_SIZE) + 0.5) * side / VIEW_SIZE, side - 1).astype(np.intp)
+    return np.ascontiguousarray(labels[np.ix_(nearest, nearest)]).astype(np.int32)
