@@ -104,7 +104,7 @@ class Clicker {
         tool = samTool
         rest = new PauseTransition(Duration.millis(restMs))
         rest.setOnFinished { embedView() }
-        spinner = new Timeline(new KeyFrame(Duration.millis(60), { viewer?.repaint() } as EventHandler))
+        spinner = new Timeline(new KeyFrame(Duration.millis(100), { viewer?.repaint() } as EventHandler))
         spinner.setCycleCount(Animation.INDEFINITE)
         gui.getStage().addEventFilter(KeyEvent.KEY_PRESSED, keyFilter)
         gui.getToolManager().selectedToolProperty().addListener(toolListener)

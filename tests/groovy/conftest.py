@@ -1,0 +1,148 @@
+"""A QuPath to run scripts in, with preferences and a user directory of its own, and a server to talk to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from qupath_sam.errors import QupathSamError
+from qupath_sam.qupath_files import install
+
+FOLDER = Path(__file__).parent
+SCRIPTS = FOLDER.parents[1] / "groovy" / "scripts"
+LAUNCHERS = ("bin/QuPath", "Contents/MacOS/QuPath*", "QuPath-*(console).exe")
+
+
+@dataclass
+class Run:
+    """How a run of QuPath ended."""
+
+    exit_code: int
+    output: str
+
+    @property
+    def said(self) -> list[str]:
+        """What our scripts printed."""
+        return [line for line in self.output.splitlines() if line.startswith("qupath-sam: ")]
+
+
+@dataclass
+class QuPath:
+    """Runs `QuPath script`."""
+
+    launcher: Path
+    preferences: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def script(self, script: Path, *arguments: str, **environment: str) -> Run:
+        """Run a script; ``arguments`` go before it."""
+        java = f"-Djava.util.prefs.userRoot={self.preferences}"
+        done = subprocess.run(
+            [str(self.launcher), "-q", "script", *arguments, str(script)],
+            env={**os.environ, "JAVA_TOOL_OPTIONS": java, **self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        # The stack traces of a compilation that failed three times over help nobody.
+        lines = (done.stdout + done.stderr).splitlines()
+        return Run(done.returncode, "\n".join(line for line in lines if not line.startswith("\tat ")))
+
+    def make_project(self, folder: Path, images: list[Path]) -> Path:
+        """A project with prompts and outlines in each image."""
+        arguments = [part for path in (folder, *images) for part in ("-a", str(path))]
+        run = self.script(FOLDER / "make_project.groovy", *arguments)
+        assert f"project of {len(images)} images" in run.output, run.output
+        return folder / "project.qpproj"
+
+    def objects(self, project: Path) -> dict[str, dict[str, dict[str, str]]]:
+        """Image name -> object name -> what `list_objects.groovy` prints of it."""
+        run = self.script(FOLDER / "list_objects.groovy", "-p", str(project))
+        found: dict[str, dict[str, dict[str, str]]] = {}
+        for line in run.output.splitlines():
+            if line.startswith("OBJECT\t"):
+                image, name, *pairs = line.split("\t")[1:]
+                found.setdefault(image, {})[name] = dict(pair.split("=", 1) for pair in pairs)
+        return found
+
+
+def _launcher() -> Path | None:
+    named = os.environ.get("PAQUO_QUPATH_DIR")
+    if named is None:
+        return None
+    return next((path for pattern in LAUNCHERS for path in Path(named).glob(pattern)), None)
+
+
+@pytest.fixture(scope="session")
+def bare_qupath(tmp_path_factory: pytest.TempPathFactory) -> QuPath:
+    """A QuPath without our jar."""
+    launcher = _launcher()
+    if launcher is None:
+        pytest.skip("no QuPath: set PAQUO_QUPATH_DIR to an installation")
+    return QuPath(launcher, tmp_path_factory.mktemp("bare-preferences"))
+
+
+@pytest.fixture(scope="session")
+def qupath(bare_qupath: QuPath, tmp_path_factory: pytest.TempPathFactory) -> QuPath:
+    """A QuPath into whose user directory our jar has been installed."""
+    user = tmp_path_factory.mktemp("user-directory")
+    try:
+        install(user)
+    except QupathSamError as absent:
+        pytest.skip(str(absent))
+    installed = QuPath(bare_qupath.launcher, tmp_path_factory.mktemp("preferences"))
+    setting = user.parent / "set_user_directory.groovy"
+    setting.write_text(f"qupath.lib.gui.prefs.PathPrefs.userPathProperty().set('{user.as_posix()}')\n")
+    run = installed.script(setting)
+    assert run.exit_code == 0, run.output
+    return installed
+
+
+def serve(*options: str) -> Iterator[str]:
+    """A server with the fake model on a free port; yields the port."""
+    command = [
+        sys.executable,
+        "-m",
+        "qupath_sam",
+        "serve",
+        "--port",
+        "0",
+        "--model",
+        "fake",
+        "--device",
+        "cpu",
+        *options,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        said = []
+        try:
+            for line in process.stdout:
+                said.append(line)
+                if line.startswith("listening on 127.0.0.1:"):
+                    yield line.removeprefix("listening on 127.0.0.1:").split()[0]
+                    return
+            pytest.fail("the server ended: " + "".join(said))
+        finally:
+            process.terminate()
+            process.stdout.close()
+            process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Port of a server that reads slides."""
+    yield from serve()
+
+
+@pytest.fixture(scope="module")
+def blind_server() -> Iterator[str]:
+    """Port of a server that reads no slides."""
+    yield from serve("--no-read-slides")

@@ -1,0 +1,167 @@
+"""The scripts in a real QuPath, without its window, against a server with the fake model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from .conftest import FOLDER, SCRIPTS, QuPath
+
+pytestmark = [pytest.mark.qupath, pytest.mark.slow]
+
+#: Put before a script: selects objects by name, and tells how often the hierarchy said that it has changed.
+SELECTING = """
+import qupath.lib.objects.hierarchy.events.PathObjectHierarchyListener
+changes = 0
+getCurrentHierarchy().addListener({ if (!it.isChanging()) changes++ } as PathObjectHierarchyListener)
+selectObjects(getAllObjects(false).findAll { it.getName() in NAMES })
+"""
+
+
+@pytest.fixture(scope="module")
+def project(qupath: QuPath, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two images of different pixels with the same objects."""
+    folder = tmp_path_factory.mktemp("projekt für tests")
+    images = []
+    for name, colour in (("one", (120, 60, 160)), ("two", (60, 120, 160))):
+        picture = Image.new("RGB", (900, 700), (240, 225, 235))
+        ImageDraw.Draw(picture).ellipse((250, 250, 350, 350), fill=colour)
+        picture.save(folder / f"{name}.png")
+        images.append(folder / f"{name}.png")
+    return qupath.make_project(folder / "project", images)
+
+
+@pytest.fixture
+def copy(project: Path, tmp_path: Path) -> Path:
+    """The project again, to be changed."""
+    shutil.copytree(project.parent, tmp_path / "copy")
+    return tmp_path / "copy" / project.name
+
+
+def test_scripts_compile_with_and_without_the_jar(qupath: QuPath, bare_qupath: QuPath) -> None:
+    scripts = sorted(SCRIPTS.glob("*.groovy"))
+    for which in (qupath, bare_qupath):
+        run = which.script(FOLDER / "compile_scripts.groovy", *(part for path in scripts for part in ("-a", str(path))))
+        assert [line for line in run.output.splitlines() if line.startswith("compiled ")] == [
+            f"compiled {script.name}" for script in scripts
+        ], run.output
+
+
+def test_segment_for_project_gives_each_image_its_own(qupath: QuPath, copy: Path, server: str) -> None:
+    run = qupath.script(SCRIPTS / "segment_for_project.groovy", "-s", "-p", str(copy), QUPATH_SAM_PORT=server)
+    assert run.exit_code == 0, run.output
+    assert run.said == ["qupath-sam: one.png: 3 outlined", "qupath-sam: two.png: 3 outlined"]
+    found = qupath.objects(copy)
+    for objects in found.values():
+        assert {"clicked", "boxed", "lined", "locked", "rough", "child"} == objects.keys(), "prompts are left, or more"
+        assert (objects["clicked"]["class"], objects["boxed"]["class"]) == ("Tumor", "Stroma")
+        assert objects["boxed"]["centre"] == "660,245"
+        assert objects["locked"]["kind"] == "Ellipse"
+        assert "SAM model=fake" in objects["clicked"]["metadata"].replace(":", "=")
+    one, two = (found[name]["clicked"]["measurements"] for name in ("one.png", "two.png"))
+    assert one != two, "the score is a checksum of the pixels: both images gave the same ones"
+
+
+def test_refine_for_project_keeps_all_but_the_outline(qupath: QuPath, copy: Path, server: str) -> None:
+    before = qupath.objects(copy)["one.png"]
+    script = copy.parent / "refine_glands.groovy"
+    text = (SCRIPTS / "refine_for_project.groovy").read_text("utf-8")
+    script.write_text(text.replace("def classes = []", "def classes = ['Gland']"), "utf-8")
+    run = qupath.script(script, "-s", "-p", str(copy), QUPATH_SAM_PORT=server)
+    assert run.exit_code == 0, run.output
+    assert run.said[0] == "qupath-sam: one.png: 1 refined, 0 refused, 0 locked"
+    after = qupath.objects(copy)["one.png"]
+    changed = {"area", "points", "kind", "measurements", "metadata", "centre"}
+    for name, old in before.items():
+        same = old.keys() - changed if name == "rough" else old.keys()
+        assert {key: after[name][key] for key in same} == {key: old[key] for key in same}, name
+    assert after["rough"]["area"] != before["rough"]["area"]
+    assert "Grade:3" in after["rough"]["measurements"].replace("=", ":")
+    assert "Area" not in after["rough"]["measurements"]
+    assert after["rough"]["children"] == "[child]"
+
+
+def test_a_failed_image_ends_with_a_non_zero_exit(qupath: QuPath, copy: Path) -> None:
+    for name in ("segment_for_project", "refine_for_project"):
+        run = qupath.script(SCRIPTS / f"{name}.groovy", "-p", str(copy), QUPATH_SAM_PORT="1")
+        assert run.exit_code == 1, run.output
+        assert len(run.said) == 2, "the second image was not tried"
+        assert "no server answers at 127.0.0.1:1" in run.said[0]
+
+
+def test_a_missing_jar_ends_with_a_non_zero_exit_and_the_remedy(bare_qupath: QuPath, copy: Path) -> None:
+    run = bare_qupath.script(SCRIPTS / "segment_for_project.groovy", "-p", str(copy))
+    assert run.exit_code == 1, run.output
+    assert "install-qupath" in run.said[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "names", "said", "expected"),
+    [
+        (
+            "segment_selected",
+            ["clicked", "lined"],
+            "2 outlined",
+            {"clicked": "Polygon", "lined": "Polygon", "boxed": "Rectangle"},
+        ),
+        ("segment_selected", ["boxed"], "1 outlined", {"boxed": "Polygon", "clicked": "Points"}),
+        (
+            "refine_selected",
+            ["rough", "locked"],
+            "1 refined, 0 refused, 1 locked",
+            {"rough": "Polygon", "locked": "Ellipse"},
+        ),
+    ],
+)
+def test_what_is_selected_changes_in_one_step(
+    qupath: QuPath, copy: Path, server: str, script: str, names: list[str], said: str, expected: dict[str, str]
+) -> None:
+    selecting = SELECTING.replace("NAMES", repr(names))
+    text = (SCRIPTS / f"{script}.groovy").read_text("utf-8")
+    first, methods = text.split("\n/** How the server is told", 1)
+    told = '\nprintln "CHANGES ${changes}"\n'
+    wrapped = copy.parent / "wrapped.groovy"
+    wrapped.write_text(f"{selecting}{first}{told}\n/** How the server is told{methods}", "utf-8")
+    run = qupath.script(wrapped, "-s", "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
+    assert run.exit_code == 0, run.output
+    assert run.said == [f"qupath-sam: {said}"]
+    assert "CHANGES 1" in run.output
+    found = qupath.objects(copy)["one.png"]
+    assert {name: found[name]["kind"] for name in expected} == expected
+
+
+def test_a_region_clips_and_takes_in(qupath: QuPath, copy: Path, server: str) -> None:
+    drawing = """
+        def ellipse = ROIs.createEllipseROI(250, 250, 120, 100, ImagePlane.getDefaultPlane())
+        def drawn = PathObjects.createAnnotationObject(ellipse)
+        drawn.setName('region')
+        drawn.setPathClass(getPathClass('Region'))
+        getCurrentHierarchy().addObject(drawn)
+        selectObjects(drawn)
+        """
+    text = (SCRIPTS / "segment_selected.groovy").read_text("utf-8")
+    wrapped = copy.parent / "wrapped.groovy"
+    wrapped.write_text(drawing + text, "utf-8")
+    run = qupath.script(wrapped, "-s", "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
+    assert run.said == ["qupath-sam: 1 outlined"], run.output
+    found = qupath.objects(copy)["one.png"]
+    assert found["clicked"]["parent"] == "region"
+    assert float(found["clicked"]["area"]) < float(found["region"]["area"])
+
+
+def test_pushed_pixels_give_the_same_outlines(
+    qupath: QuPath, copy: Path, server: str, blind_server: str, tmp_path: Path
+) -> None:
+    script = SCRIPTS / "segment_for_project.groovy"
+    pushed = shutil.copytree(copy.parent, tmp_path / "pushed") / copy.name
+    assert qupath.script(script, "-s", "-p", str(copy), QUPATH_SAM_PORT=server).exit_code == 0
+    assert qupath.script(script, "-s", "-p", str(pushed), QUPATH_SAM_PORT=blind_server).exit_code == 0
+    seen, sent = qupath.objects(copy)["one.png"], qupath.objects(pushed)["one.png"]
+    assert "QuPath rendered RGB" in sent["boxed"]["metadata"]
+    assert "QuPath rendered RGB" not in seen["boxed"]["metadata"]
+    assert {key: sent["boxed"][key] for key in ("area", "centre")} == {
+        key: seen["boxed"][key] for key in ("area", "centre")
+    }

@@ -1,0 +1,51 @@
+"""What must hold for the scripts as texts, without a QuPath."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = sorted((Path(__file__).parents[2] / "groovy" / "scripts").glob("*.groovy"))
+METHOD = re.compile(r"^(?:/\*\*[^\n]*\*/\n)?def (\w+)\([^)]*\) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
+
+
+def test_all_scripts_are_there() -> None:
+    assert [script.stem for script in SCRIPTS] == [
+        "live_click",
+        "refine_for_project",
+        "refine_selected",
+        "segment_for_project",
+        "segment_selected",
+    ]
+
+
+def test_what_scripts_share_is_the_same_in_all() -> None:
+    """Each script must work when it is copied alone into QuPath's editor; so they repeat, and must not drift apart."""
+    texts: dict[str, dict[str, str]] = defaultdict(dict)
+    for script in SCRIPTS:
+        for method in METHOD.finditer(script.read_text("utf-8")):
+            texts[method.group(1)][script.name] = method.group()
+    assert {"samImageOf", "roiOf", "promptOf"} <= texts.keys()
+    assert [name for name, copies in texts.items() if len(set(copies.values())) > 1] == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_the_missing_jar_is_named_before_it_is_used(script: Path) -> None:
+    text = script.read_text("utf-8")
+    assert (
+        text.index("loadClass('io.github.qupathsam.client.SamClient')")
+        < re.search(r"SamClient\.connect|new Clicker", text).start()
+    )  # type: ignore[union-attr]
+    # Without the jar a class of it in a declaration or after `new` would not compile, and nobody would see our message.
+    names = [path.stem for path in (script.parents[1] / "client" / "src" / "main" / "java").rglob("*.java")]
+    assert not re.findall(rf"\bnew (?:{'|'.join(names)})\b", text)
+
+
+@pytest.mark.parametrize("name", ["segment_for_project", "refine_for_project"])
+def test_scripts_for_projects_never_look_at_the_viewer(name: str) -> None:
+    text = next(script for script in SCRIPTS if script.stem == name).read_text("utf-8")
+    assert "getCurrentImageData()" in text
+    assert not re.search(r"getViewer|getCurrentViewer|getSelectedObject", text)
