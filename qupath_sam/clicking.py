@@ -135,6 +135,7 @@ def _step(
         window = previous.window if previous is not None else ladder.window_at(*_centre(_bounds(steps)), scale)
         if not _holds(window, steps[-1]):
             window = ladder.window_at(*_centre(_bounds(steps[-1:])), scale)
+        _check_fits(steps[-1], window)
         return (yield from _decode(steps, window, previous, choice=choice))
     return (yield from _climb(steps, previous, ladder=ladder, request=request, choice=choice))
 
@@ -144,6 +145,7 @@ def _climb(
 ) -> Generator[DecodeRequest, MaskSet, State]:
     """One step with the engine's own windows: coarser while the mask is cut off, finer once where it is a speck."""
     window = _own_window(steps, previous, ladder=ladder, request=request)
+    _check_fits(steps[-1], window)
     state = yield from _decode(steps, window, previous, choice=choice)
     changes = 0
     while changes < MAX_SCALE_CHANGES and touches_edge(state.mask, state.window, ladder.extent):
@@ -151,6 +153,9 @@ def _climb(
         if coarser is None:
             break
         window = ladder.window_around(_joint_bounds(state, steps), coarser)
+        if not _holds(window, steps[-1]):
+            # The top of the ladder, and still too small for all of it: what was clicked last counts.
+            break
         state = yield from _decode(steps, window, previous, choice=choice)
         changes += 1
     if previous is None and changes == 0:
@@ -167,7 +172,11 @@ def _own_window(steps: Sequence[Step], previous: State | None, *, ladder: Ladder
         if _holds(previous.window, steps[-1]):
             return previous.window
         bounds = _joint_bounds(previous, steps)
-        return ladder.window_around(bounds, ladder.rung_for(_longer_side(bounds)))
+        window = ladder.window_around(bounds, ladder.rung_for(_longer_side(bounds)))
+        if not _holds(window, steps[-1]):
+            # The top of the ladder, and still too small for all of it: what was clicked last counts.
+            window = ladder.window_around(_bounds(steps[-1:]), window.downsample)
+        return window
     bounds = _bounds(steps)
     # A box or outline says how large the object is; a scribble only that it is no smaller.
     extent = _longer_side(bounds) if steps[0].click is None else None
@@ -366,18 +375,33 @@ def _window_bounds(bounds: tuple[float, float, float, float], window: Window) ->
 
 def _holds(window: Window, step: Step) -> bool:
     """Whether every point of a click lies in the window; box and outline only ever come first."""
-    return step.click is None or all(window.region.contains(x, y) for x, y in step.click.points)
+    return step.click is None or _covers(window.region, step.click)
+
+
+def _check_fits(step: Step, window: Window) -> None:
+    """Raise `InvalidPrompt` where a scribble is longer than the window that is to show it."""
+    if step.click is None or len(step.click.points) == 1 or _covers(window.region, step.click):
+        return
+    raise InvalidPrompt(
+        f"a scribble with bounds {_bounds((step,))} does not fit into a window of {window.region.width} level-0 px; "
+        "draw a shorter one or ask for a larger downsample"
+    )
+
+
+def _covers(region: Region, click: Click) -> bool:
+    """Whether all points lie in the region; other than `Region.contains`, its right and lower edges are inside."""
+    return all(region.x <= x <= region.right and region.y <= y <= region.bottom for x, y in click.points)
 
 
 def _check_inside(step: Step, window: Window) -> None:
     region = window.region
-    if step.click is not None:
-        for x, y in step.click.points:
-            if not (region.x <= x <= region.right and region.y <= y <= region.bottom):
-                raise InvalidPrompt(
-                    f"click ({x:g}, {y:g}) lies outside the window {region.bounds} that was asked for; "
-                    "move the window or leave it to the server"
-                )
+    if step.click is not None and not _covers(region, step.click):
+        raise InvalidPrompt(
+            f"a click with bounds {_bounds((step,))} lies outside the window {region.bounds} that was asked for; "
+            "move the window or leave it to the server"
+        )
     for name, shape in (("box", step.box), ("outline", step.outline)):
         if shape is not None and not shapely.box(*shape.bounds).intersects(shapely.box(*region.bounds)):
-            raise InvalidPrompt(f"the {name} lies outside the window {region.bounds} that was asked for")
+            raise InvalidPrompt(
+                f"the {name} lies outside the window {region.bounds} that was asked for; move the window"
+            )

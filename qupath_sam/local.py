@@ -8,6 +8,7 @@ from qupath_sam.client.images import Slide
 from qupath_sam.prompts import ObjectPrompts
 from qupath_sam.results import ObjectRequest, OutputOptions, Prediction
 from qupath_sam.server.app import build_engine
+from qupath_sam.server.images import calibrated
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.slides.builder import parse_builder
 from qupath_sam.slides.cache import SlideCache
@@ -47,4 +48,5 @@ class LocalClient:
         text = str(image.location)
         source = parse_builder(text) if text.lstrip().startswith("{") else image.location
         with self.slides.open(source, expected_size=image.size, z=image.z, t=image.t) as slide:
-            return self.engine.predict(slide, requests, model=model, window=window, output=output, mpp=image.mpp)
+            reader = calibrated(slide, image.mpp)
+            return self.engine.predict(reader, requests, model=model, window=window, output=output)

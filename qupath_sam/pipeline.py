@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, TypeVar
 
+import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam import __version__
@@ -53,6 +54,8 @@ log = logging.getLogger(__name__)
 OBJECTS_PER_TURN = 8
 #: The same where the model decodes them as one batch.
 OBJECTS_PER_BATCH = 32
+#: Callers whose windows are encoded ahead in turns; one with a large view does not keep the others waiting.
+PREFETCHERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Engine:
         embeddings: cache of what the encoders made.
         states: cache of what the next clicks continue from.
         max_objects: most objects of one call.
+        max_points: most points in the clicks of one object.
     """
 
     def __init__(
@@ -82,12 +86,14 @@ class Engine:
         embeddings: EmbeddingStore,
         states: StateStore,
         max_objects: int = 1024,
+        max_points: int = 1024,
     ) -> None:
         self.models = models
         self.worker = worker
         self.embeddings = embeddings
         self.states = states
         self.max_objects = max_objects
+        self.max_points = max_points
         self._prefetcher: ThreadPoolExecutor | None = None
         self._prefetches: dict[str, CancelToken] = {}
         self._lock = threading.Lock()
@@ -110,7 +116,6 @@ class Engine:
         model: str = "",
         window: WindowRequest | None = None,
         output: OutputOptions | None = None,
-        mpp: float | None = None,
         call: Call | None = None,
     ) -> Prediction:
         """Segment independent objects of one image.
@@ -121,7 +126,6 @@ class Engine:
             model: name; the pool's default where empty.
             window: which pixels to use; the engine chooses where None.
             output: what to do to the masks.
-            mpp: um per level-0 px as the caller has it calibrated; None takes the slide's own.
             call: the caller's patience.
 
         Raises:
@@ -134,7 +138,7 @@ class Engine:
         window, output, call = window or WindowRequest(), output or OutputOptions(), call or Call()
         self._check(slide.info, objects)
         loaded = self.models.get(model)
-        run = _Run(self, slide, loaded, window, output, mpp if mpp else slide.info.mpp, call)
+        run = _Run(self, slide, loaded, window, output, call)
         results = run.predict(objects)
         run.timings.total = _ms(started)
         return Prediction(tuple(results), run.provenance(), run.timings)
@@ -154,7 +158,7 @@ class Engine:
         """
         started = time.perf_counter()
         loaded = self.models.get(model)
-        run = _Run(self, slide, loaded, WindowRequest(), OutputOptions(), None, call or Call(), priority)
+        run = _Run(self, slide, loaded, WindowRequest(), OutputOptions(), call or Call(), priority)
         statuses = []
         for window in windows:
             _, source = run.embedding(window)
@@ -165,7 +169,7 @@ class Engine:
     def embedded(self, slide: SlideReader, windows: Sequence[Window], *, model: str = "") -> list[WindowStatus]:
         """Say which windows are at hand, without encoding."""
         loaded = self.models.get(model)
-        run = _Run(self, slide, loaded, WindowRequest(), OutputOptions(), None, Call())
+        run = _Run(self, slide, loaded, WindowRequest(), OutputOptions(), Call())
         return [WindowStatus(w, ready=self.embeddings.contains(run.key(w)), source=None) for w in windows]
 
     def prefetch(self, encode: Callable[[Call], None], *, owner: str) -> None:
@@ -180,7 +184,7 @@ class Engine:
             previous = self._prefetches.get(owner)
             self._prefetches[owner] = token
             if self._prefetcher is None:
-                self._prefetcher = ThreadPoolExecutor(1, thread_name_prefix="qupath-sam-prefetch")
+                self._prefetcher = ThreadPoolExecutor(PREFETCHERS, thread_name_prefix="qupath-sam-prefetch")
             prefetcher = self._prefetcher
         if previous is not None:
             previous.cancel()
@@ -193,20 +197,38 @@ class Engine:
         except QupathSamError as error:
             # Nobody waits for this answer: the click that needs the window meets the same error and reports it.
             log.debug("prefetching ended: %s", error)
+        except Exception:
+            log.exception("a fault while prefetching")
         finally:
             with self._lock:
                 if self._prefetches.get(owner) is token:
                     del self._prefetches[owner]
 
-    def ladder(self, info: SlideInfo, *, model: str = "", mpp: float | None = None) -> Ladder:
+    def ladder(self, info: SlideInfo, *, model: str = "") -> Ladder:
         """The scales at which a model may look at a slide."""
-        return _ladder(info, self.models.get(model), mpp if mpp else info.mpp)
+        return _ladder(info, self.models.get(model))
+
+    def check_amount(self, points: Sequence[int]) -> None:
+        """Refuse a call of more than is allowed, before anything is done about it.
+
+        Args:
+            points: how many each object has in its clicks.
+
+        Raises:
+            InvalidPrompt: no object at all.
+            RequestTooLarge: more objects than `max_objects`, or more points of one than `max_points`.
+        """
+        if not points:
+            raise InvalidPrompt("a call needs at least one object; add its clicks, box or outline")
+        if len(points) > self.max_objects:
+            raise RequestTooLarge(f"{len(points)} objects in one call; send at most {self.max_objects}")
+        if max(points) > self.max_points:
+            raise RequestTooLarge(
+                f"an object with {max(points)} points; send at most {self.max_points}, a scribble needs few"
+            )
 
     def _check(self, info: SlideInfo, objects: Sequence[ObjectRequest]) -> None:
-        if not objects:
-            raise InvalidPrompt("a call needs at least one object")
-        if len(objects) > self.max_objects:
-            raise RequestTooLarge(f"{len(objects)} objects in one call; send at most {self.max_objects}")
+        self.check_amount([sum(len(click.points) for click in item.prompts.clicks) for item in objects])
         for index, item in enumerate(objects):
             try:
                 item.prompts.check_inside(info.extent)
@@ -225,7 +247,6 @@ class _Run:
         loaded: LoadedModel,
         window: WindowRequest,
         output: OutputOptions,
-        mpp: float | None,
         call: Call,
         priority: Priority = Priority.INTERACTIVE,
     ) -> None:
@@ -233,44 +254,59 @@ class _Run:
         self._slide = slide
         self._loaded = loaded
         self._output = output
-        self._mpp = mpp
+        self._mpp = slide.info.mpp
         self._call = call
         self._priority = priority
-        self._ladder = _ladder(slide.info, loaded, mpp)
+        self._ladder = _ladder(slide.info, loaded)
+        self._image = shapely.box(*slide.info.extent.bounds)
         self._sources: dict[Window, EmbeddingSource] = {}
         self.timings = Timings()
         self._context = FoldContext(
             image=slide.info.fingerprint,
             model=(loaded.spec.name, loaded.weights_sha256, loaded.segmenter.preprocessing_version),
-            mpp=mpp,
+            mpp=slide.info.mpp,
             request=window,
             choice=output.choice,
         )
 
     def predict(self, objects: Sequence[ObjectRequest]) -> list[ObjectResult]:
-        """Run all folds in lock-step, so that objects that look at one window are decoded in one call."""
+        """Run the folds a few at a time: objects that look at one window are decoded in one call.
+
+        A few, because each holds masks and logits of its window until its outline is traced.
+        """
         folds = [_Fold(self._engine.states, self._context, item, self._ladder) for item in objects]
-        while waiting := [fold for fold in folds if fold.wanted is not None]:
-            groups: dict[tuple[Window, bool], list[_Fold]] = {}
-            for fold in waiting:
-                assert fold.wanted is not None
-                groups.setdefault((fold.wanted.window, fold.wanted.several_masks), []).append(fold)
+        results: dict[_Fold, ObjectResult] = {}
+        turn = OBJECTS_PER_TURN if self._loaded.device.startswith("cpu") else OBJECTS_PER_BATCH
+        neighbours = sorted(folds, key=_Fold.place)
+        for start in range(0, len(neighbours), turn):
+            some = neighbours[start : start + turn]
+            self._fold_together(some)
+            for fold in some:
+                check_wanted(self._call.cancel, self._call.deadline)
+                results[fold] = self._result(fold)
+                fold.forget()
+        return [results[fold] for fold in folds]
+
+    def _fold_together(self, folds: Sequence[_Fold]) -> None:
+        """Take the folds to their ends in lock-step."""
+        while True:
+            groups: dict[tuple[Window, bool], list[tuple[_Fold, WindowPrompts]]] = {}
+            for fold in folds:
+                if (wanted := fold.wanted) is not None:
+                    group = groups.setdefault((wanted.window, wanted.several_masks), [])
+                    group.append((fold, self._fitting(wanted)))
+            if not groups:
+                return
             for (window, several), group in groups.items():
                 self._decode(window, group, several_masks=several)
-        return [self._result(fold) for fold in folds]
 
-    def _decode(self, window: Window, group: Sequence[_Fold], *, several_masks: bool) -> None:
-        embedding, source = self.embedding(window)
-        self._sources[window] = source
-        segmenter = self._loaded.segmenter
-        turn = OBJECTS_PER_TURN if self._loaded.device.startswith("cpu") else OBJECTS_PER_BATCH
-        for start in range(0, len(group), turn):
-            some = group[start : start + turn]
-            prompts = [self._fitting(fold.wanted) for fold in some if fold.wanted is not None]
-            decode = partial(segmenter.decode, embedding, prompts, several_masks=several_masks)
-            answers = self._on_worker(decode, "decode", Urgency(self._priority))
-            for fold, answer in zip(some, answers, strict=True):
-                fold.send(answer)
+    def _decode(self, window: Window, group: Sequence[tuple[_Fold, WindowPrompts]], *, several_masks: bool) -> None:
+        embedding, self._sources[window] = self.embedding(window)
+        prompts = [prompts for _, prompts in group]
+        decode = partial(self._loaded.segmenter.decode, embedding, prompts, several_masks=several_masks)
+        answers = self._on_worker(decode, "decode", Urgency(self._priority))
+        for (fold, _), answer in zip(group, answers, strict=True):
+            fold.send(answer)
 
     def _fitting(self, wanted: DecodeRequest) -> WindowPrompts:
         """Prompts without what the model cannot take; refused where nothing would be left of what was meant."""
@@ -338,8 +374,8 @@ class _Run:
         grid = traced_grid(state.window)
         outlines = []
         for index in shown:
-            mask, where = mask_on_grid(state.masks.masks[index], state.masks.logits[index], state.window, grid)
-            geometry = self._clean(place(trace_mask(mask), where))
+            mask, at = mask_on_grid(state.masks.masks[index], state.masks.logits[index], state.window, grid)
+            geometry = self._clean(place(trace_mask(mask), grid, at=at), state.window)
             if geometry.is_empty:
                 continue
             area_um2 = geometry.area * self._mpp**2 if self._mpp else None
@@ -355,9 +391,12 @@ class _Run:
             embedding_source=self._sources.get(state.window),
         )
 
-    def _clean(self, geometry: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
+    def _clean(self, geometry: Polygon | MultiPolygon, window: Window) -> Polygon | MultiPolygon:
         unit = self._mpp or 1.0
         output = self._output
+        if not self._ladder.extent.encloses(window.region):
+            # Beyond the image's edge the window was painted white: what a model saw there is no tissue.
+            geometry = clip(geometry, self._image)
         if output.fill_holes_area:
             geometry = fill_holes(geometry, output.fill_holes_area / unit**2)
         if output.min_area:
@@ -412,6 +451,17 @@ class _Fold:
         assert self._state is not None
         return self._state
 
+    def place(self) -> tuple[float, ...]:
+        """Sorts folds that look at one window together."""
+        if self.wanted is None:
+            return ()
+        region = self.wanted.window.region
+        return self.wanted.window.downsample, region.y, region.x
+
+    def forget(self) -> None:
+        """Let go of masks and logits: the result has been taken."""
+        self._state = None
+
     def send(self, answer: MaskSet) -> None:
         """Give the answer to what was wanted."""
         self._advance(answer)
@@ -427,10 +477,10 @@ class _Fold:
                 self._state = states[-1]
 
 
-def _ladder(info: SlideInfo, loaded: LoadedModel, mpp: float | None) -> Ladder:
+def _ladder(info: SlideInfo, loaded: LoadedModel) -> Ladder:
     return Ladder.of(
         extent=info.extent,
-        mpp=mpp,
+        mpp=info.mpp,
         input_size=loaded.segmenter.capabilities.input_size,
         default_mpp=loaded.spec.default_mpp,
         finest_downsample=info.finest_downsample,
@@ -438,9 +488,17 @@ def _ladder(info: SlideInfo, loaded: LoadedModel, mpp: float | None) -> Ladder:
 
 
 def view_windows(
-    ladder: Ladder, request: WindowRequest, view: Region | None, focus: tuple[float, float] | None
+    ladder: Ladder, request: WindowRequest, view: Region | None, focus: tuple[float, float] | None, *, limit: int
 ) -> list[Window]:
-    """The windows that clicks in a view would use, nearest to the focus first; or the one that the caller names."""
+    """The first windows that clicks in a view would use, nearest to the focus first; or the one that is named.
+
+    Args:
+        ladder: scales and windows for this image and model.
+        request: scale and place as for a click.
+        view: level-0 px; the whole image where None.
+        focus: level-0 px; the view's centre where None.
+        limit: how many windows at most.
+    """
     fixed = ladder.explicit(request)
     if fixed is not None:
         return [fixed]
@@ -451,7 +509,7 @@ def view_windows(
     scale = ladder.scale_of(request)
     if scale is None:
         scale = ladder.first_rung(object_extent=None, view_downsample=request.view_downsample)
-    return ladder.windows_in_view(shown, scale, focus or centre)
+    return ladder.windows_in_view(shown, scale, focus or centre, limit=limit)
 
 
 def _ms(started: float) -> float:

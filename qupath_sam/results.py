@@ -28,7 +28,7 @@ class OutputOptions:
     """What to do to a mask before it is returned.
 
     Lengths are um and areas um2; on images without a pixel size they are level-0 px and px2. Applied in this order:
-    holes, small parts, simplification, clip.
+    the image's own edge (nothing outside it is returned), holes, small parts, simplification, clip.
 
     Attributes:
         choice: which mask of an ambiguous first prompt.

@@ -27,6 +27,8 @@ OBJECT_SHARE = 0.5
 MARGIN_SHARE = 1 / 16
 #: A mask whose longer side is below this share of its window is a speck.
 SPECK_SHARE = 1 / 8
+#: The scales that a caller may ask for, level-0 px per window px: beyond them there is nothing to see.
+DOWNSAMPLE_RANGE = (1 / 128, 65_536.0)
 #: Most px of a window that a caller asks for by region and scale.
 MAX_WINDOW_PX = 4096 * 4096
 
@@ -117,7 +119,8 @@ class Ladder:
         if object_extent is not None:
             return self.rung_for(object_extent)
         if view_downsample > 0:
-            return _nearest(self.downsamples, view_downsample * VIEW_WINDOW_PX / self.input_size)
+            seen = min(max(view_downsample, DOWNSAMPLE_RANGE[0]), DOWNSAMPLE_RANGE[1])
+            return _nearest(self.downsamples, seen * VIEW_WINDOW_PX / self.input_size)
         return self.default_downsample
 
     def rung_for(self, object_extent: float) -> float:
@@ -198,34 +201,57 @@ class Ladder:
         """The downsample that the caller asks for, or None.
 
         Raises:
-            InvalidRegion: um per pixel are asked of an image without a pixel size.
+            InvalidRegion: um per pixel are asked of an image without a pixel size, or a scale beyond
+                `DOWNSAMPLE_RANGE`.
         """
         if request.downsample is not None:
-            return request.downsample
-        if request.mpp is None:
+            downsample = request.downsample
+        elif request.mpp is None:
             return None
-        if self.mpp is None:
+        elif self.mpp is None:
             raise InvalidRegion("the image has no pixel size: give a downsample instead of um per pixel")
-        return request.mpp / self.mpp
+        else:
+            downsample = request.mpp / self.mpp
+        finest, coarsest = DOWNSAMPLE_RANGE
+        if not finest <= downsample <= coarsest:
+            raise InvalidRegion(f"a downsample of {downsample:g} is of no use; ask for {finest:g} to {coarsest:g}")
+        return downsample
 
-    def windows_in_view(self, view: Region, downsample: float, focus: tuple[float, float]) -> list[Window]:
-        """Every window that clicks in ``view`` (level-0 px) would use at this scale, nearest to ``focus`` first."""
+    def windows_in_view(
+        self, view: Region, downsample: float, focus: tuple[float, float], *, limit: int | None = None
+    ) -> list[Window]:
+        """The windows that clicks in ``view`` (level-0 px) would use at this scale, nearest to ``focus`` first.
+
+        Args:
+            view: level-0 px.
+            downsample: level-0 px per window px.
+            focus: level-0 px.
+            limit: only the nearest so many; None takes all.
+        """
         side = round(self.input_size * downsample)
         step = max(1, side // 2)
         seen = view.intersection(self.extent)
         if seen is None:
             return []
-        xs = [*range(seen.x, seen.right, step), seen.right - 1]
-        ys = [*range(seen.y, seen.bottom, step), seen.bottom - 1]
-        windows = {self.window_at(x + 0.5, y + 0.5, downsample) for x in xs for y in ys}
+        half = side / 2
+        lefts = _nearest_origins(seen.x, seen.right, self.extent.x, self.extent.right, side, step, focus[0], limit)
+        tops = _nearest_origins(seen.y, seen.bottom, self.extent.y, self.extent.bottom, side, step, focus[1], limit)
 
-        def distance(window: Window) -> tuple[float, int, int]:
-            region = window.region
-            dx = region.x + region.width / 2 - focus[0]
-            dy = region.y + region.height / 2 - focus[1]
-            return dx * dx + dy * dy, region.y, region.x
+        def distance(origin: tuple[int, int]) -> tuple[float, int, int]:
+            left, top = origin
+            dx, dy = left + half - focus[0], top + half - focus[1]
+            return dx * dx + dy * dy, top, left
 
-        return sorted(windows, key=distance)
+        # The window at the i-th nearest left and j-th nearest top has (i + 1) * (j + 1) - 1 others before it.
+        origins = [
+            (left, top)
+            for i, left in enumerate(lefts)
+            for top in tops[: limit // (i + 1) if limit is not None else None]
+        ]
+        return [
+            Window(Region(left, top, side, side), self.input_size, self.input_size)
+            for left, top in sorted(origins, key=distance)[:limit]
+        ]
 
 
 def _nearest(rungs: list[float] | tuple[float, ...], wanted: float) -> float:
@@ -240,3 +266,16 @@ def _snap(position: float, side: int, low: int, high: int) -> int:
     if high - low <= side:
         return low
     return min(max(origin, low), high - side)
+
+
+def _nearest_origins(
+    first: int, last: int, low: int, high: int, side: int, step: int, focus: float, limit: int | None
+) -> list[int]:
+    """Origins on one axis of the grid windows for positions in ``[first, last)``, nearest to ``focus`` first."""
+    if limit is not None:
+        # Positions further from the focus than that cannot be among the nearest: no list as long as a slide.
+        middle = min(max(math.floor(focus), first), last - 1)
+        first, last = max(first, middle - (limit + 1) * step), min(last, middle + (limit + 1) * step)
+    positions = [*range(first, last, step), last - 1]
+    origins = {_snap(position + 0.5, side, low, high) for position in positions}
+    return sorted(origins, key=lambda origin: (abs(origin + side / 2 - focus), origin))[:limit]

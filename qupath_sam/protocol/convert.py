@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shapely
-from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry import Polygon
 
 from qupath_sam.clicking import MaskChoice
 from qupath_sam.errors import InvalidPrompt, InvalidRegion
 from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.protocol.wkb import geometry_of, geometry_wkb
 from qupath_sam.regions import Region, Window
 from qupath_sam.results import (
     EmbeddingSource,
@@ -51,31 +51,11 @@ def region_of(message: image_pb2.Region) -> Region:
 
 
 def region_message(region: Region) -> image_pb2.Region:
-    """The message of a region."""
-    return image_pb2.Region(x=region.x, y=region.y, width=region.width, height=region.height)
-
-
-def geometry_of(wkb: bytes, *, what: str) -> Polygon | MultiPolygon | None:
-    """A polygon or multipolygon from WKB; None where there are no bytes.
-
-    Raises:
-        InvalidPrompt: not WKB, or another kind of geometry.
-    """
-    if not wkb:
-        return None
+    """The message of a region; raises `InvalidRegion` where its numbers are beyond any image (32 bit)."""
     try:
-        geometry = shapely.from_wkb(wkb)
-    except shapely.errors.GEOSException as error:
-        raise InvalidPrompt(f"the {what} is not WKB ({error}); send a Polygon or MultiPolygon") from error
-    if not isinstance(geometry, Polygon | MultiPolygon):
-        raise InvalidPrompt(f"the {what} is a {geometry.geom_type}; send a Polygon or MultiPolygon")
-    return shapely.force_2d(geometry)
-
-
-def geometry_wkb(geometry: Polygon | MultiPolygon) -> bytes:
-    """Little-endian 2-D WKB."""
-    wkb: bytes = shapely.to_wkb(geometry, byte_order=1, output_dimension=2)
-    return wkb
+        return image_pb2.Region(x=region.x, y=region.y, width=region.width, height=region.height)
+    except ValueError as error:
+        raise InvalidRegion(f"region {region.bounds} is beyond any image; regions are in level-0 pixels") from error
 
 
 def prompts_of(message: prompt_pb2.ObjectPrompts) -> ObjectRequest:
@@ -226,7 +206,7 @@ def prediction_of(message: service_pb2.PredictResponse) -> Prediction:
     for result in message.results:
         outlines = []
         for mask in result.masks:
-            geometry = geometry_of(mask.geometry_wkb, what="result") or Polygon()
+            geometry = geometry_of(mask.geometry_wkb, what="result", max_bytes=len(mask.geometry_wkb)) or Polygon()
             area_um2 = mask.area_um2 if mask.HasField("area_um2") else None
             outlines.append(Outline(geometry, mask.score, mask.area_px2, area_um2))
         results.append(

@@ -10,6 +10,9 @@ from qupath_sam.v1 import error_pb2 as pb
 #: Trailing metadata that carries a serialised ErrorInfo.
 ERROR_METADATA = "qupath-sam-error-bin"
 
+#: Metadata may have 8 KiB, and the message travels twice: percent-encoded (3 bytes for 1) and in the ErrorInfo.
+MAX_MESSAGE_BYTES = 1500
+
 #: Every error class: most special first; the first that an error is an instance of holds.
 TABLE: tuple[tuple[type[errors.QupathSamError], grpc.StatusCode, pb.ErrorReason], ...] = (
     (errors.InvalidPrompt, grpc.StatusCode.INVALID_ARGUMENT, pb.ERROR_REASON_INVALID_PROMPT),
@@ -40,10 +43,19 @@ TABLE: tuple[tuple[type[errors.QupathSamError], grpc.StatusCode, pb.ErrorReason]
 def error_info(error: errors.QupathSamError) -> tuple[grpc.StatusCode, pb.ErrorInfo]:
     """The status code and the ErrorInfo that stand for an error."""
     code, reason = next((code, reason) for kind, code, reason in TABLE if isinstance(error, kind))
-    info = pb.ErrorInfo(reason=reason, message=str(error), status_code=code.value[0])
+    info = pb.ErrorInfo(reason=reason, message=_sendable(str(error)), status_code=code.value[0])
     if isinstance(error, errors.PixelsMissing):
         info.missing_digest = bytes.fromhex(error.digest)
     return code, info
+
+
+def _sendable(message: str) -> str:
+    """The message without its middle where it is longer than what gRPC lets through, and without lone surrogates."""
+    encoded = message.encode("utf-8", "replace")
+    if len(encoded) > MAX_MESSAGE_BYTES:
+        half = MAX_MESSAGE_BYTES // 2
+        encoded = encoded[:half] + " … ".encode() + encoded[-half:]
+    return encoded.decode("utf-8", "ignore")
 
 
 def error_of(info: pb.ErrorInfo) -> errors.QupathSamError:

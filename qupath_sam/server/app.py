@@ -92,6 +92,7 @@ def build_engine(settings: ServerSettings) -> Engine:
         embeddings=EmbeddingStore(MemoryCache(settings.embedding_bytes), disk),
         states=StateStore(settings.state_bytes),
         max_objects=settings.max_objects,
+        max_points=settings.max_points,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -12,7 +13,11 @@ from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import parse_builder
 from qupath_sam.slides.cache import SlideCache
 from qupath_sam.slides.pushed import PushedReader
+from qupath_sam.slides.wrapped import CalibratedReader
 from qupath_sam.v1 import image_pb2
+
+#: Length of what names pushed pixels: SHA-256.
+DIGEST_BYTES = 32
 
 
 class PushedStore:
@@ -47,6 +52,19 @@ class PushedStore:
             return held[0]
 
 
+def calibrated(slide: SlideReader, mpp: float | None) -> SlideReader:
+    """The slide with the pixel size (um per level-0 px) that somebody states; None takes its own.
+
+    Raises:
+        InvalidRequest: it is no positive number. One that no microscope has is told in the remarks, not believed.
+    """
+    if mpp is None:
+        return slide
+    if not (math.isfinite(mpp) and mpp > 0):
+        raise InvalidRequest(f"a pixel size of {mpp} um is none; send a positive number, or 0 for the slide's own")
+    return CalibratedReader(slide, mpp)
+
+
 class Images:
     """Finds the pixels that a request is about."""
 
@@ -55,19 +73,22 @@ class Images:
         self.pushed = pushed
 
     @contextmanager
-    def borrow(self, image: image_pb2.ImageRef) -> Iterator[tuple[SlideReader, float | None]]:
-        """The reader, and the pixel size (um per level-0 px) that the client insists on, if any.
+    def borrow(self, image: image_pb2.ImageRef) -> Iterator[SlideReader]:
+        """The reader, with the pixel size that the client insists on, if any.
 
         Raises:
-            InvalidRequest: no source is set.
+            InvalidRequest: no source is set, or what it says of the image cannot be.
             SlideError, PixelsMissing: the pixels cannot be had.
         """
         source = image.WhichOneof("source")
         if source == "pushed":
-            yield self.pushed.get(image.pushed.digest.hex()), None
+            digest = image.pushed.digest
+            if len(digest) != DIGEST_BYTES:
+                raise InvalidRequest(f"a digest of {len(digest)} bytes is none; send the one that PushPixels answered")
+            yield self.pushed.get(digest.hex())
         elif source == "slide":
             with self._open(image.slide) as slide:
-                yield slide, image.slide.mpp or None
+                yield calibrated(slide, image.slide.mpp or None)
         else:
             raise InvalidRequest("the request names no image; set image.slide or image.pushed")
 
@@ -79,5 +100,7 @@ class Images:
             raise InvalidRequest("the slide has no location; set path, uri or server_builder_json")
         text = getattr(slide, location)
         source = parse_builder(text) if location == "server_builder_json" else text
-        expected = (slide.width, slide.height) if slide.width > 0 and slide.height > 0 else None
+        expected = (slide.width, slide.height) if slide.width or slide.height else None
+        if expected is not None and min(expected) < 1:
+            raise InvalidRequest(f"no slide has {slide.width} x {slide.height} px; send both sides or neither")
         return self._slides.open(source, expected_size=expected, z=slide.z, t=slide.t)

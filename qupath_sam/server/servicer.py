@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 
@@ -26,6 +27,8 @@ from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 PROTOCOL_VERSION = 1
 #: Windows of one Embed where the caller does not say.
 DEFAULT_EMBED_WINDOWS = 16
+#: Most windows of one Embed.
+MAX_EMBED_WINDOWS = 1024
 
 _FORMATS = {
     image_pb2.PIXEL_FORMAT_JPEG: PixelFormat.JPEG,
@@ -54,6 +57,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
             max_message_bytes=self._settings.max_message_bytes,
             max_objects=self._settings.max_objects,
             max_pushed_pixels=self._settings.max_pushed_pixels,
+            max_points=self._settings.max_points,
             reads_slides=self._settings.read_slides,
         )
 
@@ -84,23 +88,25 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
     def DescribeImage(
         self, request: pb.DescribeImageRequest, context: grpc.ServicerContext
     ) -> pb.DescribeImageResponse:
-        with self._images.borrow(request.image) as (slide, mpp):
+        with self._images.borrow(request.image) as slide:
             info = slide.info
             return pb.DescribeImageResponse(
                 width=info.width,
                 height=info.height,
-                mpp=mpp or info.mpp,
+                mpp=info.mpp,
                 level_downsamples=[level.downsample for level in info.levels],
                 fingerprint=info.fingerprint,
                 pixel_source=info.reader,
                 remarks=[info.mpp_remark] if info.mpp_remark else [],
-                ladder=self._engine.ladder(info, mpp=mpp).downsamples,
+                ladder=self._engine.ladder(info).downsamples,
             )
 
     def PushPixels(self, request: pb.PushPixelsRequest, context: grpc.ServicerContext) -> pb.PushPixelsResponse:
         pixel_format = _FORMATS.get(request.format)
         if pixel_format is None:
             raise InvalidRequest(f"unknown pixel format {request.format}; send JPEG, PNG or raw RGB")
+        if not (math.isfinite(request.mpp) and request.mpp >= 0):
+            raise InvalidRequest(f"a pixel size of {request.mpp} um is none; send a positive number, or 0 if unknown")
         if request.pixel_width * request.pixel_height > self._settings.max_pushed_pixels:
             raise RequestTooLarge(
                 f"{request.pixel_width} x {request.pixel_height} px are more than the "
@@ -131,29 +137,31 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
 
     def predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:
         """Predict, wherever the request came from."""
-        with self._images.borrow(request.image) as (slide, mpp):
+        self._engine.check_amount([sum(len(c.points) for c in message.clicks) for message in request.objects])
+        with self._images.borrow(request.image) as slide:
             prediction = self._engine.predict(
                 slide,
                 [convert.prompts_of(message) for message in request.objects],
                 model=request.model,
                 window=convert.window_request_of(request.window),
                 output=convert.output_of(request.output),
-                mpp=mpp,
                 call=call,
             )
         return convert.prediction_message(prediction)
 
     def embed(self, request: pb.EmbedRequest, call: Call, *, owner: str) -> pb.EmbedResponse:
         """Embed, wherever the request came from; ``owner`` names the client whose newer START replaces its older."""
+        _check_embed(request)
         response = pb.EmbedResponse()
-        with self._images.borrow(request.image) as (slide, mpp):
-            ladder = self._engine.ladder(slide.info, model=request.model, mpp=mpp)
+        with self._images.borrow(request.image) as slide:
+            ladder = self._engine.ladder(slide.info, model=request.model)
             windows = view_windows(
                 ladder,
                 convert.window_request_of(request.window),
                 convert.region_of(request.view) if request.HasField("view") else None,
                 (request.focus.x, request.focus.y) if request.HasField("focus") else None,
-            )[: request.max_windows if request.max_windows > 0 else DEFAULT_EMBED_WINDOWS]
+                limit=min(request.max_windows or DEFAULT_EMBED_WINDOWS, MAX_EMBED_WINDOWS),
+            )
             if request.mode in (pb.EMBED_MODE_START, pb.EMBED_MODE_QUERY):
                 statuses = self._engine.embedded(slide, windows, model=request.model)
             else:
@@ -166,10 +174,20 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
 
     def _prefetch(self, request: pb.EmbedRequest, windows: Sequence[Window], *, owner: str) -> None:
         def encode(call: Call) -> None:
-            with self._images.borrow(request.image) as (slide, _):
+            with self._images.borrow(request.image) as slide:
                 self._engine.embed(slide, windows, model=request.model, call=call, priority=Priority.BACKGROUND)
 
         self._engine.prefetch(encode, owner=owner)
+
+
+def _check_embed(request: pb.EmbedRequest) -> None:
+    """Raise `InvalidRequest` where the request says something that cannot be meant."""
+    if request.mode not in pb.EmbedMode.values():
+        raise InvalidRequest(f"unknown mode {request.mode}; this server knows {pb.EmbedMode.values()}")
+    if request.max_windows < 0:
+        raise InvalidRequest(f"max_windows must not be negative, got {request.max_windows}; 0 takes the server's own")
+    if not (math.isfinite(request.focus.x) and math.isfinite(request.focus.y)):
+        raise InvalidRequest("the focus must have finite coordinates; leave it out for the view's centre")
 
 
 def _known_sha256(weights: WeightsFile | PackagedWeights | LocalWeights | None) -> str:

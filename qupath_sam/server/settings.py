@@ -30,6 +30,7 @@ class ServerSettings:
         read_slides: open slides by path or URI; otherwise pixels must be pushed.
         max_message_bytes: largest message, both ways.
         max_objects: most objects of one Predict.
+        max_points: most points in the clicks of one object.
         max_pushed_pixels: most pixels of one PushPixels.
         pushed_bytes: memory for pushed pixels.
         embedding_bytes: memory for embeddings.
@@ -54,6 +55,7 @@ class ServerSettings:
     read_slides: bool = True
     max_message_bytes: int = MAX_MESSAGE_BYTES
     max_objects: int = 1024
+    max_points: int = 1024
     max_pushed_pixels: int = 20_000_000
     pushed_bytes: int = 512 * MIB
     embedding_bytes: int = 1024 * MIB
@@ -69,7 +71,16 @@ class ServerSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InvalidRequest(f"port must lie in 0..65535, got {self.port}")
-        for name in ("max_message_bytes", "max_objects", "max_pushed_pixels", "max_models", "max_slides", "max_calls"):
+        for name in (
+            "max_message_bytes",
+            "max_objects",
+            "max_points",
+            "max_pushed_pixels",
+            "max_models",
+            "max_slides",
+            "max_calls",
+            "max_queue",
+        ):
             if getattr(self, name) < 1:
                 raise InvalidRequest(f"{name} must be at least 1, got {getattr(self, name)}")
 

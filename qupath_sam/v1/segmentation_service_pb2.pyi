@@ -27,7 +27,7 @@ class GetCapabilitiesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetCapabilitiesResponse(_message.Message):
-    __slots__ = ("server_version", "protocol_version", "default_model", "device", "max_message_bytes", "max_objects", "max_pushed_pixels", "reads_slides")
+    __slots__ = ("server_version", "protocol_version", "default_model", "device", "max_message_bytes", "max_objects", "max_pushed_pixels", "reads_slides", "max_points")
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class GetCapabilitiesResponse(_message.Message):
     MAX_OBJECTS_FIELD_NUMBER: _ClassVar[int]
     MAX_PUSHED_PIXELS_FIELD_NUMBER: _ClassVar[int]
     READS_SLIDES_FIELD_NUMBER: _ClassVar[int]
+    MAX_POINTS_FIELD_NUMBER: _ClassVar[int]
     server_version: str
     protocol_version: int
     default_model: str
@@ -44,7 +45,8 @@ class GetCapabilitiesResponse(_message.Message):
     max_objects: int
     max_pushed_pixels: int
     reads_slides: bool
-    def __init__(self, server_version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., default_model: _Optional[str] = ..., device: _Optional[str] = ..., max_message_bytes: _Optional[int] = ..., max_objects: _Optional[int] = ..., max_pushed_pixels: _Optional[int] = ..., reads_slides: bool = ...) -> None: ...
+    max_points: int
+    def __init__(self, server_version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., default_model: _Optional[str] = ..., device: _Optional[str] = ..., max_message_bytes: _Optional[int] = ..., max_objects: _Optional[int] = ..., max_pushed_pixels: _Optional[int] = ..., reads_slides: bool = ..., max_points: _Optional[int] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()

@@ -110,7 +110,9 @@ class SegmentationServiceServicer(object):
         Errors:
         * `NOT_FOUND`: SLIDE_NOT_FOUND.
         * `FAILED_PRECONDITION`: SLIDE_UNREADABLE, SLIDE_MISMATCH, SLIDE_UNSUPPORTED or PIXELS_MISSING.
-        * `INVALID_ARGUMENT`: INVALID_REQUEST, no source is set or it cannot be parsed.
+        * `NOT_FOUND`: UNKNOWN_MODEL, and `FAILED_PRECONDITION`: WEIGHTS_MISSING or WRONG_WEIGHTS, of the default model,
+        whose ladder is described.
+        * `INVALID_ARGUMENT`: INVALID_REQUEST, no source is set, it cannot be parsed, or size or mpp are no such numbers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,7 +125,9 @@ class SegmentationServiceServicer(object):
         Pushing what is already held is cheap for the server and gives the same digest.
 
         Errors:
-        * `INVALID_ARGUMENT`: INVALID_REQUEST, the pixels cannot be decoded or their size is not what was said.
+        * `INVALID_ARGUMENT`: INVALID_REQUEST, the size is not what was said, an unknown format, or an mpp that is no such
+        number; INVALID_REGION, the region does not lie in the image.
+        * `FAILED_PRECONDITION`: SLIDE_UNREADABLE or SLIDE_UNSUPPORTED, the pixels cannot be decoded.
         * `RESOURCE_EXHAUSTED`: TOO_LARGE, more pixels than `max_pushed_pixels`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -137,8 +141,9 @@ class SegmentationServiceServicer(object):
         Errors: as DescribeImage, and
         * `NOT_FOUND`: UNKNOWN_MODEL.
         * `FAILED_PRECONDITION`: WEIGHTS_MISSING or WRONG_WEIGHTS.
-        * `INVALID_ARGUMENT`: INVALID_REGION.
-        * `RESOURCE_EXHAUSTED`: OUT_OF_MEMORY.
+        * `INVALID_ARGUMENT`: INVALID_REGION, a window outside the image or a scale that cannot be; INVALID_REQUEST, an
+        unknown mode, a negative number of windows, or a focus that is not finite.
+        * `RESOURCE_EXHAUSTED`: OUT_OF_MEMORY, or TOO_LARGE, a window of more than 4096 x 4096 px.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,7 +155,8 @@ class SegmentationServiceServicer(object):
 
         Errors: as Embed, and
         * `INVALID_ARGUMENT`: INVALID_PROMPT, INVALID_REGION or UNSUPPORTED_PROMPT.
-        * `RESOURCE_EXHAUSTED`: TOO_LARGE, more objects than `max_objects`.
+        * `RESOURCE_EXHAUSTED`: TOO_LARGE, more than `max_objects` or `max_points`, an outline of more than 16 MiB, or a
+        window of more than 4096 x 4096 px.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,7 +166,7 @@ class SegmentationServiceServicer(object):
         """A stream that stays open as long as a person clicks: one request, one response, in any order, matched by
         `request_id`. A newer Predict for the same `supersedes_key` cancels the older ones that have not been answered; they
         are answered with CANCELLED. An error belongs to its request: the stream goes on. When the client half-closes,
-        what is under way is still answered.
+        what is under way is still answered. A stream may have 64 unanswered requests; more are answered with BUSY.
 
         There are no method-specific errors: they travel in LiveResponse.error.
         """
