@@ -83,6 +83,10 @@ class PixelsMissing(QupathSamError):
         super().__init__(f"pixels {digest[:12]}… are not held by this server; send them with PushPixels and repeat")
         self.digest = digest
 
+    def __reduce__(self) -> tuple[type[PixelsMissing], tuple[str]]:
+        # Between processes it travels as its digest: args holds the message.
+        return type(self), (self.digest,)
+
 
 class ModelError(QupathSamError):
     """The model cannot be had as asked."""

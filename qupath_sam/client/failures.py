@@ -28,9 +28,11 @@ def error_from(rpc_error: grpc.RpcError, address: str) -> errors.QupathSamError:
             f"the server at {address} did not answer in time; allow more, or look at its load"
         )
     if code is grpc.StatusCode.CANCELLED:
-        return errors.Cancelled("the call was cancelled")
+        return errors.Cancelled("the call was cancelled; make it again if it is still wanted")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return errors.RequestTooLarge(f"{details}; send a smaller region or fewer objects")
     if code is grpc.StatusCode.UNIMPLEMENTED:
-        return errors.ServerUnavailable(f"what answers at {address} is no qupath-sam server, or one of another version")
-    return errors.QupathSamError(f"{code.name}: {details}")
+        return errors.ServerUnavailable(
+            f"what answers at {address} is no qupath-sam server, or one of another version; check host and port"
+        )
+    return errors.QupathSamError(f"{code.name}: {details}; see the log of the server at {address}")

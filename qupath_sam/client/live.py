@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import grpc
 
@@ -17,6 +19,8 @@ from qupath_sam.results import Prediction
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 
+T = TypeVar("T")
+
 
 class LiveClient:
     """One open Live stream. Safe to use from several threads. Use as a context manager, or call `close`."""
@@ -25,7 +29,7 @@ class LiveClient:
         self._address = address
         self._numbers = itertools.count(1)
         self._requests: queue.SimpleQueue[pb.LiveRequest | None] = queue.SimpleQueue()
-        self._waiting: dict[int, Future[pb.LiveResponse]] = {}
+        self._waiting: dict[int, tuple[Future[Any], Callable[[pb.LiveResponse], Any]]] = {}
         self._lock = threading.Lock()
         self._ended: QupathSamError | None = None
         self._responses = stub.Live(iter(self._requests.get, None))
@@ -37,22 +41,14 @@ class LiveClient:
 
         Returns:
             A future of the `Prediction`; it raises the server's error, or `Cancelled` where it was replaced.
+            Cancelling the future cancels the request on the server.
         """
-        answer: Future[Prediction] = Future()
-        raw = self._send(pb.LiveRequest(supersedes_key=supersedes_key, predict=request))
+        asked = pb.LiveRequest(supersedes_key=supersedes_key, predict=request)
+        return self._send(asked, lambda response: prediction_of(response.predict))
 
-        def deliver(done: Future[pb.LiveResponse]) -> None:
-            try:
-                answer.set_result(prediction_of(done.result().predict))
-            except Exception as error:
-                answer.set_exception(error)
-
-        raw.add_done_callback(deliver)
-        return answer
-
-    def embed(self, request: pb.EmbedRequest, *, supersedes_key: str = "") -> Future[pb.LiveResponse]:
+    def embed(self, request: pb.EmbedRequest) -> Future[pb.EmbedResponse]:
         """Ask for windows to be encoded."""
-        return self._send(pb.LiveRequest(supersedes_key=supersedes_key, embed=request))
+        return self._send(pb.LiveRequest(embed=request), lambda response: response.embed)
 
     def close(self) -> None:
         """Half-close the stream and wait for what is under way."""
@@ -65,15 +61,19 @@ class LiveClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _send(self, request: pb.LiveRequest) -> Future[pb.LiveResponse]:
-        future: Future[pb.LiveResponse] = Future()
+    def _send(self, request: pb.LiveRequest, read: Callable[[pb.LiveResponse], T]) -> Future[T]:
+        future: Future[T] = Future()
         with self._lock:
             if self._ended is not None:
                 raise self._ended
-            request.request_id = next(self._numbers)
-            self._waiting[request.request_id] = future
-        self._requests.put(request)
+            request.request_id = number = next(self._numbers)
+            self._waiting[number] = future, read
+            self._requests.put(request)
+        future.add_done_callback(lambda done: self._cancel(number) if done.cancelled() else None)
         return future
+
+    def _cancel(self, number: int) -> None:
+        self._requests.put(pb.LiveRequest(cancel_request_id=number))
 
     def _read(self) -> None:
         ended: QupathSamError = ServerUnavailable(f"the stream to {self._address} is closed; open a new one")
@@ -85,15 +85,20 @@ class LiveClient:
         with self._lock:
             self._ended = ended
             left, self._waiting = list(self._waiting.values()), {}
-        for future in left:
-            future.set_exception(ended)
+        # gRPC's thread that takes requests waits for the next one; after a broken stream nobody else would end it.
+        self._requests.put(None)
+        for future, _ in left:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(ended)
 
     def _deliver(self, response: pb.LiveResponse) -> None:
         with self._lock:
-            future = self._waiting.pop(response.request_id, None)
-        if future is None:
+            future, read = self._waiting.pop(response.request_id, (None, None))
+        if future is None or read is None or not future.set_running_or_notify_cancel():
             return
-        if response.WhichOneof("response") == "error":
-            future.set_exception(error_of(response.error))
-        else:
-            future.set_result(response)
+        try:
+            if response.WhichOneof("response") == "error":
+                raise error_of(response.error)
+            future.set_result(read(response))
+        except Exception as error:
+            future.set_exception(error)

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from qupath_sam.client.failures import error_from
 from qupath_sam.client.images import ImageRef, Pushed
 from qupath_sam.client.live import LiveClient
-from qupath_sam.errors import ServerUnavailable
+from qupath_sam.errors import InvalidRequest, ServerUnavailable
 from qupath_sam.prompts import ObjectPrompts
 from qupath_sam.protocol import convert
 from qupath_sam.regions import Region
@@ -43,6 +43,7 @@ class Capabilities:
     device: str
     max_message_bytes: int
     max_objects: int
+    max_points: int
     max_pushed_pixels: int
     reads_slides: bool
 
@@ -79,12 +80,23 @@ class SamClient:
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            # A server is called where it is: a proxy that the environment names for the web would be in the way.
+            ("grpc.enable_http_proxy", 0),
+            # A machine that has gone says nothing; without pings a live stream would wait for it for ever.
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.http2.max_pings_without_data", 0),
+            # A server that was started again is found again in seconds, not minutes.
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 2_000),
         ]
         if credentials is None:
             self._channel = grpc.insecure_channel(address, options=options)
         else:
             self._channel = grpc.secure_channel(address, credentials, options=options)
+        # Both now: gRPC crashes when a stub is made of a channel that was closed.
         self._stub = pb_grpc.SegmentationServiceStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
 
     def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
@@ -98,10 +110,9 @@ class SamClient:
 
     def is_serving(self, *, timeout_s: float = 2.0) -> bool:
         """Whether the server answers and says it serves (gRPC health)."""
-        stub = health_pb2_grpc.HealthStub(self._channel)
         try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
-        except grpc.RpcError:
+            answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+        except (grpc.RpcError, ValueError):
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
@@ -123,6 +134,7 @@ class SamClient:
             device=answer.device,
             max_message_bytes=answer.max_message_bytes,
             max_objects=answer.max_objects,
+            max_points=answer.max_points,
             max_pushed_pixels=answer.max_pushed_pixels,
             reads_slides=answer.reads_slides,
         )
@@ -166,6 +178,8 @@ class SamClient:
             mpp: um per level-0 px.
             rendering: how they were rendered, for the provenance.
         """
+        if pixel_format not in PIXEL_FORMATS:
+            raise InvalidRequest(f"unknown pixel format {pixel_format!r}; send one of {', '.join(PIXEL_FORMATS)}")
         request = pb.PushPixelsRequest(
             format=PIXEL_FORMATS[pixel_format],
             data=data,
@@ -201,6 +215,8 @@ class SamClient:
             max_windows: 0 takes the server's default.
             mode: "wait" until all are there, "start" in the background, or "query" what is there.
         """
+        if mode not in EMBED_MODES:
+            raise InvalidRequest(f"unknown mode {mode!r}; give one of {', '.join(EMBED_MODES)}")
         request = pb.EmbedRequest(image=image.message(), model=model, max_windows=max_windows, mode=EMBED_MODES[mode])
         request.window.CopyFrom(convert.window_request_message(window or WindowRequest()))
         if view is not None:
@@ -229,13 +245,18 @@ class SamClient:
 
     def live(self) -> LiveClient:
         """Open a stream for live clicking; close it when the person stops."""
-        return LiveClient(self._stub, self.address)
+        try:
+            return LiveClient(self._stub, self.address)
+        except ValueError as error:
+            raise ServerUnavailable(f"this client of {self.address} is closed; make a new one") from error
 
     def _call(self, method: Callable[..., Any], request: Any, *, timeout_s: float | None = None) -> Any:
         try:
-            return method(request, timeout=timeout_s or self._timeout_s)
+            return method(request, timeout=self._timeout_s if timeout_s is None else timeout_s)
         except grpc.RpcError as error:
             raise error_from(error, self.address) from error
+        except ValueError as error:  # gRPC's way to say that the channel is closed
+            raise ServerUnavailable(f"this client of {self.address} is closed; make a new one") from error
 
 
 def predict_request(

@@ -98,8 +98,6 @@ class LimitInterceptor(grpc.ServerInterceptor):
 
 
 def _abort(context: grpc.ServicerContext, error: Exception) -> None:
-    if not context.is_active() and not isinstance(error, QupathSamError):
-        log.debug("the caller had gone", exc_info=error)
     code, info = failure(error)
     context.set_trailing_metadata(((ERROR_METADATA, info.SerializeToString()),))
     context.abort(code, info.message)

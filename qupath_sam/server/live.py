@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from qupath_sam.errors import Cancelled, InvalidRequest
+from qupath_sam.errors import Cancelled, InvalidRequest, QupathSamError, ServerBusy
 from qupath_sam.models.worker import CancelToken
 from qupath_sam.pipeline import Call
 from qupath_sam.server.interceptors import failure
@@ -16,6 +16,8 @@ from qupath_sam.v1 import segmentation_service_pb2 as pb
 
 #: Requests of one stream that are worked on at once: a click, one more, and the embedding of a view.
 WORKERS_PER_STREAM = 3
+#: Requests of one stream that may be unanswered at once; a person has a handful.
+MAX_PENDING = 64
 
 
 class Handler(Protocol):
@@ -84,16 +86,24 @@ class LiveSession:
             return
         token = CancelToken()
         with self._lock:
-            duplicate = request.request_id in self._pending
-            older = [i for i, (key, _) in self._pending.items() if key and key == request.supersedes_key]
-            if not duplicate:
-                self._pending[request.request_id] = request.supersedes_key, token
-        if duplicate:
-            error = InvalidRequest(f"request_id {request.request_id} is under way already; use each number once")
-            self._answers.put(pb.LiveResponse(request_id=request.request_id, error=failure(error)[1]))
+            refusal = self._refusal(request)
+            key = request.supersedes_key if kind == "predict" else ""
+            older = [i for i, (known, _) in self._pending.items() if key and known == key]
+            if refusal is None:
+                self._pending[request.request_id] = key, token
+        if refusal is not None:
+            self._answers.put(pb.LiveResponse(request_id=request.request_id, error=failure(refusal)[1]))
             return
         self._cancel(older)
         pool.submit(self._work, request, kind, token)
+
+    def _refusal(self, request: pb.LiveRequest) -> QupathSamError | None:
+        """Why a request is not even begun, or None. Needs the lock."""
+        if request.request_id in self._pending:
+            return InvalidRequest(f"request_id {request.request_id} is under way already; use each number once")
+        if len(self._pending) >= MAX_PENDING:
+            return ServerBusy(f"{MAX_PENDING} requests of this stream are unanswered; wait for some of the answers")
+        return None
 
     def _cancel(self, request_ids: list[int]) -> None:
         with self._lock:
@@ -104,15 +114,11 @@ class LiveSession:
     def _work(self, request: pb.LiveRequest, kind: str | None, token: CancelToken) -> None:
         answer = pb.LiveResponse(request_id=request.request_id)
         try:
+            if not token.cancelled:
+                self._fill(answer, request, kind, Call(cancel=token))
             if token.cancelled:
-                raise Cancelled("a newer click replaced this one")
-            if kind == "predict":
-                answer.predict.CopyFrom(self._handler.predict(request.predict, Call(cancel=token)))
-            elif kind == "embed":
-                embedded = self._handler.embed(request.embed, Call(cancel=token), owner=self._owner)
-                answer.embed.CopyFrom(embedded)
-            else:
-                raise InvalidRequest("the request is empty; set predict, embed or cancel_request_id")
+                # Even where the work was past stopping: who has cancelled waits for no result.
+                raise Cancelled("cancelled, or replaced by a newer click; send it again if it is still wanted")
         except Exception as error:
             answer.error.CopyFrom(failure(error)[1])
         with self._lock:
@@ -120,3 +126,11 @@ class LiveSession:
             self._answers.put(answer)
             if self._closed and not self._pending:
                 self._answers.put(None)
+
+    def _fill(self, answer: pb.LiveResponse, request: pb.LiveRequest, kind: str | None, call: Call) -> None:
+        if kind == "predict":
+            answer.predict.CopyFrom(self._handler.predict(request.predict, call))
+        elif kind == "embed":
+            answer.embed.CopyFrom(self._handler.embed(request.embed, call, owner=self._owner))
+        else:
+            raise InvalidRequest("the request is empty; set predict, embed or cancel_request_id")
