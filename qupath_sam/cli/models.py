@@ -20,7 +20,6 @@ _Name = Annotated[str, typer.Argument(help="As in `models list`.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
-
 @app.command("list")
 def list_models(*, as_json: _Json = False) -> None:
     """List all models: what they take, whether their weights are here, under which licence."""
