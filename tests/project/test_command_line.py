@@ -1,0 +1,72 @@
+"""``qupath-sam project`` without a QuPath: what it says, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from qupath_sam.cli.project import _asked, _classes, _stopping, app
+from qupath_sam.errors import InvalidRequest, ProjectError, ServerUnavailable
+from qupath_sam.project.store import ProjectStore
+from tests.project import plain_project
+
+run = CliRunner()
+
+
+@pytest.fixture
+def project_file(tmp_path: Path) -> Path:
+    return plain_project.make(tmp_path / "project")
+
+
+def test_info_lists_images_and_runs_and_writes_nothing(project_file: Path) -> None:
+    store = ProjectStore(project_file)
+    started = store.begin("refine", {})
+    plain_project.write_version(store, project_file, started, "1", 4)
+    before = {path: path.stat().st_mtime_ns for path in project_file.parent.rglob("*")}
+    text = run.invoke(app, ["info", str(project_file)], env={"COLUMNS": "120"})
+    assert text.exit_code == 0
+    assert "slide 2.svs" in text.output
+    assert f"run {started.run_id}: refine, 1 images" in text.output
+    assert "unfinished" in text.output
+    info = json.loads(run.invoke(app, ["info", str(project_file.parent), "--json"]).output)
+    assert [image["name"] for image in info["images"]] == ["slide 1.svs", "slide 2.svs", "slide 3.svs"]
+    assert info["images"][0]["objects"] == {"nObjects": 4}
+    assert info["runs"][0]["run"] == started.run_id
+    assert {path: path.stat().st_mtime_ns for path in project_file.parent.rglob("*")} == before
+
+
+def test_errors_come_before_anything_is_started(project_file: Path, tmp_path: Path) -> None:
+    def error(*arguments: str) -> BaseException | None:
+        return run.invoke(app, list(arguments)).exception
+
+    assert isinstance(error("refine", str(tmp_path / "none.qpproj")), ProjectError)
+    assert isinstance(error("refine", str(project_file), "--image", "nope"), ProjectError)
+    assert isinstance(error("refine", str(project_file), "--push-pixels"), InvalidRequest)
+    assert isinstance(error("refine", str(project_file), "--path-map", "nonsense"), InvalidRequest)
+    assert isinstance(error("refine", str(project_file), "--server", "127.0.0.1:1"), ServerUnavailable)
+    assert isinstance(error("undo", str(project_file), "--run", "nope"), ProjectError)
+    assert isinstance(error("import", str(project_file), "a.geojson"), InvalidRequest)
+    assert plain_project.version_of(project_file, "1") == 0
+
+
+def test_classes_of_prompts_and_outlines() -> None:
+    assert _classes(["SAM=Tumor", "Stroma", "A: b=C"]) == {"SAM": "Tumor", "Stroma": "Stroma", "A: b": "C"}
+
+
+def test_resuming_depends_on_what_is_done_not_where() -> None:
+    options = {"project": Path("a"), "server": ["x"], "resume": True, "path_class": ["Tumor"], "min_iou": 0.5}
+    assert _asked(options) == {"path_class": ["Tumor"], "min_iou": 0.5}
+
+
+def test_signals_ask_once_and_then_end_it() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with _stopping() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
