@@ -229,3 +229,93 @@ def test_an_outline_is_true_at_pixel_centres():
     inside = outline_logits(shapely.box(110, 220, 130, 250), window) > 0
     assert np.count_nonzero(inside) == 20 * 30
     assert inside[20:50, 10:30].all()
+
+
+def noise(seed: int) -> Callable:
+    """A decoder that answers anything: empty, full, specks and blobs, by the window and the number of prompts."""
+
+    def decode(request) -> MaskSet:
+        region = request.window.region
+        rng = np.random.default_rng(
+            [seed, region.x % 2**31, region.y % 2**31, region.width, len(request.prompts.points)]
+        )
+        masks = []
+        for _ in range(3 if request.several_masks else 1):
+            x, y = rng.uniform(0, LOW_RES_SIZE, 2)
+            radius = rng.choice([0, 3, 40, 400])
+            rows, columns = np.mgrid[:LOW_RES_SIZE, :LOW_RES_SIZE] + 0.5
+            masks.append((radius - np.hypot(columns - x, rows - y)).astype(np.float32))
+        logits = np.stack(masks)
+        across = (np.arange(request.window.width) * LOW_RES_SIZE) // request.window.width
+        down = (np.arange(request.window.height) * LOW_RES_SIZE) // request.window.height
+        return MaskSet((logits > 0)[:, down][:, :, across], np.linspace(1, 0.5, len(logits), dtype=np.float32), logits)
+
+    return decode
+
+
+@st.composite
+def images_and_clicks(draw):
+    """An image of any shape, with or without a pixel size, and clicks anywhere in it."""
+    sides = st.sampled_from([1, 3, 100, 257, 2000, 40_000, 200_000])
+    extent = Region(draw(st.sampled_from([0, 17])), 0, draw(sides), draw(sides))
+    mpp = draw(st.sampled_from([None, 0.1, 0.25, 0.5, 8.0, 40.0]))
+    rungs = Ladder.of(
+        extent=extent, mpp=mpp, input_size=draw(st.sampled_from([256, 1024])), default_mpp=1.0,
+        finest_downsample=draw(st.sampled_from([1.0, 1.3, 7.7])),
+    )  # fmt: skip
+    share = st.floats(0, 1)
+    clicks = [
+        Click.at(extent.x + draw(share) * extent.width, extent.y + draw(share) * extent.height, label)
+        for label in [Label.POSITIVE, *draw(st.lists(st.sampled_from(Label), max_size=3))]
+    ]
+    view = draw(st.sampled_from([0.0, 0.3, 4.0, 1e6]))
+    scale = draw(st.sampled_from([None, None, 0.01, 1.0, 300.0]))
+    return rungs, ObjectPrompts(tuple(clicks)), WindowRequest(downsample=scale, view_downsample=view)
+
+
+@given(case=images_and_clicks(), seed=st.integers(0, 5))
+@settings(max_examples=80, deadline=None)
+def test_whatever_a_model_answers_the_fold_ends_soon_and_sees_the_newest_click(case, seed):
+    rungs, prompts, request = case
+    states, asked = fold(prompts, noise(seed), rungs=rungs, request=request)
+    again, _ = fold(prompts, noise(seed), rungs=rungs, request=request)
+    assert [state.window for state in states] == [state.window for state in again]
+    assert len(states) == len(prompts.clicks)
+    assert len(asked) <= 4 * len(states)
+    coarsest = rungs.downsamples[-1]
+    for number, state in enumerate(states):
+        region = state.window.region
+        assert (state.window.width, state.window.height) == (rungs.input_size, rungs.input_size)
+        assert region.intersection(rungs.extent) is not None
+        for click in prompts.clicks[: number + 1]:
+            newest = click is prompts.clicks[number]
+            positive = click.label is Label.POSITIVE
+            if newest or (positive and request.downsample is None and state.window.downsample < coarsest):
+                (x, y) = click.points[0]
+                assert region.x <= x <= region.right
+                assert region.y <= y <= region.bottom
+    for wanted in asked:
+        assert wanted.prompts.last_click == 1
+
+
+def test_a_click_beyond_the_coarsest_window_is_seen_all_the_same():
+    extent = Region(0, 0, 200_000, 200_000)
+    prompts = ObjectPrompts((Click.at(1_000, 1_000), Click.at(190_000, 190_000)))
+    states, asked = fold(prompts, painted(disc(1_000, 1_000, 300)), rungs=ladder(extent))
+    assert states[1].window.region.contains(190_000, 190_000)
+    assert asked[-1].prompts.last_click == 1
+
+
+def test_a_scribble_longer_than_its_window_is_refused():
+    stroke = Click(((100.0, 100.0), (39_000.0, 39_000.0)))
+    with pytest.raises(InvalidPrompt, match="does not fit"):
+        fold(ObjectPrompts((stroke,)), painted(disc(0, 0, 10)), request=WindowRequest(downsample=1))
+    with pytest.raises(InvalidPrompt, match="shorter"):
+        fold(ObjectPrompts((stroke,)), painted(disc(0, 0, 10)))
+
+
+def test_a_click_on_the_far_corner_keeps_its_window():
+    extent = Region(0, 0, 5_000, 4_000)
+    prompts = ObjectPrompts((Click.at(5_000, 4_000), Click.at(5_000, 4_000)))
+    states, _ = fold(prompts, painted(disc(4_980, 3_980, 60)), rungs=ladder(extent))
+    assert states[0].window == states[1].window

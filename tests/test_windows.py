@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qupath_sam.errors import InvalidRegion, RequestTooLarge
@@ -158,3 +158,38 @@ def test_the_windows_in_view_are_those_that_clicks_use_nearest_first():
     assert used == set(windows)
     assert windows[0].region.contains(11_000, 11_000)
     assert rungs.windows_in_view(Region(-500, -500, 100, 100), 4, (0, 0)) == []
+
+
+@given(
+    x=st.integers(-500, 99_000), y=st.integers(-500, 79_000), width=st.integers(1, 6_000), height=st.integers(1, 6_000),
+    focus=st.tuples(st.floats(-1e4, 1.2e5), st.floats(-1e4, 1e5)), limit=st.integers(1, 40),
+    downsample=st.sampled_from([1.0, 2.0, 3.7, 16.0]),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_the_nearest_windows_are_the_beginning_of_all_of_them(x, y, width, height, focus, limit, downsample):
+    rungs, view = ladder(), Region(x, y, width, height)
+
+    def distances(windows):
+        return [
+            math.hypot(w.region.x + w.region.width / 2 - focus[0], w.region.y + w.region.height / 2 - focus[1])
+            for w in windows
+        ]
+
+    everything = rungs.windows_in_view(view, downsample, focus)
+    nearest = rungs.windows_in_view(view, downsample, focus, limit=limit)
+    assert set(nearest) <= set(everything)
+    assert len(set(nearest)) == min(limit, len(everything))
+    assert distances(nearest) == pytest.approx(distances(everything)[:limit])
+
+
+def test_the_nearest_windows_of_a_vast_view_take_no_time():
+    rungs = ladder(2**31 - 1, 2**31 - 1, mpp=None)
+    whole = rungs.extent
+    for focus in ((1e9, 1e9), (0, 0), (1e308, -1e308)):
+        assert len(rungs.windows_in_view(whole, 1 / 128, focus, limit=1024)) == 1024
+
+
+def test_a_view_from_very_far_takes_the_coarsest_rung():
+    rungs = ladder()
+    assert rungs.first_rung(object_extent=None, view_downsample=1e308) == rungs.downsamples[-1]
+    assert rungs.first_rung(object_extent=None, view_downsample=1e-320) == rungs.downsamples[0]
