@@ -1,0 +1,119 @@
+"""The laws of simulated prompts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qupath_sam.evaluation.clicks import next_click
+from qupath_sam.metrics import intersection_over_union
+from qupath_sam.models.view_prompts import VIEW_SIZE
+from qupath_sam.training.sampling import (
+    PromptMix,
+    Start,
+    choose_target,
+    sample_box,
+    sample_first_click,
+    sample_next_click,
+    start_session,
+)
+
+CLICKS = PromptMix(boxes=0, outlines=0, single=0, unions=0)
+
+
+def disc(x: float, y: float, radius: float) -> np.ndarray:
+    rows, columns = np.mgrid[:VIEW_SIZE, :VIEW_SIZE]
+    return np.hypot(columns - x, rows - y) < radius
+
+
+discs = st.builds(disc, st.floats(10, 245), st.floats(10, 245), st.floats(4, 90))
+
+
+@settings(max_examples=15, deadline=None)
+@given(truth=discs, seed=st.integers(0, 2**31), exact=st.sampled_from([0.0, 0.5, 1.0]))
+def test_a_first_click_is_positive_and_inside(truth: np.ndarray, seed: int, exact: float) -> None:
+    click = sample_first_click(truth, np.random.default_rng(seed), exact=exact)
+    assert click.label.value == 1
+    assert truth[click.y, click.x]
+
+
+@settings(max_examples=15, deadline=None)
+@given(truth=discs, prediction=discs, seed=st.integers(0, 2**31), exact=st.sampled_from([0.0, 1.0]))
+def test_a_next_click_hits_an_error_of_its_side(truth, prediction, seed: int, exact: float) -> None:
+    nothing = np.zeros_like(truth)
+    click = sample_next_click(prediction, truth, nothing, np.random.default_rng(seed), exact=exact)
+    if click is None:
+        assert (prediction == truth).all()
+        return
+    assert truth[click.y, click.x] == (click.label.value == 1)
+    assert prediction[click.y, click.x] != truth[click.y, click.x]
+    if exact == 1.0:
+        assert click == next_click(prediction, truth, nothing)
+
+
+def test_first_clicks_are_spread_over_the_object() -> None:
+    truth, random = disc(100, 100, 40), np.random.default_rng(0)
+    clicks = {(c.x, c.y) for c in (sample_first_click(truth, random, exact=0.0) for _ in range(50))}
+    assert len(clicks) > 30, "fifty draws from thousands of pixels hardly ever coincide"
+
+
+@settings(max_examples=20, deadline=None)
+@given(truth=discs, seed=st.integers(0, 2**31))
+def test_a_box_stays_in_the_view_and_near_the_object(truth: np.ndarray, seed: int) -> None:
+    x0, y0, x1, y1 = sample_box(truth, np.random.default_rng(seed))
+    assert 0 <= x0 < x1 <= VIEW_SIZE
+    assert 0 <= y0 < y1 <= VIEW_SIZE
+    drawn = np.zeros_like(truth)
+    drawn[round(y0) : round(y1), round(x0) : round(x1)] = True
+    assert (drawn & truth).sum() > 0.5 * truth.sum()
+
+
+def test_sessions_start_in_the_shares_that_were_asked_for() -> None:
+    labels, random = disc(100, 100, 20).astype(np.int32), np.random.default_rng(0)
+    starts = [start_session(0, labels, (1,), random, PromptMix()).start for _ in range(200)]
+    shares = [starts.count(start) / len(starts) for start in (Start.CLICK, Start.BOX, Start.OUTLINE)]
+    # Four standard deviations of 200 draws are .14.
+    np.testing.assert_allclose(shares, [0.62, 0.20, 0.18], atol=0.14)
+
+
+def test_an_outline_start_brings_a_mask_that_is_not_the_truth() -> None:
+    labels = disc(100, 100, 40).astype(np.int32)
+    session = start_session(0, labels, (1,), np.random.default_rng(1), PromptMix(boxes=0, outlines=1))
+    assert session.previous is not None
+    assert 0.4 < intersection_over_union((session.previous > 0).numpy(), session.truth) < 0.95
+    assert session.prompts().newest == 0
+
+
+def test_a_session_clicks_its_own_errors_until_its_limit() -> None:
+    random = np.random.default_rng(3)
+    session = start_session(0, disc(120, 120, 50).astype(np.int32), (1,), random, CLICKS)
+    session.limit = 6
+    answer = torch.full((VIEW_SIZE, VIEW_SIZE), -5.0)
+    while session.go_on(answer, random, CLICKS):
+        assert session.truth[session.clicks[-1].pixel], "the answer holds nothing: every click is positive"
+        assert torch.equal(session.prompts().previous, answer)
+        assert session.prompts().newest == 1
+    assert session.answers == 6
+    assert len({click.pixel for click in session.clicks}) == 6, "no pixel is clicked twice"
+
+
+def test_a_perfect_answer_ends_a_session() -> None:
+    random = np.random.default_rng(3)
+    session = start_session(0, disc(120, 120, 50).astype(np.int32), (1,), random, CLICKS)
+    session.limit = 20
+    assert not session.go_on(torch.where(torch.from_numpy(session.truth), 5.0, -5.0), random, CLICKS)
+
+
+def test_unions_hold_neighbours_only() -> None:
+    labels = (1 * disc(60, 60, 20) + 2 * disc(102, 60, 18) + 3 * disc(200, 200, 20)).astype(np.int32)
+    mix = PromptMix(unions=1.0)
+    found = {
+        frozenset(np.unique(labels[choose_target(labels, (1, 2, 3), np.random.default_rng(seed), mix)]).tolist())
+        for seed in range(20)
+    }
+    assert found == {frozenset({1, 2}), frozenset({3})}
+    with pytest.raises(ValueError, match="without targets"):
+        choose_target(labels, (), np.random.default_rng(0), mix)
