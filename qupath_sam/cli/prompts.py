@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def parse_box(text: str) -> Box:
 def parse_region(text: str) -> Region:
     """``X,Y,W,H`` in whole level-0 px."""
     values = _numbers(text.split(","), 4, text, "a region is X,Y,WIDTH,HEIGHT in level-0 pixels", InvalidRegion)
+    if not all(math.isfinite(value) for value in values):
+        raise InvalidRegion(f"{text!r} has a number that is not finite; a region is X,Y,WIDTH,HEIGHT in level-0 pixels")
     x, y, width, height = (round(value) for value in values)
     return Region(x, y, width, height)
 

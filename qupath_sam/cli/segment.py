@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qupath_sam.clicking import MaskChoice
+from qupath_sam.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from qupath_sam.prompts import ObjectPrompts
@@ -49,6 +51,8 @@ def segment(
     from qupath_sam.results import OutputOptions
     from qupath_sam.windows import WindowRequest
 
+    _check_target(output)
+    _check_target(overlay, suffix=".png")
     outlines = [geometry for path in outline or [] for geometry in read_outlines(path)]
     objects = objects_from([parse_point(p) for p in point or []], [parse_box(b) for b in box or []], outlines)
     options: dict[str, Any] = {
@@ -64,7 +68,9 @@ def segment(
             clip=_union(read_outlines(clip)) if clip is not None else None,
         ),
     }
-    prediction = _predict(Slide(slide), objects, server, device, options)
+    # The server has another working folder; a URI stays as it is.
+    location = os.path.abspath(slide) if os.path.exists(slide) else slide
+    prediction = _predict(Slide(location), objects, server, device, options)
     features = annotations_of(prediction, path_class=PathClass.of(path_class) if path_class else None, name=name)
     if output is not None:
         write_geojson(output, features)
@@ -80,6 +86,16 @@ def segment(
         typer.echo(json.dumps(_summary(prediction), indent=2))
     else:
         _print_table(prediction, output, overlay)
+
+
+def _check_target(path: Path | None, *, suffix: str | None = None) -> None:
+    """Raise `InvalidRequest` where a file could not be written: before the work, not after it."""
+    if path is None:
+        return
+    if suffix is not None and path.suffix.lower() != suffix:
+        raise InvalidRequest(f"{path} must end in {suffix}; rename it")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InvalidRequest(f"{path} cannot be written: choose a file in a folder that exists and may be written to")
 
 
 def _predict(

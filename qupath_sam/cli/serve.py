@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
 
 def serve(
     *,
@@ -34,10 +36,13 @@ def serve(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Serve segmentation over gRPC until Ctrl-C or SIGTERM."""
+    from qupath_sam.errors import InvalidRequest
     from qupath_sam.server.app import start_server
     from qupath_sam.server.settings import MIB, ServerSettings
     from qupath_sam.slides.location import PathMap
 
+    if log_level.lower() not in LOG_LEVELS:
+        raise InvalidRequest(f"unknown log level {log_level!r}; choose one of {', '.join(LOG_LEVELS)}")
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = ServerSettings(
         host=host,

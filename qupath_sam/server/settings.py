@@ -83,6 +83,9 @@ class ServerSettings:
         ):
             if getattr(self, name) < 1:
                 raise InvalidRequest(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("threads", "pushed_bytes", "embedding_bytes", "embedding_folder_bytes", "state_bytes"):
+            if getattr(self, name) < 0:
+                raise InvalidRequest(f"{name} must not be negative, got {getattr(self, name)}")
 
     @property
     def is_loopback(self) -> bool:
