@@ -97,6 +97,13 @@ class PromptableNetwork(nn.Module):
         """Whether an ambiguous prompt gets one answer like any other."""
         return self.refinement_head is not None or not isinstance(self.mask_decoder, SamMaskDecoder)
 
+    def refines(self, *, box_alone: bool) -> bool:
+        """Whether the head corrects an answer.
+
+        A box alone that has a decoder of its own gets that one's answer as it is: boxes never get worse by tuning.
+        """
+        return self.refinement_head is not None and not (box_alone and self.box_decoder is not None)
+
     def decode(
         self,
         embedding: Tensor,

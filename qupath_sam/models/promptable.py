@@ -107,8 +107,9 @@ class PromptableSegmenter(abc.ABC):
                 some = [prompts[i] for i in indices]
                 decoded = self._decode_batch(image, some, frame)
                 logits, scores = _chosen(decoded, several=several)
-                if self.network.refinement_head is not None:
-                    logits = self._refine(self.network.refinement_head, embedding, decoded, some, frame)
+                head = self.network.refinement_head
+                if head is not None and self.network.refines(box_alone=_is_box_alone(some[0])):
+                    logits = self._refine(head, embedding, decoded, some, frame)
                 for place, index in enumerate(indices):
                     answers[index] = _mask_set(logits[place], scores[place], frame)
         return [answer for answer in answers if answer is not None]
@@ -224,6 +225,10 @@ class PromptableSegmenter(abc.ABC):
     def _sam_coordinates(self, edges: NDArray[np.float32]) -> Tensor:
         """Model px on edges to the pixel indices that SAM's prompt encoder shifts by one half itself."""
         return torch.from_numpy(edges - np.float32(0.5)).to(self.execution.device)
+
+
+def _is_box_alone(prompt: WindowPrompts) -> bool:
+    return prompt.box is not None and prompt.logits is None and not len(prompt.points)
 
 
 def view_of(square: Tensor) -> Tensor:

@@ -218,6 +218,8 @@ class Trainer:
         self, views: Sequence[EncodedView], prompts: Sequence[ViewPrompts], *, answers: int
     ) -> tuple[Decoded, Refined | None]:
         head = self.network.refinement_head
+        if not self.network.refines(box_alone=prompts[0].is_box_alone):
+            head = None
         learns_decoder = head is None or self.random.random() < _decoder_share(answers)
         bf16 = self.settings.mixed_precision and computes_in_bf16(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):

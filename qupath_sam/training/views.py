@@ -101,7 +101,7 @@ def make_view(
     values, areas = np.unique(labels[labels != 0], return_counts=True)
     enough = max(_SMALLEST_TARGET, min(each.min_area * scale**2, 4 * each.min_area))
     targets = tuple(int(value) for value, area in zip(values, areas, strict=True) if area >= enough)
-    return View(pixels, labels.astype(np.int32), targets)
+    return View(np.array(pixels), labels.astype(np.int32), targets)
 
 
 def _square(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tuple[Pixels, Labels]:

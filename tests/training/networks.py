@@ -1,0 +1,49 @@
+"""Small networks and views for tests of training."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+
+from qupath_sam.models.network import Parts, PromptableNetwork
+from qupath_sam.models.sam import INPUT_SIZE, vision_transformer
+from qupath_sam.training.embeddings import EncodedView
+from qupath_sam.training.sampling import PromptMix
+from tests.models.networks import seeded
+
+#: First clicks only, in the middle of the one object.
+ONE_CLICK = PromptMix(boxes=0, outlines=0, single=1, exact=1, unions=0)
+
+
+def small_network(parts: Parts | None = None) -> PromptableNetwork:
+    """SAM with two narrow blocks in its encoder, random but for a head that changes little."""
+    encoder = vision_transformer(channels=32, depth=2, heads=1, global_blocks=(1,))
+    return seeded(PromptableNetwork(encoder, input_size=INPUT_SIZE, parts=parts))
+
+
+class DiscViews:
+    """Discs in the middle of noise; embeddings that hold them, or pixels where the encoder is trained."""
+
+    def __init__(self, count: int = 2, *, pixels: bool = False) -> None:
+        self._count, self._pixels = count, pixels
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> EncodedView:
+        return _view(index, self._pixels)
+
+
+@functools.cache
+def _view(index: int, pixels: bool) -> EncodedView:
+    rows, columns = np.mgrid[:256, :256]
+    labels = (np.hypot(rows - 128, columns - 128) < 30 + 20 * index).astype(np.int32)
+    image = torch.from_numpy(np.where(labels, 90, 230).astype(np.uint8)).expand(1, 3, -1, -1).contiguous()
+    if pixels:
+        return EncodedView(image, labels, (1,), pixels=image.repeat_interleave(4, 2).repeat_interleave(4, 3))
+    generator = torch.Generator().manual_seed(index)
+    embedding = torch.randn(1, 256, 64, 64, generator=generator)
+    embedding[:, :64] += 2 * torch.from_numpy(labels[::4, ::4]).float()
+    return EncodedView(image, labels, (1,), embedding=embedding.half())

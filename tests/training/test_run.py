@@ -1,0 +1,202 @@
+"""A run from tiles to a checkpoint that the rest of the package takes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.evaluation.datasets import open_dataset
+from qupath_sam.evaluation.datasets.base import Dataset
+from qupath_sam.evaluation.objects import Tile
+from qupath_sam.evaluation.seen import check_unseen, groups_seen
+from qupath_sam.models.checkpoints import METADATA_KEY
+from qupath_sam.models.load import load_segmenter
+from qupath_sam.models.network import Parts
+from qupath_sam.models.store import ModelStore
+from qupath_sam.models.weights import add
+from qupath_sam.training.data import TrainingData, training_data
+from qupath_sam.training.resume import RESUME_FILE, load_state, save_state
+from qupath_sam.training.run import CHECKPOINT_FILE, Places, TrainingRun, prepare_run
+from qupath_sam.training.scenarios import Trainable
+from qupath_sam.training.schedule import Schedule
+from qupath_sam.training.settings import Length, TrainingSettings
+from tests.contracts.segmenters import clicks
+from tests.evaluation.pictures import disc, save
+from tests.training.networks import ONE_CLICK
+
+SETTINGS = TrainingSettings(
+    trainable=frozenset({Trainable.PROMPT, Trainable.DECODER}),
+    parts=Parts(refinement_head=True, box_decoder=True),
+    length=Length(steps=4),
+    schedule=Schedule.COSINE,
+    accumulate=2,
+    views=3,
+)
+
+
+def labels(radius: float) -> np.ndarray:
+    return disc(96, 48, 48, radius).astype(np.int32)
+
+
+def pixels(radius: float) -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 20, (96, 96, 3))
+    return (np.where(labels(radius)[..., None] > 0, (120, 60, 140), (225, 190, 215)) + noise).astype(np.uint8)
+
+
+def tiles() -> TrainingData:
+    """Purple discs on pink, of two cases; a third is for validation."""
+    return training_data(
+        [
+            Dataset(
+                "discs",
+                tuple(
+                    Tile(
+                        "discs",
+                        f"{radius}",
+                        f"case{radius}",
+                        "train" if radius < 30 else "validation",
+                        None,
+                        lambda radius=radius: pixels(radius),
+                        lambda radius=radius: labels(radius),
+                    )
+                    for radius in (18, 26, 34)
+                ),
+            )
+        ]
+    )
+
+
+def run(folder: Path, settings: TrainingSettings = SETTINGS, *, resume: bool = False) -> TrainingRun:
+    places = Places(folder, cache=folder.parent / "embeddings", device="cpu", home=folder.parent / "home")
+    return prepare_run(tiles(), "lite_medsam", settings, places, resume=resume)
+
+
+def test_a_few_steps_on_the_packaged_weights_lower_the_loss(tmp_path: Path) -> None:
+    """The same first clicks on the same two views, before and after two steps on them."""
+    settings = replace(
+        SETTINGS, mix=ONE_CLICK, views=2, augment=False, warm_up=0, schedule=Schedule.CONSTANT, length=Length(steps=3)
+    )
+    losses = []
+    run(tmp_path / "run", settings).train(lambda report: losses.append(report.loss))
+    assert losses[2] < losses[0]
+
+
+def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole").train()
+    first = run(tmp_path / "killed")
+    steps = first.trainer.run()
+    for _ in range(2):
+        next(steps)
+    first.save(None)
+    next(steps)  # lost with the process
+    second = run(tmp_path / "killed", resume=True)
+    assert second.trainer.progress.step == 2
+    resumed = second.train()
+    one, other = load_file(whole), load_file(resumed)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_state_half_written_is_not_taken(tmp_path: Path) -> None:
+    before = run(tmp_path / "run")
+    state = tmp_path / "run" / RESUME_FILE
+    save_state(before.trainer, state)
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(InvalidRequest, match="cannot be read"):
+        load_state(before.trainer, state)
+
+
+def test_a_run_is_not_resumed_with_other_settings_or_written_over(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="no run to resume"):
+        run(tmp_path / "run", resume=True)
+    save_state(run(tmp_path / "run").trainer, tmp_path / "run" / RESUME_FILE)
+    with pytest.raises(InvalidRequest, match="--resume"):
+        run(tmp_path / "run")
+    with pytest.raises(InvalidRequest, match="learning_rate"):
+        run(tmp_path / "run", replace(SETTINGS, learning_rate=1e-3), resume=True)
+
+
+def test_the_checkpoint_is_a_model(tmp_path: Path) -> None:
+    """Small, a delta, added, loaded, clicked; and never evaluated on what it has seen."""
+    path = run(tmp_path / "run", replace(SETTINGS, length=Length(steps=1))).train()
+    with safe_open(path, framework="pt") as file:
+        entry = json.loads(file.metadata()[METADATA_KEY])
+        assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
+    assert (entry["format"], entry["base"], entry["box_decoder"]) == ("delta", "lite_medsam", "base")
+    assert entry["groups_seen"] == {"discs": ["case18", "case26"]}
+    assert entry["config"]["parts"] == {"decoder": "sam", "refinement_head": True, "box_decoder": True}
+    assert entry["data_digest"] == tiles().digest()
+    assert path.stat().st_size < 25e6
+
+    store = ModelStore(tmp_path / "home")
+    add("tuned", path, store)
+    loaded = load_segmenter("tuned", device="cpu", home=tmp_path / "home")
+    (answer,) = loaded.segmenter.decode(loaded.segmenter.embed(pixels(26)), [clicks((48, 48))])
+    assert answer.masks.shape == (1, 96, 96)
+
+    seen = groups_seen(store.find("tuned"), store)
+    assert seen == {("discs", "case18"), ("discs", "case26")}
+    held_out = Dataset("discs", tuple(t.tile for t in tiles().tiles))
+    with pytest.raises(InvalidRequest, match="case18"):
+        check_unseen("tuned", seen, [held_out])
+
+
+def test_what_a_model_started_from_counts_as_seen(tmp_path: Path) -> None:
+    once = run(tmp_path / "once", replace(SETTINGS, length=Length(steps=1)))
+    store = ModelStore(tmp_path / "home")
+    add("once", once.train(), store)
+    other = TrainingData(tuple(replace(t, tile=replace(t.tile, group="other")) for t in tiles().tiles))
+    places = Places(tmp_path / "twice", cache=tmp_path / "embeddings", device="cpu", home=tmp_path / "home")
+    twice = prepare_run(other, "once", replace(SETTINGS, length=Length(steps=1)), places)
+    with safe_open(twice.train(), framework="pt") as file:
+        entry = json.loads(file.metadata()[METADATA_KEY])
+    assert entry["groups_seen"] == {"discs": ["case18", "case26", "other"]}
+    assert (entry["base"], entry["initial_model"]) == ("lite_medsam", "once")
+
+
+def test_validation_tiles_are_never_trained_on(shared_data: Path) -> None:
+    for name in ("ebhi_seg", "tnbc", "dsb2018_stained"):
+        dataset = open_dataset(str(shared_data / name))
+        held_out = dataset.of_split("validation").groups
+        assert held_out
+        assert held_out.isdisjoint(training_data([dataset]).groups[name])
+
+
+def test_embeddings_are_made_once(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, length=Length(steps=1))
+    run(tmp_path / "one", settings).train()
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "embeddings").iterdir()}
+    assert made
+    run(tmp_path / "two", settings).train()
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "embeddings").iterdir()} == made
+
+
+def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer import Typer
+
+    from qupath_sam.cli.train import train
+
+    monkeypatch.setenv("QUPATH_SAM_HOME", str(tmp_path / "home"))
+    for radius in (18, 26):
+        save(pixels(radius), tmp_path / "data" / "images" / f"{radius}.png")
+        save(labels(radius).astype(np.uint8), tmp_path / "data" / "labels" / f"{radius}.png")
+    app = Typer()
+    app.command()(train)
+    options = ["--views", "2", "--accumulate", "1", "--device", "cpu", "--out", str(tmp_path / "out"), "--seed", "3"]
+    result = CliRunner().invoke(app, [str(tmp_path / "data"), "--steps", "1", *options])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / CHECKPOINT_FILE).is_file()
+    again = CliRunner().invoke(app, [str(tmp_path / "data"), "--steps", "10", "--resume", *options])
+    assert again.exit_code == 0, again.output
+    with (tmp_path / "out" / "curves.csv").open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["10"]
