@@ -95,7 +95,7 @@ class Clicker {
     private client, live, tool, viewer, imageData, plane, image, session, overlay, view, pointer
     private state = null
     private rest, spinner
-    private keyFilter = { keyPressed(it) } as EventHandler<KeyEvent>
+    private keyFilter = { key(it) } as EventHandler<KeyEvent>
     private toolListener = { observable, before, now -> now == tool ? attach(gui.getViewer()) : detach() } as ChangeListener
     private viewerChanged = { observable, before, now -> isChosen() ? attach(now) : null } as ChangeListener
     private viewerListener = new ViewerEvents(clicker: this)
@@ -106,7 +106,7 @@ class Clicker {
         rest.setOnFinished { embedView() }
         spinner = new Timeline(new KeyFrame(Duration.millis(100), { viewer?.repaint() } as EventHandler))
         spinner.setCycleCount(Animation.INDEFINITE)
-        gui.getStage().addEventFilter(KeyEvent.KEY_PRESSED, keyFilter)
+        gui.getStage().addEventFilter(KeyEvent.ANY, keyFilter)
         gui.getToolManager().selectedToolProperty().addListener(toolListener)
         gui.viewerProperty().addListener(viewerChanged)
         if (isChosen())
@@ -115,7 +115,7 @@ class Clicker {
 
     void stop() {
         detach()
-        gui.getStage().removeEventFilter(KeyEvent.KEY_PRESSED, keyFilter)
+        gui.getStage().removeEventFilter(KeyEvent.ANY, keyFilter)
         gui.getToolManager().selectedToolProperty().removeListener(toolListener)
         gui.viewerProperty().removeListener(viewerChanged)
         live?.close()
@@ -254,18 +254,19 @@ class Clicker {
         keep()
     }
 
-    void keyPressed(KeyEvent event) {
+    void key(KeyEvent event) {
         if (session == null || session.isEmpty() || !isChosen() || gui.getStage().getScene().getFocusOwner() instanceof TextInputControl)
             return
-        if (event.getCode() == KeyCode.ENTER)
-            keep()
-        else if (event.getCode() == KeyCode.ESCAPE)
-            session.drop()
-        else if (event.getCode() == KeyCode.Z && event.isShortcutDown() && !event.isShiftDown())
+        def pressed = event.getEventType() == KeyEvent.KEY_PRESSED
+        if (event.getCode() == KeyCode.ALT)
+            event.consume() // else it opens the menu bar, and Enter goes there
+        else if (pressed && event.getCode() in [KeyCode.ENTER, KeyCode.ESCAPE]) {
+            event.getCode() == KeyCode.ENTER ? keep() : session.drop()
+            event.consume()
+        } else if (pressed && event.getCode() == KeyCode.Z && event.isShortcutDown() && !event.isShiftDown()) {
             session.undo()
-        else
-            return
-        event.consume()
+            event.consume()
+        }
     }
 
     // 4. Keeping
@@ -285,7 +286,7 @@ class Clicker {
     private void add(kept, keptViewer, keptData, keptPlane) {
         def annotation = PathObjects.createAnnotationObject(roiOf(kept.mask(), keptPlane), PathPrefs.autoSetAnnotationClassProperty().get())
         annotation.getMeasurementList().put('SAM score', kept.mask().score())
-        annotation.getMetadata().putAll(kept.provenance().metadata())
+        annotation.getMetadata().putAll(kept.metadata())
         keptData.getHierarchy().addObject(annotation)
         if (keptViewer.getImageData() == keptData)
             keptViewer.setSelectedObject(annotation)
@@ -399,7 +400,7 @@ class Preview extends AbstractOverlay {
         g.setColor(new Color(colour.red, colour.green, colour.blue, working ? 30 : 55))
         g.fill(shape)
         g.setStroke(new BasicStroke((float) (4 * px), BasicStroke.CAP_ROUND, BasicStroke.JOIN_ROUND))
-        g.setColor(new Color(255, 255, 255, 150))
+        g.setColor(new Color(0, 0, 0, 130))
         g.draw(shape)
         float dash = (float) (6 * px)
         g.setStroke(new BasicStroke((float) (2 * px), BasicStroke.CAP_BUTT, BasicStroke.JOIN_ROUND, 1f, [dash, (float) (dash / 2)] as float[], 0f))

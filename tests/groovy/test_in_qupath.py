@@ -165,3 +165,15 @@ def test_pushed_pixels_give_the_same_outlines(
     assert {key: sent["boxed"][key] for key in ("area", "centre")} == {
         key: seen["boxed"][key] for key in ("area", "centre")
     }
+
+
+def test_a_fluorescence_slide_goes_by_pushed_pixels(
+    qupath: QuPath, shared_data: Path, blind_server: str, tmp_path: Path
+) -> None:
+    slide = shared_data / "slides" / "test3-DAPI-2-387.ndpi"
+    project = qupath.make_project(tmp_path / "project", [slide])
+    run = qupath.script(SCRIPTS / "segment_for_project.groovy", "-s", "-p", str(project), QUPATH_SAM_PORT=blind_server)
+    assert run.said == [f"qupath-sam: {slide.name}: 3 outlined"], run.output
+    boxed = qupath.objects(project)[slide.name]["boxed"]
+    assert boxed["centre"] == "660,245"
+    assert "QuPath rendered RGB" in boxed["metadata"]

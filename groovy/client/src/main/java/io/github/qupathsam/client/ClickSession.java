@@ -1,7 +1,9 @@
 package io.github.qupathsam.client;
 
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
 
@@ -24,8 +26,25 @@ public final class ClickSession {
         static final View EMPTY = new View(List.of(), null, false, "");
     }
 
-    /** What becomes an annotation. */
-    public record Kept(SamMask mask, Provenance provenance, List<Click> clicks) {}
+    /**
+     * What becomes an annotation.
+     *
+     * @param viewDownsample of the first click
+     */
+    public record Kept(SamMask mask, Provenance provenance, List<Click> clicks, double viewDownsample) {
+        /** What made the outline, with the clicks as {@code +x,y -x,y} in level-0 px: enough to make it again. */
+        public Map<String, String> metadata() {
+            Map<String, String> metadata = new LinkedHashMap<>(provenance.metadata());
+            List<String> places = new ArrayList<>();
+            for (Click click : clicks) {
+                Point place = click.points().get(0);
+                places.add((click.positive() ? "+" : "-") + place.x() + "," + place.y());
+            }
+            metadata.put("SAM clicks", String.join(" ", places));
+            metadata.put("SAM view downsample", String.valueOf(viewDownsample));
+            return metadata;
+        }
+    }
 
     private static final class Step {
         final Click click;
@@ -179,7 +198,10 @@ public final class ClickSession {
             return;
         }
         Kept kept = new Kept(
-                answer.best(), last().provenance, steps.stream().map(step -> step.click).toList());
+                answer.best(),
+                last().provenance,
+                steps.stream().map(step -> step.click).toList(),
+                options.viewDownsample());
         steps.clear();
         message = "";
         show();

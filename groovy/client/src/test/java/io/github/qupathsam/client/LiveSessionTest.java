@@ -205,7 +205,8 @@ class LiveSessionTest {
         assertFalse(undone.working(), "an outline that is known was asked for again");
         ClickSession.Kept kept = soon(session.keep());
         assertArrayEquals(one.wkb(), kept.mask().wkb());
-        assertEquals("fake", kept.provenance().model());
+        assertEquals("fake", kept.metadata().get("SAM model"));
+        assertEquals("+380.5,260.5", kept.metadata().get("SAM clicks"));
         assertTrue(session.isEmpty());
     }
 
