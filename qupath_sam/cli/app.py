@@ -14,6 +14,7 @@ from qupath_sam.cli.embed import embed
 from qupath_sam.cli.evaluate import evaluate
 from qupath_sam.cli.segment import segment
 from qupath_sam.cli.serve import serve
+from qupath_sam.cli.train import train
 
 app = typer.Typer(
     name="qupath-sam",
@@ -30,6 +31,7 @@ app.command()(embed)
 app.add_typer(project.app, name="project")
 app.add_typer(models.app, name="models")
 app.command()(evaluate)
+app.command()(train)
 app.add_typer(bench.app, name="bench")
 
 
