@@ -129,7 +129,7 @@ def refine(
     coarsest_mpp: Annotated[
         float, typer.Option(help="Outlines too large for a window at this µm per px are followed along their border.")
     ] = 2.0,
-    interior_points: Annotated[int, typer.Option(help="Most points inside the outline given to the model.")] = 1,
+    interior_points: Annotated[int, typer.Option(help="Most points inside the outline given to the model.")] = 0,
     exterior_points: Annotated[int, typer.Option(help="Most points outside.")] = 0,
     box: Annotated[bool, typer.Option("--box/--no-box", help="Give the outline's box to the model.")] = True,
     mask: Annotated[bool, typer.Option("--mask/--no-mask", help="Give the outline itself as mask prompt.")] = True,
@@ -139,6 +139,9 @@ def refine(
     allow_cut_off: Annotated[
         bool, typer.Option("--allow-cut-off", help="Take masks that run into the edge of their window.")
     ] = False,
+    clean: Annotated[
+        float, typer.Option(help="Fill holes and drop parts below this share of the old outline's area, 0 to 1.")
+    ] = 0.02,
     simplify: SimplifyOption = 0.0,
     fill_holes: FillOption = 0.0,
     drop_parts: DropOption = 0.0,
@@ -173,6 +176,7 @@ def refine(
             mpp=mpp,
             coarsest_mpp=coarsest_mpp,
             window_px=session.window_px(model),
+            clean_share=clean,
             provenance=provenance,
         )
 

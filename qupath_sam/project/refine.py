@@ -11,6 +11,7 @@ from shapely.geometry import MultiPolygon, Polygon
 from qupath_sam.annotations import metadata_of
 from qupath_sam.client.images import ImageRef
 from qupath_sam.errors import InvalidRequest, ModelError, QupathSamError, SlideError
+from qupath_sam.polygons.cleaning import drop_small_parts, fill_holes
 from qupath_sam.project.boundary import BoundaryOptions, is_too_large, refine_boundary
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.guards import Guards, Refusal, intersection_over_union, old_refusal
@@ -41,6 +42,7 @@ class RefineOptions:
         coarsest_mpp: outlines too large for one window at ``mpp`` (or, where the server chooses, at this scale) are
             refined along their border. On images without a pixel size it is a downsample.
         window_px: side of the model's window.
+        clean_share: holes and parts below this share of the old outline's area are filled and dropped.
         provenance: note on each object what made its outline.
     """
 
@@ -52,6 +54,7 @@ class RefineOptions:
     mpp: float | None = None
     coarsest_mpp: float = 2.0
     window_px: int = 256
+    clean_share: float = 0.02
     provenance: bool = True
 
     def window(self, image: ImageEntry) -> WindowRequest:
@@ -232,6 +235,7 @@ class _Job:
         remark: str = "",
     ) -> None:
         old = _area(item)
+        new = _cleaned(new, self._options.clean_share * old.area)
         refusal = self._options.guards.refusal(old, new, score=score, touches_window_edge=cut_off, extent=self._extent)
         iou = intersection_over_union(old, new) if new.is_valid and not new.is_empty else float("nan")
         wkb = shapely.to_wkb(new, output_dimension=2)
@@ -274,6 +278,13 @@ class _Job:
                 remark=remark,
             )
         )
+
+
+def _cleaned(geometry: Polygon | MultiPolygon, area: float) -> Polygon | MultiPolygon:
+    """Without holes and parts of at most an area (level-0 px2)."""
+    if area <= 0 or geometry.is_empty or not geometry.is_valid:
+        return geometry
+    return drop_small_parts(fill_holes(geometry, area), area)
 
 
 def _area(item: ImageObject) -> Polygon | MultiPolygon:

@@ -384,6 +384,23 @@ def test_prompts_without_an_answer_stay(project_file: Path) -> None:
     assert Tally.of(proposal.decisions) == Tally({"added": 1, "refused": 1}, {"nothing found": 1})
 
 
+def test_holes_and_specks_of_a_mask_are_cleaned_away(project_file: Path) -> None:
+    class Speckled(GrowingPredictor):
+        def answer(self, prompts: Any, window: Any) -> Any:
+            speck, hole = Point(50, 50).buffer(3), Point(150, 150).buffer(4)
+            return SQUARE.difference(hole).difference(Point(120, 120).buffer(10)).union(speck)
+
+    _, images = select_images(project_file, ("1",))
+    old = [annotation(SQUARE)]
+    cleaned = refine_image(images[0], old, RefineOptions(), Speckled(), ServerReadsSlides()).edit.changes[0]
+    shape = shapely.from_wkb(cleaned.new_wkb)
+    assert shape.geom_type == "Polygon"
+    assert len(shape.interiors) == 1, "the large hole stays"
+    options = RefineOptions(clean_share=0)
+    raw = refine_image(images[0], old, options, Speckled(), ServerReadsSlides()).edit.changes[0]
+    assert len(shapely.get_parts(shapely.from_wkb(raw.new_wkb))) == 2
+
+
 def test_path_map_reaches_into_the_builder(project_file: Path) -> None:
     _, images = select_images(project_file, ("1",))
     wrapped = {
