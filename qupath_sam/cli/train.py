@@ -125,11 +125,10 @@ def train(
         lora=LoraSettings(rank=lora_rank, alpha=float(lora_rank)),
     )
     places = Places(out, cache=cache, device=device)
-    data = open_training_data(datasets)
     if cost_table:
-        _print_costs(data, init, settings, places)
+        _print_costs(datasets, init, settings, places)
     else:
-        _train(data, init, settings, places, resume=resume)
+        _train(open_training_data(datasets), init, settings, places, resume=resume)
 
 
 def _train(data: TrainingData, init: str, settings: TrainingSettings, places: Places, *, resume: bool) -> None:
@@ -165,18 +164,14 @@ def _train(data: TrainingData, init: str, settings: TrainingSettings, places: Pl
     typer.echo(path)
 
 
-def _print_costs(data: TrainingData, init: str, settings: TrainingSettings, places: Places) -> None:
-    from qupath_sam.models.store import ModelStore
-    from qupath_sam.training.checkpoint import load_origin
+def _print_costs(datasets: list[str], init: str, settings: TrainingSettings, places: Places) -> None:
     from qupath_sam.training.cost import costs_table, measure_costs
 
-    origin = load_origin(init, ModelStore(places.home))
     costs = measure_costs(
-        data,
-        origin,
+        datasets,
+        init,
         settings,
         places,
-        data_digest=data.digest(),
-        on_row=lambda cost: typer.echo(f"{cost.name}: {cost.step_seconds:.3f} s an answer", err=True),
+        on_row=lambda cost: typer.echo(f"{cost.name}: {cost.answer_seconds:.3f} s an answer", err=True),
     )
     typer.echo(costs_table(costs))

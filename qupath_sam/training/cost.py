@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
 import psutil
 import torch
 
 from qupath_sam.models.network import DecoderKind, Parts
-from qupath_sam.training.checkpoint import Origin
-from qupath_sam.training.data import TrainingData
+from qupath_sam.models.store import ModelStore
+from qupath_sam.models.threads import keep_heap
+from qupath_sam.training.checkpoint import load_origin
+from qupath_sam.training.data import open_training_data
 from qupath_sam.training.run import Places, build_trainer
 from qupath_sam.training.scenarios import Scenario, Trainable, parameter_counts
 from qupath_sam.training.settings import Length, TrainingSettings
@@ -38,48 +42,79 @@ class Cost:
 
     Attributes:
         trained, parameters: how many numbers are trained, and how many there are.
-        step_seconds: median of an optimiser step's answers, for one answer, encoding included where it is trained.
+        answer_seconds: median over steps, for one answer; with its encoding where the encoder is trained.
         epoch_seconds: for every view drawn once, at the mean length of sessions seen.
-        memory_bytes: of the device at its highest; on a CPU of the process after the heaviest part of a step.
+        memory_bytes: of the device at its highest; on a CPU, of the process with all it holds.
     """
 
     name: str
     trained: int
     parameters: int
-    step_seconds: float
+    answer_seconds: float
     epoch_seconds: float
     memory_bytes: int
 
 
 def measure_costs(
-    data: TrainingData,
-    origin: Origin,
+    datasets: Sequence[str],
+    init: str,
     settings: TrainingSettings,
     places: Places,
     *,
-    data_digest: str,
     steps: int = 3,
     rows: Sequence[str] = tuple(ROWS),
     on_row: Callable[[Cost], None] | None = None,
 ) -> list[Cost]:
-    """Run a few optimiser steps of each row. Nothing else may run on the machine, else the seconds mean little.
+    """Run a few optimiser steps of each row, each in a process of its own, so that one's memory is not another's.
+
+    Nothing else may run on the machine, else the seconds mean little.
 
     Args:
-        data, origin, settings, places: as for a run; what is trained is each row's.
-        data_digest: of ``data``.
+        datasets: as for `open_training_data`.
+        init: name of the model to start from.
+        settings, places: as for a run; what is trained is each row's.
         steps: timed, after one that is not.
         rows: of `ROWS`.
         on_row: called with each row as it is done.
     """
     costs = []
     for name in rows:
-        trainable, parts = ROWS[name]
-        chosen = replace(settings, trainable=trainable, parts=parts, length=Length(steps=steps + 1))
-        cost = _measure(name, data, origin, chosen, places, data_digest=data_digest, steps=steps)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            cost = process.submit(measure_row, name, datasets, init, settings, places, steps=steps).result()
         costs.append(cost)
         if on_row is not None:
             on_row(cost)
     return costs
+
+
+def measure_row(
+    name: str, datasets: Sequence[str], init: str, settings: TrainingSettings, places: Places, *, steps: int
+) -> Cost:
+    """One row, in this process; see `measure_costs`."""
+    keep_heap()  # what was needed once stays with the process, and so can be read off it
+    trainable, parts = ROWS[name]
+    chosen = replace(settings, trainable=trainable, parts=parts, length=Length(steps=steps + 1))
+    data = open_training_data(datasets)
+    trainer = build_trainer(data, load_origin(init, ModelStore(places.home)), chosen, places, data_digest=data.digest())
+    on_cuda = trainer.device.type == "cuda"
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats(trainer.device)
+    trainer.step()  # encodes views that are not kept yet, and warms up
+    seconds = []
+    for _ in range(steps):
+        before = trainer.progress.seconds
+        report = trainer.step()
+        seconds.append((report.seconds - before) / (settings.batch * settings.accumulate))
+    trained, parameters = parameter_counts(trainer.network)
+    answer = statistics.median(seconds)
+    return Cost(
+        name=name,
+        trained=trained,
+        parameters=parameters,
+        answer_seconds=answer,
+        epoch_seconds=answer * trainer.progress.prompts / max(1, trainer.progress.drawn) * len(trainer.views),
+        memory_bytes=torch.cuda.max_memory_allocated(trainer.device) if on_cuda else _process_memory(),
+    )
 
 
 def costs_table(costs: Sequence[Cost]) -> str:
@@ -89,45 +124,14 @@ def costs_table(costs: Sequence[Cost]) -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {c.name} | {c.trained:,} | {c.trained / c.parameters:.1%} | {c.step_seconds:.3f} | {c.epoch_seconds:.0f} "
+        f"| {c.name} | {c.trained:,} | {c.trained / c.parameters:.1%} | {c.answer_seconds:.3f} | {c.epoch_seconds:.0f} "
         f"| {c.memory_bytes / 1e6:.0f} |"
         for c in costs
     ]
     return "\n".join(lines)
 
 
-def _measure(
-    name: str,
-    data: TrainingData,
-    origin: Origin,
-    settings: TrainingSettings,
-    places: Places,
-    *,
-    data_digest: str,
-    steps: int,
-) -> Cost:
-    trainer = build_trainer(data, origin, settings, places, data_digest=data_digest)
-    on_cuda = trainer.device.type == "cuda"
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats(trainer.device)
-    highest, seconds = 0, []
-    trainer.step()  # encodes views that are not kept yet, and warms up
-    process = psutil.Process()
-    for _ in range(steps):
-        before = trainer.progress.seconds
-        report = trainer.step()
-        seconds.append((report.seconds - before) / (settings.batch * settings.accumulate))
-        highest = max(highest, process.memory_info().rss)
-    if on_cuda:
-        highest = torch.cuda.max_memory_allocated(trainer.device)
-    trained, parameters = parameter_counts(trainer.network)
-    answer = statistics.median(seconds)
-    sessions = max(1, trainer.progress.drawn)
-    return Cost(
-        name=name,
-        trained=trained,
-        parameters=parameters,
-        step_seconds=answer,
-        epoch_seconds=answer * trainer.progress.prompts / sessions * len(trainer.views),
-        memory_bytes=highest,
-    )
+def _process_memory() -> int:
+    """Bytes at the highest where the system says so (Windows), else now; see `keep_heap`."""
+    memory = psutil.Process().memory_info()
+    return int(getattr(memory, "peak_wset", memory.rss))

@@ -24,10 +24,11 @@ from qupath_sam.models.load import load_segmenter
 from qupath_sam.models.network import Parts
 from qupath_sam.models.store import ModelStore
 from qupath_sam.models.weights import add
+from qupath_sam.training.cost import costs_table, measure_row
 from qupath_sam.training.data import TrainingData, training_data
 from qupath_sam.training.resume import RESUME_FILE, load_state, save_state
 from qupath_sam.training.run import CHECKPOINT_FILE, Places, TrainingRun, prepare_run
-from qupath_sam.training.scenarios import Trainable
+from qupath_sam.training.scenarios import Scenario, Trainable
 from qupath_sam.training.schedule import Schedule
 from qupath_sam.training.settings import Length, TrainingSettings
 from tests.contracts.segmenters import clicks
@@ -162,6 +163,29 @@ def test_what_a_model_started_from_counts_as_seen(tmp_path: Path) -> None:
         entry = json.loads(file.metadata()[METADATA_KEY])
     assert entry["groups_seen"] == {"discs": ["case18", "case26", "other"]}
     assert (entry["base"], entry["initial_model"]) == ("lite_medsam", "once")
+
+
+def test_a_whole_network_is_saved_whole(tmp_path: Path) -> None:
+    settings = replace(
+        SETTINGS, trainable=Scenario.SAM_WHOLE.parts, parts=Parts(), accumulate=1, length=Length(steps=1), mix=ONE_CLICK
+    )
+    path = run(tmp_path / "run", settings).train()
+    with safe_open(path, framework="pt") as file:
+        assert json.loads(file.metadata()[METADATA_KEY])["format"] == "full"
+    add("whole", path, ModelStore(tmp_path / "home"))
+    loaded = load_segmenter("whole", device="cpu", home=tmp_path / "home")
+    assert loaded.spec.family.value == "lite_medsam"
+
+
+def test_a_row_of_the_cost_table(tmp_path: Path) -> None:
+    save(pixels(18), tmp_path / "data" / "images" / "a.png")
+    save(labels(18).astype(np.uint8), tmp_path / "data" / "labels" / "a.png")
+    places = Places(tmp_path / "out", device="cpu", home=tmp_path / "home")
+    settings = replace(SETTINGS, accumulate=1, views=1)
+    cost = measure_row("SAM^MD", [str(tmp_path / "data")], "lite_medsam", settings, places, steps=1)
+    assert (cost.trained, cost.parameters) == (4_058_340, 9_791_300)
+    assert min(cost.answer_seconds, cost.epoch_seconds, cost.memory_bytes) > 0
+    assert "| SAM^MD | 4,058,340 | 41.4% |" in costs_table([cost])
 
 
 def test_validation_tiles_are_never_trained_on(shared_data: Path) -> None:

@@ -1,0 +1,88 @@
+"""The loop's arithmetic: batches, and the order of the data."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.models.network import DecoderKind, Parts
+from qupath_sam.models.view_prompts import ViewClick, ViewPrompts
+from qupath_sam.training.embeddings import EncodedView
+from qupath_sam.training.loop import Trainer, network_prompts
+from qupath_sam.training.scenarios import LoraSettings, Scenario, prepare_scenario
+from qupath_sam.training.settings import Length, TrainingSettings
+from tests.training.networks import ONE_CLICK, DiscViews, small_network
+
+CPU = torch.device("cpu")
+
+
+def trainer(views, **settings) -> Trainer:
+    network = small_network()
+    prepare_scenario(network, Scenario.SAM_MD.parts, LoraSettings())
+    chosen = TrainingSettings(**{"length": Length(steps=1), "mix": ONE_CLICK, "accumulate": 2, **settings})
+    return Trainer(network, views, chosen, normalise=lambda image: image)
+
+
+@pytest.mark.parametrize("decoder", list(DecoderKind))
+@torch.no_grad()
+def test_prompts_of_several_images_share_a_batch_without_knowing_each_other(decoder: DecoderKind) -> None:
+    network = small_network(Parts(decoder))
+    place = network.prompt_encoder.get_dense_pe()
+    embeddings = torch.cat([DiscViews()[i].embedding.float() for i in range(2)])
+    prompts = [
+        ViewPrompts(
+            (ViewClick(100 + 40 * i, 90, True), ViewClick(30, 30 + i, False)), 1, previous=torch.randn(256, 256)
+        )
+        for i in range(2)
+    ]
+    together = network.decode(embeddings, *network_prompts(prompts, network, CPU), dense_position=place)
+    for i in range(2):
+        own = network_prompts(prompts[i : i + 1], network, CPU)
+        alone = network.decode(embeddings[i : i + 1], *own, dense_position=place)
+        torch.testing.assert_close(together.logits[i : i + 1], alone.logits, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(together.scores[i : i + 1], alone.scores, atol=1e-4, rtol=1e-4)
+
+
+def test_a_click_on_the_view_is_the_same_place_for_the_model() -> None:
+    """The middle of the view's last pixel is 2 px from the edge of a square of 1024; SAM adds one half itself."""
+    points, boxes, masks = network_prompts(
+        [ViewPrompts((ViewClick(255, 0, True),), 1, box=(0, 0, 256, 128))], small_network(), CPU
+    )
+    assert points is not None
+    assert boxes is not None
+    assert masks is None
+    assert (points[0] + 0.5).tolist() == [[[1022.0, 2.0]]]
+    assert (boxes + 0.5).tolist() == [[0.0, 0.0, 1024.0, 512.0]]
+
+
+def test_an_epoch_draws_every_view_once() -> None:
+    running = trainer(DiscViews(5))
+    drawn = [running._next_session().view for _ in range(15)]
+    assert [sorted(drawn[i : i + 5]) for i in (0, 5, 10)] == [list(range(5))] * 3
+    assert drawn[:5] != drawn[5:10] or drawn[5:10] != drawn[10:]
+
+
+@pytest.mark.parametrize(("batch", "accumulate"), [(2, 1), (1, 2)])
+def test_a_step_takes_one_answer_of_every_session(batch: int, accumulate: int) -> None:
+    running = trainer(DiscViews(2), batch=batch, accumulate=accumulate)
+    report = running.step()
+    assert (report.prompts, report.step) == (2, 1)
+    assert report.first_iou is not None
+    assert report.later_iou is None
+    assert running.share_done == 1
+
+
+def test_views_without_objects_end_in_an_error() -> None:
+    class Nothing(DiscViews):
+        def __getitem__(self, index: int) -> EncodedView:
+            view = super().__getitem__(index)
+            return EncodedView(view.image, view.labels, (), view.embedding)
+
+    with pytest.raises(InvalidRequest, match="large enough"):
+        trainer(Nothing()).step()
+
+
+def test_a_run_needs_an_end() -> None:
+    with pytest.raises(InvalidRequest, match="--epochs"):
+        Length()
