@@ -213,10 +213,13 @@ class _Work:
             written = self._write(image, seen, proposal)
         except (ServerUnavailable, DeadlineExceeded, Cancelled):
             raise
-        except QupathSamError as error:
+        except (QupathSamError, OSError) as error:
+            reason = str(error)
+            if not isinstance(error, QupathSamError):  # Windows says so where another program holds the file open
+                reason = f"cannot be written ({error}); close it in QuPath, see that there is room on the disk"
             if self.run is not None:
-                self.run.journal.append("failed", image=image.entry_id, reason=str(error))
-            return ImageReport(image, (), time.monotonic() - started, error=str(error))
+                self.run.journal.append("failed", image=image.entry_id, reason=reason)
+            return ImageReport(image, (), time.monotonic() - started, error=reason)
         seconds = time.monotonic() - started
         return ImageReport(
             image, decisions, seconds, proposal.model_s, recomputed=written.recomputed, removed=written.removed

@@ -184,12 +184,25 @@ def test_pixels_as_qupath_shows_them(real_project: Path) -> None:
     slide = tifffile.imread(parse_location(image.server_builder["uri"]).target)
     with QuPathWorker() as editor:
         width, height, data = editor.pixels(image, (100, 200, 300, 150), 1.0)
-        other = {"builderType": "typeConvert", "builder": image.server_builder, "pixelType": "FLOAT32"}
-        rendered = editor.pixels(replace(image, server_builder=other), (100, 200, 300, 150), 1.0)
     pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
     assert (pixels == slide[200:350, 100:400]).all()
-    assert rendered[:2] == (300, 150), "not RGB: as QuPath's viewer would show it"
-    assert np.ptp(np.frombuffer(rendered[2], np.uint8)) > 100
+
+
+def test_pixels_that_are_not_rgb_are_rendered(real_project: Path) -> None:
+    import numpy as np
+
+    slide = REPOSITORY / "qupath_sam" / "demo_data" / "CMU-1-Small-Region.tif"
+    image = read_project(real_project).images[0]
+    rgb = {key: value for key, value in image.server_builder.items() if key != "metadata"} | {"uri": slide.as_uri()}
+    floats = {"builderType": "typeConvert", "builder": rgb, "pixelType": "FLOAT32"}
+    with QuPathWorker() as editor:
+        seen = [
+            np.frombuffer(editor.pixels(replace(image, server_builder=b), (900, 900, 400, 300), 2.0)[2], np.uint8)
+            for b in (rgb, floats)
+        ]
+    # QuPath stretches the contrast, so what is compared is which pixels are dark.
+    assert seen[0].shape == seen[1].shape == (200 * 150 * 3,)
+    assert np.corrcoef(*seen)[0, 1] > 0.95
 
 
 _KILLED = """

@@ -213,6 +213,20 @@ def test_one_broken_image_does_not_stop_the_others(project_file: Path) -> None:
     assert objects_of(project_file, "2") == {item.object_id: item for item in OBJECTS}
 
 
+def test_a_file_that_is_held_open_is_the_error_of_its_image(project_file: Path) -> None:
+    class Held(Filesystem):
+        def replace(self, source: Path, target: Path) -> None:
+            if target.name == "data.qpdata" and target.parent.name == "2":
+                raise PermissionError(13, "used by another process")
+            super().replace(source, target)
+
+    report = refine(project_file, filesystem=Held())
+    assert [image.error.partition(" (")[0] for image in report.images] == ["", "cannot be written", ""]
+    assert objects_of(project_file, "2") == {item.object_id: item for item in OBJECTS}
+    assert not list(project_file.parent.glob("data/*/*.tmp"))
+    assert ProjectStore(project_file).recover().rolled_back == ("2",)
+
+
 def test_object_at_fault_is_found(project_file: Path) -> None:
     class Refuses(GrowingPredictor):
         def predict(self, image: Any, objects: Any, **keywords: Any) -> Any:
