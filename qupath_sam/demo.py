@@ -17,6 +17,7 @@ from qupath_sam.regions import Region, Window
 from qupath_sam.results import ObjectRequest, ObjectResult, OutputOptions, Prediction, Timings
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.tissue import tissue_map
+from qupath_sam.windows import WindowRequest
 
 #: Crumbs that no pathologist would keep are dropped; um and um2.
 OUTPUT = OutputOptions(fill_holes_area=60.0, min_area=4.0)
@@ -27,10 +28,15 @@ _WHITE = (255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class DemoObject:
-    """One object to segment: its name, and prompts in level-0 px."""
+    """One object to segment: its name, prompts in level-0 px, and how far somebody would have zoomed in to click.
+
+    Attributes:
+        view_downsample: of the viewer, level-0 px per screen px; 0 where nobody looks.
+    """
 
     name: str
     prompts: ObjectPrompts
+    view_downsample: float = 0.0
 
     @property
     def kind(self) -> str:
@@ -73,7 +79,7 @@ def packaged_demo() -> Demo:
             DemoObject("epithelium, right", _box(1550, 2280, 260, 560)),
             DemoObject("loose strand", _box(50, 995, 810, 160)),
             DemoObject("epithelial bud", ObjectPrompts(outline=crude)),
-            DemoObject("nucleus, clicked", ObjectPrompts((Click.at(1191, 991),))),
+            DemoObject("nucleus, clicked", ObjectPrompts((Click.at(1191, 991),)), view_downsample=0.25),
             DemoObject(
                 "core, clicked",
                 ObjectPrompts((Click.at(1262, 2085), Click.at(1300, 2030), Click.at(1330, 2150, Label.NEGATIVE))),
@@ -111,7 +117,8 @@ def ask(client: SamClient, slide: Slide, objects: Sequence[DemoObject], *, model
         for prompts in _as_clicked(item.prompts):
             started = time.perf_counter()
             request = ObjectRequest(prompts, item.name, token)
-            prediction = client.predict(slide, [request], model=model, output=OUTPUT)
+            window = WindowRequest(view_downsample=item.view_downsample)
+            prediction = client.predict(slide, [request], model=model, window=window, output=OUTPUT)
             milliseconds = 1000 * (time.perf_counter() - started)
             (result,) = prediction.results
             token = result.token

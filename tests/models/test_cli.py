@@ -82,7 +82,7 @@ def test_add_verify_remove(checkpoint: Path) -> None:
     info = run_json("info", "mine")["models"][0]
     assert (info["family"], info["title"], info["default_mpp"]) == ("mobile_sam", "Mine", 0.25)
     verified = {model["name"]: model for model in run_json("verify")["models"]}
-    assert set(verified) == {"lite_medsam", "mine"}
+    assert set(verified) == {"lite_medsam", "lite_medsam_histology", "mine"}
     assert all(model["ok"] for model in verified.values())
     assert verified["mine"]["layout"] == "flat"
     refused = run("remove", "mine", typed="n\n")
@@ -109,5 +109,5 @@ def test_verify_fails_where_one_does(checkpoint: Path) -> None:
 def test_unknown_families_are_listed(checkpoint: Path) -> None:
     from qupath_sam.errors import InvalidRequest
 
-    with pytest.raises(InvalidRequest, match="known: lite_medsam, mobile_sam"):
+    with pytest.raises(InvalidRequest, match="known: lite_medsam, lite_medsam_histology, mobile_sam"):
         run("add", "mine", str(checkpoint), "--family", "vit_b")
