@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qupath_sam.cli.project_session import Session, exit_if_failed, finish, print_result, run_with_progress
+
 if TYPE_CHECKING:
     from qupath_sam.project.layout import Project
-    from qupath_sam.project.predictor import ImageSource, Predictor
-    from qupath_sam.project.run import ImageReport, RunReport
-    from qupath_sam.project.worker import QuPathWorker
 
 app = typer.Typer(
     name="project",
@@ -164,7 +160,7 @@ def refine(
     from qupath_sam.results import OutputOptions
 
     opened, images = select_images(project, image or ())
-    with _Session.open(server or [], path_map or [], heap, time_limit, push_pixels=push_pixels) as session:
+    with Session.open(server or [], path_map or [], heap, time_limit, push_pixels=push_pixels) as session:
         options = RefineOptions(
             selection=ObjectSelection(
                 tuple(path_class or ()), tuple(not_class or ()), tuple(name or ()), min_area, max_area, locked
@@ -185,8 +181,8 @@ def refine(
             return refine_image(entry, contents.objects, options, predictor, source)
 
         run_options = RunOptions("refine", asked, dry_run, resume, workers or session.servers, keep_runs)
-        result = _run(opened, images, propose, session, run_options)
-        _finish(opened, result, session, report, run_options, thumbnails=thumbnails)
+        result = run_with_progress(opened, images, propose, session, run_options)
+        finish(opened, result, session, report, run_options, thumbnails=thumbnails)
 
 
 @app.command()
@@ -230,7 +226,7 @@ def segment(
     from qupath_sam.windows import WindowRequest
 
     opened, images = select_images(project, image or ())
-    with _Session.open(server or [], path_map or [], heap, time_limit, push_pixels=push_pixels) as session:
+    with Session.open(server or [], path_map or [], heap, time_limit, push_pixels=push_pixels) as session:
         options = SegmentOptions(
             classes=_classes(path_class),
             together=together,
@@ -247,8 +243,8 @@ def segment(
             return segment_image(entry, contents.objects, options, predictor, source)
 
         run_options = RunOptions("segment", asked, dry_run, resume, workers or session.servers, keep_runs)
-        result = _run(opened, images, propose, session, run_options)
-        _finish(opened, result, session, report, run_options, thumbnails=thumbnails)
+        result = run_with_progress(opened, images, propose, session, run_options)
+        finish(opened, result, session, report, run_options, thumbnails=thumbnails)
 
 
 @app.command("import")
@@ -281,12 +277,12 @@ def import_(
         features = read_features_for(entry, source)
         return import_features(entry, features, contents.objects, Existing(existing.value))
 
-    with _Session.open_without_server(heap, time_limit) as session:
+    with Session.open_without_server(heap, time_limit) as session:
         kinds = tuple(kind for kind in Kind if kind is not Kind.ROOT)
         options = RunOptions("import", {"source": str(source)}, dry_run, keep_runs=keep_runs, kinds=kinds)
-        result = _run(opened, images, propose, session, options)
-    _print_result(result, dry=dry_run)
-    _exit_if_failed(result)
+        result = run_with_progress(opened, images, propose, session, options)
+    print_result(result, dry=dry_run)
+    exit_if_failed(result)
 
 
 @app.command()
@@ -309,7 +305,7 @@ def export(
     _, images = select_images(project, image or ())
     folder.mkdir(parents=True, exist_ok=True)
     kinds = (Kind.ANNOTATION, Kind.DETECTION, Kind.CELL, Kind.TILE) if detections else (Kind.ANNOTATION,)
-    with _Session.open_without_server(heap, time_limit) as session:
+    with Session.open_without_server(heap, time_limit) as session:
         for entry in images:
             exported = export_image(entry, session.editor.read(entry, kinds).objects, folder)
             left = f", {exported.left_out} without an area left out" if exported.left_out else ""
@@ -328,7 +324,7 @@ def undo(
     from qupath_sam.project.layout import read_project
     from qupath_sam.project.undo import undo_run
 
-    with _Session.open_without_server(heap, time_limit) as session:
+    with Session.open_without_server(heap, time_limit) as session:
         undone = undo_run(read_project(project), run, session.editor)
     for name in undone.whole:
         typer.echo(f"{name}: as it was, byte by byte")
@@ -353,195 +349,10 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in _CIRCUMSTANCES}
 
 
-class _Session:
-    """QuPath's process and the servers of one command."""
-
-    def __init__(self, editor: QuPathWorker, servers: Sequence[tuple[Predictor, ImageSource]]) -> None:
-        self.editor = editor
-        self._servers = servers
-
-    @classmethod
-    @contextmanager
-    def open(
-        cls, addresses: Sequence[str], path_map: Sequence[str], heap: str, limit_s: float, *, push_pixels: bool
-    ) -> Iterator[_Session]:
-        """Start what is needed; ended with the block."""
-        from qupath_sam.errors import InvalidRequest
-        from qupath_sam.project.predictor import PushedPixels, ServerReadsSlides
-        from qupath_sam.slides.location import PathMap
-
-        if push_pixels and not addresses:
-            raise InvalidRequest("--push-pixels sends pixels to a server; name it with --server")
-        with ExitStack() as stack:
-            editor = stack.enter_context(_worker(heap, limit_s))
-            reads = ServerReadsSlides(PathMap.parse(path_map))
-            servers: list[tuple[Predictor, ImageSource]] = []
-            for address in addresses:
-                from qupath_sam.client import SamClient
-
-                client = stack.enter_context(SamClient(address))
-                client.capabilities()  # says at once where nothing answers
-                servers.append((client, PushedPixels(editor, client) if push_pixels else reads))
-            if not addresses:
-                from qupath_sam.local import LocalClient
-                from qupath_sam.server.settings import ServerSettings
-
-                servers.append((stack.enter_context(LocalClient(ServerSettings())), reads))
-            yield cls(editor, servers)
-
-    @classmethod
-    @contextmanager
-    def open_without_server(cls, heap: str, limit_s: float) -> Iterator[_Session]:
-        """QuPath's process only."""
-        with _worker(heap, limit_s) as editor:
-            yield cls(editor, ())
-
-    @property
-    def servers(self) -> int:
-        """How many there are."""
-        return len(self._servers)
-
-    def server(self, worker: int) -> tuple[Predictor, ImageSource]:
-        """The server for one of the workers, in turn."""
-        return self._servers[worker % len(self._servers)]
-
-    def window_px(self, model: str) -> int:
-        """Side of the window that a model sees."""
-        from qupath_sam.client import SamClient
-
-        predictor = self._servers[0][0]
-        if isinstance(predictor, SamClient):
-            models = predictor.models()
-            return next((m.input_size for m in models if m.name == model), models[0].input_size)
-        from qupath_sam.models.registry import DEFAULT_MODEL
-        from qupath_sam.models.store import ModelStore
-
-        return ModelStore().find(model or DEFAULT_MODEL).capabilities.input_size
-
-
-def _worker(heap: str, limit_s: float) -> QuPathWorker:
-    from qupath_sam.project.worker import QuPathWorker, WorkerOptions
-
-    return QuPathWorker(WorkerOptions(heap=heap, call_limit_s=limit_s))
-
-
 def _classes(texts: Sequence[str]) -> dict[str, str]:
     """``PROMPTS=OUTLINES`` or just the class of both."""
     pairs = (text.partition("=") for text in texts)
     return {prompts: outlines or prompts for prompts, _, outlines in pairs}
-
-
-def _run(opened: Project, images: Sequence[Any], propose: Any, session: _Session, options: Any) -> RunReport:
-    """The run, with a progress bar; Ctrl-C and SIGTERM end it after the images under way, a second Ctrl-C at once."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from qupath_sam.project.run import run_project
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as progress, _stopping() as stop:
-        task = progress.add_task(options.command, total=len(images))
-
-        def finished(report: ImageReport) -> None:
-            progress.update(task, advance=1)
-            outcome = report.error or f"{len(report.decisions)} objects in {report.seconds:.1f} s"
-            progress.console.print(f"{report.image.name}: {outcome}", markup=False, highlight=False)
-
-        return run_project(opened, images, propose, session.editor, options, stop=stop, finished=finished)
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    stop = threading.Event()
-
-    def ask(*_: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        typer.echo("stopping after the image under way; again to stop at once (nothing is lost)", err=True)
-
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), ask) for name in names}
-    try:
-        yield stop
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
-
-
-def _finish(
-    opened: Project, result: RunReport, session: _Session, folder: Path | None, options: Any, *, thumbnails: bool
-) -> None:
-    """Report on the whole run, its earlier part included."""
-    from qupath_sam.project.report import Heading, write_csv, write_html
-    from qupath_sam.project.run import decisions_of
-    from qupath_sam.project.store import ProjectStore
-
-    decisions: Sequence[Any] = result.decisions
-    if result.run_id and result.skipped:
-        decisions = decisions_of(ProjectStore(opened.file).run(result.run_id))
-    folder = folder or opened.folder / f"qupath-sam {options.command}{f' {result.run_id}' if result.run_id else ''}"
-    folder.mkdir(parents=True, exist_ok=True)
-    title = f"{options.command.capitalize()}: {opened.folder.name}" + (" (dry run)" if options.dry else "")
-    lines = [
-        ("project", str(opened.file)),
-        ("run", f"{result.run_id} (undo: qupath-sam project undo --run {result.run_id})" if result.run_id else "dry"),
-        ("images", f"{len(result.images)} worked on, {len(result.skipped)} done before"),
-        ("seconds", f"{sum(image.seconds for image in result.images):.1f}, model {_model_s(result):.1f}"),
-        ("measurements of shape", f"{_sum(result, 'recomputed')} recomputed, {_sum(result, 'removed')} removed"),
-        ("options", ", ".join(f"{key}={value}" for key, value in options.options.items() if value not in (None, ""))),
-    ]
-    errors = [(image.image.name, image.error) for image in result.images if image.error]
-    write_csv(folder / "report.csv", decisions)
-    pixels = session.editor if thumbnails else None
-    write_html(folder / "report.html", Heading(title, lines), decisions, opened.images, pixels, errors=errors)
-    _print_result(result, dry=options.dry)
-    typer.echo(f"report: {folder / 'report.html'}")
-    _exit_if_failed(result)
-
-
-def _print_result(result: RunReport, *, dry: bool) -> None:
-    from qupath_sam.project.decisions import Tally
-
-    tally = Tally.of(result.decisions)
-    for name, count in tally.actions.items():
-        typer.echo(f"{count} {name}")
-    for name, count in tally.refusals.items():
-        typer.echo(f"  {count} {name}")
-    for image in result.images:
-        if image.error:
-            typer.echo(f"{image.image.name}: {image.error}", err=True)
-    if dry:
-        typer.echo("dry run: nothing was written")
-    elif result.stopped:
-        typer.echo(f"stopped; go on with --resume (run {result.run_id})")
-    else:
-        typer.echo(f"run {result.run_id}; take it back with `qupath-sam project undo --run {result.run_id}`")
-
-
-def _exit_if_failed(result: RunReport) -> None:
-    if any(image.error for image in result.images):
-        raise typer.Exit(1)
-
-
-def _model_s(result: RunReport) -> float:
-    return sum(image.model_s for image in result.images)
-
-
-def _sum(result: RunReport, name: str) -> int:
-    return sum(getattr(image, name) for image in result.images)
 
 
 def _print_info(opened: Project, images: Sequence[dict[str, Any]], runs: Sequence[dict[str, Any]]) -> None:

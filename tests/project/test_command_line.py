@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from qupath_sam.cli.project import _asked, _classes, _stopping, app
+from qupath_sam.cli.project import _asked, _classes, app
+from qupath_sam.cli.project_session import stopping
 from qupath_sam.errors import InvalidRequest, ProjectError, ServerUnavailable
 from qupath_sam.project.store import ProjectStore
 from tests.project import plain_project
@@ -64,7 +65,7 @@ def test_resuming_depends_on_what_is_done_not_where() -> None:
 
 def test_signals_ask_once_and_then_end_it() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with _stopping() as stop:
+    with stopping() as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.is_set()
         with pytest.raises(KeyboardInterrupt):
