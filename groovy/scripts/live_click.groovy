@@ -328,8 +328,10 @@ class Clicker {
             def text
             try {
                 def server = asking.capabilities()
-                text = "${asking.settings()}\nqupath-sam ${server.serverVersion()} on ${server.device()}\n\n" +
-                        asking.models().collect { "${it.available() ? '\u2713' : '\u2013'} ${it.name()}: ${it.title()} (${it.licence()})" }.join('\n')
+                def models = asking.models()
+                text = "qupath-sam ${server.serverVersion()} at ${asking.settings()}, on ${server.device()}\n\nModels there:\n" +
+                        models.findAll { it.available() }.collect { "  ${it.name()}: ${it.title()}" }.join('\n') +
+                        "\n\nTo be pulled: ${models.findAll { !it.available() }.collect { it.name() }.join(', ')}"
             } catch (RuntimeException failure) {
                 text = failure.getMessage()
             }

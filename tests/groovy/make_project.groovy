@@ -21,6 +21,7 @@ args.drop(1).each { path ->
     def entry = project.addImage(support.getBuilders()[0])
     entry.setImageName(new File(path).getName())
     def imageData = entry.readImageData()
+    imageData.setImageType(ImageData.ImageType.OTHER) // else the window asks for it
     def hierarchy = imageData.getHierarchy()
     def clicked = annotation(ROIs.createPointsROI(300, 300, plane), 'Tumor', 'clicked')
     def notThis = annotation(ROIs.createPointsROI(340, 300, plane), 'Ignore*', null)
