@@ -12,6 +12,7 @@ from qupath_sam.cli.demo import demo
 from qupath_sam.cli.doctor import doctor
 from qupath_sam.cli.embed import embed
 from qupath_sam.cli.evaluate import evaluate
+from qupath_sam.cli.install_qupath import install_qupath
 from qupath_sam.cli.segment import segment
 from qupath_sam.cli.serve import serve
 from qupath_sam.cli.train import train
@@ -28,6 +29,7 @@ app.command()(doctor)
 app.command()(serve)
 app.command()(segment)
 app.command()(embed)
+app.command("install-qupath")(install_qupath)
 app.add_typer(project.app, name="project")
 app.add_typer(models.app, name="models")
 app.command()(evaluate)

@@ -109,5 +109,5 @@ def test_verify_fails_where_one_does(checkpoint: Path) -> None:
 def test_unknown_families_are_listed(checkpoint: Path) -> None:
     from qupath_sam.errors import InvalidRequest
 
-    with pytest.raises(InvalidRequest, match="known: lite_medsam, lite_medsam_histology, mobile_sam"):
+    with pytest.raises(InvalidRequest, match="known: lite_medsam, mobile_sam"):
         run("add", "mine", str(checkpoint), "--family", "vit_b")
