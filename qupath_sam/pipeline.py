@@ -15,27 +15,22 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, TypeVar
 
-import shapely
-from shapely.geometry import MultiPolygon, Polygon
-
 from qupath_sam import __version__
-from qupath_sam.clicking import DecodeRequest, MaskChoice, State, Step, run_steps, steps_of, touches_edge
+from qupath_sam.clicking import DecodeRequest, State, Step, run_steps, steps_of, touches_edge
 from qupath_sam.embeddings.key import embedding_key
 from qupath_sam.embeddings.store import EmbeddingStore
 from qupath_sam.errors import InvalidPrompt, QupathSamError, RequestTooLarge, UnsupportedPrompt
-from qupath_sam.masks import mask_on_grid, traced_grid
 from qupath_sam.models.base import Embedding, MaskSet, WindowPrompts
 from qupath_sam.models.cancellation import check_wanted
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.models.pool import ModelPool
 from qupath_sam.models.worker import CancelToken, InferenceWorker, Priority, Urgency
-from qupath_sam.polygons import clip, drop_small_parts, fill_holes, place, simplify, trace_mask
+from qupath_sam.outlines import outlines_of
 from qupath_sam.regions import Region, Window
 from qupath_sam.results import (
     EmbeddingSource,
     ObjectRequest,
     ObjectResult,
-    Outline,
     OutputOptions,
     Prediction,
     Provenance,
@@ -258,7 +253,6 @@ class _Run:
         self._call = call
         self._priority = priority
         self._ladder = _ladder(slide.info, loaded)
-        self._image = shapely.box(*slide.info.extent.bounds)
         self._sources: dict[Window, EmbeddingSource] = {}
         self.timings = Timings()
         self._context = FoldContext(
@@ -370,42 +364,17 @@ class _Run:
     def _result(self, fold: _Fold) -> ObjectResult:
         started = time.perf_counter()
         state = fold.state
-        shown = range(len(state.masks.masks)) if self._output.choice is MaskChoice.ALL else [state.chosen]
-        grid = traced_grid(state.window)
-        outlines = []
-        for index in shown:
-            mask, at = mask_on_grid(state.masks.masks[index], state.masks.logits[index], state.window, grid)
-            geometry = self._clean(place(trace_mask(mask), grid, at=at), state.window)
-            if geometry.is_empty:
-                continue
-            area_um2 = geometry.area * self._mpp**2 if self._mpp else None
-            outlines.append(Outline(geometry, float(state.masks.scores[index]), geometry.area, area_um2))
+        outlines = outlines_of(state, self._output, extent=self._ladder.extent, mpp=self._mpp)
         self.timings.trace += _ms(started)
         return ObjectResult(
             object_id=fold.request.object_id,
-            outlines=tuple(outlines),
+            outlines=outlines,
             window=state.window,
             touches_window_edge=touches_edge(state.mask, state.window, self._ladder.extent),
             token=fold.token,
             resumed_steps=fold.resumed.steps,
             embedding_source=self._sources.get(state.window),
         )
-
-    def _clean(self, geometry: Polygon | MultiPolygon, window: Window) -> Polygon | MultiPolygon:
-        unit = self._mpp or 1.0
-        output = self._output
-        if not self._ladder.extent.encloses(window.region):
-            # Beyond the image's edge the window was painted white: what a model saw there is no tissue.
-            geometry = clip(geometry, self._image)
-        if output.fill_holes_area:
-            geometry = fill_holes(geometry, output.fill_holes_area / unit**2)
-        if output.min_area:
-            geometry = drop_small_parts(geometry, output.min_area / unit**2)
-        if output.simplify_tolerance:
-            geometry = simplify(geometry, output.simplify_tolerance / unit)
-        if output.clip is not None:
-            geometry = clip(geometry, output.clip)
-        return geometry
 
     def provenance(self) -> Provenance:
         """What made this call's results."""

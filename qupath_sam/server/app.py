@@ -52,6 +52,7 @@ class RunningServer:
     port: int
     engine: Engine
     _server: grpc.Server
+    _pool: ThreadPoolExecutor
     _health: health.HealthServicer
     _slides: SlideCache | None
 
@@ -64,6 +65,8 @@ class RunningServer:
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_s).wait()
         self.engine.close()
+        # gRPC leaves the threads it was given waiting.
+        self._pool.shutdown(wait=False)
         if self._slides is not None:
             self._slides.close_all()
 
@@ -150,7 +153,7 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
             "can read. There is no password yet; keep it inside a network you trust.",
             settings.host,
         )
-    return RunningServer(settings.address(port), port, engine, server, health_servicer, slides)
+    return RunningServer(settings.address(port), port, engine, server, pool, health_servicer, slides)
 
 
 def _bind(server: grpc.Server, settings: ServerSettings) -> int:

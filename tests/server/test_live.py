@@ -127,7 +127,7 @@ def test_a_stream_that_asks_without_end_is_told_to_wait(server, client, slide):
 
 
 def test_a_server_that_dies_ends_live_streams_and_is_found_again(slide):
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with start_server(FAKE) as server, SamClient(server.address, timeout_s=10) as client:
         live = client.live()
         assert live.predict(at(slide, 5, 5)).result(10).results
@@ -147,7 +147,8 @@ def test_a_server_that_dies_ends_live_streams_and_is_found_again(slide):
         with start_server(ServerSettings(port=server.port, model="fake", device="cpu")):
             assert eventually(lambda: client.is_serving(timeout_s=1))
             assert client.predict(slide, [ObjectPrompts((Click.at(5, 5),))]).results
-    assert eventually(lambda: threading.active_count() <= before)
+    # The reader of TIFFs keeps threads of its own for good.
+    assert eventually(lambda: not [t for t in set(threading.enumerate()) - before if not t.name.startswith("zarr")])
 
 
 def test_a_server_stops_while_calls_wait(slide):

@@ -120,7 +120,8 @@ def test_the_second_click_nearby_finds_the_embedding_in_memory(client, slide):
 
 
 @pytest.mark.parametrize("mode", ["wait", "start"])
-def test_embedding_ahead_makes_the_first_click_warm(client, slide, mode):
+def test_embedding_ahead_makes_the_first_click_warm(server, client, slide, mode):
+    server.engine.embeddings.memory.clear()
     request = WindowRequest(downsample=0.5)
     corner = Region(1800 if mode == "wait" else 100, 100, 200, 200)
     focus = (corner.x + 100.0, corner.y + 100.0)
