@@ -28,6 +28,9 @@ def evaluate(
     window: Annotated[
         WindowChoice, typer.Option(help="image: the whole view as one window, as the papers; auto: the engine's own.")
     ] = WindowChoice.IMAGE,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="At most this many images of a data set, drawn by the seed.")
+    ] = None,
     objects_per_image: Annotated[
         int | None, typer.Option(min=1, help="At most this many objects of an image, drawn by the seed.")
     ] = None,
@@ -41,7 +44,7 @@ def evaluate(
             min=0, help="Show this many px at the top left; 0 shows whole images. Else 256 of tiles, --window image."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of drawn objects, jitter and spoilt outlines.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of drawn images and objects, jitter and spoilt outlines.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     json: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw mean IoU after each click here (PNG).")] = None,
@@ -83,7 +86,7 @@ def evaluate(
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
     wanted_split = None if split == "all" else split
-    opened = [open_dataset(d).of_split(wanted_split) for d in datasets]
+    opened = [open_dataset(d).of_split(wanted_split).drawn(images, seed=seed) for d in datasets]
     choices = Choices(window=window, per_tile=objects_per_image, target=target, min_area=min_area, crop=crop, seed=seed)
     protocol = Protocol(max_clicks=max_clicks, seed=seed)
 

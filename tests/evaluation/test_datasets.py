@@ -10,6 +10,7 @@ import pytest
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.datasets import FORMATS, open_dataset
 from qupath_sam.evaluation.datasets.base import Dataset
+from qupath_sam.evaluation.objects import Tile
 from tests.evaluation.pictures import disc, painted, save, two_discs
 
 LABELS = two_discs()
@@ -193,3 +194,17 @@ def test_unequal_arrays_of_a_fold_are_refused(tmp_path) -> None:
 
 def test_disc_is_what_it_says() -> None:
     assert disc(5, 2.5, 2.5, 1).sum() == 5
+
+
+def test_drawn_images_are_the_same_for_a_seed_and_keep_their_order():
+    def nothing():
+        raise AssertionError("drawing reads no image")
+
+    tiles = tuple(Tile("made", f"{i:02}", "case", None, None, nothing, nothing) for i in range(40))
+    dataset = Dataset("made", tiles)
+    drawn = dataset.drawn(7, seed=3)
+    names = [tile.image_id for tile in drawn.tiles]
+    assert len(names) == len(set(names)) == 7
+    assert names == sorted(names)
+    assert drawn == dataset.drawn(7, seed=3) != dataset.drawn(7, seed=4)
+    assert dataset.drawn(None, seed=3) is dataset.drawn(40, seed=3) is dataset

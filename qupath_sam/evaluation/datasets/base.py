@@ -41,6 +41,13 @@ class Dataset:
     min_area: int = MIN_AREA_NUCLEI
     crop: int | None = TILE_CROP
 
+    def drawn(self, images: int | None, *, seed: int) -> Dataset:
+        """At most so many tiles, drawn without regard to what they show, in their order; all of them for None."""
+        if images is None or images >= len(self.tiles):
+            return self
+        order = np.random.default_rng(seed).permutation(len(self.tiles))
+        return replace(self, tiles=tuple(self.tiles[i] for i in sorted(order[:images])))
+
     def of_split(self, split: str | None) -> Dataset:
         """The tiles of one split; all tiles where ``split`` is None or the data set names no splits.
 
