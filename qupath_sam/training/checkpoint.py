@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from qupath_sam import __version__
@@ -140,7 +140,9 @@ def save_checkpoint(
         entry |= {"box_decoder": "base"} if boxes_from_base else {}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    save_file({key: _saved(t, half=half) for key, t in kept.items()}, part, metadata={METADATA_KEY: json.dumps(entry)})
+    # Not save_file, which makes files that only their owner may read.
+    saved = {key: _saved(tensor, half=half) for key, tensor in kept.items()}
+    part.write_bytes(save(saved, metadata={METADATA_KEY: json.dumps(entry)}))
     part.replace(path)
 
 
