@@ -1,5 +1,5 @@
 # Everything here only wraps: `pip install .` and `qupath-sam demo` do the same where there is no make.
-.PHONY: help setup demo test lint types proto proto-check format build
+.PHONY: help setup demo test lint types java proto proto-check format build
 .DEFAULT_GOAL := help
 
 # uv where it works; else one of its own inside .venv, so that python3 (3.11 or newer, with venv) and make are enough.
@@ -18,8 +18,13 @@ setup: .venv/.synced ## install everything into .venv
 demo: setup ## segment a real slide through a real server; see demo-output/
 	$(BIN)/qupath-sam demo
 
-test: lint types proto-check ## lint, types, protocol, then all tests
+test: lint types proto-check java ## lint, types, protocol, the Java client, then all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+java: setup ## build and test QuPath's client jar, where there are Maven and a JDK (17 or newer)
+	@if command -v mvn >/dev/null && command -v javac >/dev/null; then \
+	  QUPATH_SAM_PYTHON="$(abspath $(BIN)/python)" mvn --batch-mode --quiet -f groovy/client package; \
+	else echo "no Maven or no JDK: the Java client is neither built nor tested"; fi
 
 lint: setup ## code style, protocol style, who may import whom
 	$(BIN)/ruff check $(PYTHON_CODE)

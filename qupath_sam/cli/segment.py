@@ -29,6 +29,9 @@ def segment(
     region: Annotated[str | None, typer.Option(help="X,Y,WIDTH,HEIGHT: the window itself.")] = None,
     downsample: Annotated[float | None, typer.Option(help="Level-0 px per window px.")] = None,
     mpp: Annotated[float | None, typer.Option(help="µm per window px.")] = None,
+    view_downsample: Annotated[
+        float, typer.Option(help="How far a viewer would be zoomed out: a hint for the scale of clicks; 0 for none.")
+    ] = 0.0,
     model: Annotated[str, typer.Option(help="See `qupath-sam models list`.")] = "",
     server: Annotated[str | None, typer.Option(help="HOST:PORT; without it the model runs here.")] = None,
     device: Annotated[str, typer.Option(help="Without --server: auto, cpu, cuda or mps.")] = "auto",
@@ -58,7 +61,10 @@ def segment(
     options: dict[str, Any] = {
         "model": model,
         "window": WindowRequest(
-            region=parse_region(region) if region is not None else None, downsample=downsample, mpp=mpp
+            region=parse_region(region) if region is not None else None,
+            downsample=downsample,
+            mpp=mpp,
+            view_downsample=view_downsample,
         ),
         "output": OutputOptions(
             choice=masks,
