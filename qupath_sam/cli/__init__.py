@@ -16,6 +16,7 @@ def main() -> None:
 
     try:
         app()
-    except QupathSamError as error:
+    except (QupathSamError, OSError) as error:
+        # An OSError that reaches this place came from writing what was asked for: a full disk, a folder that is gone.
         print(f"qupath-sam: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)

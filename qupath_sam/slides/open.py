@@ -116,7 +116,7 @@ def _reader(location: Location, found: Stamp) -> tuple[SlideReader, Region | Non
 
         return ImageReader(location, at=found), None
     raise SlideUnreadable(
-        f"{location.given} is no TIFF, PNG, JPEG or BMP (it starts with {head!r}); if QuPath opens it, push the pixels"
+        f"{location.given} is no TIFF, PNG, JPEG or BMP; if QuPath opens it, push the pixels"
     )
 
 

@@ -66,8 +66,9 @@ def file_errors(location: Location) -> Iterator[None]:
         ) from error
     except ImportError as error:
         raise SlideUnsupported(f"{location.given} needs a package that is not installed: {error}") from error
-    except (OSError, ValueError) as error:
-        # ValueError: fsspec's unknown protocol, or a name the operating system cannot take
+    except (OSError, ValueError, TypeError) as error:
+        # ValueError: fsspec's unknown protocol, or a name the operating system cannot take; TypeError: a file system
+        # of fsspec that needs more than a URL (reference://)
         raise SlideNotFound(f"{location.given} cannot be opened: {error}; check the path or push the pixels") from error
 
 
