@@ -16,17 +16,18 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from qupath_sam import __version__
-from qupath_sam.clicking import DecodeRequest, State, Step, run_steps, steps_of, touches_edge
+from qupath_sam.clicking import DecodeRequest, touches_edge
 from qupath_sam.embeddings.key import embedding_key
 from qupath_sam.embeddings.store import EmbeddingStore
 from qupath_sam.errors import InvalidPrompt, QupathSamError, RequestTooLarge, UnsupportedPrompt
-from qupath_sam.models.base import Embedding, MaskSet, WindowPrompts
+from qupath_sam.fold import Fold
+from qupath_sam.models.base import Embedding, WindowPrompts
 from qupath_sam.models.cancellation import check_wanted
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.models.pool import ModelPool
 from qupath_sam.models.worker import CancelToken, InferenceWorker, Priority, Urgency
 from qupath_sam.outlines import outlines_of
-from qupath_sam.regions import Region, Window
+from qupath_sam.regions import Window
 from qupath_sam.results import (
     EmbeddingSource,
     ObjectRequest,
@@ -38,7 +39,7 @@ from qupath_sam.results import (
     WindowStatus,
 )
 from qupath_sam.slides.base import SlideInfo, SlideReader
-from qupath_sam.states import FoldContext, Resumed, StateStore
+from qupath_sam.states import FoldContext, StateStore
 from qupath_sam.windows import Ladder, WindowRequest
 
 T = TypeVar("T")
@@ -268,10 +269,10 @@ class _Run:
 
         A few, because each holds masks and logits of its window until its outline is traced.
         """
-        folds = [_Fold(self._engine.states, self._context, item, self._ladder) for item in objects]
-        results: dict[_Fold, ObjectResult] = {}
+        folds = [Fold(self._engine.states, self._context, item, self._ladder) for item in objects]
+        results: dict[Fold, ObjectResult] = {}
         turn = OBJECTS_PER_TURN if self._loaded.device.startswith("cpu") else OBJECTS_PER_BATCH
-        neighbours = sorted(folds, key=_Fold.place)
+        neighbours = sorted(folds, key=Fold.place)
         for start in range(0, len(neighbours), turn):
             some = neighbours[start : start + turn]
             self._fold_together(some)
@@ -281,10 +282,10 @@ class _Run:
                 fold.forget()
         return [results[fold] for fold in folds]
 
-    def _fold_together(self, folds: Sequence[_Fold]) -> None:
+    def _fold_together(self, folds: Sequence[Fold]) -> None:
         """Take the folds to their ends in lock-step."""
         while True:
-            groups: dict[tuple[Window, bool], list[tuple[_Fold, WindowPrompts]]] = {}
+            groups: dict[tuple[Window, bool], list[tuple[Fold, WindowPrompts]]] = {}
             for fold in folds:
                 if (wanted := fold.wanted) is not None:
                     group = groups.setdefault((wanted.window, wanted.several_masks), [])
@@ -294,7 +295,7 @@ class _Run:
             for (window, several), group in groups.items():
                 self._decode(window, group, several_masks=several)
 
-    def _decode(self, window: Window, group: Sequence[tuple[_Fold, WindowPrompts]], *, several_masks: bool) -> None:
+    def _decode(self, window: Window, group: Sequence[tuple[Fold, WindowPrompts]], *, several_masks: bool) -> None:
         embedding, self._sources[window] = self.embedding(window)
         prompts = [prompts for _, prompts in group]
         decode = partial(self._loaded.segmenter.decode, embedding, prompts, several_masks=several_masks)
@@ -361,7 +362,7 @@ class _Run:
         setattr(self.timings, kind, getattr(self.timings, kind) + _ms(began))
         return answer
 
-    def _result(self, fold: _Fold) -> ObjectResult:
+    def _result(self, fold: Fold) -> ObjectResult:
         started = time.perf_counter()
         state = fold.state
         outlines = outlines_of(state, self._output, extent=self._ladder.extent, mpp=self._mpp)
@@ -392,60 +393,6 @@ class _Run:
         )
 
 
-class _Fold:
-    """One object's fold under way: what it wants decoded next, and in the end its state and token."""
-
-    def __init__(self, states: StateStore, context: FoldContext, request: ObjectRequest, ladder: Ladder) -> None:
-        self.request = request
-        self._states = states
-        self._context = context
-        self._steps: tuple[Step, ...] = steps_of(request.prompts)
-        self.resumed: Resumed = states.resume(context, self._steps, request.token)
-        self.wanted: DecodeRequest | None = None
-        self.token = b""
-        self._generator = run_steps(
-            self._steps,
-            ladder=ladder,
-            request=self.resumed.request,
-            choice=context.choice,
-            done=self.resumed.steps,
-            state=self.resumed.state,
-        )
-        self._state = self.resumed.state
-        self._advance(None)
-
-    @property
-    def state(self) -> State:
-        """After the last step."""
-        assert self._state is not None
-        return self._state
-
-    def place(self) -> tuple[float, ...]:
-        """Sorts folds that look at one window together."""
-        if self.wanted is None:
-            return ()
-        region = self.wanted.window.region
-        return self.wanted.window.downsample, region.y, region.x
-
-    def forget(self) -> None:
-        """Let go of masks and logits: the result has been taken."""
-        self._state = None
-
-    def send(self, answer: MaskSet) -> None:
-        """Give the answer to what was wanted."""
-        self._advance(answer)
-
-    def _advance(self, answer: MaskSet | None) -> None:
-        try:
-            self.wanted = next(self._generator) if answer is None else self._generator.send(answer)
-        except StopIteration as finished:
-            self.wanted = None
-            states: list[State] = finished.value
-            self.token = self._states.keep(self._context, self.resumed, self._steps, states)
-            if states:
-                self._state = states[-1]
-
-
 def _ladder(info: SlideInfo, loaded: LoadedModel) -> Ladder:
     return Ladder.of(
         extent=info.extent,
@@ -454,31 +401,6 @@ def _ladder(info: SlideInfo, loaded: LoadedModel) -> Ladder:
         default_mpp=loaded.spec.default_mpp,
         finest_downsample=info.finest_downsample,
     )
-
-
-def view_windows(
-    ladder: Ladder, request: WindowRequest, view: Region | None, focus: tuple[float, float] | None, *, limit: int
-) -> list[Window]:
-    """The first windows that clicks in a view would use, nearest to the focus first; or the one that is named.
-
-    Args:
-        ladder: scales and windows for this image and model.
-        request: scale and place as for a click.
-        view: level-0 px; the whole image where None.
-        focus: level-0 px; the view's centre where None.
-        limit: how many windows at most.
-    """
-    fixed = ladder.explicit(request)
-    if fixed is not None:
-        return [fixed]
-    shown = (view or ladder.extent).intersection(ladder.extent)
-    if shown is None:
-        return []
-    centre = shown.x + shown.width / 2, shown.y + shown.height / 2
-    scale = ladder.scale_of(request)
-    if scale is None:
-        scale = ladder.first_rung(object_extent=None, view_downsample=request.view_downsample)
-    return ladder.windows_in_view(shown, scale, focus or centre, limit=limit)
 
 
 def _ms(started: float) -> float:

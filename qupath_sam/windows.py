@@ -254,6 +254,31 @@ class Ladder:
         ]
 
 
+def view_windows(
+    ladder: Ladder, request: WindowRequest, view: Region | None, focus: tuple[float, float] | None, *, limit: int
+) -> list[Window]:
+    """The first windows that clicks in a view would use, nearest to the focus first; or the one that is named.
+
+    Args:
+        ladder: scales and windows for this image and model.
+        request: scale and place as for a click.
+        view: level-0 px; the whole image where None.
+        focus: level-0 px; the view's centre where None.
+        limit: how many windows at most.
+    """
+    fixed = ladder.explicit(request)
+    if fixed is not None:
+        return [fixed]
+    shown = (view or ladder.extent).intersection(ladder.extent)
+    if shown is None:
+        return []
+    centre = shown.x + shown.width / 2, shown.y + shown.height / 2
+    scale = ladder.scale_of(request)
+    if scale is None:
+        scale = ladder.first_rung(object_extent=None, view_downsample=request.view_downsample)
+    return ladder.windows_in_view(shown, scale, focus or centre, limit=limit)
+
+
 def _nearest(rungs: list[float] | tuple[float, ...], wanted: float) -> float:
     """The rung nearest to ``wanted`` in octaves; the finer of two that are equally near."""
     return min(rungs, key=lambda d: (round(abs(math.log2(d / wanted)), 9), d))
