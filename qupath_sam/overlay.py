@@ -174,7 +174,9 @@ def _draw_prompts(image: Image.Image, window: Window, prompts: ObjectPrompts, co
     if prompts.box is not None:
         dashed.append(_to_window(shapely.get_coordinates(shapely.box(*prompts.box.bounds)), window))
     if prompts.outline is not None:
-        dashed += [_to_window(shapely.get_coordinates(ring), window) for ring in shapely.get_rings(prompts.outline)]
+        # get_rings finds none in a multipolygon.
+        rings = shapely.get_rings(shapely.get_parts(prompts.outline))
+        dashed += [_to_window(shapely.get_coordinates(ring), window) for ring in rings]
     for points in dashed:
         _draw_dashes(image, points, color)
     for click in prompts.clicks:

@@ -110,3 +110,13 @@ def test_it_can_be_written(tmp_path: Path) -> None:
     draw_overlay(np.zeros((160, 200, 3), np.uint8), WINDOW, [OverlayItem(level0(20, 20, 50, 50))]).save(path)
     with Image.open(path) as written:
         assert written.size == (200, 160)
+
+
+def test_every_part_of_a_multipart_outline_prompt_is_dashed():
+    window = Window(Region(0, 0, 200, 100), 200, 100)
+    parts = shapely.union_all([shapely.box(20, 20, 80, 80), shapely.box(120, 20, 180, 80)])
+    white = np.full((100, 200, 3), 255, np.uint8)
+    drawn = np.asarray(draw_overlay(white, window, [OverlayItem(Polygon(), prompts=ObjectPrompts(outline=parts))]))
+    changed = (drawn != 255).any(axis=2)
+    assert changed[:, :100].any()
+    assert changed[:, 100:].any()

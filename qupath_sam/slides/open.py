@@ -115,9 +115,7 @@ def _reader(location: Location, found: Stamp) -> tuple[SlideReader, Region | Non
         from qupath_sam.slides.image import ImageReader
 
         return ImageReader(location, at=found), None
-    raise SlideUnreadable(
-        f"{location.given} is no TIFF, PNG, JPEG or BMP; if QuPath opens it, push the pixels"
-    )
+    raise SlideUnreadable(f"{location.given} is no TIFF, PNG, JPEG or BMP; if QuPath opens it, push the pixels")
 
 
 def _within_bounds(reader: SlideReader, bounds: Region, recipe: SlideRecipe | None, location: Location) -> SlideReader:
