@@ -116,7 +116,7 @@ def test_every_command_in_the_documents_exists() -> None:
     commands = get_command(app).commands
     groups = ("models", "bench", "project")
     known = set(commands) | {f"{group} {name}" for group in groups for name in commands[group].commands}
-    use = re.compile(rf"(?:`|^ {{4}})qupath-sam ((?:{'|'.join(groups)}) [a-z-]+|[a-z-]+)", re.MULTILINE)
+    use = re.compile(rf"(?:`|^ {{4}})qupath-sam ((?:{'|'.join(groups)}) [a-z]+|[a-z][a-z-]*)", re.MULTILINE)
     documents = (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"))
     used = [(path.name, name) for path in documents for name in use.findall(path.read_text("utf-8"))]
     assert len(used) > 10
