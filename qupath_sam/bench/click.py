@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -59,8 +60,9 @@ def run(
 
     Returns:
         ``schema``, ``machine`` and ``models.<name>.{request_bytes, encode_ms {p50, p95, fp32_eager},
-        decoder_ms {p50, p95, fp32_eager}, first_click_ms, warm_click_ms {p50, p95}, ratio_p50, overhead_ms_p50, n}``;
-        milliseconds.
+        decoder_ms {p50, p95, fp32_eager}, first_click_ms, warm_click_ms {p50, p95}, ratio_p50, overhead_ms_p50, n}``,
+        and beside them ``network_ms {p50, p95}`` and ``overhead_network_ms_p50``: all that the model itself does for a
+        click, its refinement head included, and what gRPC, tracing and the rest add to that. Milliseconds.
     """
     return report("bench-click", {"models": {name: _time_model(name, rounds, device) for name in models}})
 
@@ -81,12 +83,13 @@ def _time_model(name: str, rounds: int, device: str) -> dict[str, Any]:
         clicks = _Clicks(server, client, slide)
         slow = loaded.segmenter.capabilities.input_size > 512 and loaded.device == "cpu"
         places = PLACES[:2] if slow else PLACES
-        first, warm, decoders = clicks.time(places, decoder=_bare_decoder(loaded))
+        bare, whole = _decoders(loaded)
+        first, warm, decoders, networks = clicks.time(places, decoder=bare, network=whole)
         pixels = _pixels(slide)
         encodes = [_on_thread(server, lambda: loaded.segmenter.embed(pixels)) for _ in range(2 if slow else 2 * rounds)]
         eager = load("fp32_eager")
         eager_encode = [_on_thread(server, lambda: eager.segmenter.embed(pixels)) for _ in range(1 if slow else rounds)]
-        eager_decoder = [_on_thread(server, decode) for decode in [_bare_decoder(eager)] for _ in range(2 + 3 * rounds)]
+        eager_decoder = [_on_thread(server, decode) for decode in _decoders(eager)[:1] for _ in range(2 + 3 * rounds)]
         decoder_p50, warm_p50 = statistics.median(decoders), statistics.median(warm)
         return {
             "weights": "random" if random else loaded.weights_sha256,
@@ -99,6 +102,8 @@ def _time_model(name: str, rounds: int, device: str) -> dict[str, Any]:
             "warm_click_ms": _percentiles(warm),
             "ratio_p50": round(warm_p50 / decoder_p50, 3),
             "overhead_ms_p50": _round(statistics.median(w - d for w, d in zip(warm, decoders, strict=True))),
+            "network_ms": _percentiles(networks),
+            "overhead_network_ms_p50": _round(statistics.median(w - d for w, d in zip(warm, networks, strict=True))),
             "n": len(warm),
         }
 
@@ -113,21 +118,24 @@ class _Clicks:
         self.request_bytes = 0
 
     def time(
-        self, places: Sequence[tuple[int, int]], *, decoder: Callable[[], object]
-    ) -> tuple[list[float], list[float], list[float]]:
-        """Milliseconds of first clicks, of warm clicks, and of the bare decoder beside each warm click."""
+        self, places: Sequence[tuple[int, int]], *, decoder: Callable[[], object], network: Callable[[], object]
+    ) -> tuple[list[float], list[float], list[float], list[float]]:
+        """Milliseconds of first clicks, of warm ones, and of bare decoder and network beside each warm one."""
         first: list[float] = []
         warm: list[float] = []
         decoders: list[float] = []
+        networks: list[float] = []
         # What only the very first call pays (lazy imports, thread start) belongs to nobody's click.
         self._client.predict(self._slide, [ObjectPrompts(box=Box(0, 0, 40, 40))], window=SCALE)
-        _on_thread(self._server, decoder)
+        for call in (decoder, network):
+            _on_thread(self._server, call)
         for x, y in places:
             token = b""
             for count in range(1, len(CLICKS) + 1):
                 clicks = tuple(Click.at(x + dx + 0.5, y + dy + 0.5, label) for dx, dy, label in CLICKS[:count])
                 if count > 1:
                     decoders.append(_on_thread(self._server, decoder))
+                    networks.append(_on_thread(self._server, network))
                 started = time.perf_counter()
                 objects = [ObjectRequest(ObjectPrompts(clicks), "gland", token)]
                 prediction = self._client.predict(self._slide, objects, window=SCALE)
@@ -136,11 +144,11 @@ class _Clicks:
                 token = prediction.results[0].token
                 size = predict_request(self._slide, objects, window=SCALE).ByteSize()
                 self.request_bytes = max(self.request_bytes, size)
-        return first, warm, decoders
+        return first, warm, decoders, networks
 
 
-def _bare_decoder(loaded: LoadedModel) -> Callable[[], object]:
-    """Prompt encoder and mask decoder with three clicks and a mask prompt, and nothing round them."""
+def _decoders(loaded: LoadedModel) -> tuple[Callable[[], object], Callable[[], object]]:
+    """With three clicks and a mask prompt: prompt encoder and mask decoder alone, and all that the model does."""
     segmenter = loaded.segmenter
     assert isinstance(segmenter, PromptableSegmenter)
     pixels = _pixels(Slide(demo_slide_path()))
@@ -149,7 +157,7 @@ def _bare_decoder(loaded: LoadedModel) -> Callable[[], object]:
     points = torch.tensor([[[0.5, 0.5], [0.6, 0.55], [0.3, 0.7]]]).numpy()[0] * size
     first = segmenter.decode(embedding, [WindowPrompts(points[:1], torch.ones(1, dtype=torch.int64).numpy())])[0]
     prompts = WindowPrompts(points, torch.tensor([1, 1, 0]).numpy(), None, first.logits[0], 1)
-    return segmenter.bare_decoder(embedding, prompts)
+    return segmenter.bare_decoder(embedding, prompts), partial(segmenter.decode, embedding, [prompts])
 
 
 def _pixels(slide: Slide) -> Any:
