@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, TypeVar
 
+import numpy as np
+
 from qupath_sam import __version__
 from qupath_sam.clicking import DecodeRequest, touches_edge
 from qupath_sam.embeddings.key import embedding_key
@@ -103,6 +105,21 @@ class Engine:
         if prefetcher is not None:
             prefetcher.shutdown(wait=True, cancel_futures=True)
         self.worker.close()
+
+    def warm_up(self) -> None:
+        """Load the default model and run it once, so that no click pays for what libraries prepare at first use.
+
+        Raises:
+            ModelError, OutOfMemory: the model cannot be loaded or run.
+        """
+        segmenter = self.models.get().segmenter
+        size = segmenter.capabilities.input_size
+        middle = WindowPrompts(np.full((1, 2), size / 2, np.float32), np.ones(1, np.int64), last_click=1)
+
+        def once() -> None:
+            segmenter.decode(segmenter.embed(np.zeros((size, size, 3), np.uint8)), [middle])
+
+        self.worker.run(once)
 
     def predict(
         self,

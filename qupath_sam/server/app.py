@@ -139,7 +139,7 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
     port = _bind(server, settings)
     try:
         if settings.warm_up:
-            engine.models.get()
+            engine.warm_up()
     except BaseException:
         server.stop(None)
         engine.close()

@@ -41,7 +41,7 @@ class ServerSettings:
         max_slides: most slides held open.
         max_calls: most calls under way, streams included; more are answered UNAVAILABLE.
         max_queue: most jobs waiting for the inference thread.
-        warm_up: load the default model before the first call.
+        warm_up: load the default model and run it once before the first call.
     """
 
     host: str = "127.0.0.1"
