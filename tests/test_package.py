@@ -209,7 +209,7 @@ def test_no_file_names_a_place_of_one_machine() -> None:
     if not any(tracked):
         pytest.skip("no git checkout")
     here = "|".join(re.escape(path.as_posix()) for path in {REPOSITORY, Path.home()} if path != Path(path.anchor))
-    places = re.compile(rf"(?<![\w./-])(?:{here}|/work/\w|/root/)|://(?:localhost|127\.0\.0\.1):\d+/simple".encode())
+    places = re.compile(rf"(?<![\w./-])(?:{here}|/(?:work/\w|root/))|://(?:localhost|127\.0\.0\.1):\d+/simple".encode())
     index = re.compile(rb'registry = "(?!https://pypi\.org/simple")')
     found = []
     for name in filter(None, tracked):

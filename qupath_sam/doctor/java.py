@@ -96,7 +96,7 @@ def _client_jar(user_folder: Path) -> Finding:
         "client jar",
         State.WARNING,
         f"no {CLIENT_JAR}.jar under {user_folder}",
-        "drag it onto QuPath's window if you want to click there (unless your user folder is elsewhere)",
+        "run `qupath-sam install-qupath` if you want to click there (unless your user folder is elsewhere)",
     )
 
 
