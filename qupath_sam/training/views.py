@@ -1,7 +1,8 @@
 """Views: squares that are cut from tiles, augmented and shown to the model. A plan names them, to make each again.
 
 Nuclei and glands differ in size by an order of magnitude, and the engine chooses its windows by the object's size. So a
-view is the whole tile or a random square of it, scaled to the model's input.
+view is the whole tile or a random square of it, scaled to the model's input; or, as the engine's windows over a small
+image do, it reaches beyond the tile, white there.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from qupath_sam.training.augment import Labels, Pixels, augment, colour_statisti
 from qupath_sam.training.data import TrainingData
 
 #: Changes with anything that makes another view of the same plan.
-VIEWS_VERSION = 1
+VIEWS_VERSION = 2
 #: Share of views that show as much of the tile as a square can.
 _WHOLE_SHARE = 0.5
+#: Share of views that reach beyond the tile, and the longest side of those, in sides of the tile.
+_BEYOND_SHARE, _LONGEST_SHARE = 0.15, 2.0
+_WHITE = 255
 #: The smallest square that is cut, px, and the smallest as a share of the tile's shorter side.
 _SMALLEST_SIDE, _SMALLEST_SHARE = 64, 0.3
 #: Tiles whose look others may take on.
@@ -61,12 +65,21 @@ class View:
 
 
 def plan_views(data: TrainingData, count: int, *, seed: int) -> list[ViewPlan]:
-    """``count`` views, each tile as often as any other but for one."""
+    """``count`` views: each data set as often as any other, and each of its tiles, but for one.
+
+    By data set, as one of few large tiles would hardly be seen beside one of many small ones.
+    """
     random = np.random.default_rng(seed)
-    order: list[int] = []
-    while len(order) < count:
-        order += random.permutation(len(data.tiles)).tolist()
-    return [ViewPlan(tile, int(random.integers(2**31))) for tile in order[:count]]
+    names = sorted({each.tile.dataset for each in data.tiles})
+    waiting: dict[str, list[int]] = {name: [] for name in names}
+    plans: list[ViewPlan] = []
+    while len(plans) < count:
+        for name in random.permutation(names).tolist():
+            if not waiting[name]:
+                own = [index for index, each in enumerate(data.tiles) if each.tile.dataset == name]
+                waiting[name] = random.permutation(own).tolist()
+            plans.append(ViewPlan(waiting[name].pop(), int(random.integers(2**31))))
+    return plans[:count]
 
 
 def colour_donors(data: TrainingData, *, seed: int) -> NDArray[np.float64]:
@@ -106,6 +119,8 @@ def make_view(
 
 def _square(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tuple[Pixels, Labels]:
     """A random square; of several small ones, one that holds something."""
+    if random.random() < _BEYOND_SHARE:
+        return _beyond(pixels, labels, random)
     height, width = labels.shape
     shorter = min(height, width)
     smallest = min(shorter, max(_SMALLEST_SIDE, round(_SMALLEST_SHARE * shorter)))
@@ -117,6 +132,15 @@ def _square(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tupl
         if attempt == _ATTEMPTS - 1 or np.count_nonzero(labels[inside]) > 0.03 * side * side:
             break
     return pixels[inside], labels[inside]
+
+
+def _beyond(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tuple[Pixels, Labels]:
+    """The tile at the upper left of a larger square; `augment` turns it to the other corners."""
+    height, width = labels.shape
+    longer = max(height, width)
+    side = round(longer * math.exp(random.uniform(0, math.log(_LONGEST_SHARE))))
+    around = (0, side - height), (0, side - width)
+    return np.pad(pixels, (*around, (0, 0)), constant_values=_WHITE), np.pad(labels, around)
 
 
 def _scaled(pixels: Pixels, size: int) -> Pixels:
