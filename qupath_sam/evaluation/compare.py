@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+
+import torch
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.cases import replay, success_and_failure
 from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.panels import Case
+from qupath_sam.evaluation.processes import EvaluationProcesses, Job
 from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.results import ObjectResult, ResultStore
 from qupath_sam.evaluation.run import Choices, Evaluation
@@ -40,6 +44,7 @@ def compare_models(
     protocol: Protocol,
     choices: Choices,
     device: str = "auto",
+    workers: int = 1,
     store: ResultStore | None = None,
     with_cases: bool = False,
     on_tile: Callable[[str, int], None] = lambda model, objects: None,
@@ -52,6 +57,7 @@ def compare_models(
         protocol: its settings.
         choices: of the caller.
         device: auto, cpu, cuda, cuda:1 or mps.
+        workers: processes that score objects, each with as many threads of torch as this one; 1 is this one alone.
         store: where results are kept and looked up.
         with_cases: whether to click the objects of a figure once more.
         on_tile: called after each tile with the model's name and the number of objects.
@@ -72,8 +78,13 @@ def compare_models(
     replayed: list[list[Case]] = []
     for name in names:
         model = load_segmenter(name, device=device)
-        with Evaluation(model, protocol=protocol, choices=choices, store=store) as evaluation:
-            results = evaluation.run(datasets, on_tile=partial(on_tile, name))
+        with ExitStack() as stack:
+            evaluation = stack.enter_context(Evaluation(model, protocol=protocol, choices=choices, store=store))
+            submit = None
+            if workers > 1:
+                job = Job(name, device, torch.get_num_threads(), protocol, choices)
+                submit = stack.enter_context(EvaluationProcesses(job, workers)).submit
+            results = evaluation.run(datasets, on_tile=partial(on_tile, name), submit=submit)
             if not results:
                 raise InvalidRequest("the data sets hold no object of the wanted size; lower --min-area or --crop 0")
             comparison.results[name] = results

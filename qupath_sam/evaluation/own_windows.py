@@ -11,7 +11,7 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.embeddings.memory import MemoryCache
 from qupath_sam.embeddings.store import EmbeddingStore
-from qupath_sam.evaluation.datasets.annotations import paint
+from qupath_sam.evaluation.painting import paint
 from qupath_sam.evaluation.sessions import Answer, ClickSession
 from qupath_sam.metrics import Mask
 from qupath_sam.models.load import LoadedModel

@@ -1,8 +1,9 @@
 """What is kept of each object, so that a run that was stopped goes on, and nothing stale is ever used.
 
-A result is filed under a digest of everything it depends on: the object's pixels and mask, the model's weights, the
-protocol's settings, the code that computed it, and the machine whose milliseconds it holds. Change one, and the object
-is evaluated again.
+A result is filed under a digest of everything it depends on by value: the object's pixels and mask, the model's
+weights and the protocol's settings. Beside it stands what made it: the code that gives the answer
+(`qupath_sam.evaluation.code_digest`), the libraries, the processor whose milliseconds it holds, the number of threads.
+Change one of these, and the object is evaluated again, unless the caller asks for results of any making.
 """
 
 from __future__ import annotations
@@ -13,18 +14,12 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
-import qupath_sam
-
-#: Folders and modules of the package that no result depends on.
-_WITHOUT_EFFECT = (
-    *("bench/", "cli/", "client/", "project/", "protocol/", "server/", "training/", "v1/"),
-    *(f"evaluation/{name}.py" for name in ("bootstrap", "cases", "curves", "panels", "report", "seen", "tables")),
-)
+#: Libraries whose version may change the last bits of an answer, and with them a click.
+_LIBRARIES = ("torch", "numpy", "scipy", "pillow", "shapely")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +69,30 @@ class ResultStore:
     """Results in a JSON-lines file, one object a line, written as they come. Not for two processes at once.
 
     A line that a kill left unfinished, and lines of another version, are passed over: their objects run again.
+
+    Attributes:
+        path: of the file.
+        foreign: keys whose results were used although something else had made them.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Open the store, making the folder where it is missing."""
+    def __init__(self, folder: Path, *, any_making: bool = False) -> None:
+        """Open the store, making the folder where it is missing.
+
+        Args:
+            folder: of the file.
+            any_making: whether a result is good whatever code and machine made it.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "objects.jsonl"
-        self._results: dict[str, ObjectResult] = {}
+        self.foreign: set[str] = set()
+        self._any_making = any_making
+        self._results: dict[str, dict[str, ObjectResult]] = {}
         text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
         for line in text.splitlines():
             try:
                 record = json.loads(line)
-                self._results[record["key"]] = ObjectResult.from_json(record["result"])
+                result = ObjectResult.from_json(record["result"])
+                self._results.setdefault(record["key"], {})[record["made_by"]] = result
             except (ValueError, KeyError, TypeError):
                 continue
         self._file = self.path.open("a", encoding="utf-8", newline="\n")
@@ -93,16 +100,21 @@ class ResultStore:
             self._file.write("\n")
 
     def __len__(self) -> int:
-        return len(self._results)
+        return sum(len(makings) for makings in self._results.values())
 
-    def get(self, key: str) -> ObjectResult | None:
-        """The result filed under ``key``, or None."""
-        return self._results.get(key)
+    def get(self, key: str, made_by: str) -> ObjectResult | None:
+        """The result filed under ``key`` that ``made_by`` has made, or None; of any making, the newest."""
+        makings = self._results.get(key, {})
+        if made_by not in makings and makings and self._any_making:
+            self.foreign.add(key)
+            return list(makings.values())[-1]
+        return makings.get(made_by)
 
-    def add(self, key: str, result: ObjectResult) -> None:
+    def add(self, key: str, made_by: str, result: ObjectResult) -> None:
         """File a result; it is on its way to the disk when this returns."""
-        self._results[key] = result
-        self._file.write(json.dumps({"key": key, "result": asdict(result)}, separators=(",", ":")) + "\n")
+        self._results.setdefault(key, {})[made_by] = result
+        record = {"key": key, "made_by": made_by, "result": asdict(result)}
+        self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -111,25 +123,30 @@ class ResultStore:
 
 
 def result_key(parts: Mapping[str, Any]) -> str:
-    """Hex SHA-256 of ``parts`` (JSON values), of this package's code and of this machine."""
-    everything = {**parts, "code": code_digest(), "machine": _machine()}
-    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+    """Hex SHA-256 of ``parts`` (JSON values)."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def making(code: str, device: str) -> str:
+    """What makes results in this process, as a hex digest: code, libraries, processor, threads.
+
+    Args:
+        code: digest of the code that gives the answers.
+        device: torch's name of where the model runs.
+    """
+    import torch
+
+    parts = {"code": code, "machine": list(_machine(device)), "threads": torch.get_num_threads()}
+    return result_key(parts)[:16]
 
 
 @cache
-def code_digest() -> str:
-    """Hex SHA-256 of the package's source that a result may depend on; a new comment there costs a new run."""
-    root = Path(qupath_sam.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root).as_posix()
-        if not name.startswith(_WITHOUT_EFFECT):
-            digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def _machine() -> list[str]:
-    """What results and their milliseconds depend on beside the code."""
+def _machine(device: str) -> tuple[str, ...]:
     import torch
 
-    return [platform.node(), platform.machine(), torch.__version__, np.__version__]
+    from qupath_sam.bench.machine import machine
+
+    processors = [platform.machine(), str(machine()["cpu"])]
+    if device.startswith("cuda"):
+        processors.append(torch.cuda.get_device_name(device))
+    return (*processors, platform.python_version(), *(f"{name} {version(name)}" for name in _LIBRARIES))

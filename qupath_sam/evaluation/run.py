@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Self
@@ -11,12 +12,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from qupath_sam.evaluation.code_digest import code_digest
 from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.objects import EvaluationObject, Selection, Tile, TileView
 from qupath_sam.evaluation.options import Target, WindowChoice
 from qupath_sam.evaluation.own_windows import OwnWindowsEngine
 from qupath_sam.evaluation.protocol import PROTOCOL_VERSION, ObjectScores, Protocol, score_object
-from qupath_sam.evaluation.results import ObjectResult, ResultStore, result_key
+from qupath_sam.evaluation.results import ObjectResult, ResultStore, making, result_key
 from qupath_sam.evaluation.sessions import PromptableImage, WholeImage, check_clickable
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.prompts import Label
@@ -56,6 +58,22 @@ class Choices:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _TileResults:
+    """By object id, in the view's order: each object's key, and its result once there is one."""
+
+    keys: dict[str, str]
+    results: dict[str, ObjectResult | None]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(name for name, result in self.results.items() if result is None)
+
+
+#: Scores the named objects of a tile in another process.
+Submit = Callable[[Tile, Selection, tuple[str, ...]], Future[list[ObjectResult]]]
+
+
 class Evaluation:
     """One model on data sets, object by object. A context manager: the engine's thread ends with it.
 
@@ -79,6 +97,7 @@ class Evaluation:
         self._store = store
         self._warm = False
         self._engine = OwnWindowsEngine(model) if choices.window is WindowChoice.AUTO else None
+        self._made_by = making(code_digest(self._answering_modules()), model.device) if store is not None else ""
 
     def close(self) -> None:
         """End the engine's thread, where there is one."""
@@ -94,22 +113,63 @@ class Evaluation:
         self.close()
 
     def run(
-        self, datasets: Sequence[Dataset], *, on_tile: Callable[[int], None] = lambda objects: None
+        self,
+        datasets: Sequence[Dataset],
+        *,
+        on_tile: Callable[[int], None] = lambda objects: None,
+        submit: Submit | None = None,
     ) -> list[ObjectResult]:
         """Results of all objects of the data sets, in their order.
 
         Args:
             datasets: to evaluate.
             on_tile: called after each tile with the number of its objects.
+            submit: has objects scored elsewhere, several tiles at once; None scores them here.
         """
-        results: list[ObjectResult] = []
+        tiles: list[_TileResults] = []
+        under_way: dict[Future[list[ObjectResult]], _TileResults] = {}
         for dataset in datasets:
             selection = self.choices.selection(dataset)
             for tile in dataset.tiles:
-                of_tile = self._run_tile(tile, selection)
-                results += of_tile
-                on_tile(len(of_tile))
-        return results
+                started = time.perf_counter()
+                view = selection.view(tile)
+                reading = time.perf_counter() - started
+                of_tile = self._kept(view)
+                tiles.append(of_tile)
+                missing = of_tile.missing
+                if missing and submit is not None:
+                    under_way[submit(tile, selection, missing)] = of_tile
+                    continue
+                for result in self.score(view, missing, reading_s=reading):
+                    self._take(of_tile, result)
+                on_tile(len(of_tile.results))
+        for future in as_completed(under_way):
+            of_tile = under_way[future]
+            for result in future.result():
+                self._take(of_tile, result)
+            on_tile(len(of_tile.results))
+        return [result for of_tile in tiles for result in of_tile.results.values() if result is not None]
+
+    def score(self, view: TileView, object_ids: Collection[str], *, reading_s: float) -> Iterator[ObjectResult]:
+        """Results of the named objects of a view, in its order; kept ones are not looked up.
+
+        Args:
+            view: of a tile.
+            object_ids: of some of its objects.
+            reading_s: what reading the view took; counts with its first object.
+        """
+        setup = reading_s
+        image: PromptableImage | None = None
+        for item in view.objects:
+            if item.object_id not in object_ids:
+                continue
+            if image is None:
+                self._warm_up()
+                started = time.perf_counter()
+                image = self.prompt(view.pixels, view.mpp)
+                setup += time.perf_counter() - started
+            yield self._score(item, image, setup)
+            setup = 0.0
 
     def prompt(self, pixels: NDArray[np.uint8], mpp: float | None) -> PromptableImage:
         """An image that is ready for prompts, in the windows that were chosen.
@@ -122,31 +182,16 @@ class Evaluation:
             return self._engine.image(pixels, mpp)
         return WholeImage(self._model.segmenter, pixels)
 
-    def _run_tile(self, tile: Tile, selection: Selection) -> list[ObjectResult]:
-        self._warm_up()
-        started = time.perf_counter()
-        view = selection.view(tile)
-        reading = time.perf_counter() - started
-        results: list[ObjectResult] = []
-        image: PromptableImage | None = None
-        for item in view.objects:
-            key = self._key(item)
-            result = self._store.get(key) if self._store is not None else None
-            if result is None:
-                setup = 0.0
-                if image is None:
-                    image, encoding = self._encode(view)
-                    setup = reading + encoding
-                result = self._score(item, image, setup)
-                if self._store is not None:
-                    self._store.add(key, result)
-            results.append(result)
-        return results
+    def _kept(self, view: TileView) -> _TileResults:
+        """Places for the results of a view, those that are kept in theirs."""
+        keys = {item.object_id: self._key(item) for item in view.objects}
+        get = self._store.get if self._store is not None else lambda key, made_by: None
+        return _TileResults(keys, {name: get(key, self._made_by) for name, key in keys.items()})
 
-    def _encode(self, view: TileView) -> tuple[PromptableImage, float]:
-        started = time.perf_counter()
-        image = self.prompt(view.pixels, view.mpp)
-        return image, time.perf_counter() - started
+    def _take(self, of_tile: _TileResults, result: ObjectResult) -> None:
+        of_tile.results[result.object_id] = result
+        if self._store is not None:
+            self._store.add(of_tile.keys[result.object_id], self._made_by, result)
 
     def _score(self, item: EvaluationObject, image: PromptableImage, setup_seconds: float) -> ObjectResult:
         scores = score_object(
@@ -168,6 +213,12 @@ class Evaluation:
                 "protocol": [PROTOCOL_VERSION, asdict(self._protocol), self.choices.window.value],
             }
         )
+
+    def _answering_modules(self) -> tuple[str, ...]:
+        """The modules that decide about an answer, with all that they import."""
+        windows = "own_windows" if self._engine is not None else "sessions"
+        names = ("evaluation.protocol", f"evaluation.{windows}", "models.load")
+        return (type(self._model.segmenter).__module__, *(f"qupath_sam.{name}" for name in names))
 
     def _warm_up(self) -> None:
         """One throw-away click: the first call of a network pays for what later ones do not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from qupath_sam.evaluation.results import ObjectResult, ResultStore, result_key
+from qupath_sam.evaluation.results import ObjectResult, ResultStore, making, result_key
 
 
 def result(**changes) -> ObjectResult:
@@ -29,39 +29,61 @@ def result(**changes) -> ObjectResult:
 
 def test_results_survive_a_restart(tmp_path) -> None:
     store = ResultStore(tmp_path / "results")
-    store.add("one", result())
-    store.add("two", result(box_iou=None, clicks=()))
+    store.add("one", "code 1", result())
+    store.add("two", "code 1", result(box_iou=None, clicks=()))
     store.close()
     again = ResultStore(tmp_path / "results")
     assert len(again) == 2
-    assert again.get("one") == result()
-    assert again.get("two") == result(box_iou=None, clicks=())
-    assert again.get("three") is None
+    assert again.get("one", "code 1") == result()
+    assert again.get("two", "code 1") == result(box_iou=None, clicks=())
+    assert again.get("three", "code 1") is None
     again.close()
 
 
 def test_a_line_that_a_kill_left_unfinished_costs_only_that_object(tmp_path) -> None:
     store = ResultStore(tmp_path)
-    store.add("one", result())
-    store.add("two", result())
+    store.add("one", "code 1", result())
+    store.add("two", "code 1", result())
     store.close()
     whole = store.path.read_text(encoding="utf-8")
     store.path.write_text(whole[:-20], encoding="utf-8")
     store = ResultStore(tmp_path)
     assert len(store) == 1
-    store.add("two", result(area=7))
+    store.add("two", "code 1", result(area=7))
     store.close()
     store = ResultStore(tmp_path)
-    assert store.get("one") == result()
-    assert store.get("two") == result(area=7)
+    assert store.get("one", "code 1") == result()
+    assert store.get("two", "code 1") == result(area=7)
     store.close()
 
 
 def test_lines_of_another_version_are_passed_over(tmp_path) -> None:
     (tmp_path / "objects.jsonl").write_text(json.dumps({"key": "one", "result": {"area": 1}}) + "\n", encoding="utf-8")
     store = ResultStore(tmp_path)
-    assert store.get("one") is None
+    assert store.get("one", "code 1") is None
     store.close()
+
+
+def test_what_another_code_has_made_is_used_only_where_that_is_asked_for(tmp_path) -> None:
+    store = ResultStore(tmp_path)
+    store.add("one", "code 1", result(area=1))
+    store.add("one", "code 2", result(area=2))
+    store.close()
+    strict = ResultStore(tmp_path)
+    assert strict.get("one", "code 3") is None
+    assert strict.get("one", "code 1") == result(area=1)
+    strict.close()
+    lenient = ResultStore(tmp_path, any_making=True)
+    assert lenient.get("one", "code 1") == result(area=1)
+    assert lenient.foreign == set()
+    assert lenient.get("one", "code 3") == result(area=2), "the newest"
+    assert lenient.get("two", "code 3") is None
+    assert lenient.foreign == {"one"}
+    lenient.close()
+
+
+def test_what_makes_results_is_the_code_and_where_it_runs() -> None:
+    assert making("code", "cpu") == making("code", "cpu") != making("other code", "cpu")
 
 
 def test_any_part_of_a_key_matters() -> None:

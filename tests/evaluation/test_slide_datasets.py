@@ -13,10 +13,11 @@ from shapely.geometry import Polygon, box
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.datasets import open_dataset
-from qupath_sam.evaluation.datasets.annotations import paint, read_asap, read_geojson, read_imagescope, union_of
+from qupath_sam.evaluation.datasets.annotations import read_asap, read_geojson, read_imagescope, union_of
 from qupath_sam.evaluation.datasets.patches import Cut, patches
 from qupath_sam.evaluation.objects import Selection
 from qupath_sam.evaluation.options import Target
+from qupath_sam.evaluation.painting import paint
 from qupath_sam.regions import Region
 
 

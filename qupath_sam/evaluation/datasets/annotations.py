@@ -7,14 +7,12 @@ without area is dropped. All three count coordinates from the top left on pixel 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import shapely
-from numpy.typing import NDArray
 from shapely.geometry import GeometryCollection, MultiPolygon, Polygon, shape
 from shapely.geometry.base import BaseGeometry
 
@@ -107,30 +105,6 @@ def area_of(geometry: BaseGeometry) -> Area:
     """The parts of a geometry that have an area, valid; an empty MultiPolygon where none has."""
     parts = _areas(geometry)
     return parts[0] if len(parts) == 1 else MultiPolygon(parts)
-
-
-def paint(
-    areas: Sequence[Area], size: tuple[int, int], *, origin: tuple[float, float] = (0, 0), scale: float = 1
-) -> NDArray[np.int32]:
-    """Areas as a label image: a pixel belongs to an area that holds its centre, the last of several.
-
-    Args:
-        areas: level-0 px; area k (from 0) is painted as k + 1.
-        size: ``(height, width)`` of the image, px.
-        origin: of the image's top-left corner, level-0 px.
-        scale: level-0 px per image px.
-    """
-    labels = np.zeros(size, dtype=np.int32)
-    placed = shapely.transform(np.asarray(areas, dtype=object), lambda xy: (xy - np.asarray(origin)) / scale)
-    for number, area in enumerate(placed, start=1):
-        left, top, right, bottom = area.bounds if not area.is_empty else (0, 0, 0, 0)
-        rows = np.arange(max(0, int(top)), min(size[0], int(bottom) + 1))
-        columns = np.arange(max(0, int(left)), min(size[1], int(right) + 1))
-        if rows.size and columns.size:
-            shapely.prepare(area)
-            inside = shapely.contains_xy(area, columns[None, :] + 0.5, rows[:, None] + 0.5)
-            labels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][inside] = number
-    return labels
 
 
 def _outlines(points: list[tuple[float, float]], group: str, *, negative: bool) -> list[Outline]:

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from qupath_sam.evaluation.datasets.annotations import imagescope_mpp, paint, read_imagescope
+from qupath_sam.evaluation.datasets.annotations import imagescope_mpp, read_imagescope
 from qupath_sam.evaluation.datasets.base import Dataset, by_stem, first_folder, read_rgb
 from qupath_sam.evaluation.objects import Tile
+from qupath_sam.evaluation.painting import paint
 
 
 def recognises(root: Path) -> bool:

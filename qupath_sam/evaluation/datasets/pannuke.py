@@ -57,8 +57,8 @@ def read(root: Path) -> Dataset:
                 group=str(tissue),
                 split=None,
                 mpp=MPP,
-                read_pixels=partial(_read_pixels, images, index),
-                read_labels=partial(_read_cells, masks, index),
+                read_pixels=partial(_read_pixels, fold.images, index),
+                read_labels=partial(_read_cells, fold.masks, index),
             )
             for index, tissue in enumerate(tissues)
         ]
@@ -74,12 +74,13 @@ def _load(path: Path) -> NDArray[Any]:
     return array
 
 
-def _read_pixels(images: NDArray[np.float64], index: int) -> NDArray[np.uint8]:
-    return np.asarray(images[index]).round().clip(0, 255).astype(np.uint8)
+def _read_pixels(images: Path, index: int) -> NDArray[np.uint8]:
+    return np.asarray(_load(images)[index]).round().clip(0, 255).astype(np.uint8)
 
 
-def _read_cells(masks: NDArray[np.float64], index: int) -> NDArray[np.integer]:
+def _read_cells(path: Path, index: int) -> NDArray[np.integer]:
     """Cells of all classes as one label image; ids are unique in a class only, so they are numbered anew."""
+    masks = _load(path)
     labels = np.zeros(masks.shape[1:3], dtype=np.int32)
     last = 0
     for class_index in range(_CELL_CLASSES):

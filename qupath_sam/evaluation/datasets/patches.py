@@ -18,10 +18,11 @@ import shapely
 from numpy.typing import NDArray
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.datasets.annotations import Area, area_of, paint
+from qupath_sam.evaluation.datasets.annotations import Area, area_of
 from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.objects import Tile
 from qupath_sam.evaluation.options import Target
+from qupath_sam.evaluation.painting import paint
 from qupath_sam.regions import Region, Window
 from qupath_sam.slides.open import open_slide
 
