@@ -21,11 +21,12 @@
     ├── ProjectError            a QuPath project cannot be read or written safely
     ├── OutOfMemory             the machine or its accelerator has no room for this request
     ├── ServerBusy              too many requests wait already: try again in a moment
+    ├── Unauthenticated         the server wants a token, and got none or another one
     ├── Cancelled               the caller has gone, or a newer request replaced this one
     ├── DeadlineExceeded        the caller's time ran out before the work was done
     └── ServerUnavailable       no server answers at that address, or it is shutting down
 
-Messages end in what to do about it. `qupath_sam.server.status` maps each class to one gRPC code and one
+Messages end in what to do about it. `qupath_sam.protocol.status` maps each class to one gRPC code and one
 `ErrorReason` of the protocol; a test walks this tree to see that none is forgotten.
 """
 
@@ -118,6 +119,10 @@ class OutOfMemory(QupathSamError):
 
 class ServerBusy(QupathSamError):
     """Too many requests wait already; the same request may well succeed in a moment."""
+
+
+class Unauthenticated(QupathSamError):
+    """The server lets in only who sends its token, and the call had none or another one."""
 
 
 class Cancelled(QupathSamError):

@@ -123,6 +123,32 @@ def test_every_command_in_the_documents_exists() -> None:
     assert [(document, name) for document, name in used if name not in known] == []
 
 
+def test_every_option_in_the_documents_exists() -> None:
+    from typer.main import get_command
+
+    from qupath_sam.cli.app import app
+
+    commands = get_command(app).commands
+    documents = (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"))
+    checked, wrong = 0, []
+    for path in documents:
+        for line in re.findall(
+            r"^ {4}qupath-sam ([^#\n]+)|`qupath-sam ([^`]+)`", path.read_text("utf-8"), re.MULTILINE
+        ):
+            words = "".join(line).split()
+            command = commands.get(words[0])
+            if command is not None and hasattr(command, "commands"):
+                command = command.commands.get(words[1]) if len(words) > 1 else None
+            known = (
+                {option for parameter in command.params for option in parameter.opts} if command is not None else set()
+            )
+            options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+            checked += len(options)
+            wrong += [(path.name, words[:2], option) for option in options - known - {"--help"}]
+    assert checked > 20
+    assert wrong == []
+
+
 def test_the_document_on_windows_has_the_numbers_of_the_code() -> None:
     text = (REPOSITORY / "docs" / "windows.md").read_text("utf-8")
     assert f"between {windows.FINEST_MPP:g} and {windows.COARSEST_MPP:g} µm" in text

@@ -7,18 +7,24 @@ from typing import Annotated, Any
 
 import typer
 
+from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
+
 
 def doctor(
     *,
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a server that must answer.")] = None,
+    token_file: TokenFileOption = None,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
     slide: Annotated[str | None, typer.Option(help="A slide that must be readable; else the packaged one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Look at everything that qupath-sam needs. Downloads and starts nothing. Exit code 1 on a problem."""
     from qupath_sam.doctor import State, examine
 
+    access = read_access(token_file, tls, tls_ca)
     findings = []
-    for finding in examine(server_address=server, slide=slide):
+    for finding in examine(server_address=server, access=access, slide=slide):
         findings.append(finding)
         if not as_json:
             _print_line(finding)

@@ -10,6 +10,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
+from qupath_sam.cli.project_options import (
+    DropOption,
+    DryOption,
+    FillOption,
+    HeapOption,
+    ImageOption,
+    KeepOption,
+    LimitOption,
+    ModelOption,
+    MppOption,
+    PathMapOption,
+    ProjectArgument,
+    ProvenanceOption,
+    PushOption,
+    ReportOption,
+    ResumeOption,
+    ScoreOption,
+    ServerOption,
+    SimplifyOption,
+    ThumbnailOption,
+    WorkersOption,
+)
 from qupath_sam.cli.project_session import Session, exit_if_failed, finish, print_result, run_with_progress
 
 if TYPE_CHECKING:
@@ -27,42 +50,6 @@ class ExistingChoice(StrEnum):
 
     SKIP = "skip"
     NEW_ID = "new-id"
-
-
-ProjectArgument = Annotated[Path, typer.Argument(metavar="PROJECT.qpproj", help="The project file, or its folder.")]
-ImageOption = Annotated[
-    list[str] | None,
-    typer.Option("--image", help="Only images of this name (as a shell matches them) or entry id; may be repeated."),
-]
-ServerOption = Annotated[
-    list[str] | None,
-    typer.Option("--server", help="HOST:PORT; repeat it to share the work. Without, the model runs in this process."),
-]
-WorkersOption = Annotated[int, typer.Option(help="Images worked on at once; 0 takes one for each server.")]
-PathMapOption = Annotated[list[str] | None, typer.Option(help="CLIENT=SERVER prefix of slide paths; may be repeated.")]
-PushOption = Annotated[
-    bool, typer.Option("--push-pixels", help="Send pixels as QuPath renders them, for servers that see no slides.")
-]
-ModelOption = Annotated[str, typer.Option(help="See `qupath-sam models list`; empty takes the server's default.")]
-MppOption = Annotated[float | None, typer.Option(help="µm per window px; left out, the server chooses by size.")]
-SimplifyOption = Annotated[float, typer.Option(help="Let outlines move by at most this, µm, for fewer vertices.")]
-FillOption = Annotated[float, typer.Option(help="Fill holes up to this area, µm².")]
-DropOption = Annotated[float, typer.Option(help="Drop parts below this area, µm².")]
-ScoreOption = Annotated[float, typer.Option(help="Refuse outlines that the model scores below this, 0 to 1.")]
-DryOption = Annotated[bool, typer.Option("--dry-run", help="Write the report and nothing else.")]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the last run of the same options.")]
-ReportOption = Annotated[
-    Path | None, typer.Option(help="Folder for report.html and report.csv; default: beside the project.")
-]
-ThumbnailOption = Annotated[
-    bool, typer.Option("--thumbnails/--no-thumbnails", help="Show old and new outlines in the report.")
-]
-ProvenanceOption = Annotated[
-    bool, typer.Option("--provenance/--no-provenance", help="Note model, score and window on each object.")
-]
-HeapOption = Annotated[str, typer.Option(help="Java heap of QuPath's process.")]
-LimitOption = Annotated[float, typer.Option("--time-limit", help="Seconds QuPath may take for one image.")]
-KeepOption = Annotated[int, typer.Option(help="Backups of so many runs are kept.")]
 
 
 @app.command()
@@ -117,6 +104,9 @@ def refine(
     max_area: Annotated[float, typer.Option(help="Largest area, µm².")] = float("inf"),
     locked: Annotated[bool, typer.Option("--locked", help="Refine locked annotations as well.")] = False,
     server: ServerOption = None,
+    token_file: TokenFileOption = None,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
     workers: WorkersOption = 0,
     path_map: PathMapOption = None,
     push_pixels: PushOption = False,
@@ -160,7 +150,10 @@ def refine(
     from qupath_sam.results import OutputOptions
 
     opened, images = select_images(project, image or ())
-    with Session.open(server or [], path_map or [], heap, time_limit, push_pixels=push_pixels) as session:
+    access = read_access(token_file, tls, tls_ca)
+    with Session.open(
+        server or [], path_map or [], heap, time_limit, push_pixels=push_pixels, access=access
+    ) as session:
         options = RefineOptions(
             selection=ObjectSelection(
                 tuple(path_class or ()), tuple(not_class or ()), tuple(name or ()), min_area, max_area, locked
@@ -200,6 +193,9 @@ def segment(
         bool, typer.Option("--keep-prompts/--remove-prompts", help="Leave the points and rectangles in the project.")
     ] = False,
     server: ServerOption = None,
+    token_file: TokenFileOption = None,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
     workers: WorkersOption = 0,
     path_map: PathMapOption = None,
     push_pixels: PushOption = False,
@@ -226,7 +222,10 @@ def segment(
     from qupath_sam.windows import WindowRequest
 
     opened, images = select_images(project, image or ())
-    with Session.open(server or [], path_map or [], heap, time_limit, push_pixels=push_pixels) as session:
+    access = read_access(token_file, tls, tls_ca)
+    with Session.open(
+        server or [], path_map or [], heap, time_limit, push_pixels=push_pixels, access=access
+    ) as session:
         options = SegmentOptions(
             classes=_classes(path_class),
             together=together,
@@ -339,7 +338,20 @@ def undo(
 
 #: Options that need not be the same for a run to be resumed: where to work, not what to do.
 _CIRCUMSTANCES = frozenset(
-    {"project", "server", "workers", "path_map", "push_pixels", "dry_run", "resume", "report", "thumbnails"}
+    {
+        "project",
+        "server",
+        "token_file",
+        "tls",
+        "tls_ca",
+        "workers",
+        "path_map",
+        "push_pixels",
+        "dry_run",
+        "resume",
+        "report",
+        "thumbnails",
+    }
     | {"heap", "time_limit", "keep_runs"}
 )
 

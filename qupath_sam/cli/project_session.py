@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from qupath_sam.client import Access
     from qupath_sam.project.layout import Project
     from qupath_sam.project.predictor import ImageSource, Predictor
     from qupath_sam.project.run import ImageReport, Propose, RunOptions, RunReport
@@ -28,9 +29,25 @@ class Session:
     @classmethod
     @contextmanager
     def open(
-        cls, addresses: Sequence[str], path_map: Sequence[str], heap: str, limit_s: float, *, push_pixels: bool
+        cls,
+        addresses: Sequence[str],
+        path_map: Sequence[str],
+        heap: str,
+        limit_s: float,
+        *,
+        push_pixels: bool,
+        access: Access | None = None,
     ) -> Iterator[Session]:
-        """Start what is needed; ended with the block."""
+        """Start what is needed; ended with the block.
+
+        Args:
+            addresses: of the servers; none runs the model in this process.
+            path_map: ``CLIENT=SERVER`` prefixes.
+            heap: of QuPath's process, as Java writes it.
+            limit_s: longest wait for QuPath, seconds.
+            push_pixels: send pixels instead of having the servers open slides.
+            access: encryption and token, the same for all servers.
+        """
         from qupath_sam.errors import InvalidRequest
         from qupath_sam.project.predictor import PushedPixels, ServerReadsSlides
         from qupath_sam.slides.location import PathMap
@@ -44,7 +61,7 @@ class Session:
             for address in addresses:
                 from qupath_sam.client import SamClient
 
-                client = stack.enter_context(SamClient(address))
+                client = stack.enter_context(SamClient(address, access=access))
                 client.capabilities()  # says at once where nothing answers
                 servers.append((client, PushedPixels(editor, client) if push_pixels else reads))
             if not addresses:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
 from qupath_sam.clicking import MaskChoice
 from qupath_sam.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from qupath_sam.client import Access
     from qupath_sam.prompts import ObjectPrompts
     from qupath_sam.results import Prediction
     from qupath_sam.slides.base import SlideReader
@@ -34,6 +36,9 @@ def segment(
     ] = 0.0,
     model: Annotated[str, typer.Option(help="See `qupath-sam models list`.")] = "",
     server: Annotated[str | None, typer.Option(help="HOST:PORT; without it the model runs here.")] = None,
+    token_file: TokenFileOption = None,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
     device: Annotated[str, typer.Option(help="Without --server: auto, cpu, cuda or mps.")] = "auto",
     masks: Annotated[MaskChoice, typer.Option(help="Which masks of an ambiguous first prompt.")] = MaskChoice.BEST,
     clip: Annotated[Path | None, typer.Option(help="GeoJSON of an outline to cut the result to.")] = None,
@@ -76,7 +81,10 @@ def segment(
     }
     # The server has another working folder; a URI stays as it is.
     location = os.path.abspath(slide) if os.path.exists(slide) else slide
-    prediction = _predict(Slide(location), objects, server, device, options)
+    if server is not None:
+        prediction = _predict_there(Slide(location), objects, server, read_access(token_file, tls, tls_ca), options)
+    else:
+        prediction = _predict_here(Slide(location), objects, device, options)
     features = annotations_of(prediction, path_class=PathClass.of(path_class) if path_class else None, name=name)
     if output is not None:
         write_geojson(output, features)
@@ -104,14 +112,16 @@ def _check_target(path: Path | None, *, suffix: str | None = None) -> None:
         raise InvalidRequest(f"{path} cannot be written: choose a file in a folder that exists and may be written to")
 
 
-def _predict(
-    slide: Any, objects: list[ObjectPrompts], server: str | None, device: str, options: dict[str, Any]
+def _predict_there(
+    slide: Any, objects: list[ObjectPrompts], server: str, access: Access, options: dict[str, Any]
 ) -> Prediction:
-    if server is not None:
-        from qupath_sam.client import SamClient
+    from qupath_sam.client import SamClient
 
-        with SamClient(server) as client:
-            return client.predict(slide, objects, **options)
+    with SamClient(server, access=access) as client:
+        return client.predict(slide, objects, **options)
+
+
+def _predict_here(slide: Any, objects: list[ObjectPrompts], device: str, options: dict[str, Any]) -> Prediction:
     from qupath_sam.local import LocalClient
     from qupath_sam.server.settings import ServerSettings
 

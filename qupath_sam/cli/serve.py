@@ -17,6 +17,16 @@ def serve(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one, which is printed.")] = 50051,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="PEM file of this server's certificate: encrypt, with --tls-key.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its private key, without a password.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the token that every call has to carry; without, all are let in.")
+    ] = None,
+    token_without_tls: Annotated[
+        bool, typer.Option("--token-without-tls", help="Let the token travel unencrypted to other machines.")
+    ] = False,
     model: Annotated[str, typer.Option(help="Default model (see `qupath-sam models list`).")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="Of the image encoder: auto, fp32 or bf16.")] = "auto",
@@ -37,6 +47,7 @@ def serve(
 ) -> None:
     """Serve segmentation over gRPC until Ctrl-C or SIGTERM."""
     from qupath_sam.errors import InvalidRequest
+    from qupath_sam.protocol.bearer import read_token
     from qupath_sam.server.app import start_server
     from qupath_sam.server.settings import MIB, ServerSettings
     from qupath_sam.slides.location import PathMap
@@ -47,6 +58,10 @@ def serve(
     settings = ServerSettings(
         host=host,
         port=port,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        token=read_token(token_file) if token_file is not None else "",
+        token_without_tls=token_without_tls,
         model=model,
         device=device,
         precision=precision,
@@ -63,9 +78,8 @@ def serve(
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: stopping.set())
     with start_server(settings) as server:
-        where = "this machine only" if settings.is_loopback else "EVERY MACHINE THAT CAN REACH IT, WITHOUT A PASSWORD"
         # One line that programs wait for; flushed, because it may go into a pipe.
-        print(f"listening on {server.address} ({where})", flush=True)  # noqa: T201
+        print(f"listening on {server.address} ({settings.exposure})", flush=True)  # noqa: T201
         # A bounded wait lets Python run signal handlers on Windows too.
         while not stopping.wait(0.5):
             pass

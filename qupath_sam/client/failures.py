@@ -11,6 +11,19 @@ from qupath_sam import errors
 from qupath_sam.protocol.status import ERROR_METADATA, error_of
 from qupath_sam.v1 import error_pb2
 
+#: What gRPC's words about a failed handshake mean for whoever reads them.
+_HANDSHAKE_FAULTS = (
+    ("WRONG_VERSION_NUMBER", "does not speak TLS", "leave TLS out, or start it with --tls-certificate"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "does not prove who it is",
+        "trust it or its authority with --tls-ca",
+    ),
+    ("Hostname Verification", "has a certificate for another name", "connect by a name that is in the certificate"),
+)
+#: What a plain client sees of a server that waits for a TLS handshake, and of one that breaks off.
+_BROKEN_OFF = ("Socket closed", "Connection reset")
+
 
 def error_from(rpc_error: grpc.RpcError, address: str) -> errors.QupathSamError:
     """The error that a failed rpc stands for; its ErrorInfo where the server sent one."""
@@ -20,9 +33,9 @@ def error_from(rpc_error: grpc.RpcError, address: str) -> errors.QupathSamError:
             return error_of(error_pb2.ErrorInfo.FromString(value))
     code, details = rpc_error.code(), rpc_error.details() or ""
     if code is grpc.StatusCode.UNAVAILABLE:
-        return errors.ServerUnavailable(
-            f"no server answers at {address} ({details}); start one with `qupath-sam serve`, or check host and port"
-        )
+        return errors.ServerUnavailable(_unavailable(address, details))
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return errors.Unauthenticated(f"{address} does not let us in ({details}); give its token with --token-file")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineExceeded(
             f"the server at {address} did not answer in time; allow more, or look at its load"
@@ -36,3 +49,13 @@ def error_from(rpc_error: grpc.RpcError, address: str) -> errors.QupathSamError:
             f"what answers at {address} is no qupath-sam server, or one of another version; check host and port"
         )
     return errors.QupathSamError(f"{code.name}: {details}; see the log of the server at {address}")
+
+
+def _unavailable(address: str, details: str) -> str:
+    for words, fault, remedy in _HANDSHAKE_FAULTS:
+        if words in details:
+            return f"the server at {address} {fault} ({details}); {remedy}"
+    message = f"no server answers at {address} ({details}); start one with `qupath-sam serve`, or check host and port"
+    if any(words in details for words in _BROKEN_OFF):
+        message += ", or say --tls where it speaks TLS"
+    return message

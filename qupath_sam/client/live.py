@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -23,16 +23,24 @@ T = TypeVar("T")
 
 
 class LiveClient:
-    """One open Live stream. Safe to use from several threads. Use as a context manager, or call `close`."""
+    """One open Live stream. Safe to use from several threads. Use as a context manager, or call `close`.
 
-    def __init__(self, stub: pb_grpc.SegmentationServiceStub, address: str) -> None:
+    Args:
+        stub: of an open channel.
+        address: of the server, for messages.
+        metadata: that the stream carries.
+    """
+
+    def __init__(
+        self, stub: pb_grpc.SegmentationServiceStub, address: str, metadata: Sequence[tuple[str, str]] = ()
+    ) -> None:
         self._address = address
         self._numbers = itertools.count(1)
         self._requests: queue.SimpleQueue[pb.LiveRequest | None] = queue.SimpleQueue()
         self._waiting: dict[int, tuple[Future[Any], Callable[[pb.LiveResponse], Any]]] = {}
         self._lock = threading.Lock()
         self._ended: QupathSamError | None = None
-        self._responses = stub.Live(iter(self._requests.get, None))
+        self._responses = stub.Live(iter(self._requests.get, None), metadata=tuple(metadata))
         self._reader = threading.Thread(target=self._read, name="qupath-sam-live-client", daemon=True)
         self._reader.start()
 

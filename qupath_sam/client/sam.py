@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from qupath_sam.client.access import Access
 from qupath_sam.client.failures import error_from
 from qupath_sam.client.images import ImageRef, Pushed
 from qupath_sam.client.live import LiveClient
@@ -21,6 +23,8 @@ from qupath_sam.v1 import image_pb2, prompt_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 from qupath_sam.windows import WindowRequest
+
+log = logging.getLogger(__name__)
 
 #: Versions of the protocol's meaning that this client knows.
 KNOWN_PROTOCOLS = (1,)
@@ -69,13 +73,15 @@ class SamClient:
     Args:
         address: ``host:port``.
         timeout_s: patience for each call, seconds.
-        credentials: for TLS; None connects in plain text.
+        access: encryption and token, as the server asks for them.
     """
 
-    def __init__(
-        self, address: str, *, timeout_s: float = 120.0, credentials: grpc.ChannelCredentials | None = None
-    ) -> None:
+    def __init__(self, address: str, *, timeout_s: float = 120.0, access: Access | None = None) -> None:
+        access = access or Access()
+        if access.exposes_token(address):
+            log.warning("the token travels to %s unencrypted; use TLS, or a tunnel", address)
         self.address = address
+        self._metadata = access.metadata()
         self._timeout_s = timeout_s
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -90,10 +96,7 @@ class SamClient:
             ("grpc.initial_reconnect_backoff_ms", 200),
             ("grpc.max_reconnect_backoff_ms", 2_000),
         ]
-        if credentials is None:
-            self._channel = grpc.insecure_channel(address, options=options)
-        else:
-            self._channel = grpc.secure_channel(address, credentials, options=options)
+        self._channel = access.channel(address, options)
         # Both now: gRPC crashes when a stub is made of a channel that was closed.
         self._stub = pb_grpc.SegmentationServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
@@ -246,13 +249,14 @@ class SamClient:
     def live(self) -> LiveClient:
         """Open a stream for live clicking; close it when the person stops."""
         try:
-            return LiveClient(self._stub, self.address)
+            return LiveClient(self._stub, self.address, self._metadata)
         except ValueError as error:
             raise ServerUnavailable(f"this client of {self.address} is closed; make a new one") from error
 
     def _call(self, method: Callable[..., Any], request: Any, *, timeout_s: float | None = None) -> Any:
         try:
-            return method(request, timeout=self._timeout_s if timeout_s is None else timeout_s)
+            timeout = self._timeout_s if timeout_s is None else timeout_s
+            return method(request, timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise error_from(error, self.address) from error
         except ValueError as error:  # gRPC's way to say that the channel is closed

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from qupath_sam.doctor import inference, java, machine, server, slides
 from qupath_sam.doctor.findings import Finding, State
 
+if TYPE_CHECKING:
+    from qupath_sam.client import Access
+
 Look = Callable[[], Iterable[Finding]]
 
 
-def examine(*, server_address: str | None = None, slide: str | None = None) -> Iterator[Finding]:
+def examine(
+    *, server_address: str | None = None, access: Access | None = None, slide: str | None = None
+) -> Iterator[Finding]:
     """Look at everything.
 
     Args:
         server_address: ``host:port`` that must answer; None looks at the usual one, where none is no problem.
+        access: encryption and token of that server.
         slide: path or URI that must be readable; None takes the packaged one.
     """
     looks: tuple[tuple[str, Look], ...] = (
@@ -28,7 +35,7 @@ def examine(*, server_address: str | None = None, slide: str | None = None) -> I
         ("slide", lambda: slides.slide(slide)),
         ("java", java.system_java),
         ("qupath", java.qupath),
-        ("server", lambda: server.server(server_address)),
+        ("server", lambda: server.server(server_address, access)),
     )
     for topic, look in looks:
         yield from _guarded(topic, look)

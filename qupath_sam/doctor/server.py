@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from qupath_sam import __version__
 from qupath_sam.doctor.findings import Finding, State
 from qupath_sam.errors import QupathSamError
 
+if TYPE_CHECKING:
+    from qupath_sam.client import Access
+
 USUAL_ADDRESS = "127.0.0.1:50051"
 _PATIENCE_S = 5.0
 
 
-def server(address: str | None) -> Iterator[Finding]:
+def server(address: str | None, access: Access | None = None) -> Iterator[Finding]:
     """Ask a server what it is.
 
     Args:
         address: ``host:port`` that must answer; None asks the usual one.
+        access: encryption and token, as that server asks for them.
     """
     from qupath_sam.client import SamClient
 
     asked = address or USUAL_ADDRESS
-    with SamClient(asked, timeout_s=_PATIENCE_S) as client:
+    with SamClient(asked, timeout_s=_PATIENCE_S, access=access) as client:
         if address is None and not client.is_serving(timeout_s=1.0):
             yield Finding("server", State.OK, f"none at {asked}; `qupath-sam serve` starts one")
             return

@@ -30,6 +30,7 @@ TABLE: tuple[tuple[type[errors.QupathSamError], grpc.StatusCode, pb.ErrorReason]
     (errors.UnsupportedPrompt, grpc.StatusCode.INVALID_ARGUMENT, pb.ERROR_REASON_UNSUPPORTED_PROMPT),
     (errors.OutOfMemory, grpc.StatusCode.RESOURCE_EXHAUSTED, pb.ERROR_REASON_OUT_OF_MEMORY),
     (errors.ServerBusy, grpc.StatusCode.UNAVAILABLE, pb.ERROR_REASON_BUSY),
+    (errors.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, pb.ERROR_REASON_UNAUTHENTICATED),
     (errors.Cancelled, grpc.StatusCode.CANCELLED, pb.ERROR_REASON_CANCELLED),
     (errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED, pb.ERROR_REASON_DEADLINE_EXCEEDED),
     (errors.ServerUnavailable, grpc.StatusCode.UNAVAILABLE, pb.ERROR_REASON_BUSY),

@@ -24,9 +24,10 @@ from qupath_sam.models.threads import configure_torch
 from qupath_sam.models.worker import InferenceWorker
 from qupath_sam.pipeline import Engine
 from qupath_sam.server.images import Images, PushedStore
-from qupath_sam.server.interceptors import ErrorInterceptor, LimitInterceptor
+from qupath_sam.server.interceptors import ErrorInterceptor, LimitInterceptor, TokenInterceptor
 from qupath_sam.server.servicer import Servicer
 from qupath_sam.server.settings import ServerSettings
+from qupath_sam.server.tls import server_credentials
 from qupath_sam.slides.cache import SlideCache
 from qupath_sam.slides.location import PathMap
 from qupath_sam.states import StateStore
@@ -107,9 +108,11 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
         interceptors: run outside of the server's own.
 
     Raises:
+        InvalidRequest: certificate and key cannot be used.
         ServerUnavailable: the address cannot be listened on.
         ModelError: the default model cannot be loaded (with ``settings.warm_up``).
     """
+    credentials = _credentials(settings)
     configure_torch(settings.threads or None)
     engine = build_engine(settings)
     slides = (
@@ -120,7 +123,7 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
     pool = ThreadPoolExecutor(settings.max_calls + 8, thread_name_prefix="qupath-sam-call")
     server = grpc.server(
         pool,
-        interceptors=[*interceptors, ErrorInterceptor(), LimitInterceptor(settings.max_calls)],
+        interceptors=[*interceptors, *_chain(settings)],
         options=[
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
@@ -136,7 +139,7 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
     health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    port = _bind(server, settings)
+    port = _bind(server, settings, credentials)
     try:
         if settings.warm_up:
             engine.warm_up()
@@ -147,19 +150,47 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
     for name in ("", SERVICE_NAME):
         health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     server.start()
-    if not settings.is_loopback:
-        log.warning(
-            "listening on %s: everybody who can reach this address can segment, and read any slide this machine "
-            "can read. There is no password yet; keep it inside a network you trust.",
-            settings.host,
-        )
+    _warn(settings)
     return RunningServer(settings.address(port), port, engine, server, pool, health_servicer, slides)
 
 
-def _bind(server: grpc.Server, settings: ServerSettings) -> int:
+def _chain(settings: ServerSettings) -> list[grpc.ServerInterceptor]:
+    token = [TokenInterceptor(settings.token)] if settings.token else []
+    return [ErrorInterceptor(), *token, LimitInterceptor(settings.max_calls)]
+
+
+def _credentials(settings: ServerSettings) -> grpc.ServerCredentials | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return server_credentials(settings.tls_certificate, settings.tls_key)
+
+
+def _warn(settings: ServerSettings) -> None:
+    """Say loudly what other machines could do that nobody may have thought of."""
+    if settings.is_loopback:
+        return
+    if not settings.token:
+        log.warning(
+            "listening on %s: everybody who can reach this address can segment, and read any slide this machine "
+            "can read. Let in only who has a token (--token-file), or keep it inside a network you trust.",
+            settings.host,
+        )
+    if not settings.is_encrypted:
+        log.warning(
+            "listening on %s: everybody on the way can read what is sent%s. Encrypt it (--tls-certificate, --tls-key), "
+            "or keep it inside a network you trust.",
+            settings.host,
+            ", the token too" if settings.token else "",
+        )
+
+
+def _bind(server: grpc.Server, settings: ServerSettings, credentials: grpc.ServerCredentials | None) -> int:
     address = settings.address(settings.port)
     try:
-        port = server.add_insecure_port(address)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         port = 0
         cause: Exception | None = error

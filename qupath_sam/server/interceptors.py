@@ -1,19 +1,22 @@
-"""What happens around every call: errors become status codes, faults are logged, a full server says so.
+"""What happens around every call: errors become status codes, strangers are sent away, a full server says so.
 
-One chain, outermost first. Locks and limits for a whole lab (tokens, TLS, quotas) join it here.
+One chain, outermost first. A call without the server's token never counts as one under way.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NoReturn
 
 import grpc
 
-from qupath_sam.errors import QupathSamError, ServerBusy
+from qupath_sam.errors import QupathSamError, ServerBusy, Unauthenticated
+from qupath_sam.protocol.bearer import AUTHORIZATION, token_of
 from qupath_sam.protocol.status import ERROR_METADATA, error_info
 from qupath_sam.v1 import error_pb2
 
@@ -21,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Asked by load balancers and by people who look for a fault: never refused.
 _UNLIMITED = ("/grpc.health.", "/grpc.reflection.")
+#: Load balancers have no token, and learn no more than that a server is up. Reflection tells more.
+_WITHOUT_TOKEN = ("/grpc.health.",)
 
 
 def failure(error: BaseException) -> tuple[grpc.StatusCode, error_pb2.ErrorInfo]:
@@ -57,6 +62,42 @@ class ErrorInterceptor(grpc.ServerInterceptor):
             yield from behaviour(request, context)
         except Exception as error:
             _abort(context, error)
+
+
+class TokenInterceptor(grpc.ServerInterceptor):
+    """Refuses calls that do not carry the server's token, before their request is read.
+
+    Args:
+        token: what every call but a health check has to carry.
+    """
+
+    def __init__(self, token: str) -> None:
+        # Digests are of one length, so that comparing them takes the same time whatever was sent.
+        self._digest = _digest(token)
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
+    ) -> Any:
+        if details.method.startswith(_WITHOUT_TOKEN) or self._is_known(details.invocation_metadata):
+            return continuation(details)
+        # As a stream, whatever the rpc: gRPC receives the request of any other kind before it calls the handler.
+        return grpc.stream_stream_rpc_method_handler(_refuse)
+
+    def _is_known(self, metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+        sent = [value for key, value in metadata if key == AUTHORIZATION and isinstance(value, str)]
+        return any(hmac.compare_digest(_digest(token_of(value)), self._digest) for value in sent)
+
+
+def _refuse(requests: Iterator[Any], context: grpc.ServicerContext) -> NoReturn:
+    log.warning("refused a call of %s: it had no token, or another one", context.peer())
+    raise Unauthenticated(
+        "this server lets in only who sends its token, and the call had none or another one; give the client the token "
+        "that the server was started with (--token-file on the command line, `token` in QuPath's client.properties)"
+    )
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 class LimitInterceptor(grpc.ServerInterceptor):

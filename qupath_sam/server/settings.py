@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.protocol.bearer import check_token, is_loopback
 
 MIB = 1024 * 1024
 
@@ -21,6 +21,9 @@ class ServerSettings:
     Attributes:
         host: address to listen on; loopback unless told otherwise.
         port: 0 takes a free one.
+        tls_certificate, tls_key: PEM files; with both, connections are encrypted, and only such are taken.
+        token: what every call has to carry; empty lets everybody in who reaches the port.
+        token_without_tls: whether the token may travel unencrypted to another machine.
         model: default model.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         precision: "auto", "fp32", "bf16".
@@ -46,6 +49,10 @@ class ServerSettings:
 
     host: str = "127.0.0.1"
     port: int = 50051
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    token: str = field(default="", repr=False)
+    token_without_tls: bool = False
     model: str = ""
     device: str = "auto"
     precision: str = "auto"
@@ -86,16 +93,38 @@ class ServerSettings:
         for name in ("threads", "pushed_bytes", "embedding_bytes", "embedding_folder_bytes", "state_bytes"):
             if getattr(self, name) < 0:
                 raise InvalidRequest(f"{name} must not be negative, got {getattr(self, name)}")
+        self._check_locks()
+
+    def _check_locks(self) -> None:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise InvalidRequest("a certificate and its key go together; give both --tls-certificate and --tls-key")
+        if self.token:
+            check_token(self.token)
+        if self.token and not (self.is_encrypted or self.is_loopback or self.token_without_tls):
+            raise InvalidRequest(
+                f"a token that travels unencrypted to {self.host} can be read by everybody on the way; encrypt with "
+                "--tls-certificate and --tls-key, or say --token-without-tls where that network is trusted"
+            )
 
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.tls_certificate is not None
+
+    @property
+    def exposure(self) -> str:
+        """Who can use the server, in a few words."""
+        who = "this machine only" if self.is_loopback else "every machine that can reach it"
+        if self.token:
+            who += ", with the token"
+        elif not self.is_loopback:
+            who = f"{who}, without a token".upper()
+        return f"{who}; encrypted" if self.is_encrypted else who
 
     def address(self, port: int) -> str:
         """``host:port`` as gRPC wants it; IPv6 in brackets."""

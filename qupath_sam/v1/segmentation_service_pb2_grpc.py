@@ -31,6 +31,10 @@ class SegmentationServiceStub(object):
     Every failed call carries an ErrorInfo in its trailing metadata "qupath-sam-error-bin". Every rpc may fail with
     `CANCELLED` and `DEADLINE_EXCEEDED` (work not yet begun is dropped and frees its place), `UNAVAILABLE` (the
     queue is full, or the server is shutting down) and `INTERNAL`; only what goes beyond these is listed below.
+
+    A server that was started with a token answers `UNAUTHENTICATED` to every rpc, gRPC reflection included, whose metadata
+    lack "authorization: Bearer TOKEN"; it does so before it reads the request. gRPC health checks need no token: load
+    balancers have none, and the answer says no more than that a server is up.
     """
 
     def __init__(self, channel):
@@ -82,6 +86,10 @@ class SegmentationServiceServicer(object):
     Every failed call carries an ErrorInfo in its trailing metadata "qupath-sam-error-bin". Every rpc may fail with
     `CANCELLED` and `DEADLINE_EXCEEDED` (work not yet begun is dropped and frees its place), `UNAVAILABLE` (the
     queue is full, or the server is shutting down) and `INTERNAL`; only what goes beyond these is listed below.
+
+    A server that was started with a token answers `UNAUTHENTICATED` to every rpc, gRPC reflection included, whose metadata
+    lack "authorization: Bearer TOKEN"; it does so before it reads the request. gRPC health checks need no token: load
+    balancers have none, and the answer says no more than that a server is up.
     """
 
     def GetCapabilities(self, request, context):
@@ -226,6 +234,10 @@ class SegmentationService(object):
     Every failed call carries an ErrorInfo in its trailing metadata "qupath-sam-error-bin". Every rpc may fail with
     `CANCELLED` and `DEADLINE_EXCEEDED` (work not yet begun is dropped and frees its place), `UNAVAILABLE` (the
     queue is full, or the server is shutting down) and `INTERNAL`; only what goes beyond these is listed below.
+
+    A server that was started with a token answers `UNAUTHENTICATED` to every rpc, gRPC reflection included, whose metadata
+    lack "authorization: Bearer TOKEN"; it does so before it reads the request. gRPC health checks need no token: load
+    balancers have none, and the answer says no more than that a server is up.
     """
 
     @staticmethod

@@ -6,7 +6,8 @@ import io.github.qupathsam.v1.ErrorReason;
 public enum FailureReason {
     UNREACHABLE("start it with `qupath-sam serve` there, or set host and port (see Settings)", null),
     BAD_CERTIFICATE("set ca to the server's certificate file, or tls to what the server speaks (see Settings)", null),
-    UNAUTHENTICATED("set token to the one that the server was started with (see Settings)", null),
+    UNAUTHENTICATED("set token to the one that the server was started with (see Settings)",
+            ErrorReason.ERROR_REASON_UNAUTHENTICATED),
     WRONG_VERSION("install the jar and the server of the same release (`qupath-sam install-qupath`)", null),
     INVALID_PROMPT("change the prompts", ErrorReason.ERROR_REASON_INVALID_PROMPT),
     INVALID_REGION("choose a region inside the image", ErrorReason.ERROR_REASON_INVALID_REGION),

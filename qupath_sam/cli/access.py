@@ -1,0 +1,48 @@
+"""The options with which every command gets into a server; the variables are those of QuPath's client, too."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from qupath_sam.client import Access
+
+#: Holds the token itself, where no file is named.
+TOKEN_VARIABLE = "QUPATH_SAM_TOKEN"
+
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        help=f"File with the token that the server asks for; else {TOKEN_VARIABLE} has the token.",
+        rich_help_panel="Server",
+    ),
+]
+TlsOption = Annotated[
+    bool, typer.Option("--tls", envvar="QUPATH_SAM_TLS", help="The server speaks TLS.", rich_help_panel="Server")
+]
+TlsCaOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="QUPATH_SAM_CA",
+        help="PEM file of the certificate to trust, the server's own or its authority's; implies --tls.",
+        rich_help_panel="Server",
+    ),
+]
+
+
+def read_access(token_file: Path | None, tls: bool, tls_ca: Path | None) -> Access:  # noqa: FBT001 - in the order above
+    """What the options say.
+
+    Raises:
+        InvalidRequest: a file cannot be read or is not what it should be.
+    """
+    from qupath_sam.client import Access
+    from qupath_sam.client.access import read_ca
+    from qupath_sam.protocol.bearer import read_token
+
+    token = read_token(token_file) if token_file is not None else os.environ.get(TOKEN_VARIABLE, "").strip()
+    return Access(tls=tls, ca=read_ca(tls_ca) if tls_ca is not None else None, token=token)
