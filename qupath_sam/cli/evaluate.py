@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qupath_sam.cli.evaluation_outputs import command_line, make_report, print_tables, write_files
 from qupath_sam.evaluation.options import Target, WindowChoice
+
+if TYPE_CHECKING:
+    from qupath_sam.evaluation.compare import Comparison
+    from qupath_sam.evaluation.datasets import Dataset
+    from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
+    from qupath_sam.evaluation.protocol import Protocol
+    from qupath_sam.evaluation.results import ResultStore
+    from qupath_sam.evaluation.run import Choices
+
+#: So many of what a data set leaves out are named; the report names all.
+_NAMED = 10
 
 
 def evaluate(
     datasets: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="DATASET...",
             help="FOLDER, whose format is found out, or FORMAT:FOLDER with FORMAT one of index, folder, dsb2018, "
-            "pannuke, monuseg, paip2019-x5, paip2019-whole-x5, camelyon16-x5, camelyon16-x10, geojson-x5, geojson-x10.",
+            "pannuke, monuseg, paip2019-x5, paip2019-whole-x5, camelyon16-x5, camelyon16-x10, geojson (slides with "
+            "QuPath's GeoJSON, each annotation an object), geojson-x5, geojson-x10 (all of a patch as one).",
         ),
-    ],
+    ] = None,
     *,
     model: Annotated[list[str], typer.Option(help="Name of a model; may be repeated (see `qupath-sam models list`).")],
     max_clicks: Annotated[int, typer.Option(min=1, help="Clicks of every object.")] = 20,
@@ -26,8 +40,36 @@ def evaluate(
         str, typer.Option(help="Tiles of this split, where a data set names splits; all takes every tile.")
     ] = "validation",
     window: Annotated[
-        WindowChoice, typer.Option(help="image: the whole view as one window, as the papers; auto: the engine's own.")
-    ] = WindowChoice.IMAGE,
+        list[WindowChoice] | None,
+        typer.Option(
+            help="image: the whole view as one window, as the papers; auto: the engine's own. Repeat it for both: "
+            "then each has files of its own, such as OUT-auto.json. Else image."
+        ),
+    ] = None,
+    project: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="X.qpproj", help="A QuPath project, each annotation an object; may be repeated."),
+    ] = None,
+    path_class: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            help="Of a project or GeoJSON: this class, with those derived from it; may be repeated. "
+            "Else all but those that QuPath ignores (name*).",
+        ),
+    ] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(help="Of a project: only images of this name or entry id; may be repeated.")
+    ] = None,
+    group_by: Annotated[
+        str, typer.Option(metavar="KEY", help="Of a project: images with the same metadata KEY are of one patient.")
+    ] = "",
+    mpp: Annotated[float | None, typer.Option(help="Of a project or GeoJSON: µm per px; else by each size.")] = None,
+    downsample: Annotated[float | None, typer.Option(help="The same, level-0 px per px.")] = None,
+    path_map: Annotated[
+        list[str] | None, typer.Option(help="CLIENT=SERVER prefix of a project's slide paths; may be repeated.")
+    ] = None,
+    heap: Annotated[str, typer.Option(help="Java heap of QuPath's process, for a project.")] = "2g",
     images: Annotated[
         int | None, typer.Option(min=1, help="At most this many images of a data set, drawn by the seed.")
     ] = None,
@@ -46,93 +88,180 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of drawn images and objects, jitter and spoilt outlines.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes. Results stay the same; times are those of one among so many.")
+    ] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Of each process. With 1, results are the same to the last bit on any CPU count.")
+    ] = 1,
     json: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write one table with intervals here, for a README.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw mean IoU after each click here (PNG).")] = None,
     cases: Annotated[
         Path | None, typer.Option(help="Draw a success and a failure of each data set here (PNG).")
     ] = None,
     zero_shot: Annotated[
-        str | None, typer.Option(help="Print the generalisation table too, with changes from this one of the models.")
+        str | None, typer.Option(help="Of several models, the one before tuning: changes are from it. Else the first.")
     ] = None,
     resume_dir: Annotated[
         Path | None, typer.Option(help="Keep each object's result here, and use those that still hold.")
     ] = None,
+    any_version: Annotated[
+        bool,
+        typer.Option("--any-version", help="Use kept results of other code and machines too; the report counts them."),
+    ] = False,
 ) -> None:
-    """Measure models on data sets by simulated clicks, and print a table.
+    """Measure models on data sets by simulated clicks, and print a table; with several models, what tuning changed too.
 
     Every object gets all its clicks; the rules are in `qupath_sam.evaluation.protocol`.
     """
     from contextlib import ExitStack, closing
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from qupath_sam.bench.machine import machine
     from qupath_sam.errors import InvalidRequest
-    from qupath_sam.evaluation.compare import compare_models
-    from qupath_sam.evaluation.curves import draw_curves
-    from qupath_sam.evaluation.datasets import open_dataset
-    from qupath_sam.evaluation.panels import draw_cases
+    from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
     from qupath_sam.evaluation.protocol import Protocol
-    from qupath_sam.evaluation.report import build_report, write_report
     from qupath_sam.evaluation.results import ResultStore
     from qupath_sam.evaluation.run import Choices, describe
-    from qupath_sam.evaluation.tables import generalisation_table, results_table
+    from qupath_sam.models.threads import configure_torch
 
     names = list(dict.fromkeys(model))
+    windows = list(dict.fromkeys(window or [WindowChoice.IMAGE]))
     if zero_shot is not None and zero_shot not in names:
         raise InvalidRequest(f"--zero-shot {zero_shot} is not among the models; add --model {zero_shot}")
-    for path in (json, plot, cases):
+    if not datasets and not project:
+        raise InvalidRequest("there is nothing to evaluate on; name a DATASET, or a QuPath project with --project")
+    if (path_class or mpp or downsample) and not project and not any(d.startswith("geojson:") for d in datasets or []):
+        raise InvalidRequest("--class, --mpp and --downsample are for a --project or geojson:FOLDER; name one")
+    for path in (json, markdown, plot, cases):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
     wanted_split = None if split == "all" else split
-    opened = [open_dataset(d).of_split(wanted_split).drawn(images, seed=seed) for d in datasets]
-    choices = Choices(window=window, per_tile=objects_per_image, target=target, min_area=min_area, crop=crop, seed=seed)
+    annotations = AnnotationChoices(tuple(path_class or ()), target, mpp, downsample)
+    opened = [
+        *_open_datasets(datasets or [], annotations),
+        *_open_projects(project or [], annotations, image or [], group_by, path_map or [], heap),
+    ]
+    opened = [each.of_split(wanted_split).drawn(images, seed=seed) for each in opened]
     protocol = Protocol(max_clicks=max_clicks, seed=seed)
-
+    configure_torch(threads)
+    reports: dict[WindowChoice, dict[str, Any]] = {}
     with ExitStack() as stack:
-        store = stack.enter_context(closing(ResultStore(resume_dir))) if resume_dir is not None else None
-        progress = stack.enter_context(
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("images, {task.fields[objects]} objects"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
+        store = None
+        if resume_dir is not None:
+            store = stack.enter_context(closing(ResultStore(resume_dir, any_making=any_version)))
+        for chosen in windows:
+            foreign = len(store.foreign) if store is not None else 0
+            choices = Choices(
+                window=chosen, per_tile=objects_per_image, target=target, min_area=min_area, crop=crop, seed=seed
             )
+            comparison = _compare(
+                names, opened, protocol, choices, device=device, workers=workers, store=store, draw=cases is not None
+            )
+            settings = {
+                **describe(opened, choices, split=wanted_split),
+                "annotations": {"classes": list(annotations.classes), "mpp": mpp, "downsample": downsample},
+                "workers": workers,
+                "kept_of_other_versions": len(store.foreign) - foreign if store is not None else 0,
+            }
+            reports[chosen] = make_report(comparison, protocol, settings, zero_shot or names[0])
+            suffix = f"-{chosen.value}" if len(windows) > 1 else ""
+            print_tables(reports[chosen], title=f"--window {chosen.value}" if suffix else "")
+            write_files(reports[chosen], comparison, suffix, json=json, plot=plot, cases=cases)
+    if markdown is not None:
+        from qupath_sam.evaluation.page import page
+
+        options: dict[str, Any] = {
+            "images": images,
+            "objects-per-image": objects_per_image,
+            "target": target and target.value,
+        }
+        options |= {"min-area": min_area, "crop": crop, "mpp": mpp, "downsample": downsample, "class": path_class}
+        command = command_line(
+            [*(datasets or []), *(f"--project {each}" for each in project or [])], names, windows, options
         )
-        tiles = sum(len(d.tiles) for d in opened)
-        bars = {name: progress.add_task(name, total=tiles, objects=0) for name in names}
+        markdown.write_text(page(reports, command=command), encoding="utf-8")
+
+
+def _open_datasets(specifications: Sequence[str], annotations: AnnotationChoices) -> list[Dataset]:
+    from qupath_sam.evaluation.datasets import open_dataset
+
+    opened = [open_dataset(each, annotations=annotations) for each in specifications]
+    _name_left_out(opened)
+    return opened
+
+
+def _open_projects(
+    files: Sequence[Path],
+    annotations: AnnotationChoices,
+    images: Sequence[str],
+    group_by: str,
+    path_map: Sequence[str],
+    heap: str,
+) -> list[Dataset]:
+    """The annotations of projects, read by a QuPath that is gone again before the evaluation begins."""
+    if not files:
+        return []
+    from qupath_sam.project.dataset import ProjectChoices, project_dataset
+    from qupath_sam.project.selection import ImageSelection
+    from qupath_sam.project.worker import QuPathWorker, WorkerOptions
+    from qupath_sam.slides.location import PathMap
+
+    choices = ProjectChoices(annotations, ImageSelection(tuple(images)), group_by, PathMap.parse(path_map))
+    with QuPathWorker(WorkerOptions(heap=heap)) as qupath:
+        opened = [project_dataset(file, qupath, choices) for file in files]
+    _name_left_out(opened)
+    return opened
+
+
+def _name_left_out(datasets: Sequence[Dataset]) -> None:
+    for dataset in datasets:
+        for each in dataset.left_out[:_NAMED]:
+            typer.echo(f"{dataset.name}: left out of {each.image}: {each.reason}", err=True)
+        if len(dataset.left_out) > _NAMED:
+            typer.echo(f"{dataset.name}: and {len(dataset.left_out) - _NAMED} more; --json names all", err=True)
+
+
+def _compare(
+    names: Sequence[str],
+    datasets: Sequence[Dataset],
+    protocol: Protocol,
+    choices: Choices,
+    *,
+    device: str,
+    workers: int,
+    store: ResultStore | None,
+    draw: bool,
+) -> Comparison:
+    """The evaluation of all models with one choice of windows, with a progress bar each."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from qupath_sam.evaluation.compare import compare_models
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("images, {task.fields[objects]} objects"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        tiles = sum(len(d.tiles) for d in datasets)
+        bars = {name: progress.add_task(f"{name}, {choices.window.value}", total=tiles, objects=0) for name in names}
         objects = dict.fromkeys(names, 0)
 
         def on_tile(name: str, count: int) -> None:
             objects[name] += count
             progress.update(bars[name], advance=1, objects=objects[name])
 
-        comparison = compare_models(
+        return compare_models(
             names,
-            opened,
+            datasets,
             protocol=protocol,
             choices=choices,
             device=device,
+            workers=workers,
             store=store,
-            with_cases=cases is not None,
+            with_cases=draw,
             on_tile=on_tile,
         )
-
-    report = build_report(
-        comparison.results,
-        protocol=protocol,
-        settings=describe(opened, choices, split=wanted_split),
-        machine=machine(),
-    )
-    typer.echo(results_table(report))
-    if zero_shot is not None:
-        typer.echo(generalisation_table(report, zero_shot=zero_shot, tuned_on=comparison.tuned_on))
-    if json is not None:
-        write_report(report, json)
-    if plot is not None:
-        draw_curves(report).save(plot, format="PNG")
-    if cases is not None:
-        draw_cases(comparison.cases).save(cases, format="PNG")

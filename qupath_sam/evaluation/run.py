@@ -233,14 +233,18 @@ def describe(datasets: Sequence[Dataset], choices: Choices, *, split: str | None
     return {
         "window": choices.window.value,
         "split": split or "all",
-        "datasets": {
-            d.name: {**_json(choices.selection(d)), "tiles": len(d.tiles), "groups": len(d.groups)} for d in datasets
-        },
+        "datasets": {d.name: _described(d, choices.selection(d)) for d in datasets},
     }
 
 
-def _json(selection: Selection) -> dict[str, object]:
-    return {**asdict(selection), "target": selection.target.value}
+def _described(dataset: Dataset, selection: Selection) -> dict[str, object]:
+    return {
+        **asdict(selection),
+        "target": selection.target.value,
+        "tiles": len(dataset.tiles),
+        "groups": len(dataset.groups),
+        "left_out": [asdict(each) for each in dataset.left_out],
+    }
 
 
 def _result(item: EvaluationObject, scores: ObjectScores, setup_seconds: float) -> ObjectResult:

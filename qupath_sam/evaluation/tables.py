@@ -1,17 +1,17 @@
-"""Markdown tables from reports: one row a model and data set, and the papers' generalisation table."""
+"""Markdown tables from reports: one row a data set and model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.protocol import NOC_THRESHOLDS
 
 #: Clicks whose mean IoU the table shows.
 _SHOWN_CLICKS = (1, 5, 10, 20)
 
-_Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
+#: The part of a report behind "results": summaries by data set by model.
+Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def results_table(report: Mapping[str, Any]) -> str:
@@ -20,7 +20,7 @@ def results_table(report: Mapping[str, Any]) -> str:
     Args:
         report: as `qupath_sam.evaluation.report.build_report` makes it.
     """
-    results: _Results = report["results"]
+    results: Results = report["results"]
     clicks = int(report["protocol"]["max_clicks"])
     shown = [k for k in _SHOWN_CLICKS if k <= clicks]
     header = [
@@ -37,7 +37,7 @@ def results_table(report: Mapping[str, Any]) -> str:
         "SPC s",
     ]
     rows = []
-    for dataset in _datasets(results):
+    for dataset in dataset_names(results):
         best = {
             t: min(r[dataset]["noc"][str(t)]["mean"] for r in results.values() if dataset in r) for t in NOC_THRESHOLDS
         }
@@ -60,45 +60,10 @@ def results_table(report: Mapping[str, Any]) -> str:
                     f"{summary['spc_s']:.3f}",
                 ]
             )
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
-def generalisation_table(report: Mapping[str, Any], *, zero_shot: str, tuned_on: Mapping[str, Sequence[str]]) -> str:
-    """Kim et al.'s Table 2: models tuned on some data sets, evaluated on all, the change from zero-shot in parentheses.
-
-    Args:
-        report: as `qupath_sam.evaluation.report.build_report` makes it; holds the untuned model too.
-        zero_shot: name of the untuned model.
-        tuned_on: names of the data sets that each tuned model has seen training groups of.
-
-    Raises:
-        InvalidRequest: the report lacks the untuned model.
-    """
-    results: _Results = report["results"]
-    if zero_shot not in results:
-        raise InvalidRequest(f"the report holds no model {zero_shot!r} to compare with; it holds {', '.join(results)}")
-    header = ["Data set", "Model", "Tuned on it", *(f"NoC@{t}" for t in NOC_THRESHOLDS), "NoF/n@85", "NoF/n@90"]
-    rows = []
-    for dataset in _datasets(results):
-        for model, of_model in results.items():
-            if dataset not in of_model or dataset not in results[zero_shot]:
-                continue
-            summary, before = of_model[dataset], results[zero_shot][dataset]
-            is_zero_shot = model == zero_shot
-            nocs = [(summary["noc"][str(t)]["mean"], before["noc"][str(t)]["mean"]) for t in NOC_THRESHOLDS]
-            rows.append(
-                [
-                    dataset,
-                    model,
-                    "zero-shot" if is_zero_shot else ("yes" if dataset in tuned_on.get(model, ()) else "no"),
-                    *(f"{now:.2f}" if is_zero_shot else f"{now:.2f} ({now - then:+.2f})" for now, then in nocs),
-                    *(f"{summary['nof_rate'][str(t)]:.2f}" for t in (85, 90)),
-                ]
-            )
-    return _markdown(header, rows)
-
-
-def _datasets(results: _Results) -> list[str]:
+def dataset_names(results: Results) -> list[str]:
     """Names of the data sets of all models, in the order of the report."""
     return list(dict.fromkeys(name for of_model in results.values() for name in of_model))
 
@@ -117,6 +82,7 @@ def _optional(value: float | None, pattern: str) -> str:
     return "-" if value is None else pattern.format(value)
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class ImageEntry:
         width, height: level-0 px; 0 where the project does not say.
         mpp: um per level-0 px, mean of both axes; None where the image has no pixel size.
         folder: where QuPath keeps the image's data.
+        metadata: what people have noted of the image in the project, such as the patient, by key.
     """
 
     entry_id: str
@@ -38,6 +40,7 @@ class ImageEntry:
     height: int
     mpp: float | None
     folder: Path
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def data_file(self) -> Path:
@@ -141,6 +144,7 @@ def _entry(image: dict[str, Any], folder: Path) -> ImageEntry:
         height=int(metadata.get("height", 0)),
         mpp=sum(float(side["value"]) for side in sides) / 2 if in_um else None,
         folder=folder / "data" / entry_id,
+        metadata={str(key): str(value) for key, value in (image.get("metadata") or {}).items()},
     )
 
 

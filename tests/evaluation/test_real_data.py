@@ -10,6 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from qupath_sam.cli.evaluate import evaluate
+from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.datasets import open_dataset
 from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.run import Choices, Evaluation
@@ -55,7 +56,7 @@ def few_tiles(shared_data, folder, name: str, count: int = 2) -> str:
 def test_the_command(shared_data, tmp_path) -> None:
     data = [few_tiles(shared_data, tmp_path, name) for name in SETS]
     outputs = {name: tmp_path / "out" / f"{name}.x" for name in ("json", "plot", "cases")}
-    options = ["--model", "fake", "--max-clicks", "6", "--objects-per-image", "2", "--zero-shot", "fake"]
+    options = ["--model", "fake", "--max-clicks", "6", "--objects-per-image", "2"]
     files = [part for name, path in outputs.items() for part in (f"--{name}", str(path))]
     result = invoke(*data, *options, *files, "--resume-dir", str(tmp_path / "kept"))
     assert result.exit_code == 0, result.output
@@ -67,7 +68,7 @@ def test_the_command(shared_data, tmp_path) -> None:
     assert report["machine"]["cores"] >= 1
     for set_name in SETS:
         assert f"| {set_name} | 4 (" in result.stdout
-    assert "zero-shot" in result.stdout
+    assert "generalisation" not in report, "there is nothing to compare with"
     for name in ("plot", "cases"):
         with Image.open(outputs[name]) as image:
             assert image.format == "PNG"
@@ -85,6 +86,42 @@ def test_the_engines_own_windows_on_a_real_tile(shared_data, tmp_path) -> None:
     read = json.loads(report.read_text(encoding="utf-8"))
     assert read["protocol"]["datasets"]["tnbc"]["crop"] is None
     assert read["results"]["fake"]["tnbc"]["miou"][0] > 0
+
+
+def test_two_models_with_both_choices_of_windows_and_again_from_kept_results(shared_data, tmp_path) -> None:
+    data = few_tiles(shared_data, tmp_path, "tnbc", count=1)
+    options = ["--model", "lite_medsam", "--model", "fake", "--max-clicks", "3", "--objects-per-image", "1"]
+    options += ["--window", "image", "--window", "auto", "--resume-dir", str(tmp_path / "kept")]
+    outputs = ["--json", str(tmp_path / "report.json"), "--markdown", str(tmp_path / "table.md")]
+    first = invoke(data, *options, *outputs)
+    assert first.exit_code == 0, first.output
+    assert "| tnbc | fake | untuned |" in first.stdout
+    reports = [json.loads((tmp_path / f"report-{w}.json").read_text(encoding="utf-8")) for w in ("image", "auto")]
+    assert [r["protocol"]["window"] for r in reports] == ["image", "auto"]
+    assert all(r["generalisation"]["zero_shot"] == "lite_medsam" for r in reports)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "| **tnbc**, 1 objects, 1 group | lite_medsam |" in text
+    assert "--model lite_medsam --model fake --window image --window auto --objects-per-image 1" in text
+    (tmp_path / "table.md").unlink()
+    kept = (tmp_path / "kept" / "objects.jsonl").read_bytes()
+    second = invoke(data, *options, *outputs, "--zero-shot", "fake")
+    assert second.exit_code == 0, second.output
+    assert "| tnbc | lite_medsam | untuned |" in second.stdout
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == text
+    assert (tmp_path / "kept" / "objects.jsonl").read_bytes() == kept, "nothing was computed again"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "fake"], "nothing to evaluate"),
+        (["index:.", "--model", "fake", "--class", "Tumor"], "--class"),
+        (["index:.", "--model", "fake", "--zero-shot", "other"], "--zero-shot other"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments, message) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        invoke(*arguments)
 
 
 def test_lite_medsam_finds_a_gland_from_its_box(shared_data, tmp_path) -> None:

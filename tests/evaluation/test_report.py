@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.bootstrap import bootstrap_interval
+from qupath_sam.evaluation.generalisation import generalisation, generalisation_table
+from qupath_sam.evaluation.options import WindowChoice
+from qupath_sam.evaluation.page import page
 from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.report import build_report, summaries, summarise, write_report
-from qupath_sam.evaluation.tables import generalisation_table, results_table
+from qupath_sam.evaluation.tables import results_table
 from tests.evaluation.test_results import result
 
 
@@ -142,14 +145,61 @@ def test_results_table() -> None:
     assert "| set | 2 (2) | plain | 11.00 (2.00-20.00)" in table
 
 
-def test_generalisation_table_shows_changes_from_zero_shot() -> None:
+def before_and_after() -> dict:
+    """A model before tuning, and after tuning on one of two data sets."""
     report = report_of(
         base=objects("seen") + objects("unseen"),
         tuned=objects("seen", ious=(curve(0.95), curve(0.95))) + objects("unseen", ious=(curve(0.5), curve(0.5))),
     )
-    table = generalisation_table(report, zero_shot="base", tuned_on={"tuned": ["seen"]})
-    assert "| seen | base | zero-shot | 11.00 | 11.00 | 11.50 | 0.50 | 0.50 |" in table
-    assert "| seen | tuned | yes | 1.00 (-10.00) | 1.00 (-10.00) | 1.00 (-10.50) | 0.00 | 0.00 |" in table
-    assert "| unseen | tuned | no | 20.00 (+9.00) |" in table
+    tuned_on = {"base": [], "tuned": ["seen"]}
+    report["generalisation"] = generalisation(report["results"], zero_shot="base", tuned_on=tuned_on)
+    return report
+
+
+def test_generalisation_table_shows_changes_from_zero_shot() -> None:
+    table = generalisation_table(before_and_after())
+    lines = table.splitlines()
+    assert lines[0] == "| Evaluated on | Model | Tuned on it | NoC@80 | NoC@85 | NoC@90 | SPC s | NoF/n@85 | NoF/n@90 |"
+    assert lines[2].startswith("| seen | base | zero-shot | 11.00 | 11.00 | 11.50 | ")
+    assert lines[3].startswith("| seen | tuned | yes | **1.00** (-10.00) | **1.00** (-10.00) | **1.00** (-10.50) | ")
+    assert lines[3].endswith(" | 0.00 | 0.00 |")
+    assert lines[5].startswith("| unseen | tuned | no | 20.00 (+9.00) |")
+    assert lines[7].startswith("| pooled | tuned | in part |")
+    assert lines[-1] == "In parentheses: change from base. tuned was tuned on seen."
+
+
+def test_the_report_says_what_tuning_changed(tmp_path) -> None:
+    path = tmp_path / "report.json"
+    write_report(before_and_after(), path)
+    read = json.loads(path.read_text(encoding="utf-8"))["generalisation"]
+    assert (read["zero_shot"], read["tuned_on"]) == ("base", {"base": [], "tuned": ["seen"]})
+    assert set(read["change"]) == {"tuned"}
+    assert set(read["change"]["tuned"]) == {"seen", "unseen", "pooled"}
+    assert read["change"]["tuned"]["seen"]["noc"] == {"80": -10, "85": -10, "90": -10.5}
+    assert read["change"]["tuned"]["seen"]["nof_rate"]["85"] == -0.5
+    assert len(read["change"]["tuned"]["unseen"]["miou"]) == 20
+
+
+def test_changes_need_the_model_before_tuning() -> None:
     with pytest.raises(InvalidRequest, match="no model 'other'"):
-        generalisation_table(report, zero_shot="other", tuned_on={})
+        generalisation(before_and_after()["results"], zero_shot="other", tuned_on={})
+
+
+def test_the_page_for_a_readme_has_a_table_for_each_choice_of_windows() -> None:
+    falling = report_of(
+        zero=objects("glands") + objects("nuclei"),
+        tuned=objects("glands", ious=(curve(0.95), curve(0.9, 0.95, 0.85))) + objects("nuclei"),
+    )
+    text = page({WindowChoice.IMAGE: falling, WindowChoice.AUTO: falling}, command="qupath-sam evaluate glands nuclei")
+    tables = [part for part in text.split("\n\n") if part.startswith("|  |")]
+    assert len(tables) == 2
+    for table in tables:
+        lines = table.splitlines()
+        assert len({line.count("|") for line in lines}) == 1
+        assert len(lines) == 2 + 3 * 2
+    assert "`--window image`" in text
+    assert "`--window auto`" in text
+    assert "| **glands**, 2 objects, 2 groups | zero | 11.00 (2.00-20.00) |" in text
+    assert "|  | tuned | 1.00 (1.00-1.00) | 1.00 (1.00-1.00) | 1.00 (1.00-1.00) | 0.0 % | 0.925 (0.900-0.950) |" in text
+    assert "| 0.0500 | 0.00 % | 0.700 |" in text, "the fall from the second to the third click, and harm, and boxes"
+    assert "    qupath-sam evaluate glands nuclei\n" in text

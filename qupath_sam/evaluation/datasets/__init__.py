@@ -1,8 +1,7 @@
 """Data sets in the formats they are published in, one reader a file.
 
 A data set is asked for as ``FOLDER``, whose format is found out, or as ``FORMAT:FOLDER``. Whole slides always need the
-format, for it says at which magnification patches are cut. The annotations of a QuPath project will be one more reader
-here; until then, QuPath's GeoJSON export beside the slides does.
+format, for it says how tiles are cut. The annotations of a QuPath project are read by `qupath_sam.project.dataset`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.datasets import dsb2018, folder, indexed, monuseg, pannuke
+from qupath_sam.evaluation.datasets import dsb2018, exported, folder, indexed, monuseg, pannuke
+from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
 from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.datasets.slides import (
     PAIP2019_WHOLE,
@@ -34,6 +34,7 @@ FORMATS: Mapping[str, Callable[[Path], Dataset]] = {
     "paip2019-whole-x5": partial(read_paip2019, magnification=5, annotation=PAIP2019_WHOLE),
     "camelyon16-x5": partial(read_camelyon16, magnification=5),
     "camelyon16-x10": partial(read_camelyon16, magnification=10),
+    "geojson": exported.read,
     "geojson-x5": partial(read_geojson_slides, magnification=5),
     "geojson-x10": partial(read_geojson_slides, magnification=10),
 }
@@ -42,14 +43,20 @@ FORMATS: Mapping[str, Callable[[Path], Dataset]] = {
 _RECOGNISED = {"index": indexed, "pannuke": pannuke, "dsb2018": dsb2018, "monuseg": monuseg, "folder": folder}
 
 
-def open_dataset(specification: str) -> Dataset:
+def open_dataset(specification: str, *, annotations: AnnotationChoices | None = None) -> Dataset:
     """The data set of ``FOLDER`` or ``FORMAT:FOLDER``.
+
+    Args:
+        specification: the text.
+        annotations: which annotations are objects, for the format "geojson"; the others know themselves.
 
     Raises:
         InvalidRequest: no such folder, or one of no known format.
         SlideError: a slide of the set cannot be read.
     """
     name, colon, rest = specification.partition(":")
+    if colon and name == "geojson":
+        return exported.read(_existing(rest), annotations)
     if colon and name in FORMATS:
         return FORMATS[name](_existing(rest))
     root = _existing(specification)

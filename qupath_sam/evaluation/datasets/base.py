@@ -24,6 +24,14 @@ SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".v
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An image of a data set that is not evaluated, or not all of it, and why."""
+
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """Tiles under one name, and how the protocol scores them unless the caller says otherwise.
 
@@ -33,6 +41,7 @@ class Dataset:
         target: what counts as one object.
         min_area: px of the smallest object that is scored.
         crop: side of the top-left square that the whole-image protocol shows, px; None shows the whole tile.
+        left_out: what could not be had, and does not end the evaluation of the rest.
     """
 
     name: str
@@ -40,6 +49,7 @@ class Dataset:
     target: Target = Target.INSTANCES
     min_area: int = MIN_AREA_NUCLEI
     crop: int | None = TILE_CROP
+    left_out: tuple[LeftOut, ...] = ()
 
     def drawn(self, images: int | None, *, seed: int) -> Dataset:
         """At most so many tiles, drawn without regard to what they show, in their order; all of them for None."""

@@ -1,0 +1,79 @@
+"""What ``qupath-sam evaluate`` prints and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from qupath_sam.evaluation.options import WindowChoice
+
+if TYPE_CHECKING:
+    from qupath_sam.evaluation.compare import Comparison
+    from qupath_sam.evaluation.protocol import Protocol
+
+
+def make_report(
+    comparison: Comparison, protocol: Protocol, settings: Mapping[str, Any], zero_shot: str
+) -> dict[str, Any]:
+    """The report of one choice of windows; of several models, with what tuning changed."""
+    from qupath_sam.bench.machine import machine
+    from qupath_sam.evaluation.generalisation import generalisation
+    from qupath_sam.evaluation.report import build_report
+
+    report = build_report(comparison.results, protocol=protocol, settings=settings, machine=machine())
+    if len(comparison.results) > 1:
+        report["generalisation"] = generalisation(report["results"], zero_shot=zero_shot, tuned_on=comparison.tuned_on)
+    return report
+
+
+def print_tables(report: Mapping[str, Any], *, title: str) -> None:
+    """Print the tables of one choice of windows."""
+    from qupath_sam.evaluation.generalisation import generalisation_table
+    from qupath_sam.evaluation.tables import results_table
+
+    if title:
+        typer.echo(f"{title}\n")
+    typer.echo(results_table(report))
+    if "generalisation" in report:
+        typer.echo(generalisation_table(report))
+
+
+def write_files(
+    report: Mapping[str, Any],
+    comparison: Comparison,
+    suffix: str,
+    *,
+    json: Path | None,
+    plot: Path | None,
+    cases: Path | None,
+) -> None:
+    """The files of one choice of windows; ``suffix`` goes behind their names."""
+    from qupath_sam.evaluation.curves import draw_curves
+    from qupath_sam.evaluation.panels import draw_cases
+    from qupath_sam.evaluation.report import write_report
+
+    if json is not None:
+        write_report(report, _with_suffix(json, suffix))
+    if plot is not None:
+        draw_curves(report).save(_with_suffix(plot, suffix), format="PNG")
+    if cases is not None:
+        draw_cases(comparison.cases).save(_with_suffix(cases, suffix), format="PNG")
+
+
+def _with_suffix(path: Path, suffix: str) -> Path:
+    return path.with_name(f"{path.stem}{suffix}{path.suffix}")
+
+
+def command_line(
+    datasets: Sequence[str], models: Sequence[str], windows: Sequence[WindowChoice], options: Mapping[str, Any]
+) -> str:
+    """What was asked, without where it was written and computed."""
+    parts = ["qupath-sam evaluate", *datasets, *(f"--model {name}" for name in models)]
+    parts += [f"--window {window.value}" for window in windows]
+    for name, value in options.items():
+        values = value if isinstance(value, list) else [value]
+        parts += [f"--{name} {each}" for each in values if each is not None]
+    return " ".join(parts)

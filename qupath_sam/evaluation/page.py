@@ -1,0 +1,86 @@
+"""The tables of several reports as one piece of Markdown, to be pasted into a README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from qupath_sam.evaluation.options import WindowChoice
+from qupath_sam.evaluation.protocol import NOC_THRESHOLDS
+from qupath_sam.evaluation.tables import Results, dataset_names, markdown
+
+_SHOWN_CLICKS = (1, 5, 20)
+#: Clicks up to this one shape an object; from then on a click should correct it and harm nothing.
+_SETTLED = 5
+_TITLES = {
+    WindowChoice.IMAGE: "The whole view as one window (`--window image`), as in the papers",
+    WindowChoice.AUTO: "Windows of the engine's own choice on whole tiles (`--window auto`), as in QuPath",
+}
+
+
+def page(reports: Mapping[WindowChoice, Mapping[str, Any]], *, command: str) -> str:
+    """A table for each choice of windows: a block of rows for each data set, a row for each model.
+
+    Args:
+        reports: as `qupath_sam.evaluation.report.build_report` makes them.
+        command: that made them.
+    """
+    parts = [f"**{_TITLES[window]}**\n\n{_table(report)}" for window, report in reports.items()]
+    clicks = {int(report["protocol"]["max_clicks"]) for report in reports.values()}
+    legend = (
+        f"In parentheses 95 % intervals, bootstrapped over groups. {' / '.join(map(str, clicks))} clicks an object; "
+        f"NoF@85: objects that never reach IoU .85; fall: the most that mean IoU loses from one click to the next; "
+        f"harm: pixels that a click after the {_SETTLED}th spoils, of the object's area.\n\n    {command}\n"
+    )
+    return "\n".join([*parts, legend])
+
+
+def _table(report: Mapping[str, Any]) -> str:
+    results: Results = report["results"]
+    clicks = int(report["protocol"]["max_clicks"])
+    shown = [k for k in _SHOWN_CLICKS if k <= clicks]
+    header = [
+        "",
+        "Model",
+        *(f"NoC@{t}" for t in NOC_THRESHOLDS),
+        "NoF@85",
+        *(f"mIoU, {k} click{'s' if k > 1 else ''}" for k in shown),
+        "fall",
+        "harm",
+        "box IoU",
+    ]
+    rows = []
+    for dataset in dataset_names(results):
+        of_dataset = {model: of_model[dataset] for model, of_model in results.items() if dataset in of_model}
+        for number, (model, summary) in enumerate(of_dataset.items()):
+            rows.append(
+                [
+                    f"**{dataset}**, {summary['n']} objects, {_groups(summary)}" if number == 0 else "",
+                    model,
+                    *(_interval(**summary["noc"][str(t)], digits=2) for t in NOC_THRESHOLDS),
+                    f"{100 * summary['nof_rate']['85']:.1f} %",
+                    *(_interval(summary["miou"][k - 1], summary["miou_ci95"][k - 1], digits=3) for k in shown),
+                    f"{_fall(summary['miou']):.4f}",
+                    _harm(summary["harm"][_SETTLED:]),
+                    "-" if summary["box_iou"] is None else f"{summary['box_iou']:.3f}",
+                ]
+            )
+    return markdown(header, rows)
+
+
+def _interval(mean: float, ci95: Sequence[float], *, digits: int) -> str:
+    low, high = ci95
+    return f"{mean:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+
+
+def _fall(miou: Sequence[float]) -> float:
+    return max([0.0, *(before - after for before, after in pairwise(miou))])
+
+
+def _harm(values: Sequence[float]) -> str:
+    return f"{100 * sum(values) / len(values):.2f} %" if values else "-"
+
+
+def _groups(summary: Mapping[str, Any]) -> str:
+    return f"{summary['groups']} group{'' if summary['groups'] == 1 else 's'}"
