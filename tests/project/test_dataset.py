@@ -7,15 +7,21 @@ from pathlib import Path
 
 import pytest
 import shapely
-from shapely.geometry import Point, box
+import typer
+from shapely.geometry import Point, Polygon, box
+from typer.testing import CliRunner
 
+from qupath_sam.cli.evaluate import evaluate
 from qupath_sam.errors import InvalidRequest, ProjectError
+from qupath_sam.evaluation.datasets import open_dataset
 from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
 from qupath_sam.evaluation.objects import Selection
 from qupath_sam.project.dataset import ProjectChoices, project_dataset
-from qupath_sam.project.layout import ImageEntry
+from qupath_sam.project.exchange import export_image
+from qupath_sam.project.layout import ImageEntry, read_project
 from qupath_sam.project.objects import ImageContents, ImageObject, Kind, Plane
 from qupath_sam.project.selection import ImageSelection
+from qupath_sam.project.worker import QuPathWorker
 from qupath_sam.slides.location import PathMap
 from tests.evaluation.test_annotated import areas, reasons
 from tests.evaluation.test_slide_datasets import write_tiff
@@ -125,3 +131,55 @@ def test_without_qupath_the_project_is_an_error_not_an_empty_set(tmp_path) -> No
 
     with pytest.raises(ProjectError, match="cannot be started"):
         project_dataset(write_project(tmp_path / "p", {"file": "a.tif"}), NoQuPath({}), ProjectChoices())
+
+
+@pytest.mark.qupath
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_project_of_qupath_and_its_export_hold_the_same_objects(small_project, tmp_path) -> None:
+    tumour = AnnotationChoices(("Tumor",))
+    (tmp_path / "exported").mkdir()
+    with QuPathWorker() as qupath:
+        dataset = project_dataset(small_project, qupath, ProjectChoices(tumour))
+        for entry in read_project(small_project).images:
+            export_image(entry, qupath.read(entry).objects, tmp_path / "exported")
+            slide = f"slide {int(entry.entry_id) - 1}.tiff"
+            (tmp_path / "exported" / slide).write_bytes((small_project.parents[1] / slide).read_bytes())
+    exported = open_dataset(f"geojson:{tmp_path / 'exported'}", annotations=tumour)
+    names = [f"slide {number}.tiff" for number in range(4)]
+    hole, parts, locked = (
+        Polygon([(300, 300), (1000, 320), (980, 1000), (310, 990)]).area
+        - Polygon([(500, 500), (520, 700), (700, 690), (690, 510)]).area,
+        Polygon([(1200, 300), (1400, 310), (1390, 500), (1210, 490)]).area + 100 * 100,
+        200 * 200,
+    )
+    for read in (dataset, exported):
+        assert areas(read) == pytest.approx(sorted([hole, parts, locked] * 4), rel=0.01)
+        assert [r for r in reasons(read) if "another plane" in r] == [
+            f"{name}: 1 annotations are on another plane than z 0, t 0" for name in names
+        ]
+    assert dataset.groups == set(names)
+    digests = [
+        sorted(o.digest for tile in read.tiles for o in Selection().view(tile).objects) for read in (dataset, exported)
+    ]
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.qupath
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_command_on_a_project_of_qupath(small_project, tmp_path) -> None:
+    (small_project.parents[1] / "slide 2.tiff").unlink()
+    app = typer.Typer()
+    app.command()(evaluate)
+    options = ["--class", "Tumor", "--model", "fake", "--max-clicks", "3", "--json", str(tmp_path / "report.json")]
+    result = CliRunner().invoke(app, ["--project", str(small_project), *options], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "small: left out of slide 2.tiff: 3 annotations: " in result.stderr
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["results"]["fake"]["small"]["n"] == 9
+    assert report["results"]["fake"]["small"]["groups"] == 3
+    assert report["protocol"]["annotations"]["classes"] == ["Tumor"]
+    said = report["protocol"]["datasets"]["small"]
+    assert said["crop"] is None
+    assert [each["image"] for each in said["left_out"]].count("slide 2.tiff") == 2
