@@ -92,7 +92,7 @@ println 'qupath-sam: Extensions > SAM is installed'
 /** Between the viewer's events and the client's ClickSession. Lives on the JavaFX thread; waits for nothing. */
 class Clicker {
     def gui, model, options, restMs
-    private client, live, tool, viewer, imageData, plane, image, session, overlay, view, pointer
+    private client, live, tool, viewer, imageData, plane, image, session, keeping, overlay, view, pointer
     private state = null
     private rest, spinner
     private keyFilter = { key(it) } as EventHandler<KeyEvent>
@@ -255,25 +255,33 @@ class Clicker {
     }
 
     void key(KeyEvent event) {
-        if (session == null || session.isEmpty() || !isChosen() || gui.getStage().getScene().getFocusOwner() instanceof TextInputControl)
+        if (!isChosen() || gui.getStage().getScene().getFocusOwner() instanceof TextInputControl)
             return
-        def pressed = event.getEventType() == KeyEvent.KEY_PRESSED
         if (event.getCode() == KeyCode.ALT)
             event.consume() // else it opens the menu bar, and Enter goes there
-        else if (pressed && event.getCode() in [KeyCode.ENTER, KeyCode.ESCAPE]) {
-            event.getCode() == KeyCode.ENTER ? keep() : session.drop()
-            event.consume()
-        } else if (pressed && event.getCode() == KeyCode.Z && event.isShortcutDown() && !event.isShiftDown()) {
+        if (session == null || event.getEventType() != KeyEvent.KEY_PRESSED)
+            return
+        def code = event.getCode()
+        if (code == KeyCode.ESCAPE && (!session.isEmpty() || view?.message()))
+            session.drop()
+        else if (code == KeyCode.ENTER && !session.isEmpty())
+            keep()
+        else if (code == KeyCode.Z && event.isShortcutDown() && !event.isShiftDown() && !session.isEmpty())
             session.undo()
-            event.consume()
-        }
+        else
+            return
+        event.consume()
     }
 
     // 4. Keeping
 
     private void keep() {
         def keptViewer = viewer, keptData = imageData, keptPlane = plane
-        session.keep().whenComplete { kept, failure ->
+        def asked = session.keep()
+        if (asked == keeping)
+            return // Enter again, before the answer to the last click
+        keeping = asked
+        asked.whenComplete { kept, failure ->
             Platform.runLater {
                 if (failure == null)
                     add(kept, keptViewer, keptData, keptPlane)
