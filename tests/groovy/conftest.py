@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from qupath_sam.client.process import server_process
 from qupath_sam.errors import QupathSamError
 from qupath_sam.qupath_files import install
 
@@ -38,6 +38,7 @@ class QuPath:
 
     launcher: Path
     preferences: Path
+    user_directory: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
     def script(self, script: Path, *arguments: str, **environment: str) -> Run:
@@ -97,7 +98,7 @@ def qupath(bare_qupath: QuPath, tmp_path_factory: pytest.TempPathFactory) -> QuP
         install(user)
     except QupathSamError as absent:
         pytest.skip(str(absent))
-    installed = QuPath(bare_qupath.launcher, tmp_path_factory.mktemp("preferences"))
+    installed = QuPath(bare_qupath.launcher, tmp_path_factory.mktemp("preferences"), user)
     setting = user.parent / "set_user_directory.groovy"
     setting.write_text(f"qupath.lib.gui.prefs.PathPrefs.userPathProperty().set('{user.as_posix()}')\n")
     run = installed.script(setting)
@@ -105,44 +106,15 @@ def qupath(bare_qupath: QuPath, tmp_path_factory: pytest.TempPathFactory) -> QuP
     return installed
 
 
-def serve(*options: str) -> Iterator[str]:
-    """A server with the fake model on a free port; yields the port."""
-    command = [
-        sys.executable,
-        "-m",
-        "qupath_sam",
-        "serve",
-        "--port",
-        "0",
-        "--model",
-        "fake",
-        "--device",
-        "cpu",
-        *options,
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        said = []
-        try:
-            for line in process.stdout:
-                said.append(line)
-                if line.startswith("listening on 127.0.0.1:"):
-                    yield line.removeprefix("listening on 127.0.0.1:").split()[0]
-                    return
-            pytest.fail("the server ended: " + "".join(said))
-        finally:
-            process.terminate()
-            process.stdout.close()
-            process.wait(30)
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """Port of a server that reads slides."""
-    yield from serve()
+    """Port of a server with the fake model that reads slides."""
+    with server_process(["--model", "fake", "--device", "cpu"]) as address:
+        yield address.rpartition(":")[2]
 
 
 @pytest.fixture(scope="module")
 def blind_server() -> Iterator[str]:
-    """Port of a server that reads no slides."""
-    yield from serve("--no-read-slides")
+    """Port of a server with the fake model that reads no slides."""
+    with server_process(["--model", "fake", "--device", "cpu", "--no-read-slides"]) as address:
+        yield address.rpartition(":")[2]

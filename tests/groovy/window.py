@@ -1,0 +1,195 @@
+"""QuPath's window on a display of its own: clicks and keys as a person's, and questions about what came of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import FOLDER, QuPath
+
+#: Without bindings: Alt with a click, and every key, must reach QuPath.
+OPENBOX = """<openbox_config xmlns="http://openbox.org/3.4/rc">
+<focus><focusNew>yes</focusNew><followMouse>no</followMouse></focus><keyboard/><mouse/></openbox_config>"""
+#: Patience with a machine that is busy otherwise.
+START_S = 180
+SIZE = (1400, 900)
+NEEDED = ("Xvfb", "xdotool", "openbox")
+
+CAPTURE = """
+def screen = javafx.stage.Screen.getPrimary().getBounds()
+def seen = new javafx.scene.robot.Robot().getScreenCapture(null, screen.minX, screen.minY, screen.width, screen.height)
+javax.imageio.ImageIO.write(javafx.embed.swing.SwingFXUtils.fromFXImage(seen, null), 'png', new File('FILE'))
+"""
+
+
+class Window:
+    """A running QuPath with an image open."""
+
+    def __init__(self, display: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.display = display
+        self.port = port
+        self.process = process
+        self.log = log
+
+    def ask(self, source: str) -> Any:
+        """The value of Groovy source, run on the JavaFX thread; see `window_probe.groovy`."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
+            connection.sendall(source.encode())
+            connection.shutdown(socket.SHUT_WR)
+            answer = json.loads(b"".join(iter(lambda: connection.recv(65536), b"")))
+        assert "error" not in answer, f"{answer['error']}\nin:\n{source}"
+        return answer.get("value")
+
+    def wait_for(self, source: str, what: str, *, seconds: float = 60) -> Any:
+        """Ask until the answer is true, and return it."""
+        deadline = time.monotonic() + seconds
+        while not (answer := self.ask(source)):
+            assert self.process.poll() is None, f"QuPath has ended:\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"no {what} within {seconds:g} s:\n{self.log.read_text()[-4000:]}"
+            time.sleep(0.1)
+        return answer
+
+    def look(self, x: float, y: float, downsample: float) -> None:
+        """Put a place of the image, level-0 px, into the middle of the viewer."""
+        self.ask(f"viewer.setDownsampleFactor({downsample}); viewer.setCenterPixelLocation({x}, {y})")
+
+    def point(self, x: float, y: float) -> None:
+        """Move the mouse to a place of the image, level-0 px, as exactly as the screen's pixels allow."""
+        place = self.ask(
+            f"def p = viewer.imagePointToComponentPoint(new Point2D.Double({x}, {y}), null, false)\n"
+            "def s = viewer.getView().localToScreen(p.x, p.y)\n[s.x, s.y]"
+        )
+        self._xdotool("mousemove", *(str(round(coordinate)) for coordinate in place))
+
+    def click(self, x: float, y: float, *, holding: str | None = None, times: int = 1) -> None:
+        """Click on a place of the image, level-0 px."""
+        self.point(x, y)
+        click = ["click", "--repeat", str(times), "--delay", "60", "1"]
+        self._xdotool(*(["keydown", holding, *click, "keyup", holding] if holding else click))
+
+    def click_on(self, node: str) -> None:
+        """Click on the middle of a node of JavaFX, given as Groovy source."""
+        place = self.wait_for(
+            f"def node = {node}\ndef b = node?.localToScreen(node.getLayoutBounds())\n"
+            "b == null || b.width <= 0 ? null : [b.centerX, b.centerY]",
+            node,
+        )
+        self._xdotool("mousemove", *(str(round(coordinate)) for coordinate in place), "click", "1")
+
+    def press(self, *keys: str) -> None:
+        """Press keys by their X names, such as ``ctrl+z``."""
+        self._xdotool("key", *keys)
+
+    def screenshot(self, file: Path) -> None:
+        """What the whole screen shows, as soon as it rests (what moves for ever is taken after two seconds)."""
+        before, deadline = b"", time.monotonic() + 2
+        while True:
+            self.ask(CAPTURE.replace("FILE", file.as_posix()))
+            now = file.read_bytes()
+            if now == before or time.monotonic() > deadline:
+                return
+            before = now
+
+    def _xdotool(self, *arguments: str) -> None:
+        subprocess.run(["xdotool", *arguments], env={**os.environ, "DISPLAY": self.display}, check=True, timeout=60)
+
+
+@contextmanager
+def open_window(
+    qupath: QuPath, project: Path, image: str, folder: Path, *, startup_script: Path | None = None, **environment: str
+) -> Iterator[Window]:
+    """QuPath's window with an image of a project; ``startup_script`` as set in the preferences."""
+    missing = [program for program in NEEDED if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"QuPath's window cannot be driven: {', '.join(missing)} missing")
+    setting = folder / "set_startup_script.groovy"
+    text = startup_script.as_posix() if startup_script else ""
+    setting.write_text(f"qupath.lib.gui.prefs.PathPrefs.startupScriptProperty().set('{text}')\n")
+    run = qupath.script(setting)
+    assert run.exit_code == 0, run.output
+    log, port = folder / "qupath.log", folder / "probe.port"
+    java = (
+        f"-Djava.util.prefs.userRoot={qupath.preferences} -Dprism.order=sw -Duser.language=en -Duser.country=US "
+        f"-Dqupath.startup.script={FOLDER / 'window_probe.groovy'}"
+    )
+    with _display(folder) as display, log.open("wb") as written:
+        process = subprocess.Popen(
+            [str(qupath.launcher), "-q", "-p", str(project), "-i", image],
+            env={
+                **os.environ,
+                **qupath.environment,
+                **environment,
+                "DISPLAY": display,
+                "JAVA_TOOL_OPTIONS": java,
+                "LIBGL_ALWAYS_SOFTWARE": "1",
+                "WINDOW_PROBE_PORT": str(port),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            deadline = time.monotonic() + START_S
+            while not port.exists():
+                assert process.poll() is None, f"QuPath has ended:\n{log.read_text()}"
+                if time.monotonic() > deadline:
+                    process.send_signal(signal.SIGQUIT)  # Java prints what every thread does
+                    _end(process)
+                    pytest.fail(f"QuPath's window did not come up:\n{log.read_text()}")
+                time.sleep(0.2)
+            window = Window(display, int(port.read_text()), process, log)
+            window.wait_for("viewer?.getImageData() != null && gui.getStage().isFocused()", "image in a focused window")
+            yield window
+        finally:
+            _end(process)
+
+
+@contextmanager
+def _display(folder: Path) -> Iterator[str]:
+    """A screen with a window manager."""
+    configuration = folder / "openbox.xml"
+    configuration.write_text(OPENBOX)
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", "1", "-screen", "0", f"{SIZE[0]}x{SIZE[1]}x24", "-nolisten", "tcp"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert server.stdout is not None
+    manager = None
+    try:
+        number = server.stdout.readline().strip()
+        assert number, "Xvfb did not start"
+        display = f":{number}"
+        manager = subprocess.Popen(
+            ["openbox", "--sm-disable", "--config-file", str(configuration)],
+            env={**os.environ, "DISPLAY": display, "XDG_CACHE_HOME": str(folder)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        yield display
+    finally:
+        if manager is not None:
+            _end(manager)
+        _end(server)
+        server.stdout.close()
+
+
+def _end(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(20)
