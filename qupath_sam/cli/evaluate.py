@@ -132,6 +132,8 @@ def evaluate(
         raise InvalidRequest("there is nothing to evaluate on; name a DATASET, or a QuPath project with --project")
     if (path_class or mpp or downsample) and not project and not any(d.startswith("geojson:") for d in datasets or []):
         raise InvalidRequest("--class, --mpp and --downsample are for a --project or geojson:FOLDER; name one")
+    if (image or group_by or path_map) and not project:
+        raise InvalidRequest("--image, --group-by and --path-map are for a --project; name one")
     for path in (json, markdown, plot, cases):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.objects import Selection
 from qupath_sam.evaluation.options import Target
 from qupath_sam.regions import Region
+from qupath_sam.training.data import open_training_data
 from tests.evaluation.test_slide_datasets import write_tiff
 
 
@@ -137,6 +138,8 @@ def test_the_scale_follows_the_object_unless_one_is_named(tmp_path) -> None:
         open_dataset(given_set, annotations=AnnotationChoices(mpp=0.25))
     with pytest.raises(InvalidRequest, match="not both"):
         AnnotationChoices(mpp=1.0, downsample=2.0)
+    with pytest.raises(InvalidRequest, match="positive"):
+        AnnotationChoices(downsample=0)
 
 
 def test_an_object_too_large_for_the_named_scale_is_named(tmp_path) -> None:
@@ -191,6 +194,12 @@ def test_regions_are_cut_as_the_papers_cut_them(tmp_path) -> None:
     (tile,) = dataset.tiles
     assert (dataset.target, dataset.min_area, tile.mpp) == (Target.REGION, 1, 2.0)
     assert (tile.read_labels() > 0).sum() == 400 * 150
+
+
+def test_they_can_be_trained_on(tmp_path) -> None:
+    data = open_training_data([export(tmp_path, feature(box(0, 0, 50, 50)))])
+    assert data.groups == {tmp_path.name: ["a"]}
+    assert (data.tiles[0].tile.read_labels() > 0).sum() == 2500
 
 
 def test_tiles_can_go_to_another_process(tmp_path) -> None:

@@ -64,6 +64,8 @@ class AnnotationChoices:
     def __post_init__(self) -> None:
         if self.mpp is not None and self.downsample is not None:
             raise InvalidRequest("give --mpp or --downsample, not both")
+        if not all(value > 0 for value in (self.mpp, self.downsample) if value is not None):
+            raise InvalidRequest("--mpp and --downsample are positive numbers; give another")
 
     def wants(self, path_class: str | None) -> bool:
         """Whether annotations of a class (None: of none) are objects."""
