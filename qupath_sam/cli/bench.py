@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,6 +60,69 @@ def project(
     _report(results, "", as_json=as_json, file=file)
 
 
+@app.command()
+def refine(
+    datasets: Annotated[list[str], typer.Argument(metavar="DATASET...", help="As `qupath-sam evaluate` takes them.")],
+    *,
+    model: Annotated[str, typer.Option(help="See `qupath-sam models list`.")] = "",
+    split: Annotated[str, typer.Option(help="Of data sets that name splits; all takes every tile.")] = "validation",
+    images: Annotated[int, typer.Option(min=1, help="At most this many of a data set, drawn by the seed.")] = 40,
+    objects_per_image: Annotated[int, typer.Option(min=1, help="At most this many of an image.")] = 1,
+    outline_iou: Annotated[
+        tuple[float, float], typer.Option(help="Least and most IoU of the crude outlines with the truth.")
+    ] = (0.6, 0.8),
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    seen: Annotated[
+        bool, typer.Option("--seen", help="Take groups that the model was trained on: to choose how to ask, no more.")
+    ] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
+) -> None:
+    """What `project refine` makes of crude outlines with known truth, by what the model is told of them."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from qupath_sam.bench import refine as bench
+
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("refining", total=None)
+        results = bench.run(
+            datasets,
+            model=model,
+            split=split,
+            images=images,
+            objects_per_image=objects_per_image,
+            outline_iou=outline_iou,
+            seed=seed,
+            device=device,
+            seen=seen,
+            on_image=lambda: progress.advance(task),
+        )
+    if json is not None:
+        json.write_text(dumps(results, indent=2) + "\n", encoding="utf-8")
+    found: Any = results["datasets"]
+    for name, figures in found.items():
+        _print_refined(name, figures)
+
+
+def _print_refined(name: str, figures: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    objects = f"{figures['objects']} objects of {figures['groups']} groups"
+    title = f"{name}: {objects}, IoU {figures['iou_before']:.3f} before"
+    table = Table("project refine", "IoU", "gain (95 %)", "gain with guards", "IoU with old", "refused", title=title)
+    for way, found in figures["ways"].items():
+        gain = found["gain"]
+        interval = f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+        with_old = "" if found["iou_with_old"] is None else f"{found['iou_with_old']:.3f}"
+        numbers = f"{found['iou']:.3f}", interval, f"{found['gain_kept']:+.3f}", with_old
+        table.add_row(way, *numbers, str(sum(found["refused"].values())))
+    Console().print(table)
+
+
 def _report(results: dict[str, Any], rows: str, *, as_json: bool, file: Path | None) -> None:
     """As JSON where asked for, else as a table: a column a name in ``results[rows]``, nested figures as name.name.
 
@@ -68,7 +131,7 @@ def _report(results: dict[str, Any], rows: str, *, as_json: bool, file: Path | N
     if file is not None and not as_json:
         raise typer.BadParameter(f"{file} is for JSON; say --json {file}")
     if as_json:
-        text = json.dumps(results, indent=2) + "\n"
+        text = dumps(results, indent=2) + "\n"
         if file is None:
             typer.echo(text, nl=False)
         else:

@@ -115,7 +115,7 @@ def refine(
     coarsest_mpp: Annotated[
         float, typer.Option(help="Outlines too large for a window at this µm per px are followed along their border.")
     ] = 2.0,
-    interior_points: Annotated[int, typer.Option(help="Most points inside the outline given to the model.")] = 0,
+    interior_points: Annotated[int, typer.Option(help="Most points inside the outline given to the model.")] = 1,
     exterior_points: Annotated[int, typer.Option(help="Most points outside.")] = 0,
     box: Annotated[bool, typer.Option("--box/--no-box", help="Give the outline's box to the model.")] = True,
     mask: Annotated[bool, typer.Option("--mask/--no-mask", help="Give the outline itself as mask prompt.")] = True,
