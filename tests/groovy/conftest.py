@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
 from qupath_sam.client.process import server_process
 from qupath_sam.errors import QupathSamError
@@ -104,6 +106,26 @@ def qupath(bare_qupath: QuPath, tmp_path_factory: pytest.TempPathFactory) -> QuP
     run = installed.script(setting)
     assert run.exit_code == 0, run.output
     return installed
+
+
+@pytest.fixture(scope="module")
+def two_images(qupath: QuPath, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two images of different pixels and the same objects."""
+    folder = tmp_path_factory.mktemp("projekt für tests")
+    images = []
+    for name, colour in (("one", (120, 60, 160)), ("two", (60, 120, 160))):
+        picture = Image.new("RGB", (900, 700), (240, 225, 235))
+        ImageDraw.Draw(picture).ellipse((250, 250, 350, 350), fill=colour)
+        picture.save(folder / f"{name}.png")
+        images.append(folder / f"{name}.png")
+    return qupath.make_project(folder / "project", images)
+
+
+@pytest.fixture
+def copy(two_images: Path, tmp_path: Path) -> Path:
+    """The project again, to be changed."""
+    shutil.copytree(two_images.parent, tmp_path / "copy")
+    return tmp_path / "copy" / two_images.name
 
 
 @pytest.fixture(scope="module")

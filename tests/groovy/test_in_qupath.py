@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
 
 from .conftest import FOLDER, SCRIPTS, QuPath
 
@@ -19,26 +18,6 @@ changes = 0
 getCurrentHierarchy().addListener({ if (!it.isChanging()) changes++ } as PathObjectHierarchyListener)
 selectObjects(getAllObjects(false).findAll { it.getName() in NAMES })
 """
-
-
-@pytest.fixture(scope="module")
-def project(qupath: QuPath, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two images of different pixels with the same objects."""
-    folder = tmp_path_factory.mktemp("projekt für tests")
-    images = []
-    for name, colour in (("one", (120, 60, 160)), ("two", (60, 120, 160))):
-        picture = Image.new("RGB", (900, 700), (240, 225, 235))
-        ImageDraw.Draw(picture).ellipse((250, 250, 350, 350), fill=colour)
-        picture.save(folder / f"{name}.png")
-        images.append(folder / f"{name}.png")
-    return qupath.make_project(folder / "project", images)
-
-
-@pytest.fixture
-def copy(project: Path, tmp_path: Path) -> Path:
-    """The project again, to be changed."""
-    shutil.copytree(project.parent, tmp_path / "copy")
-    return tmp_path / "copy" / project.name
 
 
 def test_scripts_compile_with_and_without_the_jar(qupath: QuPath, bare_qupath: QuPath) -> None:

@@ -20,7 +20,7 @@ from .conftest import FOLDER, QuPath
 from .live_server import Server
 from .window import Window, open_window
 
-pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(900)]
 
 CLICKER = "def clicker = gui.getStage().getProperties()['qupath-sam']\n"
 #: What is being clicked, once nothing is awaited any more.

@@ -22,7 +22,7 @@ from .conftest import FOLDER, QuPath
 OPENBOX = """<openbox_config xmlns="http://openbox.org/3.4/rc">
 <focus><focusNew>yes</focusNew><followMouse>no</followMouse></focus><keyboard/><mouse/></openbox_config>"""
 #: Patience with a machine that is busy otherwise.
-START_S = 180
+START_S = 300
 SIZE = (1400, 900)
 NEEDED = ("Xvfb", "xdotool", "openbox")
 
@@ -30,6 +30,19 @@ CAPTURE = """
 def screen = javafx.stage.Screen.getPrimary().getBounds()
 def seen = new javafx.scene.robot.Robot().getScreenCapture(null, screen.minX, screen.minY, screen.width, screen.height)
 javax.imageio.ImageIO.write(javafx.embed.swing.SwingFXUtils.fromFXImage(seen, null), 'png', new File('FILE'))
+"""
+
+#: Where on the screen the middle of a node is; null where there is none.
+NODE = """
+import javafx.scene.*
+import javafx.scene.control.*
+def nodes = []
+def walk
+walk = { nodes << it; if (it instanceof Parent) it.getChildrenUnmodifiable().each(walk) }
+javafx.stage.Window.getWindows().findAll { it.isShowing() }.each { walk(it.getScene().getRoot()) }
+def node = nodes.find { it.isVisible() && !it.isDisabled() && (CONDITION) }
+def bounds = node?.localToScreen(node.getLayoutBounds())
+bounds == null || bounds.width <= 0 ? null : [bounds.centerX, bounds.centerY]
 """
 
 
@@ -51,7 +64,7 @@ class Window:
         assert "error" not in answer, f"{answer['error']}\nin:\n{source}"
         return answer.get("value")
 
-    def wait_for(self, source: str, what: str, *, seconds: float = 60) -> Any:
+    def wait_for(self, source: str, what: str, *, seconds: float = 120) -> Any:
         """Ask until the answer is true, and return it."""
         deadline = time.monotonic() + seconds
         while not (answer := self.ask(source)):
@@ -78,13 +91,12 @@ class Window:
         click = ["click", "--repeat", str(times), "--delay", "60", "1"]
         self._xdotool(*(["keydown", holding, *click, "keyup", holding] if holding else click))
 
-    def click_on(self, node: str) -> None:
-        """Click on the middle of a node of JavaFX, given as Groovy source."""
-        place = self.wait_for(
-            f"def node = {node}\ndef b = node?.localToScreen(node.getLayoutBounds())\n"
-            "b == null || b.width <= 0 ? null : [b.centerX, b.centerY]",
-            node,
-        )
+    def click_on(self, condition: str) -> None:
+        """Click on the node in sight for which a Groovy condition on ``it`` holds, once it is there and rests."""
+        source = NODE.replace("CONDITION", condition)
+        before, place = None, self.wait_for(source, condition)
+        while place != before:
+            before, place = place, self.wait_for(source, condition)
         self._xdotool("mousemove", *(str(round(coordinate)) for coordinate in place), "click", "1")
 
     def press(self, *keys: str) -> None:
