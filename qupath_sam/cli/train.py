@@ -63,20 +63,30 @@ def train(
         ScenarioName | None, typer.Option(help="Which parts are trained, by the papers' names.")
     ] = None,
     train_parts: Annotated[
-        str | None, typer.Option("--train", help="Parts instead: encoder, lora, prompt, decoder, joined by commas.")
+        str | None,
+        typer.Option("--train", help="Parts instead: encoder, late-encoder, lora, prompt, decoder, joined by commas."),
     ] = None,
     decoder: Annotated[DecoderName, typer.Option(help="Mask decoder.")] = DecoderName.SAM,
     head: Annotated[HeadName, typer.Option(help="What corrects the decoder's masks.")] = HeadName.NONE,
     boxes: Annotated[
         BoxesName | None,
-        typer.Option(help="Who answers boxes alone: the tuned decoder, or the original one. Original with a head."),
+        typer.Option(
+            help="Who answers boxes alone: the tuned decoder, or the original one. "
+            "Original with a head on a frozen encoder."
+        ),
     ] = None,
     epochs: Annotated[float | None, typer.Option(min=0, help="Times each view is drawn; 30 unless limited.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Time spent training, over all resumptions.")] = None,
     views: Annotated[int, typer.Option(min=1, help="Squares cut from the tiles.")] = 1000,
+    sessions_per_view: Annotated[
+        int, typer.Option(min=1, help="Objects of a view that are clicked, sharing its encoding.")
+    ] = 1,
     lr: Annotated[float, typer.Option(min=0, help="Learning rate at its highest.")] = 5e-4,
     lr_head: Annotated[float, typer.Option(min=0, help="The same of the refinement head.")] = 2e-3,
+    lr_encoder: Annotated[
+        float | None, typer.Option(min=0, help="The same of the encoder, where it is trained; --lr if not given.")
+    ] = None,
     schedule: Annotated[ScheduleName, typer.Option(help="How the learning rate falls.")] = ScheduleName.PAPER,
     batch: Annotated[int, typer.Option(min=1, help="Prompts of a forward pass.")] = 1,
     accumulate: Annotated[int, typer.Option(min=1, help="Forward passes of an optimiser step.")] = 8,
@@ -99,7 +109,7 @@ def train(
     from qupath_sam.models.network import DecoderKind, Parts
     from qupath_sam.training.data import open_training_data
     from qupath_sam.training.run import Places
-    from qupath_sam.training.scenarios import LoraSettings, Scenario, parse_trainable
+    from qupath_sam.training.scenarios import LoraSettings, Scenario, parse_trainable, trains_encoder
     from qupath_sam.training.schedule import Schedule
     from qupath_sam.training.settings import Length, TrainingSettings
 
@@ -107,7 +117,8 @@ def train(
         raise InvalidRequest("--scenario and --train say the same thing; give one of them")
     trainable = parse_trainable(train_parts) if train_parts else Scenario((scenario or ScenarioName.SAM_MD).value).parts
     refined = head is HeadName.REFINEMENT
-    original_boxes = boxes is BoxesName.ORIGINAL or (boxes is None and refined)
+    # Of a tuned encoder's embeddings the original decoder knows nothing.
+    original_boxes = boxes is BoxesName.ORIGINAL or (boxes is None and refined and not trains_encoder(trainable))
     unlimited = epochs is None and steps is None and minutes is None
     settings = TrainingSettings(
         trainable=trainable,
@@ -115,12 +126,14 @@ def train(
         length=Length(epochs=30 if unlimited else epochs, steps=steps, minutes=minutes),
         learning_rate=lr,
         head_learning_rate=lr_head,
+        encoder_learning_rate=lr_encoder,
         schedule=Schedule(schedule.value),
         batch=batch,
         accumulate=accumulate,
         mixed_precision=mixed_precision,
         augment=augment,
         views=views,
+        sessions_per_view=sessions_per_view,
         seed=seed,
         lora=LoraSettings(rank=lora_rank, alpha=float(lora_rank)),
     )

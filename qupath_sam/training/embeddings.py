@@ -1,4 +1,7 @@
-"""Where a frozen encoder's answers are kept: each view is made and encoded once, 2.1 MB on disk in fp16."""
+"""Where the answers of a frozen encoder, or of its frozen half, are kept: each view is made and encoded once.
+
+An embedding takes 2.1 MB on disk in fp16, LiteMedSAM's early map 1.3 MB.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from qupath_sam.models.promptable import PromptableSegmenter, view_of
+from qupath_sam.models.promptable import view_of
 from qupath_sam.training.views import VIEWS_VERSION, View, ViewPlan
 
 _TARGETS, _LABELS, _IMAGE, _EMBEDDING = "targets", "labels", "image", "embedding"
@@ -28,7 +31,8 @@ class EncodedView:
         image: uint8 ``(1, 3, 256, 256)`` RGB.
         labels: int32 ``(256, 256)``.
         targets: labels to learn from.
-        embedding: ``(1, 256, 64, 64)``, fp16; None where the encoder is trained too.
+        embedding: fp16, ``(1, 256, 64, 64)``, or the map ``(1, C, 64, 64)`` that the encoder's late half starts from;
+            None where all of the encoder is trained.
         pixels: uint8 ``(1, 3, S, S)`` RGB of the encoder's size where it is trained, else None.
     """
 
@@ -62,13 +66,13 @@ class FreshViews:
 
 
 class EmbeddedViews:
-    """Views with their embeddings, by their place in a plan.
+    """Views with their embeddings or early maps, by their place in a plan.
 
     Args:
         plans: all views.
         make: makes the pixels and labels of one.
-        encoder: a segmenter round the frozen encoder: embeddings are those of inference.
-        source: what tells the data and the encoder's weights apart from others.
+        encode: what is kept of a view's pixels, uint8 ``(S, S, 3)`` RGB.
+        source: what tells the data, the encoder's weights and what is kept apart from others.
         folder: of the cache; may be shared by runs.
     """
 
@@ -77,14 +81,14 @@ class EmbeddedViews:
         plans: Sequence[ViewPlan],
         make: Callable[[ViewPlan], View],
         *,
-        encoder: PromptableSegmenter,
+        encode: Callable[[NDArray[np.uint8]], Tensor],
         source: str,
         folder: Path,
     ) -> None:
         self._plans = plans
         self._make = make
-        self._encoder = encoder
-        self._source = f"{source}:{encoder.preprocessing_version}:{VIEWS_VERSION}"
+        self._encode = encode
+        self._source = f"{source}:{VIEWS_VERSION}"
         self._folder = folder
 
     def __len__(self) -> int:
@@ -113,7 +117,7 @@ class EmbeddedViews:
     def _encoded(self, index: int) -> dict[str, Tensor]:
         view = self._make(self._plans[index])
         return {
-            _EMBEDDING: self._encoder.embed(view.pixels).tensors["image"].to("cpu", torch.float16).contiguous(),
+            _EMBEDDING: self._encode(view.pixels).to("cpu", torch.float16).contiguous(),
             _IMAGE: image_of(view),
             _LABELS: torch.from_numpy(view.labels),
             _TARGETS: torch.tensor(view.targets, dtype=torch.int64),

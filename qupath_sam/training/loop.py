@@ -1,15 +1,15 @@
 """The training loop: forward, loss, backward, step; one answer of one session at a time.
 
 A pool of sessions runs at once. Every optimiser step takes one answer of each: ``batch * accumulate`` answers. A
-session that ends makes room for one on the next view of the order, which is shuffled anew each epoch. All that is
-random comes from one generator and the order from the seed, so a run that is stopped between two steps goes on as if it
-had not been.
+session that ends makes room for one on the same view, or on the next one of the order, which is shuffled anew each
+epoch. Sessions on one view share its encoding, and its gradient. All that is random comes from one generator and the
+order from the seed, so a run that is stopped between two steps goes on as if it had not been.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -21,6 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.devices import computes_in_bf16
+from qupath_sam.models.encoder_halves import late_map
 from qupath_sam.models.mask_decoder import Decoded
 from qupath_sam.models.network import PromptableNetwork
 from qupath_sam.models.refinement_head import Refined, refine
@@ -29,7 +30,7 @@ from qupath_sam.models.view_prompts import VIEW_SIZE, ViewPrompts
 from qupath_sam.training.embeddings import EncodedView
 from qupath_sam.training.losses import dice_loss, iou_head_loss, normalised_focal_loss
 from qupath_sam.training.sampling import Session, start_session
-from qupath_sam.training.scenarios import trainable_parameters, trains_encoder
+from qupath_sam.training.scenarios import Trainable, trainable_parameters, trains_encoder
 from qupath_sam.training.schedule import learning_rate_factor
 from qupath_sam.training.settings import TrainingSettings
 
@@ -40,7 +41,7 @@ _LARGEST_GRADIENT = 1.0
 #: Beside a head, which share of answers train the decoder, by how many came before: its backward pass is half the time.
 _DECODER_SHARE = ((1, 1.0), (3, 0.35), (21, 0.12))
 _AVERAGE_DECAY = 0.997
-_HEAD = "refinement_head."
+_ENCODER, _HEAD = "image_encoder.", "refinement_head."
 
 
 class Views(Protocol):
@@ -80,6 +81,8 @@ class Progress:
         drawn: views taken from the order.
         seconds: spent in steps.
         sessions: that are running.
+        view: drawn last.
+        sessions_left: that may still begin on it.
     """
 
     step: int = 0
@@ -87,6 +90,8 @@ class Progress:
     drawn: int = 0
     seconds: float = 0.0
     sessions: list[Session] = field(default_factory=list)
+    view: int = 0
+    sessions_left: int = 0
 
 
 class Trainer:
@@ -117,9 +122,11 @@ class Trainer:
         if not self.trained:
             raise InvalidRequest("nothing of this network is trained; name parts with --train")
         self.device = next(iter(self.trained.values())).device
+        self._in_bf16 = settings.mixed_precision and computes_in_bf16(self.device)
         self.optimizer = _optimizer(self.trained, settings)
         self.average = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
         self._encodes = trains_encoder(settings.trainable)
+        self._keeps_early = Trainable.LATE_ENCODER in settings.trainable
         self._loaded: dict[int, EncodedView] = {}
         if network.refinement_head is not None:
             network.refinement_head.to(memory_format=torch.channels_last)
@@ -159,9 +166,8 @@ class Trainer:
             group["lr"] = group["base_lr"] * factor
         losses: list[float] = []
         ious: list[tuple[int, float]] = []
-        for start in range(0, len(progress.sessions), settings.batch):
-            for indices in self._alike(range(start, start + settings.batch)):
-                self._learn(indices, losses, ious)
+        for views in self._views_of_sessions():
+            self._learn_views(views, losses, ious)
         if not np.isfinite(losses).all():
             raise InvalidRequest(f"training diverged at step {progress.step}; use a lower learning rate (--lr)")
         for group in self.optimizer.param_groups:
@@ -183,6 +189,28 @@ class Trainer:
             later_iou=_mean([iou for answers, iou in ious if answers > 0]),
         )
 
+    def _views_of_sessions(self) -> list[dict[int, list[int]]]:
+        """Running sessions by their views, as many views together as a batch has sessions."""
+        of_view: dict[int, list[int]] = {}
+        for index, session in enumerate(self.progress.sessions):
+            of_view.setdefault(session.view, []).append(index)
+        views, batch = list(of_view), self.settings.batch
+        return [{view: of_view[view] for view in views[i : i + batch]} for i in range(0, len(views), batch)]
+
+    def _learn_views(
+        self, views: Mapping[int, Sequence[int]], losses: list[float], ious: list[tuple[int, float]]
+    ) -> None:
+        """Encode some views once each, and learn from all their sessions."""
+        embeddings = self._embedding([self._view(view) for view in views])
+        # The encoder's backward pass is made once, with what all sessions have to say.
+        shared = embeddings.detach().requires_grad_(self._encodes)
+        places = {view: place for place, view in enumerate(views)}
+        for indices in self._alike([index for each in views.values() for index in each]):
+            rows = [places[self.progress.sessions[index].view] for index in indices]
+            self._learn(indices, shared[rows], losses, ious)
+        if shared.grad is not None:
+            embeddings.backward(shared.grad)  # type: ignore[no-untyped-call]
+
     def _alike(self, indices: Sequence[int]) -> list[list[int]]:
         """Sessions that can go through the decoder together: those with prompts of one shape; singly on a CPU."""
         if self.device.type == "cpu":
@@ -194,13 +222,16 @@ class Trainer:
             groups.setdefault(shape, []).append(index)
         return list(groups.values())
 
-    def _learn(self, indices: Sequence[int], losses: list[float], ious: list[tuple[int, float]]) -> None:
+    def _learn(
+        self, indices: Sequence[int], embedding: Tensor, losses: list[float], ious: list[tuple[int, float]]
+    ) -> None:
         """Forward and backward of some sessions, which then go on or make room for others."""
         sessions = [self.progress.sessions[index] for index in indices]
         prompts = [session.prompts() for session in sessions]
         truth = torch.from_numpy(np.stack([s.truth for s in sessions])).to(self.device, torch.float32)[:, None]
         answers = max(session.answers for session in sessions)
-        decoded, refined = self._answer([self._view(s.view) for s in sessions], prompts, answers=answers)
+        views = [self._view(session.view) for session in sessions]
+        decoded, refined = self._answer(views, embedding, prompts, answers=answers)
         loss = _loss(decoded, refined, truth, answers=answers)
         if loss.requires_grad:  # a box alone may be for a decoder that is not trained
             (loss.sum() / len(self.progress.sessions)).backward()  # type: ignore[no-untyped-call]
@@ -215,16 +246,14 @@ class Trainer:
                 self.progress.sessions[index] = self._next_session()
 
     def _answer(
-        self, views: Sequence[EncodedView], prompts: Sequence[ViewPrompts], *, answers: int
+        self, views: Sequence[EncodedView], embedding: Tensor, prompts: Sequence[ViewPrompts], *, answers: int
     ) -> tuple[Decoded, Refined | None]:
         head = self.network.refinement_head
         if not self.network.refines(box_alone=prompts[0].is_box_alone):
             head = None
         learns_decoder = head is None or self.random.random() < _decoder_share(answers)
-        bf16 = self.settings.mixed_precision and computes_in_bf16(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16):
             with nullcontext() if learns_decoder else torch.no_grad():
-                embedding = self._embedding(views)
                 decoded = self.network.decode(
                     embedding, *network_prompts(prompts, self.network, self.device), dense_position=self._dense_position
                 )
@@ -235,26 +264,41 @@ class Trainer:
             return decoded, refine(head, image, head.project(embedding), decoded, prompts, jitter=self.random)
 
     def _embedding(self, views: Sequence[EncodedView]) -> Tensor:
-        if not self._encodes:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16):
+            return self._encoded(views).float()
+
+    def _encoded(self, views: Sequence[EncodedView]) -> Tensor:
+        encoder = self.network.image_encoder
+        if not self._encodes or self._keeps_early:
             kept = [view.embedding.to(self.device, torch.float32) for view in views if view.embedding is not None]
-            return torch.cat(kept)
+            return late_map(encoder, torch.cat(kept)) if self._keeps_early else torch.cat(kept)
         pixels = torch.cat([view.pixels for view in views if view.pixels is not None]).to(self.device).float()
         # One by one, as some models normalise each image by its own values.
         images = torch.cat([self.normalise(image[None]) for image in pixels])
-        embedding: Tensor = self.network.image_encoder(images)
-        return embedding.float()
+        embedding: Tensor = encoder(images)
+        return embedding
 
     def _next_session(self) -> Session:
-        count = len(self.views)
+        progress = self.progress
+        if progress.sessions_left == 0:
+            self._draw_view()
+        progress.sessions_left -= 1
+        view = self._view(progress.view)
+        return start_session(progress.view, view.labels, view.targets, self.random, self.settings.mix)
+
+    def _draw_view(self) -> None:
+        """Go on to the next view of the order that has something to learn from."""
+        count, progress = len(self.views), self.progress
         for _ in range(count):
-            epoch, place = divmod(self.progress.drawn, count)
+            epoch, place = divmod(progress.drawn, count)
             index = int(np.random.default_rng((self.settings.seed, epoch)).permutation(count)[place])
-            self.progress.drawn += 1
+            progress.drawn += 1
             view = self.views[index]
             if view.targets:
-                self._loaded = {s.view: self._view(s.view) for s in self.progress.sessions}
+                self._loaded = {s.view: self._view(s.view) for s in progress.sessions}
                 self._loaded[index] = view
-                return start_session(index, view.labels, view.targets, self.random, self.settings.mix)
+                progress.view, progress.sessions_left = index, self.settings.sessions_per_view
+                return
         raise InvalidRequest("no view shows an object large enough to learn from; check the data sets' masks")
 
     def _view(self, index: int) -> EncodedView:
@@ -308,13 +352,15 @@ def _loss(decoded: Decoded, refined: Refined | None, truth: Tensor, *, answers: 
 
 def _optimizer(trained: dict[str, torch.nn.Parameter], settings: TrainingSettings) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019); a new head learns faster than what is pretrained."""
-    pretrained = [parameter for name, parameter in trained.items() if not name.startswith(_HEAD)]
-    head = [parameter for name, parameter in trained.items() if name.startswith(_HEAD)]
-    groups = [
-        {"params": parameters, "base_lr": rate}
-        for parameters, rate in ((pretrained, settings.learning_rate), (head, settings.head_learning_rate))
-        if parameters
-    ]
+    rates = {
+        _ENCODER: settings.encoder_learning_rate or settings.learning_rate,
+        _HEAD: settings.head_learning_rate,
+        "": settings.learning_rate,
+    }
+    parts: dict[str, list[torch.nn.Parameter]] = {part: [] for part in rates}
+    for name, parameter in trained.items():
+        parts[next(part for part in rates if name.startswith(part))].append(parameter)
+    groups = [{"params": parts[part], "base_lr": rate} for part, rate in rates.items() if parts[part]]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
 
 

@@ -17,7 +17,7 @@ from qupath_sam.training.loop import Progress, Trainer
 from qupath_sam.training.sampling import Session, Start
 
 RESUME_FILE = "resume.pt"
-_VERSION = 1
+_VERSION = 2
 
 
 def save_state(trainer: Trainer, path: Path) -> None:
@@ -35,6 +35,8 @@ def save_state(trainer: Trainer, path: Path) -> None:
         "step": progress.step,
         "prompts": progress.prompts,
         "drawn": progress.drawn,
+        "view": progress.view,
+        "sessions_left": progress.sessions_left,
         "seconds": progress.seconds,
         "sessions": [_session_state(session) for session in progress.sessions],
         "random": _random_states(trainer),
@@ -76,6 +78,8 @@ def load_state(trainer: Trainer, path: Path) -> None:
         state["drawn"],
         state["seconds"],
         [_session(session) for session in state["sessions"]],
+        state["view"],
+        state["sessions_left"],
     )
     _restore_random(trainer, state["random"])
 

@@ -10,10 +10,16 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.models.devices import choose_execution
+from qupath_sam.models.devices import choose_execution, computes_in_bf16
+from qupath_sam.models.encoder_halves import early_map
 from qupath_sam.models.load import ADAPTERS, build_segmenter
+from qupath_sam.models.network import PromptableNetwork
+from qupath_sam.models.promptable import PromptableSegmenter
 from qupath_sam.models.registry import Family
 from qupath_sam.models.store import ModelStore
 from qupath_sam.training.build import build_training_network
@@ -23,7 +29,7 @@ from qupath_sam.training.data import TrainingData
 from qupath_sam.training.embeddings import EmbeddedViews, FreshViews
 from qupath_sam.training.loop import StepReport, Trainer, Views
 from qupath_sam.training.resume import RESUME_FILE, load_state, save_state
-from qupath_sam.training.scenarios import prepare_scenario, trains_encoder
+from qupath_sam.training.scenarios import Trainable, prepare_scenario, trains_encoder
 from qupath_sam.training.settings import TrainingSettings
 from qupath_sam.training.views import colour_donors, make_view, plan_views
 
@@ -140,19 +146,36 @@ def build_trainer(
     colours = colour_donors(data, seed=settings.seed) if settings.augment else np.zeros((0, 2, 3))
     make = partial(make_view, data, input_size=network.input_size, colours=colours, augmented=settings.augment)
     plans = plan_views(data, settings.views, seed=settings.seed)
+    late = Trainable.LATE_ENCODER in settings.trainable
     views: Views
-    if trains_encoder(settings.trainable):
+    if trains_encoder(settings.trainable) and not late:
         views = FreshViews(plans, make)
     else:
         plain = {key: tensor.clone() for key, tensor in origin.tensors.items()}
+        segmenter = build_segmenter(origin.spec, plain, execution)
+        encode = partial(_early, network, adapter.normalise) if late else partial(_embedded, segmenter)
+        kept = "early" if late else segmenter.preprocessing_version
         views = EmbeddedViews(
             plans,
             make,
-            encoder=build_segmenter(origin.spec, plain, execution),
-            source=f"{data_digest}:{settings.seed}:{settings.augment}:{_encoder_digest(origin)}",
+            encode=encode,
+            source=f"{data_digest}:{settings.seed}:{settings.augment}:{_encoder_digest(origin)}:{kept}",
             folder=places.cache or places.out / "embeddings",
         )
     return Trainer(network, views, settings, normalise=adapter.normalise)
+
+
+def _embedded(segmenter: PromptableSegmenter, pixels: NDArray[np.uint8]) -> Tensor:
+    """The embedding that inference has."""
+    return segmenter.embed(pixels).tensors["image"]
+
+
+@torch.no_grad()
+def _early(network: PromptableNetwork, normalise: Callable[[Tensor], Tensor], pixels: NDArray[np.uint8]) -> Tensor:
+    device = next(network.parameters()).device
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(device, torch.float32)
+    with torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device)):
+        return early_map(network.image_encoder, normalise(image))
 
 
 def _encoder_digest(origin: Origin) -> str:

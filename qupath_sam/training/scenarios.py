@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.models.encoder_halves import late_modules
 from qupath_sam.models.lora import add_lora
 from qupath_sam.models.network import PromptableNetwork
 
@@ -18,10 +19,15 @@ class Trainable(enum.Enum):
 
     ENCODER = "encoder"
     """All of the image encoder. Its batch norms keep the statistics they were released with."""
+    LATE_ENCODER = "late-encoder"
+    """The image encoder's late half; see `qupath_sam.models.encoder_halves`."""
     LORA = "lora"
     """Low-rank additions to the encoder's attention; see `qupath_sam.models.lora`."""
     PROMPT = "prompt"
     DECODER = "decoder"
+
+
+_ENCODER_PARTS = frozenset({Trainable.ENCODER, Trainable.LATE_ENCODER, Trainable.LORA})
 
 
 class Scenario(enum.Enum):
@@ -55,7 +61,7 @@ def parse_trainable(text: str) -> frozenset[Trainable]:
     """The parts in a comma-separated list.
 
     Raises:
-        InvalidRequest: an unknown part, none, or the encoder both whole and by LoRA.
+        InvalidRequest: an unknown part, none, or the encoder in several ways at once.
     """
     try:
         parts = frozenset(Trainable(name.strip()) for name in text.split(",") if name.strip())
@@ -64,14 +70,14 @@ def parse_trainable(text: str) -> frozenset[Trainable]:
         raise InvalidRequest(f"cannot train {text!r}; known parts: {known}, joined by commas") from error
     if not parts:
         raise InvalidRequest("nothing to train; name parts as in --train prompt,decoder")
-    if {Trainable.ENCODER, Trainable.LORA} <= parts:
-        raise InvalidRequest("the encoder is trained whole or by LoRA, not both; leave one of them out")
+    if len(parts & _ENCODER_PARTS) > 1:
+        raise InvalidRequest("the encoder is trained whole, its late half, or by LoRA; leave the others out")
     return parts
 
 
 def trains_encoder(parts: Iterable[Trainable]) -> bool:
     """Whether embeddings change during training, so that none can be kept."""
-    return not frozenset(parts).isdisjoint({Trainable.ENCODER, Trainable.LORA})
+    return not frozenset(parts).isdisjoint(_ENCODER_PARTS)
 
 
 def prepare_scenario(network: PromptableNetwork, parts: frozenset[Trainable], lora: LoraSettings) -> None:
@@ -90,6 +96,9 @@ def prepare_scenario(network: PromptableNetwork, parts: frozenset[Trainable], lo
     }
     for part in parts & trained.keys():
         trained[part].requires_grad_(True)
+    if Trainable.LATE_ENCODER in parts:
+        for module in late_modules(network.image_encoder):
+            module.requires_grad_(True)
     if network.refinement_head is not None:
         network.refinement_head.requires_grad_(True)
 

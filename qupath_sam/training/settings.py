@@ -43,6 +43,7 @@ class TrainingSettings:
         length: of the run; the paper's 30 epochs.
         learning_rate: at its highest; 5e-4 in the paper.
         head_learning_rate: of the refinement head, which starts from nothing.
+        encoder_learning_rate: of the encoder, where it is trained; None takes ``learning_rate``.
         schedule: how they fall.
         batch: sessions of a forward pass.
         accumulate: forward passes of an optimiser step.
@@ -51,6 +52,8 @@ class TrainingSettings:
         mixed_precision: forward in bf16 where the device computes in it.
         augment: other stains, scanners and orientations.
         views: squares cut from the tiles.
+        sessions_per_view: objects of a view that are clicked before the next one is drawn. Those of one view that
+            run at once share its encoding, which is most of the cost where the encoder is trained.
         seed: of all that is random.
     """
 
@@ -59,6 +62,7 @@ class TrainingSettings:
     length: Length = field(default_factory=lambda: Length(epochs=30))
     learning_rate: float = 5e-4
     head_learning_rate: float = 2e-3
+    encoder_learning_rate: float | None = None
     schedule: Schedule = Schedule.PAPER
     batch: int = 1
     accumulate: int = 8
@@ -67,6 +71,7 @@ class TrainingSettings:
     mixed_precision: bool = True
     augment: bool = True
     views: int = 1000
+    sessions_per_view: int = 1
     seed: int = 0
     mix: PromptMix = field(default_factory=PromptMix)
     lora: LoraSettings = field(default_factory=LoraSettings)

@@ -7,6 +7,7 @@ import functools
 import numpy as np
 import torch
 
+from qupath_sam.models.encoder_halves import early_map
 from qupath_sam.models.network import Parts, PromptableNetwork
 from qupath_sam.models.sam import INPUT_SIZE, vision_transformer
 from qupath_sam.training.embeddings import EncodedView
@@ -34,6 +35,21 @@ class DiscViews:
 
     def __getitem__(self, index: int) -> EncodedView:
         return _view(index, self._pixels)
+
+
+class EarlyViews(DiscViews):
+    """Views with what an encoder's early half makes of them."""
+
+    def __init__(self, network: PromptableNetwork, count: int = 2) -> None:
+        super().__init__(count, pixels=True)
+        self._network = network
+
+    @torch.no_grad()
+    def __getitem__(self, index: int) -> EncodedView:
+        view = super().__getitem__(index)
+        assert view.pixels is not None
+        early = early_map(self._network.image_encoder, view.pixels.float() / 255)
+        return EncodedView(view.image, view.labels, view.targets, embedding=early.half())
 
 
 @functools.cache

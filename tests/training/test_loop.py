@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.network import DecoderKind, Parts
 from qupath_sam.models.view_prompts import ViewClick, ViewPrompts
+from qupath_sam.training import loop
 from qupath_sam.training.embeddings import EncodedView
 from qupath_sam.training.loop import Trainer, network_prompts
-from qupath_sam.training.scenarios import LoraSettings, Scenario, prepare_scenario
+from qupath_sam.training.scenarios import LoraSettings, Scenario, Trainable, prepare_scenario
 from qupath_sam.training.settings import Length, TrainingSettings
-from tests.training.networks import ONE_CLICK, DiscViews, small_network
+from tests.training.networks import ONE_CLICK, DiscViews, EarlyViews, small_network
 
 CPU = torch.device("cpu")
 
@@ -86,3 +89,49 @@ def test_views_without_objects_end_in_an_error() -> None:
 def test_a_run_needs_an_end() -> None:
     with pytest.raises(InvalidRequest, match="--epochs"):
         Length()
+
+
+def test_objects_of_one_view_share_its_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder runs once for both, and learns what it would have learnt from each."""
+    encoded: list[int] = []
+    original = loop.late_map
+
+    def counting(encoder: torch.nn.Module, early: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(early))
+        return original(encoder, early)
+
+    monkeypatch.setattr(loop, "late_map", counting)
+
+    same = small_network()
+
+    def gradients(*, apart: bool) -> dict[str, torch.Tensor]:
+        network = copy.deepcopy(same)
+        prepare_scenario(network, frozenset({Trainable.LATE_ENCODER}), LoraSettings())
+        settings = TrainingSettings(
+            frozenset({Trainable.LATE_ENCODER}),
+            length=Length(steps=1),
+            mix=ONE_CLICK,
+            accumulate=2,
+            sessions_per_view=2,
+            mixed_precision=False,
+        )
+        running = Trainer(network, EarlyViews(network, 1), settings, normalise=lambda image: image)
+        monkeypatch.setattr(running.optimizer, "step", lambda: None)
+        monkeypatch.setattr(running.optimizer, "zero_grad", lambda **_: None)
+        if apart:
+            monkeypatch.setattr(running, "_views_of_sessions", lambda: [{0: [0]}, {0: [1]}])
+        running.step()
+        return {name: parameter.grad.clone() for name, parameter in running.trained.items()}
+
+    apart, shared = gradients(apart=True), gradients(apart=False)
+    assert encoded == [1, 1, 1]
+    for name in apart:
+        torch.testing.assert_close(apart[name], shared[name], atol=1e-6, rtol=1e-3)
+    assert any(gradient.any() for gradient in apart.values())
+
+
+def test_a_view_serves_several_sessions_before_the_next_is_drawn() -> None:
+    running = trainer(DiscViews(3), sessions_per_view=2)
+    drawn = [running._next_session().view for _ in range(6)]
+    assert drawn[0::2] == drawn[1::2]
+    assert sorted(drawn[0::2]) == [0, 1, 2]

@@ -92,15 +92,18 @@ def test_a_few_steps_on_the_packaged_weights_lower_the_loss(tmp_path: Path) -> N
     assert losses[2] < losses[0]
 
 
-def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole").train()
-    first = run(tmp_path / "killed")
+@pytest.mark.parametrize("late", [False, True], ids=["decoder", "late encoder"])
+def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path, *, late: bool) -> None:
+    encoder = {Trainable.LATE_ENCODER} if late else set()
+    settings = replace(SETTINGS, trainable=SETTINGS.trainable | encoder, sessions_per_view=2 if late else 1)
+    whole = run(tmp_path / "whole", settings).train()
+    first = run(tmp_path / "killed", settings)
     steps = first.trainer.run()
     for _ in range(2):
         next(steps)
     first.save(None)
     next(steps)  # lost with the process
-    second = run(tmp_path / "killed", resume=True)
+    second = run(tmp_path / "killed", settings, resume=True)
     assert second.trainer.progress.step == 2
     resumed = second.train()
     one, other = load_file(whole), load_file(resumed)

@@ -19,7 +19,7 @@ from qupath_sam.training.scenarios import (
 )
 from qupath_sam.training.schedule import Schedule
 from qupath_sam.training.settings import Length, TrainingSettings
-from tests.training.networks import ONE_CLICK, DiscViews, small_network
+from tests.training.networks import ONE_CLICK, DiscViews, EarlyViews, small_network
 
 HEAD = Parts(refinement_head=True, box_decoder=True)
 
@@ -32,6 +32,7 @@ HEAD = Parts(refinement_head=True, box_decoder=True)
         (Scenario.SAM_WHOLE.parts, Parts(), {"image_encoder", "prompt_encoder", "mask_decoder"}),
         (frozenset({Trainable.LORA}), Parts(), {"image_encoder"}),
         (Scenario.SAM_MD.parts, Parts(DecoderKind.HISTOLOGY), {"mask_decoder"}),
+        (frozenset({Trainable.LATE_ENCODER}), Parts(), {"image_encoder"}),
         (frozenset({Trainable.PROMPT}), HEAD, {"prompt_encoder", "refinement_head"}),
     ],
 )
@@ -42,7 +43,8 @@ def test_a_step_changes_the_trained_parts_only(trainable, parts: Parts, changed:
     settings = TrainingSettings(
         trainable, parts, Length(steps=1), schedule=Schedule.CONSTANT, accumulate=1, warm_up=0, mix=ONE_CLICK
     )
-    views = DiscViews(1, pixels=trains_encoder(trainable))
+    late = Trainable.LATE_ENCODER in trainable
+    views = EarlyViews(network, 1) if late else DiscViews(1, pixels=trains_encoder(trainable))
     trainer = Trainer(network, views, settings, normalise=lambda image: image / 255)
     trainer.step()
     after = network.state_dict()
@@ -54,6 +56,9 @@ def test_a_step_changes_the_trained_parts_only(trainable, parts: Parts, changed:
     else:
         assert {key.split(".")[0] for key in moved} == changed
         assert {name.split(".")[0] for name in trainer.trained} == changed
+    if late:
+        assert {key.split(".")[1] for key in moved} == {"blocks", "neck"}
+        assert not any(key.startswith("image_encoder.blocks.0.") for key in moved), "the early half stays"
     assert not any("gaussian_matrix" in key or "running_" in key for key in moved)
 
 
@@ -89,6 +94,7 @@ def trainable_of_lite() -> dict[str, tuple[int, int]]:
 
 def test_parts_by_name() -> None:
     assert parse_trainable("prompt, decoder") == {Trainable.PROMPT, Trainable.DECODER}
-    for wrong, said in (("decodr", "known parts"), ("", "nothing"), ("encoder,lora", "not both")):
+    wrongs = {"decodr": "known parts", "": "nothing", "encoder,lora": "leave the others", "late-encoder,lora": "others"}
+    for wrong, said in wrongs.items():
         with pytest.raises(InvalidRequest, match=said):
             parse_trainable(wrong)
