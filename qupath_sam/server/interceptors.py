@@ -22,10 +22,9 @@ from qupath_sam.v1 import error_pb2
 
 log = logging.getLogger(__name__)
 
-#: Asked by load balancers and by people who look for a fault: never refused.
-_UNLIMITED = ("/grpc.health.", "/grpc.reflection.")
-#: Load balancers have no token, and learn no more than that a server is up. Reflection tells more.
-_WITHOUT_TOKEN = ("/grpc.health.",)
+#: Asked by load balancers, who have no token and learn no more than that the server is up: never refused. But health's
+#: Watch is, and reflection: such a stream holds a thread while it is open, and enough of them would stop the server.
+_ALWAYS_ANSWERED = "/grpc.health.v1.Health/Check"
 
 
 def failure(error: BaseException) -> tuple[grpc.StatusCode, error_pb2.ErrorInfo]:
@@ -78,7 +77,7 @@ class TokenInterceptor(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
     ) -> Any:
-        if details.method.startswith(_WITHOUT_TOKEN) or self._is_known(details.invocation_metadata):
+        if details.method == _ALWAYS_ANSWERED or self._is_known(details.invocation_metadata):
             return continuation(details)
         # As a stream, whatever the rpc: gRPC receives the request of any other kind before it calls the handler.
         return grpc.stream_stream_rpc_method_handler(_refuse)
@@ -115,7 +114,7 @@ class LimitInterceptor(grpc.ServerInterceptor):
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
     ) -> Any:
         handler = continuation(details)
-        if details.method.startswith(_UNLIMITED):
+        if details.method == _ALWAYS_ANSWERED:
             return handler
         return _wrapped(handler, self._answer, self._stream)
 

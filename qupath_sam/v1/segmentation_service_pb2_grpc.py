@@ -33,7 +33,7 @@ class SegmentationServiceStub(object):
     queue is full, or the server is shutting down) and `INTERNAL`; only what goes beyond these is listed below.
 
     A server that was started with a token answers `UNAUTHENTICATED` to every rpc, gRPC reflection included, whose metadata
-    lack "authorization: Bearer TOKEN"; it does so before it reads the request. gRPC health checks need no token: load
+    lack "authorization: Bearer TOKEN"; it does so before it reads the request. Only health's Check needs no token: load
     balancers have none, and the answer says no more than that a server is up.
     """
 
@@ -88,7 +88,7 @@ class SegmentationServiceServicer(object):
     queue is full, or the server is shutting down) and `INTERNAL`; only what goes beyond these is listed below.
 
     A server that was started with a token answers `UNAUTHENTICATED` to every rpc, gRPC reflection included, whose metadata
-    lack "authorization: Bearer TOKEN"; it does so before it reads the request. gRPC health checks need no token: load
+    lack "authorization: Bearer TOKEN"; it does so before it reads the request. Only health's Check needs no token: load
     balancers have none, and the answer says no more than that a server is up.
     """
 
@@ -236,7 +236,7 @@ class SegmentationService(object):
     queue is full, or the server is shutting down) and `INTERNAL`; only what goes beyond these is listed below.
 
     A server that was started with a token answers `UNAUTHENTICATED` to every rpc, gRPC reflection included, whose metadata
-    lack "authorization: Bearer TOKEN"; it does so before it reads the request. gRPC health checks need no token: load
+    lack "authorization: Bearer TOKEN"; it does so before it reads the request. Only health's Check needs no token: load
     balancers have none, and the answer says no more than that a server is up.
     """
 

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +104,21 @@ def test_strangers_take_nobodys_place(slide):
         assert live.predict(predict_request(slide, OBJECTS)).result(20).results
         with pytest.raises(Unauthenticated):
             stranger.capabilities()
+
+
+def test_streams_of_strangers_hold_nothing_up():
+    """Health's Watch holds a thread for as long as it is open."""
+    with (
+        start_server(fake(token=TOKEN, max_calls=1)) as server,
+        client_of(server, token=TOKEN) as client,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+        for stream in [stub.Watch(health_pb2.HealthCheckRequest(), timeout=20) for _ in range(20)]:
+            assert stream.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert client.is_serving()
+        watch = stub.Watch(health_pb2.HealthCheckRequest(), metadata=authorization(TOKEN), timeout=20)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_health_is_for_everybody_and_reflection_is_not(locked):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from qupath_sam import errors
@@ -223,6 +224,22 @@ def test_more_calls_than_allowed_are_told_to_come_back(slide):
             with pytest.raises(errors.ServerBusy, match="try again"):
                 second.capabilities()
         assert second.capabilities().default_model == "fake"
+
+
+def test_open_streams_of_health_count_as_calls():
+    with (
+        start_server(ServerSettings(port=0, model="fake", device="cpu", max_calls=2)) as server,
+        grpc.insecure_channel(server.address) as channel,
+        SamClient(server.address) as client,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+        watches = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=30) for _ in range(2)]
+        assert [next(watch).status for watch in watches] == [health_pb2.HealthCheckResponse.SERVING] * 2
+        further = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=30) for _ in range(20)]
+        assert {watch.code() for watch in further} == {grpc.StatusCode.UNAVAILABLE}
+        assert client.is_serving()
+        for watch in watches:
+            watch.cancel()
 
 
 def test_two_servers_cannot_share_a_port(server):
