@@ -172,12 +172,10 @@ def evaluate(
     if markdown is not None:
         from qupath_sam.evaluation.page import page
 
-        options: dict[str, Any] = {
-            "images": images,
-            "objects-per-image": objects_per_image,
-            "target": target and target.value,
-        }
-        options |= {"min-area": min_area, "crop": crop, "mpp": mpp, "downsample": downsample, "class": path_class}
+        scope = {"class": path_class, "image": image, "group-by": group_by, "mpp": mpp, "downsample": downsample}
+        drawn = {"images": images, "objects-per-image": objects_per_image, "min-area": min_area, "crop": crop}
+        rules = {"target": target and target.value, "split": split, "max-clicks": max_clicks, "seed": seed}
+        options: dict[str, Any] = {**scope, **drawn, **rules}
         command = command_line(
             [*(datasets or []), *(f"--project {each}" for each in project or [])], names, windows, options
         )

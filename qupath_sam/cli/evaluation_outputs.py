@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from qupath_sam.evaluation.compare import Comparison
     from qupath_sam.evaluation.protocol import Protocol
 
+#: Options that need not be repeated.
+_DEFAULTS = {"split": "validation", "max-clicks": 20, "seed": 0}
+
 
 def make_report(
     comparison: Comparison, protocol: Protocol, settings: Mapping[str, Any], zero_shot: str
@@ -75,5 +78,5 @@ def command_line(
     parts += [f"--window {window.value}" for window in windows]
     for name, value in options.items():
         values = value if isinstance(value, list) else [value]
-        parts += [f"--{name} {each}" for each in values if each is not None]
+        parts += [f"--{name} {each}" for each in values if each not in (None, "", _DEFAULTS.get(name))]
     return " ".join(parts)
