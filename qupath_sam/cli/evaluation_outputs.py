@@ -24,9 +24,10 @@ def make_report(
     """The report of one choice of windows; of several models, with what tuning changed."""
     from qupath_sam.bench.machine import machine
     from qupath_sam.evaluation.generalisation import generalisation
-    from qupath_sam.evaluation.report import build_report
+    from qupath_sam.evaluation.report import build_report, intervals
 
     report = build_report(comparison.results, protocol=protocol, settings=settings, machine=machine())
+    report["intervals"] = {model: intervals(of_model) for model, of_model in comparison.results.items()}
     if len(comparison.results) > 1:
         report["generalisation"] = generalisation(report["results"], zero_shot=zero_shot, tuned_on=comparison.tuned_on)
     return report

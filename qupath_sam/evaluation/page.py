@@ -8,11 +8,10 @@ from typing import Any
 
 from qupath_sam.evaluation.options import WindowChoice
 from qupath_sam.evaluation.protocol import NOC_THRESHOLDS
+from qupath_sam.evaluation.report import SETTLED_AFTER
 from qupath_sam.evaluation.tables import Results, dataset_names, markdown
 
 _SHOWN_CLICKS = (1, 5, 20)
-#: Clicks up to this one shape an object; from then on a click should correct it and harm nothing.
-_SETTLED = 5
 _TITLES = {
     WindowChoice.IMAGE: "The whole view as one window (`--window image`), as in the papers",
     WindowChoice.AUTO: "Windows of the engine's own choice on whole tiles (`--window auto`), as in QuPath",
@@ -23,15 +22,15 @@ def page(reports: Mapping[WindowChoice, Mapping[str, Any]], *, command: str) -> 
     """A table for each choice of windows: a block of rows for each data set, a row for each model.
 
     Args:
-        reports: as `qupath_sam.evaluation.report.build_report` makes them.
+        reports: as `qupath_sam.evaluation.report.build_report` makes them, with ``intervals`` of each model.
         command: that made them.
     """
     parts = [f"**{_TITLES[window]}**\n\n{_table(report)}" for window, report in reports.items()]
     clicks = {int(report["protocol"]["max_clicks"]) for report in reports.values()}
     legend = (
         f"In parentheses 95 % intervals, bootstrapped over groups. {' / '.join(map(str, clicks))} clicks an object; "
-        f"NoF@85: objects that never reach IoU .85; fall: the most that mean IoU loses from one click to the next; "
-        f"harm: pixels that a click after the {_SETTLED}th spoils, of the object's area.\n\n    {command}\n"
+        "NoF@85: share of objects that never reach IoU .85; fall: the most that mean IoU loses from one click to the "
+        f"next; harm: pixels that a click after the {SETTLED_AFTER}th spoils, of the object's area.\n\n    {command}\n"
     )
     return "\n".join([*parts, legend])
 
@@ -54,22 +53,25 @@ def _table(report: Mapping[str, Any]) -> str:
     for dataset in dataset_names(results):
         of_dataset = {model: of_model[dataset] for model, of_model in results.items() if dataset in of_model}
         for number, (model, summary) in enumerate(of_dataset.items()):
+            further = report["intervals"][model][dataset]
             rows.append(
                 [
                     f"**{dataset}**, {summary['n']} objects, {_groups(summary)}" if number == 0 else "",
                     model,
                     *(_interval(**summary["noc"][str(t)], digits=2) for t in NOC_THRESHOLDS),
-                    f"{100 * summary['nof_rate']['85']:.1f} %",
+                    _interval(summary["nof_rate"]["85"], further["nof_rate"]["85"], digits=3),
                     *(_interval(summary["miou"][k - 1], summary["miou_ci95"][k - 1], digits=3) for k in shown),
                     f"{_fall(summary['miou']):.4f}",
-                    _harm(summary["harm"][_SETTLED:]),
-                    "-" if summary["box_iou"] is None else f"{summary['box_iou']:.3f}",
+                    _interval(_mean(summary["harm"][SETTLED_AFTER:]), further["harm"], digits=4),
+                    _interval(summary["box_iou"], further["box_iou"], digits=3),
                 ]
             )
     return markdown(header, rows)
 
 
-def _interval(mean: float, ci95: Sequence[float], *, digits: int) -> str:
+def _interval(mean: float | None, ci95: Sequence[float] | None, *, digits: int) -> str:
+    if mean is None or ci95 is None:
+        return "-"
     low, high = ci95
     return f"{mean:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
@@ -78,8 +80,8 @@ def _fall(miou: Sequence[float]) -> float:
     return max([0.0, *(before - after for before, after in pairwise(miou))])
 
 
-def _harm(values: Sequence[float]) -> str:
-    return f"{100 * sum(values) / len(values):.2f} %" if values else "-"
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _groups(summary: Mapping[str, Any]) -> str:

@@ -20,6 +20,8 @@ from qupath_sam.evaluation.results import ObjectResult
 SCHEMA = "qupath-sam/evaluate/1"
 #: All data sets of a report together.
 POOLED = "pooled"
+#: Clicks up to this one shape an object; from then on a click should correct it and harm nothing.
+SETTLED_AFTER = 5
 
 #: ``{"n": ..., "noc": {"80": {"mean": ..., "ci95": [low, high]}, ...}, ...}``; see `summarise`.
 Summary = dict[str, Any]
@@ -75,8 +77,7 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
     """
     if not results:
         raise ValueError("no object was evaluated; nothing can be said")
-    groups = [(r.dataset, r.group) for r in results]
-    units = groups if len(set(groups)) > 1 else [(r.dataset, r.image_id) for r in results]
+    units = _units(results)
     iou = np.array([r.iou for r in results])
     noc: dict[str, Any] = {}
     nof_rate: dict[str, float] = {}
@@ -87,7 +88,7 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
     click_ms = [ms for r in results for ms in r.click_ms]
     return {
         "n": len(results),
-        "groups": len(set(groups)),
+        "groups": len({(r.dataset, r.group) for r in results}),
         "noc": noc,
         "nof_rate": nof_rate,
         "miou": iou.mean(axis=0).tolist(),
@@ -100,6 +101,39 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
         "harm": np.array([r.harm for r in results]).mean(axis=0).tolist(),
         "locality": np.array([r.locality for r in results]).mean(axis=0).tolist(),
     }
+
+
+def intervals(results: Sequence[ObjectResult]) -> dict[str, dict[str, Any]]:
+    """95 % intervals of what `summarise` gives no interval of, for each data set and for all together.
+
+    Returns:
+        ``{data set: {"nof_rate": {"80": [low, high], ...}, "harm": ..., "box_iou": ...}}``: of harm the mean over the
+        clicks after the fifth; None where there is nothing to average.
+    """
+    datasets = sorted({r.dataset for r in results})
+    parts = {name: [r for r in results if r.dataset == name] for name in datasets}
+    return {name: _intervals(part) for name, part in {**parts, POOLED: list(results)}.items()}
+
+
+def _intervals(results: Sequence[ObjectResult]) -> dict[str, Any]:
+    def interval(values: Sequence[float | None]) -> list[float] | None:
+        known = [(value, unit) for value, unit in zip(values, _units(results), strict=True) if value is not None]
+        if not known:
+            return None
+        bounds: list[float] = bootstrap_interval(np.array([v for v, _ in known]), [u for _, u in known]).tolist()
+        return bounds
+
+    return {
+        "nof_rate": {str(t): interval([float(is_failure(r.iou, t / 100)) for r in results]) for t in NOC_THRESHOLDS},
+        "harm": interval([_mean(r.harm[SETTLED_AFTER:]) for r in results]),
+        "box_iou": interval([r.box_iou for r in results]),
+    }
+
+
+def _units(results: Sequence[ObjectResult]) -> list[tuple[str, str]]:
+    """What is drawn for an interval: groups, or images where there is a single group."""
+    groups = [(r.dataset, r.group) for r in results]
+    return groups if len(set(groups)) > 1 else [(r.dataset, r.image_id) for r in results]
 
 
 def write_report(report: Mapping[str, Any], path: Path) -> None:

@@ -16,7 +16,7 @@ from qupath_sam.evaluation.generalisation import generalisation, generalisation_
 from qupath_sam.evaluation.options import WindowChoice
 from qupath_sam.evaluation.page import page
 from qupath_sam.evaluation.protocol import Protocol
-from qupath_sam.evaluation.report import build_report, summaries, summarise, write_report
+from qupath_sam.evaluation.report import build_report, intervals, summaries, summarise, write_report
 from qupath_sam.evaluation.tables import results_table
 from tests.evaluation.test_results import result
 
@@ -130,6 +130,24 @@ def test_intervals_stay_in_the_range_of_the_values(values, group_count) -> None:
     assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
 
 
+def test_intervals_of_the_rest() -> None:
+    harmed = (*[0.9] * 5, *[0.02] * 15)
+    found = [
+        result(group=group, iou=iou, harm=harm, box_iou=box)
+        for group, iou, harm, box in [
+            ("a", curve(0.9), harmed, 0.5),
+            ("b", curve(0.5), curve(0.0), None),
+            ("c", curve(0.5), curve(0.0), 0.7),
+        ]
+    ]
+    of_set = intervals(found)["set"]
+    assert of_set == intervals(found)["pooled"]
+    assert of_set["nof_rate"]["85"] == [0, 1]
+    assert of_set["harm"] == [0, pytest.approx(0.02)], "of the clicks after the fifth alone"
+    assert of_set["box_iou"] == [0.5, 0.7]
+    assert intervals([result(iou=(0.5,), harm=(0.5,), box_iou=None)])["set"]["harm"] is None
+
+
 def test_without_objects_there_is_nothing_to_say() -> None:
     assert summaries([]) == {}
     with pytest.raises(ValueError, match="no object"):
@@ -186,10 +204,11 @@ def test_changes_need_the_model_before_tuning() -> None:
 
 
 def test_the_page_for_a_readme_has_a_table_for_each_choice_of_windows() -> None:
-    falling = report_of(
-        zero=objects("glands") + objects("nuclei"),
-        tuned=objects("glands", ious=(curve(0.95), curve(0.9, 0.95, 0.85))) + objects("nuclei"),
-    )
+    models = {
+        "zero": objects("glands") + objects("nuclei"),
+        "tuned": objects("glands", ious=(curve(0.95), curve(0.9, 0.95, 0.85))) + objects("nuclei"),
+    }
+    falling = {**report_of(**models), "intervals": {model: intervals(found) for model, found in models.items()}}
     text = page({WindowChoice.IMAGE: falling, WindowChoice.AUTO: falling}, command="qupath-sam evaluate glands nuclei")
     tables = [part for part in text.split("\n\n") if part.startswith("|  |")]
     assert len(tables) == 2
@@ -200,6 +219,9 @@ def test_the_page_for_a_readme_has_a_table_for_each_choice_of_windows() -> None:
     assert "`--window image`" in text
     assert "`--window auto`" in text
     assert "| **glands**, 2 objects, 2 groups | zero | 11.00 (2.00-20.00) |" in text
-    assert "|  | tuned | 1.00 (1.00-1.00) | 1.00 (1.00-1.00) | 1.00 (1.00-1.00) | 0.0 % | 0.925 (0.900-0.950) |" in text
-    assert "| 0.0500 | 0.00 % | 0.700 |" in text, "the fall from the second to the third click, and harm, and boxes"
+    assert "|  | tuned | 1.00 (1.00-1.00) | 1.00 (1.00-1.00) | 1.00 (1.00-1.00) | 0.000 (0.000-0.000) |" in text
+    assert " | 0.925 (0.900-0.950) | 0.900 (0.850-0.950) |" in text
+    assert "| 0.0500 | 0.0000 (0.0000-0.0000) | 0.700 (0.700-0.700) |" in text, (
+        "the fall from the second to the third click, and harm, and boxes"
+    )
     assert "    qupath-sam evaluate glands nuclei\n" in text
