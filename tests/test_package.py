@@ -129,22 +129,19 @@ def test_every_option_in_the_documents_exists() -> None:
     from qupath_sam.cli.app import app
 
     commands = get_command(app).commands
-    documents = (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"))
+    use = re.compile(r"^ {4}qupath-sam ([^#\n]+)|`qupath-sam ([^`]+)`", re.MULTILINE)
     checked, wrong = 0, []
-    for path in documents:
-        for line in re.findall(
-            r"^ {4}qupath-sam ([^#\n]+)|`qupath-sam ([^`]+)`", path.read_text("utf-8"), re.MULTILINE
-        ):
-            words = "".join(line).split()
-            command = commands.get(words[0])
-            if command is not None and hasattr(command, "commands"):
-                command = command.commands.get(words[1]) if len(words) > 1 else None
-            known = (
-                {option for parameter in command.params for option in parameter.opts} if command is not None else set()
-            )
+    for path in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")):
+        for line in use.findall(path.read_text("utf-8")):
+            name, *words = "".join(line).split()
+            command = commands.get(name)
+            if hasattr(command, "commands"):
+                command = command.commands.get(words[0]) if words else None
             options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
-            checked += len(options)
-            wrong += [(path.name, words[:2], option) for option in options - known - {"--help"}]
+            if command is not None:
+                options -= {"--help", *(o for p in command.params for o in (*p.opts, *p.secondary_opts))}
+                checked += 1
+            wrong += [(path.name, name, option) for option in options]
     assert checked > 20
     assert wrong == []
 
