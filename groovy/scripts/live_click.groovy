@@ -9,17 +9,10 @@
  */
 import groovy.transform.Field
 import io.github.qupathsam.client.*
-import java.awt.BasicStroke
 import java.awt.Color
-import java.awt.Font
 import java.awt.Graphics2D
 import java.awt.Rectangle
-import java.awt.RenderingHints
 import java.awt.Shape
-import java.awt.geom.Arc2D
-import java.awt.geom.Ellipse2D
-import java.awt.geom.Line2D
-import java.awt.geom.RoundRectangle2D
 import java.awt.image.BufferedImage
 import javafx.animation.Animation
 import javafx.animation.KeyFrame
@@ -40,8 +33,6 @@ import javafx.util.Duration
 import org.controlsfx.tools.Duplicatable
 import org.locationtech.jts.io.WKBReader
 import qupath.fx.dialogs.Dialogs
-import qupath.lib.common.ColorTools
-import qupath.lib.gui.images.servers.RenderedImageServer
 import qupath.lib.gui.prefs.PathPrefs
 import qupath.lib.gui.viewer.QuPathViewer
 import qupath.lib.gui.viewer.QuPathViewerListener
@@ -92,9 +83,11 @@ println 'qupath-sam: Extensions > SAM is installed'
 /** Between the viewer's events and the client's ClickSession. Lives on the JavaFX thread; waits for nothing. */
 class Clicker {
     def gui, model, options, restMs
-    private client, live, tool, viewer, imageData, plane, image, session, keeping, overlay, view, pointer
-    private state = null
-    private rest, spinner
+    private live, tool, viewer, imageData, overlay, pointer
+    private image, imageLook // as it is in view
+    private session, plane   // the object that is being clicked, and where
+    private view             // what is shown of it
+    private state, rest, spinner
     private keyFilter = { key(it) } as EventHandler<KeyEvent>
     private toolListener = { observable, before, now -> now == tool ? attach(gui.getViewer()) : detach() } as ChangeListener
     private viewerChanged = { observable, before, now -> isChosen() ? attach(now) : null } as ChangeListener
@@ -102,6 +95,8 @@ class Clicker {
 
     void start(samTool) {
         tool = samTool
+        live = LiveSession.open()
+        live.onState { now -> Platform.runLater { state = now; viewer?.repaint() } }
         rest = new PauseTransition(Duration.millis(restMs))
         rest.setOnFinished { embedView() }
         spinner = new Timeline(new KeyFrame(Duration.millis(100), { viewer?.repaint() } as EventHandler))
@@ -118,8 +113,7 @@ class Clicker {
         gui.getStage().removeEventFilter(KeyEvent.ANY, keyFilter)
         gui.getToolManager().selectedToolProperty().removeListener(toolListener)
         gui.viewerProperty().removeListener(viewerChanged)
-        live?.close()
-        client?.close()
+        live.close()
     }
 
     boolean isChosen() {
@@ -136,12 +130,6 @@ class Clicker {
         imageData = viewer?.getImageData()
         if (imageData == null)
             return
-        try {
-            connect()
-        } catch (RuntimeException failure) {
-            Dialogs.showErrorMessage('SAM', failure.getMessage())
-            return
-        }
         overlay = new Preview(viewer.getOverlayOptions(), this)
         viewer.getCustomOverlayLayers().add(overlay)
         viewer.addViewerListener(viewerListener)
@@ -149,30 +137,22 @@ class Clicker {
     }
 
     void detach() {
-        rest?.stop()
-        session?.drop()
-        session = null
-        show(null)
+        rest.stop()
+        leave()
         if (viewer != null) {
             viewer.removeViewerListener(viewerListener)
             viewer.getCustomOverlayLayers().remove(overlay)
         }
-        viewer = imageData = image = plane = null
+        viewer = imageData = image = imageLook = null
     }
 
-    private void connect() {
-        if (live == null) {
-            client = SamClient.connect()
-            live = client.live()
-            live.onState { now -> Platform.runLater { state = now; viewer?.repaint() } }
-        }
-    }
-
-    /** The image and plane in view; another plane is another image to the server. */
+    /** The image as it is in view: another plane, or other colours, are another image to the server. */
     private imageInView() {
-        if (image == null || plane != viewer.getImagePlane()) {
-            plane = viewer.getImagePlane()
-            image = samImageOf(imageData, plane, viewer.getImageDisplay())
+        def isRGB = imageData.getServer().isRGB()
+        def look = [viewer.getImagePlane(), isRGB ? null : viewer.getImageDisplay().getLastChangeTimestamp()]
+        if (imageLook != look) {
+            imageLook = look
+            image = samImageOf(imageData, viewer.getImagePlane(), isRGB ? null : viewer.getImageDisplay())
         }
         return image
     }
@@ -180,16 +160,16 @@ class Clicker {
     private samImageOf(imageData, plane, display) {
         def server = imageData.getServer()
         def builder = server.getBuilder()
-        def shown = server.isRGB() ? server : new RenderedImageServer.Builder(imageData).renderer(display).build()
         def calibration = server.getPixelCalibration()
         def made = SamImage.ofBuilder(GsonTools.getInstance().toJson(builder, ServerBuilder), server.getWidth(), server.getHeight())
                 .plane(plane.getZ(), plane.getT())
                 .pixelSize(calibration.hasPixelSizeMicrons() ? calibration.getAveragedPixelSizeMicrons() : 0)
                 .pixels('QuPath rendered RGB') { region, downsample ->
-                    shown.readRegion(RegionRequest.createInstance(shown.getPath(), downsample,
+                    def pixels = server.readRegion(RegionRequest.createInstance(server.getPath(), downsample,
                             region.x(), region.y(), region.width(), region.height(), plane.getZ(), plane.getT()))
+                    return display == null ? pixels : display.applyTransforms(pixels, null)
                 }
-        return server.isRGB() && builder != null ? made : made.alwaysPush()
+        return display == null && builder != null ? made : made.alwaysPush()
     }
 
     private predictOptions() {
@@ -212,8 +192,8 @@ class Clicker {
         def focus = pointer != null && seen.contains(pointer) ? Point.of(pointer.x, pointer.y) : null
         def region = PixelRegion.of((int) seen.x, (int) seen.y, (int) seen.width, (int) seen.height)
         live.embed(imageInView(), region, focus, predictOptions()).whenComplete { windows, failure ->
-            if (failure != null && SamException.of(failure).reason() != FailureReason.CANCELLED)
-                Platform.runLater { warn(SamException.of(failure).getMessage()) }
+            if (failure != null)
+                Platform.runLater { warn(SamException.of(failure)) }
         }
     }
 
@@ -229,29 +209,25 @@ class Clicker {
         if (pointer.x < 0 || pointer.y < 0 || pointer.x >= server.getWidth() || pointer.y >= server.getHeight())
             return
         event.consume()
-        if (event.getClickCount() == 2)
-            doubleClick()
+        if (event.getClickCount() == 2 && session != null)
+            keep(session.keepAfterDoubleClick())
         else if (event.getClickCount() == 1)
             click(!event.isAltDown())
     }
 
     private void click(positive) {
-        def before = plane
-        def current = imageInView()
-        if (session == null || before != plane) {
-            session?.drop()
-            session = live.clicks(current, predictOptions(), { now -> Platform.runLater { show(now) } })
+        if (session == null || session.isBeingKept() || plane != viewer.getImagePlane()) {
+            leave()
+            plane = viewer.getImagePlane()
+            session = live.clicks(imageInView(), predictOptions(), { Platform.runLater { show() } })
         }
         session.click(pointer.x, pointer.y, positive, viewer.getDownsampleFactor())
     }
 
-    /** The first half of a double click was a click of its own: on an outline that was there already it is taken back. */
-    private void doubleClick() {
-        if (session == null)
-            return
-        if (session.view().clicks().size() > 1)
-            session.undo()
-        keep()
+    private void leave() {
+        session?.leave()
+        session = null
+        show()
     }
 
     void key(KeyEvent event) {
@@ -265,7 +241,7 @@ class Clicker {
         if (code == KeyCode.ESCAPE && (!session.isEmpty() || view?.message()))
             session.drop()
         else if (code == KeyCode.ENTER && !session.isEmpty())
-            keep()
+            keep(session.keep())
         else if (code == KeyCode.Z && event.isShortcutDown() && !event.isShiftDown() && !session.isEmpty())
             session.undo()
         else
@@ -275,19 +251,10 @@ class Clicker {
 
     // 4. Keeping
 
-    private void keep() {
+    private void keep(keeping) {
         def keptViewer = viewer, keptData = imageData, keptPlane = plane
-        def asked = session.keep()
-        if (asked == keeping)
-            return // Enter again, before the answer to the last click
-        keeping = asked
-        asked.whenComplete { kept, failure ->
-            Platform.runLater {
-                if (failure == null)
-                    add(kept, keptViewer, keptData, keptPlane)
-                else if (SamException.of(failure).reason() != FailureReason.CANCELLED)
-                    warn(SamException.of(failure).getMessage())
-            }
+        keeping.whenComplete { kept, failure ->
+            Platform.runLater { failure == null ? add(kept, keptViewer, keptData, keptPlane) : warn(SamException.of(failure)) }
         }
     }
 
@@ -298,7 +265,7 @@ class Clicker {
         keptData.getHierarchy().addObject(annotation)
         if (keptViewer.getImageData() == keptData)
             keptViewer.setSelectedObject(annotation)
-        println "qupath-sam: kept ${annotation.getDisplayedName()} of ${kept.clicks().size()} click${kept.clicks().size() == 1 ? '' : 's'}"
+        println "qupath-sam: ${kept.report(annotation.getDisplayedName())}"
     }
 
     def roiOf(mask, plane) {
@@ -307,39 +274,29 @@ class Clicker {
 
     // 5. What is shown
 
-    private void show(now) {
-        view = now
-        if (overlay != null)
-            overlay.shape = now?.mask() == null || plane == null ? null : roiOf(now.mask(), plane).getShape()
-        if (now?.working())
-            spinner.play()
-        else
-            spinner?.stop()
+    private void show() {
+        view = session?.view()
+        overlay?.outline = view?.outline()
+        view?.working() ? spinner.play() : spinner.stop()
         viewer?.repaint()
     }
 
-    /** A message where there is no session to show it. */
-    private void warn(text) {
-        if (overlay != null && (view == null || view.message().isEmpty())) {
-            overlay.warning = text
-            viewer?.repaint()
-            def fade = new PauseTransition(Duration.seconds(6))
-            fade.setOnFinished { overlay?.warning = null; viewer?.repaint() }
-            fade.play()
-        }
+    /** A message where no object shows it, for a while. */
+    private void warn(failure) {
+        if (overlay == null || failure.reason() == FailureReason.CANCELLED || view?.message())
+            return
+        overlay.warning = failure.getMessage()
+        viewer?.repaint()
+        def fade = new PauseTransition(Duration.seconds(6))
+        fade.setOnFinished { overlay.warning = null; viewer?.repaint() }
+        fade.play()
     }
 
     void describeServer() {
-        connect()
-        def asking = client
         Thread.startDaemon('qupath-sam-server') {
             def text
             try {
-                def server = asking.capabilities()
-                def models = asking.models()
-                text = "qupath-sam ${server.serverVersion()} at ${asking.settings()}, on ${server.device()}\n\nModels there:\n" +
-                        models.findAll { it.available() }.collect { "  ${it.name()}: ${it.title()}" }.join('\n') +
-                        "\n\nTo be pulled: ${models.findAll { !it.available() }.collect { it.name() }.join(', ')}"
+                text = SamClient.connect().withCloseable { it.description() }
             } catch (RuntimeException failure) {
                 text = failure.getMessage()
             }
@@ -373,10 +330,10 @@ class ViewerEvents implements QuPathViewerListener {
     void viewerClosed(QuPathViewer viewer) { clicker.detach() }
 }
 
-/** The outline under way, its clicks, and whether the server is working; drawn at the same size on the screen at every zoom. */
+/** The object that is being clicked, as the client paints it, over the viewer. */
 class Preview extends AbstractOverlay {
     private final Clicker clicker
-    def shape, warning
+    def outline, warning
 
     Preview(overlayOptions, Clicker clicker) {
         super(overlayOptions)
@@ -384,85 +341,21 @@ class Preview extends AbstractOverlay {
     }
 
     void paintOverlay(Graphics2D g, ImageRegion region, double px, ImageData<BufferedImage> data, boolean complete) {
-        g = g.create()
-        g.setRenderingHint(RenderingHints.KEY_ANTIALIASING, RenderingHints.VALUE_ANTIALIAS_ON)
-        g.setRenderingHint(RenderingHints.KEY_STROKE_CONTROL, RenderingHints.VALUE_STROKE_PURE)
-        def view = clicker.view
-        if (shape != null)
-            paintOutline(g, px, view.working())
-        view?.clicks()?.each { paintClick(g, px, it) }
-        if (view?.working())
-            paintSpinner(g, px, view.clicks().last().points()[0])
-        def text = view?.message() ?: warning ?: waiting(view)
-        if (text)
-            paintText(g, px, text)
-        g.dispose()
-    }
-
-    private String waiting(view) {
-        return view?.working() && clicker.state?.name() == 'RECONNECTING' ? 'Waiting for the SAM server \u2026' : null
-    }
-
-    private void paintOutline(g, px, working) {
-        def pathClass = PathPrefs.autoSetAnnotationClassProperty().get()
-        def rgb = pathClass == null ? 0x00c8ff : pathClass.getColor()
-        def colour = new Color(ColorTools.red(rgb), ColorTools.green(rgb), ColorTools.blue(rgb))
-        g.setColor(new Color(colour.red, colour.green, colour.blue, working ? 30 : 55))
-        g.fill(shape)
-        g.setStroke(new BasicStroke((float) (4 * px), BasicStroke.CAP_ROUND, BasicStroke.JOIN_ROUND))
-        g.setColor(new Color(0, 0, 0, 130))
-        g.draw(shape)
-        float dash = (float) (6 * px)
-        g.setStroke(new BasicStroke((float) (2 * px), BasicStroke.CAP_BUTT, BasicStroke.JOIN_ROUND, 1f, [dash, (float) (dash / 2)] as float[], 0f))
-        g.setColor(colour)
-        g.draw(shape)
-    }
-
-    private void paintClick(g, px, click) {
-        def place = click.points()[0]
-        double r = 6 * px, arm = 3 * px
-        g.setColor(click.positive() ? new Color(0, 150, 70) : new Color(205, 40, 40))
-        g.fill(new Ellipse2D.Double(place.x() - r, place.y() - r, 2 * r, 2 * r))
-        g.setColor(Color.WHITE)
-        g.setStroke(new BasicStroke((float) (1.6 * px)))
-        g.draw(new Ellipse2D.Double(place.x() - r, place.y() - r, 2 * r, 2 * r))
-        g.draw(new Line2D.Double(place.x() - arm, place.y(), place.x() + arm, place.y()))
-        if (click.positive())
-            g.draw(new Line2D.Double(place.x(), place.y() - arm, place.x(), place.y() + arm))
-    }
-
-    private void paintSpinner(g, px, place) {
-        double r = 13 * px
-        double turned = (System.currentTimeMillis() % 900) / 900.0 * 360
-        [[5, new Color(0, 0, 0, 90)], [3, Color.WHITE]].each { width, colour ->
-            g.setStroke(new BasicStroke((float) (width * px), BasicStroke.CAP_ROUND, BasicStroke.JOIN_ROUND))
-            g.setColor(colour)
-            g.draw(new Arc2D.Double(place.x() - r, place.y() - r, 2 * r, 2 * r, -turned, 250, Arc2D.OPEN))
+        def viewer = clicker.viewer, view = clicker.view
+        if (view != null && clicker.plane == viewer.getImagePlane()) {
+            def pathClass = PathPrefs.autoSetAnnotationClassProperty().get()
+            ClickPainter.paint(g, px, view, outline, new Color(pathClass == null ? 0x00c8ff : pathClass.getColor()))
         }
-    }
-
-    /** In the upper left corner of the viewer, whatever its zoom and rotation. */
-    private void paintText(g, px, text) {
-        def viewer = clicker.viewer
-        def corner = viewer.componentPointToImagePoint(12, 12, null, false)
-        g.translate(corner.x, corner.y)
-        g.rotate(-viewer.getRotation())
-        g.scale(px, px)
-        g.setFont(new Font(Font.SANS_SERIF, Font.PLAIN, 13))
-        def lines = wrapped(text, g.getFontMetrics(), 460)
-        int width = lines.collect { g.getFontMetrics().stringWidth(it) }.max() + 24
-        g.setColor(new Color(25, 25, 30, 215))
-        g.fill(new RoundRectangle2D.Double(0, 0, width, 18 * lines.size() + 14, 10, 10))
-        g.setColor(Color.WHITE)
-        lines.eachWithIndex { line, i -> g.drawString(line, 12, 21 + 18 * i) }
-    }
-
-    private static List<String> wrapped(text, metrics, int most) {
-        def lines = ['']
-        text.split(' ').each { word ->
-            def longer = lines.last().isEmpty() ? word : lines.last() + ' ' + word
-            metrics.stringWidth(longer) <= most ? lines[-1] = longer : lines.add(word)
+        def text = view?.text(clicker.state) ?: warning
+        if (text) {
+            // In the upper left corner of the viewer, whatever its zoom and rotation.
+            def corner = viewer.componentPointToImagePoint(12, 12, null, false)
+            def screen = g.create()
+            screen.translate(corner.x, corner.y)
+            screen.rotate(-viewer.getRotation())
+            screen.scale(px, px)
+            ClickPainter.paintText(screen, text)
+            screen.dispose()
         }
-        return lines
     }
 }

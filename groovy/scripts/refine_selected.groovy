@@ -7,11 +7,8 @@
  *    stay. Everything is one step of undo.
  */
 import io.github.qupathsam.client.*
-import org.locationtech.jts.io.ByteOrderValues
 import org.locationtech.jts.io.WKBReader
-import org.locationtech.jts.io.WKBWriter
 import qupath.lib.display.ImageDisplay
-import qupath.lib.gui.images.servers.RenderedImageServer
 import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 
 // Settings
@@ -31,70 +28,55 @@ try {
 }
 
 def imageData = getCurrentImageData()
+if (imageData == null)
+    throw new IllegalStateException('No image is open. Open one and select outlines.')
 def objects = getSelectedObjects().findAll { it.hasROI() && it.getROI().isArea() }
 if (objects.isEmpty())
     throw new IllegalStateException('No outline is selected. Select annotations with an area.')
 def open = objects.findAll { lockedToo || !it.isLocked() }
 
 // 1. Ask the server, plane by plane; nothing changes before every answer is there
-def answers = [:]
-SamClient.connect().withCloseable { client ->
-    open.groupBy { it.getROI().getImagePlane() }.each { plane, onPlane ->
-        def prompts = onPlane.collect { Prompts.outline(wkbOf(it.getROI())) }
-        def answer = client.predict(samImageOf(imageData, plane), prompts, PredictOptions.of(options + [model: model]))
-        onPlane.eachWithIndex { object, i -> answers[object] = [answer.results()[i], answer.provenance()] }
-    }
+def refinement = SamClient.connect().withCloseable { client ->
+    Refinement.joined(open.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
+        def outlines = onPlane.collectEntries { [it, Outlines.wkb(it.getROI().getGeometry())] }
+        client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model]), minIoU)
+    })
 }
 
 // 2. Replace, with one change of the hierarchy
-def accepted = answers.findAll { object, answer ->
-    def best = answer[0].best()
-    best != null && iouOf(object.getROI(), roiOf(best, object.getROI().getImagePlane())) >= minIoU
-}
-accepted.each { object, answer -> replaceOutline(object, *answer) }
-if (accepted)
-    imageData.getHierarchy().fireObjectsChangedEvent(this, accepted.keySet())
-println "qupath-sam: ${accepted.size()} refined, ${answers.size() - accepted.size()} refused, ${objects.size() - open.size()} locked"
+refinement.refined().each { replaceOutline(it.source(), it.mask(), it.metadata()) }
+if (refinement.refined())
+    imageData.getHierarchy().fireObjectsChangedEvent(this, refinement.refined().collect { it.source() })
+println "qupath-sam: ${refinement.report(objects.size() - open.size())}"
 
 /** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */
 def samImageOf(imageData, plane) {
     def server = imageData.getServer()
     def builder = server.getBuilder()
-    def shown = server.isRGB() ? server : new RenderedImageServer.Builder(imageData).renderer(ImageDisplay.create(imageData)).build()
+    def display = server.isRGB() ? null : ImageDisplay.create(imageData)
     def calibration = server.getPixelCalibration()
     def image = SamImage.ofBuilder(GsonTools.getInstance().toJson(builder, ServerBuilder), server.getWidth(), server.getHeight())
             .plane(plane.getZ(), plane.getT())
             .pixelSize(calibration.hasPixelSizeMicrons() ? calibration.getAveragedPixelSizeMicrons() : 0)
             .pixels('QuPath rendered RGB') { region, downsample ->
-                shown.readRegion(RegionRequest.createInstance(shown.getPath(), downsample,
+                def pixels = server.readRegion(RegionRequest.createInstance(server.getPath(), downsample,
                         region.x(), region.y(), region.width(), region.height(), plane.getZ(), plane.getT()))
+                return display == null ? pixels : display.applyTransforms(pixels, null)
             }
-    return server.isRGB() && builder != null ? image : image.alwaysPush()
+    return display == null && builder != null ? image : image.alwaysPush()
 }
 
 /** Gives an object another outline on its plane; all else stays, but for measurements that the new shape makes wrong. */
-def replaceOutline(object, result, provenance) {
+def replaceOutline(object, mask, metadata) {
     def kept = ShapeMeasurements.kept(object.getMeasurements()) // first: setROI empties them
-    object.setROI(roiOf(result.best(), object.getROI().getImagePlane()))
+    object.setROI(roiOf(mask, object.getROI().getImagePlane()))
     kept.each { name, value -> object.getMeasurementList().put(name, value.doubleValue()) }
-    object.getMeasurementList().put('SAM score', result.best().score())
+    object.getMeasurementList().put('SAM score', mask.score())
     if (object.isAnnotation())
-        object.getMetadata().putAll(provenance.metadata())
-}
-
-/** Intersection over union of two outlines. */
-def iouOf(before, after) {
-    def a = before.getGeometry(), b = after.getGeometry()
-    def common = a.intersection(b).getArea()
-    return common / (a.getArea() + b.getArea() - common)
+        object.getMetadata().putAll(metadata)
 }
 
 /** The outline as QuPath's region of interest on a plane. */
 def roiOf(mask, plane) {
     return GeometryTools.geometryToROI(new WKBReader(GeometryTools.getDefaultFactory()).read(mask.wkb()), plane)
-}
-
-/** The outline of an object as the server reads it. */
-def wkbOf(roi) {
-    return new WKBWriter(2, ByteOrderValues.LITTLE_ENDIAN).write(roi.getGeometry())
 }

@@ -10,7 +10,6 @@
 import io.github.qupathsam.client.*
 import org.locationtech.jts.io.WKBReader
 import qupath.lib.display.ImageDisplay
-import qupath.lib.gui.images.servers.RenderedImageServer
 import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 import qupath.lib.roi.RectangleROI
 
@@ -30,7 +29,7 @@ try {
     throw absent
 }
 
-def segment = {
+ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     def imageData = getCurrentImageData()
     def hierarchy = imageData.getHierarchy()
 
@@ -41,46 +40,25 @@ def segment = {
                 (roi.isPoint() || roi.isLine() || roi instanceof RectangleROI) &&
                 (promptClasses.isEmpty() || it.getPathClass()?.toString() in promptClasses || isIgnored(it))
     }
+    def planes = prompts.groupBy { it.getROI().getImagePlane() }.findAll { plane, onPlane -> !onPlane.every { isIgnored(it) } }
 
-    // 2. Ask the server, plane by plane
-    def added = []
-    def used = [] as Set
-    def empty = 0
-    prompts.groupBy { it.getROI().getImagePlane() }.findAll { plane, onPlane -> !onPlane.every { isIgnored(it) } }.each { plane, onPlane ->
-        def groups = PromptGroup.of(onPlane.collect { promptOf(it) })
-        SamClient.connect().withCloseable { client ->
-            def answer = client.predict(samImageOf(imageData, plane), groups.collect { it.prompts() }, PredictOptions.of(options + [model: model]))
-            answer.results().eachWithIndex { result, i ->
-                if (result.best() == null) {
-                    empty++
-                    return
-                }
-                def source = groups[i].source()
-                def annotation = annotationOf(result, answer.provenance(), source.getPathClass(), plane)
-                annotation.setName(source.getName())
-                added << [annotation, source.getParent()]
-                used.addAll(groups[i].sources())
-            }
-        }
+    // 2. Ask the server, plane by plane; nothing changes before every answer is there
+    def segmentation = SamClient.connect().withCloseable { client ->
+        Segmentation.joined(planes.collect { plane, onPlane ->
+            client.segment(samImageOf(imageData, plane), onPlane.collect { promptOf(it) }, PredictOptions.of(options + [model: model]))
+        })
     }
 
     // 3. One change of the hierarchy
-    added.each { annotation, parent -> hierarchy.addObjectBelowParent(parent, annotation, false) }
+    segmentation.outlined().each { outlined ->
+        def source = outlined.source()
+        hierarchy.addObjectBelowParent(source.getParent(), annotationOf(outlined, source.getPathClass()), false)
+    }
     if (!keepPrompts)
-        used.each { hierarchy.removeObjectWithoutUpdate(it, true) }
-    if (added)
+        segmentation.used().each { hierarchy.removeObjectWithoutUpdate(it, true) }
+    if (segmentation.outlined())
         hierarchy.fireHierarchyChangedEvent(this)
-    println "qupath-sam: ${getCurrentImageName()}: ${added.size()} outlined" + (empty ? ", nothing found for ${empty}" : '')
-}
-
-try {
-    segment()
-} catch (Throwable failure) {
-    // QuPath logs the failure, goes on with the next image and would end with exit 0.
-    println "qupath-sam: ${getCurrentImageName()}: FAILED: ${failure.getMessage()}"
-    if (getQuPath() == null)
-        ProjectRun.markFailed()
-    throw failure
+    return segmentation.report()
 }
 
 def isIgnored(annotation) {
@@ -91,16 +69,17 @@ def isIgnored(annotation) {
 def samImageOf(imageData, plane) {
     def server = imageData.getServer()
     def builder = server.getBuilder()
-    def shown = server.isRGB() ? server : new RenderedImageServer.Builder(imageData).renderer(ImageDisplay.create(imageData)).build()
+    def display = server.isRGB() ? null : ImageDisplay.create(imageData)
     def calibration = server.getPixelCalibration()
     def image = SamImage.ofBuilder(GsonTools.getInstance().toJson(builder, ServerBuilder), server.getWidth(), server.getHeight())
             .plane(plane.getZ(), plane.getT())
             .pixelSize(calibration.hasPixelSizeMicrons() ? calibration.getAveragedPixelSizeMicrons() : 0)
             .pixels('QuPath rendered RGB') { region, downsample ->
-                shown.readRegion(RegionRequest.createInstance(shown.getPath(), downsample,
+                def pixels = server.readRegion(RegionRequest.createInstance(server.getPath(), downsample,
                         region.x(), region.y(), region.width(), region.height(), plane.getZ(), plane.getT()))
+                return display == null ? pixels : display.applyTransforms(pixels, null)
             }
-    return server.isRGB() && builder != null ? image : image.alwaysPush()
+    return display == null && builder != null ? image : image.alwaysPush()
 }
 
 /** What a drawn annotation says: points are clicks, lines and brush strokes scribbles, rectangles boxes; an ignored class says "not this". */
@@ -117,11 +96,13 @@ def promptOf(annotation) {
     return PromptShape.stroke(annotation, roi.getShape(), positive)
 }
 
-/** A new annotation for an answer, with its score and what made it. */
-def annotationOf(result, provenance, pathClass, plane) {
-    def annotation = PathObjects.createAnnotationObject(roiOf(result.best(), plane), pathClass)
-    annotation.getMeasurementList().put('SAM score', result.best().score())
-    annotation.getMetadata().putAll(provenance.metadata())
+/** A new annotation for an answer, named as its prompt, with its score and what made it. */
+def annotationOf(outlined, pathClass) {
+    def source = outlined.source()
+    def annotation = PathObjects.createAnnotationObject(roiOf(outlined.mask(), source.getROI().getImagePlane()), pathClass)
+    annotation.setName(source.getName())
+    annotation.getMeasurementList().put('SAM score', outlined.mask().score())
+    annotation.getMetadata().putAll(outlined.metadata())
     return annotation
 }
 

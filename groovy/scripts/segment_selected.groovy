@@ -9,11 +9,8 @@
  * 4. Run. Everything is one step of undo.
  */
 import io.github.qupathsam.client.*
-import org.locationtech.jts.io.ByteOrderValues
 import org.locationtech.jts.io.WKBReader
-import org.locationtech.jts.io.WKBWriter
 import qupath.lib.display.ImageDisplay
-import qupath.lib.gui.images.servers.RenderedImageServer
 import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 import qupath.lib.roi.RectangleROI
 
@@ -35,6 +32,8 @@ try {
 }
 
 def imageData = getCurrentImageData()
+if (imageData == null)
+    throw new IllegalStateException('No image is open. Open one, draw prompts and select them.')
 def hierarchy = imageData.getHierarchy()
 def selected = getSelectedObjects().findAll { it.isAnnotation() }
 if (selected.isEmpty())
@@ -64,54 +63,50 @@ for (region in selected.findAll { it.getROI().isArea() }) {
 }
 jobs[null].addAll(selected.findAll { !it.getROI().isArea() && isPrompt(it) && !(it in taken) })
 
-// 2. Ask the server, plane by plane
-def added = []
-def used = [] as Set
-def empty = 0
-SamClient.connect().withCloseable { client ->
-    jobs.each { region, prompts ->
-        prompts.groupBy { it.getROI().getImagePlane() }.each { plane, onPlane ->
-            def groups = PromptGroup.of(onPlane.collect { promptOf(it) })
-            def asked = PredictOptions.of(options + [model: model] + (region && clipToRegion ? [clip: wkbOf(region.getROI())] : [:]))
-            def answer = client.predict(samImageOf(imageData, plane), groups.collect { it.prompts() }, asked)
-            answer.results().eachWithIndex { result, i ->
-                def source = groups[i].source()
-                if (result.best() == null) {
-                    empty++
-                    return
-                }
-                def pathClass = source.getPathClass() ?: region?.getPathClass()
-                def annotation = annotationOf(result, answer.provenance(), pathClass, plane)
-                annotation.setName(source.getName())
-                added << [annotation, region ?: source.getParent()]
-                used.addAll(groups[i].sources())
-            }
+// 2. Ask the server, plane by plane; nothing changes before every answer is there
+def answers = SamClient.connect().withCloseable { client ->
+    jobs.collectMany { region, prompts ->
+        def clip = region && clipToRegion ? [clip: Outlines.wkb(region.getROI().getGeometry())] : [:]
+        prompts.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
+            def shapes = onPlane.collect { promptOf(it) }
+            [region, client.segment(samImageOf(imageData, plane), shapes, PredictOptions.of(options + [model: model] + clip))]
         }
     }
 }
+def segmentation = Segmentation.joined(answers.collect { it[1] })
 
 // 3. One change of the hierarchy
-added.each { annotation, parent -> hierarchy.addObjectBelowParent(parent, annotation, false) }
+def added = answers.collectMany { region, answer ->
+    answer.outlined().collect { outlined ->
+        def source = outlined.source()
+        def annotation = annotationOf(outlined, source.getPathClass() ?: region?.getPathClass())
+        hierarchy.addObjectBelowParent(region ?: source.getParent(), annotation, false)
+        return annotation
+    }
+}
 if (!keepPrompts)
-    used.each { hierarchy.removeObjectWithoutUpdate(it, true) }
-hierarchy.fireHierarchyChangedEvent(this)
-selectObjects(added.collect { it[0] })
-println "qupath-sam: ${added.size()} outlined" + (empty ? ", nothing found for ${empty}" : '')
+    segmentation.used().each { hierarchy.removeObjectWithoutUpdate(it, true) }
+if (added) {
+    hierarchy.fireHierarchyChangedEvent(this)
+    selectObjects(added)
+}
+println "qupath-sam: ${segmentation.report()}"
 
 /** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */
 def samImageOf(imageData, plane) {
     def server = imageData.getServer()
     def builder = server.getBuilder()
-    def shown = server.isRGB() ? server : new RenderedImageServer.Builder(imageData).renderer(ImageDisplay.create(imageData)).build()
+    def display = server.isRGB() ? null : ImageDisplay.create(imageData)
     def calibration = server.getPixelCalibration()
     def image = SamImage.ofBuilder(GsonTools.getInstance().toJson(builder, ServerBuilder), server.getWidth(), server.getHeight())
             .plane(plane.getZ(), plane.getT())
             .pixelSize(calibration.hasPixelSizeMicrons() ? calibration.getAveragedPixelSizeMicrons() : 0)
             .pixels('QuPath rendered RGB') { region, downsample ->
-                shown.readRegion(RegionRequest.createInstance(shown.getPath(), downsample,
+                def pixels = server.readRegion(RegionRequest.createInstance(server.getPath(), downsample,
                         region.x(), region.y(), region.width(), region.height(), plane.getZ(), plane.getT()))
+                return display == null ? pixels : display.applyTransforms(pixels, null)
             }
-    return server.isRGB() && builder != null ? image : image.alwaysPush()
+    return display == null && builder != null ? image : image.alwaysPush()
 }
 
 /** What a drawn annotation says: points are clicks, lines and brush strokes scribbles, rectangles boxes; an ignored class says "not this". */
@@ -128,20 +123,17 @@ def promptOf(annotation) {
     return PromptShape.stroke(annotation, roi.getShape(), positive)
 }
 
-/** A new annotation for an answer, with its score and what made it. */
-def annotationOf(result, provenance, pathClass, plane) {
-    def annotation = PathObjects.createAnnotationObject(roiOf(result.best(), plane), pathClass)
-    annotation.getMeasurementList().put('SAM score', result.best().score())
-    annotation.getMetadata().putAll(provenance.metadata())
+/** A new annotation for an answer, named as its prompt, with its score and what made it. */
+def annotationOf(outlined, pathClass) {
+    def source = outlined.source()
+    def annotation = PathObjects.createAnnotationObject(roiOf(outlined.mask(), source.getROI().getImagePlane()), pathClass)
+    annotation.setName(source.getName())
+    annotation.getMeasurementList().put('SAM score', outlined.mask().score())
+    annotation.getMetadata().putAll(outlined.metadata())
     return annotation
 }
 
 /** The outline as QuPath's region of interest on a plane. */
 def roiOf(mask, plane) {
     return GeometryTools.geometryToROI(new WKBReader(GeometryTools.getDefaultFactory()).read(mask.wkb()), plane)
-}
-
-/** The outline of an object as the server reads it. */
-def wkbOf(roi) {
-    return new WKBWriter(2, ByteOrderValues.LITTLE_ENDIAN).write(roi.getGeometry())
 }

@@ -1,51 +1,17 @@
 package io.github.qupathsam.client;
 
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
 
 /**
  * One object that a person is clicking: its clicks, the outline after each, and the request under way.
  *
- * <p>Nothing here blocks. Every change is shown to a listener as a {@link View}; it may come on any thread. A newer click cancels what an
- * older one still waits for; taking a click back shows the outline before it at once.
+ * <p>Nothing here blocks. Every change is shown to a listener as a {@link ClickView}; it may come on any thread. A newer click cancels
+ * what an older one still waits for; taking a click back shows the outline before it at once.
  */
 public final class ClickSession {
-    /**
-     * What to draw.
-     *
-     * @param clicks in order
-     * @param mask the newest outline, or null
-     * @param working an answer is awaited
-     * @param message what a person should know, or empty
-     */
-    public record View(List<Click> clicks, SamMask mask, boolean working, String message) {
-        static final View EMPTY = new View(List.of(), null, false, "");
-    }
-
-    /**
-     * What becomes an annotation.
-     *
-     * @param viewDownsample of the first click
-     */
-    public record Kept(SamMask mask, Provenance provenance, List<Click> clicks, double viewDownsample) {
-        /** What made the outline, with the clicks as {@code +x,y -x,y} in level-0 px: enough to make it again. */
-        public Map<String, String> metadata() {
-            Map<String, String> metadata = new LinkedHashMap<>(provenance.metadata());
-            List<String> places = new ArrayList<>();
-            for (Click click : clicks) {
-                Point place = click.points().get(0);
-                places.add((click.positive() ? "+" : "-") + place.x() + "," + place.y());
-            }
-            metadata.put("SAM clicks", String.join(" ", places));
-            metadata.put("SAM view downsample", String.valueOf(viewDownsample));
-            return metadata;
-        }
-    }
-
     private static final class Step {
         final Click click;
         SamResult answer;
@@ -57,16 +23,19 @@ public final class ClickSession {
     }
 
     private final LiveSession live;
+    private final String key;
     private final SamImage image;
-    private final Consumer<View> listener;
     private final List<Step> steps = new ArrayList<>();
+    private Consumer<ClickView> listener;
     private PredictOptions options;
     private CompletableFuture<SamPrediction> request;
-    private CompletableFuture<Kept> keeping;
+    private CompletableFuture<KeptOutline> keeping;
     private String message = "";
 
-    ClickSession(LiveSession live, SamImage image, PredictOptions options, Consumer<View> listener) {
+    /** @param key the session's own among those of the stream */
+    ClickSession(LiveSession live, String key, SamImage image, PredictOptions options, Consumer<ClickView> listener) {
         this.live = live;
+        this.key = key;
         this.image = image;
         this.options = options;
         this.listener = listener;
@@ -77,12 +46,18 @@ public final class ClickSession {
         return steps.isEmpty();
     }
 
+    /** Whether the object waits for its last answer to become an annotation: a further click belongs to another object. */
+    public synchronized boolean isBeingKept() {
+        return keeping != null;
+    }
+
     /**
      * A further click, level-0 px.
      *
      * @param viewDownsample at which the person looks; the first click's holds for the object's whole life
      */
     public synchronized void click(double x, double y, boolean positive, double viewDownsample) {
+        stopKeeping();
         if (steps.isEmpty()) {
             if (!positive) {
                 message = "Click on the object first, then take away from it";
@@ -95,8 +70,9 @@ public final class ClickSession {
         ask();
     }
 
-    /** Takes the last click back; false where there is none. */
+    /** Takes the last click back, and the wish to keep the object; false where there is no click. */
     public synchronized boolean undo() {
+        stopKeeping();
         if (steps.isEmpty()) {
             return false;
         }
@@ -113,29 +89,48 @@ public final class ClickSession {
 
     /** Forgets the object. */
     public synchronized void drop() {
+        stopKeeping();
         steps.clear();
         stopAsking();
-        if (keeping != null) {
-            keeping.cancel(false);
-            keeping = null;
-        }
         message = "";
         show();
     }
 
-    /** Ends the object: its outline, as soon as the last click is answered. Fails where there is no outline. */
-    public synchronized CompletableFuture<Kept> keep() {
+    /** The person turns to something else: nothing more is shown, and the object is forgotten unless it is being kept. */
+    public synchronized void leave() {
+        listener = view -> {};
         if (keeping == null) {
-            keeping = new CompletableFuture<>();
+            drop();
         }
-        CompletableFuture<Kept> mine = keeping;
+    }
+
+    /**
+     * Ends the object: its outline, as soon as the last click is answered.
+     *
+     * <p>Fails where there is no outline, and with CANCELLED where the object is being kept already or is wanted no more.
+     */
+    public synchronized CompletableFuture<KeptOutline> keep() {
+        CompletableFuture<KeptOutline> mine = new CompletableFuture<>();
+        if (keeping != null) {
+            mine.completeExceptionally(new SamException(FailureReason.CANCELLED, "the outline is being kept already"));
+            return mine;
+        }
+        keeping = mine;
         if (request == null) {
             finish();
         }
         return mine;
     }
 
-    public synchronized View view() {
+    /** As {@link #keep}, for a double click, whose first half was a click: on an outline that was there already it is taken back. */
+    public synchronized CompletableFuture<KeptOutline> keepAfterDoubleClick() {
+        if (keeping == null && steps.size() > 1) {
+            undo();
+        }
+        return keep();
+    }
+
+    public synchronized ClickView view() {
         SamMask mask = null;
         for (int i = steps.size() - 1; i >= 0 && mask == null; i--) {
             if (steps.get(i).answer != null) {
@@ -143,14 +138,14 @@ public final class ClickSession {
                 break;
             }
         }
-        return new View(steps.stream().map(step -> step.click).toList(), mask, request != null, message);
+        return new ClickView(steps.stream().map(step -> step.click).toList(), mask, request != null, message);
     }
 
     private void ask() {
         stopAsking();
         message = "";
         Step asked = last();
-        request = live.predict(image, prompts(), options, "click");
+        request = live.predict(image, prompts(), options, key);
         CompletableFuture<SamPrediction> mine = request;
         show();
         mine.whenComplete((prediction, failure) -> answered(asked, mine, prediction, failure));
@@ -188,16 +183,16 @@ public final class ClickSession {
     }
 
     private void finish() {
-        CompletableFuture<Kept> mine = keeping;
+        CompletableFuture<KeptOutline> mine = keeping;
         keeping = null;
         SamResult answer = steps.isEmpty() ? null : last().answer;
         if (answer == null || answer.best() == null) {
-            String why = message.isEmpty() ? "There is no outline to keep" : message;
+            message = message.isEmpty() ? "There is no outline to keep" : message;
             show();
-            mine.completeExceptionally(new SamException(FailureReason.INVALID_REQUEST, why));
+            mine.completeExceptionally(new SamException(FailureReason.INVALID_REQUEST, message));
             return;
         }
-        Kept kept = new Kept(
+        KeptOutline kept = new KeptOutline(
                 answer.best(),
                 last().provenance,
                 steps.stream().map(step -> step.click).toList(),
@@ -220,7 +215,15 @@ public final class ClickSession {
         }
     }
 
+    private void stopKeeping() {
+        if (keeping != null) {
+            CompletableFuture<KeptOutline> stopped = keeping;
+            keeping = null;
+            stopped.cancel(false);
+        }
+    }
+
     private void show() {
-        listener.accept(steps.isEmpty() && message.isEmpty() ? View.EMPTY : view());
+        listener.accept(steps.isEmpty() && message.isEmpty() ? ClickView.EMPTY : view());
     }
 }

@@ -1,22 +1,22 @@
 package io.github.qupathsam.client;
 
 import io.github.qupathsam.v1.ErrorInfo;
-import io.github.qupathsam.v1.ImageRef;
 import io.github.qupathsam.v1.LiveRequest;
 import io.github.qupathsam.v1.LiveResponse;
-import io.grpc.stub.StreamObserver;
-import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
-import java.util.function.BiFunction;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Consumer;
-import java.util.function.Function;
+import java.util.function.Supplier;
 
 /**
  * The stream that stays open as long as a person clicks.
@@ -26,13 +26,6 @@ import java.util.function.Function;
  * session's own thread and fail with {@link SamException}.
  */
 public final class LiveSession implements AutoCloseable {
-    /** Most doublings of the pushed region for an object that runs into its edge. */
-    static final int MAX_GROWTH = 2;
-
-    private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(5);
-    private static final Duration FIRST_PATIENCE = Duration.ofSeconds(3);
-    private static final int MAX_PUSHES = 2;
-
     /** Whether the server can be reached. */
     public enum State {
         CONNECTED,
@@ -40,25 +33,36 @@ public final class LiveSession implements AutoCloseable {
         DISCONNECTED
     }
 
-    private final SamClient client;
-    /** All fields below are touched on this thread only. */
-    private final ScheduledExecutorService actor =
-            Executors.newSingleThreadScheduledExecutor(task -> SamClient.daemon(task, "qupath-sam-live"));
+    /** Runs everything but reading and pushing pixels; all fields that are not final are touched there only. */
+    private final ScheduledThreadPoolExecutor actor =
+            new ScheduledThreadPoolExecutor(1, task -> SamClient.daemon(task, "qupath-sam-live"));
     /** Reading pixels may take seconds; cancelling must not wait for it. */
-    private final ScheduledExecutorService reader =
-            Executors.newSingleThreadScheduledExecutor(task -> SamClient.daemon(task, "qupath-sam-pixels"));
+    private final ExecutorService reader =
+            Executors.newSingleThreadExecutor(task -> SamClient.daemon(task, "qupath-sam-pixels"));
 
-    private final Map<Long, Task<?>> unanswered = new LinkedHashMap<>();
-    private final CompletableFuture<Void> closed = new CompletableFuture<>();
+    private final Supplier<SamClient> connecting;
+    private final Consumer<SamClient> closing;
+    private final Map<Long, LiveTask<?>> unanswered = new LinkedHashMap<>();
+    private final AtomicBoolean closed = new AtomicBoolean();
+    private final AtomicLong objects = new AtomicLong();
     private volatile Consumer<State> stateListener = state -> {};
-    private StreamObserver<LiveRequest> stream;
-    private Backoff reconnecting;
-    private boolean waitingToConnect;
+    private SamClient client;
+    private LiveConnection stream;
     private long lastId;
-    private int generation;
 
-    LiveSession(SamClient client) {
-        this.client = client;
+    /**
+     * @param connecting called on this session's thread for the first request, and again for the next one where it throws
+     * @param closing what to do with the client in the end
+     */
+    LiveSession(Supplier<SamClient> connecting, Consumer<SamClient> closing) {
+        this.connecting = connecting;
+        this.closing = closing;
+        actor.setRemoveOnCancelPolicy(true);
+    }
+
+    /** With the settings of this machine and user, which are read for the first request. */
+    public static LiveSession open() {
+        return new LiveSession(SamClient::connect, SamClient::close);
     }
 
     /** Told, on this session's thread, when the server comes and goes. */
@@ -73,23 +77,22 @@ public final class LiveSession implements AutoCloseable {
      */
     public CompletableFuture<SamPrediction> predict(
             SamImage image, Prompts prompts, PredictOptions options, String key) {
-        Settings settings = client.settings();
-        return start(new Task<>(
+        return start(new LiveTask<>(
                 image,
                 prompts.bounds(),
                 options.viewDownsample(),
                 key,
-                (id, ref) -> LiveRequest.newBuilder()
+                (id, ref, settings) -> LiveRequest.newBuilder()
                         .setRequestId(id)
                         .setSupersedesKey(key)
                         .setPredict(Messages.predict(ref, List.of(prompts), options, settings))
                         .build(),
-                response -> Messages.prediction(response.getPredict())));
+                response -> Messages.prediction(response.getPredict(), 1)));
     }
 
     /** An object that a person clicks together; every change is shown to the listener, on any thread. */
-    public ClickSession clicks(SamImage image, PredictOptions options, Consumer<ClickSession.View> listener) {
-        return new ClickSession(this, image, options, listener);
+    public ClickSession clicks(SamImage image, PredictOptions options, Consumer<ClickView> listener) {
+        return new ClickSession(this, "object " + objects.incrementAndGet(), image, options, listener);
     }
 
     /**
@@ -100,14 +103,12 @@ public final class LiveSession implements AutoCloseable {
      */
     public CompletableFuture<List<EmbeddedWindow>> embed(
             SamImage image, PixelRegion view, Point focus, PredictOptions options) {
-        Settings settings = client.settings();
-        Bounds seen = focus != null ? Bounds.of(focus) : Bounds.of(view.bounds().centre());
-        return start(new Task<>(
+        return start(new LiveTask<>(
                 image,
-                seen,
+                Bounds.of(focus != null ? focus : view.bounds().centre()),
                 options.viewDownsample(),
                 "view",
-                (id, ref) -> LiveRequest.newBuilder()
+                (id, ref, settings) -> LiveRequest.newBuilder()
                         .setRequestId(id)
                         .setEmbed(Messages.embed(ref, view, focus, options, settings))
                         .build(),
@@ -117,95 +118,184 @@ public final class LiveSession implements AutoCloseable {
     /** Cancels what is unanswered. */
     @Override
     public void close() {
-        if (closed.complete(null)) {
+        if (closed.compareAndSet(false, true)) {
             actor.execute(() -> {
                 failAll(sessionClosed());
-                dropStream();
+                if (client != null) {
+                    stream.close();
+                    closing.accept(client);
+                }
                 actor.shutdown();
             });
             reader.shutdownNow();
         }
     }
 
-    /** Whether an outline runs into an edge of the pushed pixels beyond which the image goes on. */
-    static boolean isCut(SamPrediction answer, SamImage.Held held, SamImage image) {
-        return answer.results().stream()
-                .map(SamResult::best)
-                .anyMatch(mask ->
-                        mask != null && held.plan().cuts(Wkb.bounds(mask.wkb()), image.width(), image.height()));
-    }
-
-    /** One request until it is answered, however often it has to be sent. */
-    private final class Task<T> {
-        final SamImage image;
-        final Bounds bounds;
-        final double viewDownsample;
-        final String key;
-        final BiFunction<Long, ImageRef, LiveRequest> message;
-        final Function<LiveResponse, T> reading;
-        final CompletableFuture<T> future = new CompletableFuture<>();
-        final Backoff patience = new Backoff(client.settings().patience());
-        long id;
-        SamImage.Held held;
-        ImageRef ref;
-        int pushes;
-        int growth;
-
-        Task(
-                SamImage image,
-                Bounds bounds,
-                double viewDownsample,
-                String key,
-                BiFunction<Long, ImageRef, LiveRequest> message,
-                Function<LiveResponse, T> reading) {
-            this.image = image;
-            this.bounds = bounds;
-            this.viewDownsample = viewDownsample;
-            this.key = key;
-            this.message = message;
-            this.reading = reading;
-        }
-
-        /** Takes the answer; false where the same must be asked again with more of the image. */
-        boolean answer(LiveResponse response) {
-            T value = reading.apply(response);
-            if (value instanceof SamPrediction prediction
-                    && held != null
-                    && growth < MAX_GROWTH
-                    && isCut(prediction, held, image)) {
-                growth++;
-                return false;
-            }
-            future.complete(value);
-            return true;
-        }
-    }
-
-    private <T> CompletableFuture<T> start(Task<T> task) {
-        Duration timeout = client.settings().timeout();
-        task.future.whenComplete((value, failure) -> {
-            if (task.future.isCancelled()) {
-                inActor(() -> withdraw(task));
-            }
-        });
-        boolean taken = inActor(() -> {
-            if (closed.isDone()) {
-                task.future.completeExceptionally(sessionClosed());
-                return;
-            }
-            supersede(task.key);
-            enlist(task);
-            prepare(task);
-            actor.schedule(() -> expire(task), timeout.toMillis(), TimeUnit.MILLISECONDS);
-        });
-        if (!taken) {
-            task.future.completeExceptionally(sessionClosed());
+    private <T> CompletableFuture<T> start(LiveTask<T> task) {
+        task.future.whenComplete((value, failure) -> inActor(() -> withdraw(task)));
+        if (!inActor(() -> begin(task))) {
+            task.fail(sessionClosed());
         }
         return task.future;
     }
 
-    private static SamException sessionClosed() {
-        return new SamException(FailureReason.CANCELLED, "the session is closed; open another");
+    private void begin(LiveTask<?> task) {
+        supersede(task.key);
+        if (task.isDone()) {
+            return;
+        }
+        if (closed.get()) {
+            task.fail(sessionClosed());
+            return;
+        }
+        try {
+            connect();
+        } catch (SamException failure) {
+            task.fail(failure);
+            return;
+        } catch (IllegalArgumentException wrongSettings) {
+            task.fail(new SamException(FailureReason.INVALID_REQUEST, wrongSettings.getMessage(), wrongSettings));
+            return;
+        }
+        Future<?> deadline =
+                actor.schedule(() -> expire(task), client.settings().timeout().toMillis(), TimeUnit.MILLISECONDS);
+        task.future.whenComplete((value, failure) -> deadline.cancel(false));
+        enlist(task);
+        prepare(task);
+    }
+
+    private void connect() {
+        if (client == null) {
+            client = connecting.get();
+            stream = new LiveConnection(client.connection(), actor, new Requests(), state -> stateListener.accept(state));
+        }
+    }
+
+    private void enlist(LiveTask<?> task) {
+        task.renumber(++lastId);
+        unanswered.put(task.id(), task);
+    }
+
+    /** Finds out how to name the image, then sends. */
+    private void prepare(LiveTask<?> task) {
+        if (!task.image.isPushing()) {
+            task.readBy(task.image.slideRef());
+            stream.send(task.message(client.settings()));
+            return;
+        }
+        long id = task.id();
+        PixelPusher pusher = client.pusher();
+        try {
+            reader.execute(() -> push(task, id, pusher));
+        } catch (RejectedExecutionException afterClose) {
+            task.fail(sessionClosed());
+        }
+    }
+
+    /** On the reader's thread. */
+    private void push(LiveTask<?> task, long id, PixelPusher pusher) {
+        if (task.isDone()) {
+            return;
+        }
+        try {
+            SamImage.Held held = pusher.held(task.image, task.bounds, task.viewDownsample, task.growth());
+            inActor(() -> {
+                if (unanswered.get(id) == task) {
+                    task.readBy(held);
+                    stream.send(task.message(client.settings()));
+                }
+            });
+        } catch (RuntimeException | Error failure) {
+            task.fail(SamException.of(failure));
+        }
+    }
+
+    private final class Requests implements LiveConnection.Owner {
+        @Override
+        public boolean isWaiting() {
+            return !unanswered.isEmpty();
+        }
+
+        @Override
+        public List<LiveRequest> unanswered() {
+            return unanswered.values().stream()
+                    .filter(LiveTask::isReady)
+                    .map(task -> task.message(client.settings()))
+                    .toList();
+        }
+
+        @Override
+        public void received(LiveResponse response) {
+            LiveTask<?> task = unanswered.remove(response.getRequestId());
+            if (task == null || task.isDone()) {
+                return;
+            }
+            try {
+                if (response.hasError()) {
+                    refused(task, response.getError());
+                } else if (!task.answer(response)) {
+                    enlist(task);
+                    prepare(task);
+                }
+            } catch (RuntimeException unreadable) {
+                task.fail(SamException.of(unreadable));
+            }
+        }
+
+        @Override
+        public void gaveUp(SamException failure) {
+            failAll(failure);
+        }
+    }
+
+    private void refused(LiveTask<?> task, ErrorInfo error) {
+        SamException refusal = client.connection().failures().of(error, null);
+        long pause = task.pushInstead(refusal) ? 0 : task.pause(refusal, client.settings());
+        if (pause < 0) {
+            task.fail(refusal);
+            return;
+        }
+        enlist(task);
+        actor.schedule(
+                () -> {
+                    if (!task.isDone()) {
+                        prepare(task);
+                    }
+                },
+                pause,
+                TimeUnit.MILLISECONDS);
+    }
+
+    private void supersede(String key) {
+        for (LiveTask<?> older : List.copyOf(unanswered.values())) {
+            if (!key.isEmpty() && older.key.equals(key)) {
+                // The server does the same by the key.
+                unanswered.remove(older.id());
+                older.fail(new SamException(FailureReason.CANCELLED, "a newer request has replaced this one"));
+            }
+        }
+    }
+
+    /** Whatever ended the task here: the server need not go on with it. */
+    private void withdraw(LiveTask<?> task) {
+        if (unanswered.remove(task.id(), task) && task.isReady()) {
+            stream.sendIfOpen(LiveRequest.newBuilder()
+                    .setRequestId(++lastId)
+                    .setCancelRequestId(task.id())
+                    .build());
+        }
+    }
+
+    private void expire(LiveTask<?> task) {
+        task.fail(new SamException(
+                FailureReason.DEADLINE_EXCEEDED,
+                client.settings().address() + " did not answer in time; " + FailureReason.DEADLINE_EXCEEDED.advice()));
+    }
+
+    private void failAll(SamException failure) {
+        List<LiveTask<?>> all = List.copyOf(unanswered.values());
+        unanswered.clear();
+        all.forEach(task -> task.fail(failure));
     }
 
     private boolean inActor(Runnable step) {
@@ -217,231 +307,7 @@ public final class LiveSession implements AutoCloseable {
         }
     }
 
-    private void enlist(Task<?> task) {
-        task.id = ++lastId;
-        task.ref = null;
-        unanswered.put(task.id, task);
-    }
-
-    /** Finds out how to name the image, then sends. */
-    private void prepare(Task<?> task) {
-        if (!task.image.isPushing()) {
-            task.held = null;
-            task.ref = task.image.slideRef();
-            send(task);
-            return;
-        }
-        long id = task.id;
-        try {
-            reader.execute(() -> {
-                if (!task.future.isDone()) {
-                    pushFor(task, id);
-                }
-            });
-        } catch (RejectedExecutionException afterClose) {
-            task.future.completeExceptionally(sessionClosed());
-        }
-    }
-
-    private void pushFor(Task<?> task, long id) {
-        try {
-            SamImage.Held held = client.pusher().held(task.image, task.bounds, task.viewDownsample, task.growth);
-            inActor(() -> {
-                if (unanswered.get(id) == task) {
-                    task.held = held;
-                    task.ref = SamImage.pushedRef(held);
-                    send(task);
-                }
-            });
-        } catch (RuntimeException failure) {
-            inActor(() -> fail(task, SamException.of(failure)));
-        }
-    }
-
-    private void send(Task<?> task) {
-        if (stream != null) {
-            stream.onNext(task.message.apply(task.id, task.ref));
-        } else if (!waitingToConnect) {
-            connect();
-        }
-    }
-
-    /** Opens a stream and sends on it all that is unanswered and ready; tries again later where nobody answers. */
-    private void connect() {
-        if (stream != null || closed.isDone()) {
-            return;
-        }
-        if (unanswered.isEmpty()) {
-            reconnecting = null;
-            return;
-        }
-        try {
-            client.checkVersion(CONNECT_TIMEOUT);
-        } catch (SamException failure) {
-            lost(failure);
-            return;
-        }
-        client.resetConnectBackoff();
-        int own = ++generation;
-        stream = client.stub().live(new StreamObserver<>() {
-            @Override
-            public void onNext(LiveResponse response) {
-                inActor(() -> received(response, own));
-            }
-
-            @Override
-            public void onError(Throwable failure) {
-                inActor(() -> ended(client.failures().of(failure), own));
-            }
-
-            @Override
-            public void onCompleted() {
-                inActor(() -> ended(new SamException(FailureReason.UNREACHABLE, "the server has ended the stream"), own));
-            }
-        });
-        for (Task<?> task : List.copyOf(unanswered.values())) {
-            if (task.ref != null) {
-                stream.onNext(task.message.apply(task.id, task.ref));
-            }
-        }
-    }
-
-    private void ended(SamException failure, int of) {
-        if (of == generation && stream != null) {
-            stream = null;
-            lost(failure);
-        }
-    }
-
-    private void lost(SamException failure) {
-        boolean hopeless = switch (failure.reason()) {
-            case UNAUTHENTICATED, WRONG_VERSION, BAD_CERTIFICATE, TOO_LARGE -> true;
-            default -> false;
-        };
-        if (hopeless) {
-            giveUp(failure);
-            return;
-        }
-        if (unanswered.isEmpty()) {
-            stateListener.accept(State.DISCONNECTED);
-            return;
-        }
-        if (reconnecting == null) {
-            reconnecting = new Backoff(client.hasAnswered() ? client.settings().timeout() : FIRST_PATIENCE);
-        }
-        long wait = reconnecting.nextMillis();
-        if (wait < 0) {
-            giveUp(failure);
-        } else {
-            stateListener.accept(State.RECONNECTING);
-            waitingToConnect = true;
-            actor.schedule(
-                    () -> {
-                        waitingToConnect = false;
-                        connect();
-                    },
-                    wait,
-                    TimeUnit.MILLISECONDS);
-        }
-    }
-
-    private void giveUp(SamException failure) {
-        reconnecting = null;
-        stateListener.accept(State.DISCONNECTED);
-        failAll(failure);
-    }
-
-    private void received(LiveResponse response, int of) {
-        if (of != generation) {
-            return;
-        }
-        reconnecting = null;
-        stateListener.accept(State.CONNECTED);
-        Task<?> task = unanswered.remove(response.getRequestId());
-        if (task == null || task.future.isDone()) {
-            return;
-        }
-        if (response.hasError()) {
-            refused(task, response.getError());
-        } else if (!task.answer(response)) {
-            enlist(task);
-            prepare(task);
-        }
-    }
-
-    private void refused(Task<?> task, ErrorInfo error) {
-        SamException failure = client.failures().of(error, null);
-        if (failure.reason().wantsPixels() && task.image.canPush() && task.pushes++ < MAX_PUSHES) {
-            if (failure.reason() == FailureReason.PIXELS_MISSING) {
-                task.image.forgetHeld();
-            }
-            task.image.startPushing();
-            enlist(task);
-            prepare(task);
-            return;
-        }
-        long wait = failure.reason() == FailureReason.BUSY ? task.patience.nextMillis() : -1;
-        if (wait < 0) {
-            task.future.completeExceptionally(failure);
-            return;
-        }
-        enlist(task);
-        actor.schedule(
-                () -> {
-                    if (!task.future.isDone()) {
-                        prepare(task);
-                    }
-                },
-                wait,
-                TimeUnit.MILLISECONDS);
-    }
-
-    private void supersede(String key) {
-        if (!key.isEmpty()) {
-            for (Task<?> older : List.copyOf(unanswered.values())) {
-                if (older.key.equals(key)) {
-                    unanswered.remove(older.id);
-                    older.future.completeExceptionally(
-                            new SamException(FailureReason.CANCELLED, "a newer request has replaced this one"));
-                }
-            }
-        }
-    }
-
-    private void withdraw(Task<?> task) {
-        if (unanswered.remove(task.id) != null && stream != null && task.ref != null) {
-            stream.onNext(LiveRequest.newBuilder()
-                    .setRequestId(++lastId)
-                    .setCancelRequestId(task.id)
-                    .build());
-        }
-    }
-
-    private void expire(Task<?> task) {
-        if (!task.future.isDone()) {
-            withdraw(task);
-            task.future.completeExceptionally(new SamException(
-                    FailureReason.DEADLINE_EXCEEDED,
-                    client.settings().address() + " did not answer in time; " + FailureReason.DEADLINE_EXCEEDED.advice()));
-        }
-    }
-
-    private void fail(Task<?> task, SamException failure) {
-        unanswered.remove(task.id);
-        task.future.completeExceptionally(failure);
-    }
-
-    private void failAll(SamException failure) {
-        List<Task<?>> all = List.copyOf(unanswered.values());
-        unanswered.clear();
-        all.forEach(task -> task.future.completeExceptionally(failure));
-    }
-
-    private void dropStream() {
-        if (stream != null) {
-            generation++;
-            stream.onCompleted();
-            stream = null;
-        }
+    private static SamException sessionClosed() {
+        return new SamException(FailureReason.CANCELLED, "the session is closed; open another");
     }
 }

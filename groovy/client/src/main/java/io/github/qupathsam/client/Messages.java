@@ -60,7 +60,14 @@ final class Messages {
                 .build();
     }
 
-    static SamPrediction prediction(PredictResponse response) {
+    /** @throws SamException where it is not the answer to so many objects */
+    static SamPrediction prediction(PredictResponse response, int objects) {
+        if (response.getResultsCount() != objects) {
+            throw new SamException(
+                    FailureReason.INTERNAL,
+                    "the server has answered " + response.getResultsCount() + " of " + objects + " objects; "
+                            + FailureReason.INTERNAL.advice());
+        }
         return new SamPrediction(
                 response.getResultsList().stream().map(Messages::result).toList(),
                 provenance(response.getProvenance()),

@@ -1,22 +1,20 @@
 package io.github.qupathsam.client;
 
 import com.google.protobuf.ByteString;
-import io.github.qupathsam.v1.ImageRef;
 import io.github.qupathsam.v1.PixelFormat;
 import io.github.qupathsam.v1.PushPixelsRequest;
 import io.github.qupathsam.v1.PushPixelsResponse;
 import java.awt.image.BufferedImage;
-import java.util.function.Function;
 
 /** Sends the pixels round some prompts, unless the server has them. */
 final class PixelPusher {
-    private final Settings settings;
-    private final Function<PushPixelsRequest, PushPixelsResponse> push;
+    /** Most doublings of the pushed region for an object that runs into its edge. */
+    private static final int MAX_GROWTH = 2;
 
-    /** @param push the call, with its retries; throws SamException */
-    PixelPusher(Settings settings, Function<PushPixelsRequest, PushPixelsResponse> push) {
-        this.settings = settings;
-        this.push = push;
+    private final Connection connection;
+
+    PixelPusher(Connection connection) {
+        this.connection = connection;
     }
 
     /**
@@ -35,14 +33,34 @@ final class PixelPusher {
         if (known != null) {
             return known;
         }
-        PushPixelsResponse answer = push.apply(request(image, plan));
+        PushPixelsResponse answer = push(request(image, plan));
         SamImage.Held held = new SamImage.Held(plan, answer.getDigest());
         image.remember(held);
         return held;
     }
 
-    ImageRef ref(SamImage image, Bounds bounds, double viewDownsample) {
-        return SamImage.pushedRef(held(image, bounds, viewDownsample, 0));
+    /**
+     * Whether to ask again with more of the image: an outline runs into an edge of the pushed pixels beyond which the image goes on.
+     *
+     * @param growth how often the region has been doubled already
+     */
+    static boolean wantsMore(SamPrediction answer, SamImage image, SamImage.Held held, int growth) {
+        return growth < MAX_GROWTH
+                && answer.results().stream()
+                        .map(SamResult::best)
+                        .anyMatch(mask -> mask != null
+                                && held.plan().cuts(Wkb.bounds(mask.wkb()), image.width(), image.height()));
+    }
+
+    private PushPixelsResponse push(PushPixelsRequest request) {
+        long most = connection.maxMessageBytes();
+        if (request.getSerializedSize() > most) {
+            throw new SamException(
+                    FailureReason.TOO_LARGE,
+                    request.getSerializedSize() + " bytes of pixels are more than the " + most + " that the server takes; "
+                            + FailureReason.TOO_LARGE.advice());
+        }
+        return connection.call(stub -> stub.pushPixels(request));
     }
 
     private PushPixelsRequest request(SamImage image, PushPlan plan) {
@@ -58,7 +76,7 @@ final class PixelPusher {
                     "the pixels of " + plan.region() + " cannot be read here either (" + unreadable + "); open the image",
                     unreadable);
         }
-        PixelFormat format = PixelEncoding.formatFor(settings);
+        PixelFormat format = PixelEncoding.formatFor(connection.settings());
         ByteString data =
                 format == PixelFormat.PIXEL_FORMAT_RAW_RGB ? PixelEncoding.raw(pixels) : PixelEncoding.png(pixels);
         return PushPixelsRequest.newBuilder()

@@ -1,7 +1,10 @@
 package io.github.qupathsam.client;
 
+import java.util.concurrent.Callable;
+import java.util.function.Consumer;
+
 /**
- * Makes a failed run over a project end with a non-zero exit.
+ * A script that is run for every image of a project.
  *
  * <p>{@code QuPath script --project} logs what a script throws, goes on with the next image, and ends with exit 0 whatever happened.
  */
@@ -11,8 +14,32 @@ public final class ProjectRun {
 
     private ProjectRun() {}
 
-    /** From now on this process ends with exit 1, after all other images have been run and saved. */
-    public static synchronized void markFailed() {
+    /**
+     * Does one image's work and says what came of it.
+     *
+     * @param image its name
+     * @param headless without a window: a failure makes this process end with exit 1, after all other images have been run and saved
+     * @param say prints a line
+     * @param work gives its report
+     * @throws Exception what the work throws, once it has been told
+     */
+    public static void image(String image, boolean headless, Consumer<String> say, Callable<String> work) throws Exception {
+        try {
+            say.accept("qupath-sam: " + image + ": " + work.call());
+        } catch (Throwable failure) {
+            say.accept("qupath-sam: " + image + ": FAILED: " + told(failure));
+            if (headless) {
+                markFailed();
+            }
+            throw failure;
+        }
+    }
+
+    private static String told(Throwable failure) {
+        return failure.getMessage() == null ? failure.toString() : failure.getMessage();
+    }
+
+    private static synchronized void markFailed() {
         if (!marked) {
             marked = true;
             // By the time hooks run QuPath has saved everything; exit() would wait for ourselves.

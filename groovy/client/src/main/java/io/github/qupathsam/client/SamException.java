@@ -29,6 +29,10 @@ public final class SamException extends RuntimeException {
         if (failure instanceof java.util.concurrent.CancellationException) {
             return new SamException(FailureReason.CANCELLED, "the call was cancelled", failure);
         }
+        if (failure instanceof OutOfMemoryError) {
+            return new SamException(
+                    FailureReason.OUT_OF_MEMORY, "QuPath itself has no memory left; allow it more in its preferences", failure);
+        }
         return new SamException(FailureReason.INTERNAL, String.valueOf(failure), failure);
     }
 }

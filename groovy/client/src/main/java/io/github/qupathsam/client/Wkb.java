@@ -1,10 +1,12 @@
 package io.github.qupathsam.client;
 
+import java.awt.geom.Path2D;
+import java.awt.geom.Rectangle2D;
 import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
-/** As much of well-known binary as a client needs that leaves geometry to others: the bounds of polygons. */
+/** As much of well-known binary as drawing and finding an outline takes; all else about geometry is left to others. */
 final class Wkb {
     private static final int POLYGON = 3;
     private static final int MULTI_POLYGON = 6;
@@ -13,18 +15,26 @@ final class Wkb {
 
     /** Bounds of a Polygon or MultiPolygon of 2-D coordinates, either byte order. */
     static Bounds bounds(byte[] wkb) {
+        Path2D shape = shape(wkb);
+        if (shape.getCurrentPoint() == null) {
+            throw new SamException(FailureReason.INVALID_PROMPT, "the outline is empty; leave it out");
+        }
+        Rectangle2D bounds = shape.getBounds2D();
+        return new Bounds(bounds.getMinX(), bounds.getMinY(), bounds.getMaxX(), bounds.getMaxY());
+    }
+
+    /** A Polygon or MultiPolygon of 2-D coordinates to draw; holes are holes. */
+    static Path2D shape(byte[] wkb) {
+        Path2D shape = new Path2D.Double(Path2D.WIND_EVEN_ODD);
         try {
-            Bounds bounds = read(ByteBuffer.wrap(wkb));
-            if (bounds != null) {
-                return bounds;
-            }
+            read(ByteBuffer.wrap(wkb), shape);
         } catch (BufferUnderflowException cut) {
             throw new SamException(FailureReason.INVALID_PROMPT, "the outline's WKB ends too early; write it anew", cut);
         }
-        throw new SamException(FailureReason.INVALID_PROMPT, "the outline is empty; leave it out");
+        return shape;
     }
 
-    private static Bounds read(ByteBuffer buffer) {
+    private static void read(ByteBuffer buffer, Path2D shape) {
         buffer.order(buffer.get() == 0 ? ByteOrder.BIG_ENDIAN : ByteOrder.LITTLE_ENDIAN);
         int type = buffer.getInt();
         if (type != POLYGON && type != MULTI_POLYGON) {
@@ -32,22 +42,28 @@ final class Wkb {
                     FailureReason.INVALID_PROMPT,
                     "an outline must be a 2-D Polygon or MultiPolygon as WKB, got type " + type);
         }
-        Bounds bounds = null;
         int parts = buffer.getInt();
         for (int part = 0; part < parts; part++) {
-            Bounds next = type == POLYGON ? ring(buffer) : read(buffer);
-            bounds = bounds == null ? next : next == null ? bounds : bounds.with(next);
+            if (type == POLYGON) {
+                ring(buffer, shape);
+            } else {
+                read(buffer, shape);
+            }
         }
-        return bounds;
     }
 
-    private static Bounds ring(ByteBuffer buffer) {
-        Bounds bounds = null;
+    private static void ring(ByteBuffer buffer, Path2D shape) {
         int points = buffer.getInt();
-        for (int point = 0; point < points; point++) {
-            Bounds next = Bounds.of(new Point(buffer.getDouble(), buffer.getDouble()));
-            bounds = bounds == null ? next : bounds.with(next);
+        for (int i = 0; i < points; i++) {
+            Point point = new Point(buffer.getDouble(), buffer.getDouble());
+            if (i == 0) {
+                shape.moveTo(point.x(), point.y());
+            } else {
+                shape.lineTo(point.x(), point.y());
+            }
         }
-        return bounds;
+        if (points > 0) {
+            shape.closePath();
+        }
     }
 }

@@ -4,7 +4,6 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
-import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -18,7 +17,6 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.function.Predicate;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
@@ -64,11 +62,11 @@ class LiveSessionTest {
     }
 
     private static <T> T soon(CompletableFuture<T> future) throws Exception {
-        return future.get(60, TimeUnit.SECONDS);
+        return future.get(180, TimeUnit.SECONDS);
     }
 
     private static FailureReason failure(CompletableFuture<?> future) {
-        return SamException.of(assertThrows(ExecutionException.class, () -> future.get(60, TimeUnit.SECONDS))).reason();
+        return SamException.of(assertThrows(ExecutionException.class, () -> future.get(180, TimeUnit.SECONDS))).reason();
     }
 
     @Test
@@ -162,9 +160,9 @@ class LiveSessionTest {
             CompletableFuture<SamPrediction> onDisk =
                     session.predict(image, click.remove(400.5, 270.5).continuing(before.token()), OPTIONS, "a");
             CompletableFuture<SamPrediction> pushed = session.predict(hidden, click, OPTIONS, "b");
-            for (LiveSession.State state = states.poll(30, TimeUnit.SECONDS);
+            for (LiveSession.State state = states.poll(180, TimeUnit.SECONDS);
                     state != LiveSession.State.RECONNECTING;
-                    state = states.poll(30, TimeUnit.SECONDS)) {
+                    state = states.poll(180, TimeUnit.SECONDS)) {
                 assertNotNull(state, "never told that the server is away");
             }
             try (RealServer second = RealServer.startWith("fake", first.port())) {
@@ -175,72 +173,5 @@ class LiveSessionTest {
         } finally {
             first.close();
         }
-    }
-
-    /** Waits until the listener has been shown such a view. */
-    private static ClickSession.View seen(BlockingQueue<ClickSession.View> views, Predicate<ClickSession.View> wanted)
-            throws InterruptedException {
-        while (true) {
-            ClickSession.View view = views.poll(60, TimeUnit.SECONDS);
-            assertNotNull(view, "never shown");
-            if (wanted.test(view)) {
-                return view;
-            }
-        }
-    }
-
-    @Test
-    void clicksRefineUndoAndKeep() throws Exception {
-        BlockingQueue<ClickSession.View> views = new LinkedBlockingQueue<>();
-        ClickSession session = new ClickSession(live, image, OPTIONS, views::add);
-        session.click(380.5, 260.5, true, 1);
-        assertTrue(seen(views, ClickSession.View::working).clicks().size() == 1);
-        SamMask one = seen(views, view -> view.mask() != null).mask();
-        session.click(395.5, 260.5, false, 1);
-        SamMask two = seen(views, view -> !view.working() && view.clicks().size() == 2).mask();
-        assertTrue(two.areaPx2() < one.areaPx2());
-        assertTrue(session.undo());
-        ClickSession.View undone = seen(views, view -> view.clicks().size() == 1);
-        assertArrayEquals(one.wkb(), undone.mask().wkb());
-        assertFalse(undone.working(), "an outline that is known was asked for again");
-        ClickSession.Kept kept = soon(session.keep());
-        assertArrayEquals(one.wkb(), kept.mask().wkb());
-        assertEquals("fake", kept.metadata().get("SAM model"));
-        assertEquals("+380.5,260.5", kept.metadata().get("SAM clicks"));
-        assertTrue(session.isEmpty());
-    }
-
-    @Test
-    void keepingWaitsForTheLastClick() throws Exception {
-        ClickSession session = new ClickSession(live, image, OPTIONS, view -> {});
-        session.click(380.5, 260.5, true, 1);
-        session.click(390.5, 260.5, true, 1);
-        ClickSession.Kept kept = soon(session.keep());
-        assertEquals(2, kept.clicks().size());
-        SamMask whole = client.predict(image, Prompts.click(380.5, 260.5).add(390.5, 260.5), OPTIONS.withViewDownsample(1))
-                .single()
-                .best();
-        assertArrayEquals(whole.wkb(), kept.mask().wkb(), "click by click is another answer than all at once");
-    }
-
-    @Test
-    void droppingLeavesNothing() throws Exception {
-        BlockingQueue<ClickSession.View> views = new LinkedBlockingQueue<>();
-        ClickSession session = new ClickSession(live, image, OPTIONS, views::add);
-        session.click(380.5, 260.5, true, 1);
-        CompletableFuture<ClickSession.Kept> kept = session.keep();
-        session.drop();
-        assertTrue(session.isEmpty() && kept.isDone());
-        assertFalse(session.undo());
-        assertNull(session.view().mask());
-        assertEquals(FailureReason.INVALID_REQUEST, failure(session.keep()));
-    }
-
-    @Test
-    void takingAwayFromNothingIsExplained() {
-        ClickSession session = new ClickSession(live, image, OPTIONS, view -> {});
-        session.click(1, 1, false, 1);
-        assertTrue(session.isEmpty());
-        assertTrue(session.view().message().contains("first"));
     }
 }

@@ -30,7 +30,7 @@ final class RealServer implements AutoCloseable {
         Thread reader = new Thread(() -> read(listening), "server output");
         reader.setDaemon(true);
         reader.start();
-        this.port = listening.get(120, TimeUnit.SECONDS);
+        this.port = listening.get(300, TimeUnit.SECONDS);
     }
 
     /** On a free port, with the fake model. */
@@ -71,7 +71,7 @@ final class RealServer implements AutoCloseable {
     }
 
     Settings settings() {
-        return Settings.load(Map.of("port", port, "host", "127.0.0.1", "timeout", 60, "patience", 30));
+        return Settings.load(Map.of("port", port, "host", "127.0.0.1", "timeout", 180, "patience", 30));
     }
 
     SamClient client() {

@@ -1,0 +1,133 @@
+package io.github.qupathsam.client;
+
+import java.awt.BasicStroke;
+import java.awt.Color;
+import java.awt.Font;
+import java.awt.FontMetrics;
+import java.awt.Graphics2D;
+import java.awt.RenderingHints;
+import java.awt.Shape;
+import java.awt.geom.Arc2D;
+import java.awt.geom.Ellipse2D;
+import java.awt.geom.Line2D;
+import java.awt.geom.RoundRectangle2D;
+import java.util.ArrayList;
+import java.util.List;
+
+/** Draws an object that is being clicked, at the same size on the screen at every zoom. */
+public final class ClickPainter {
+    private static final Color POSITIVE = new Color(0, 150, 70);
+    private static final Color NEGATIVE = new Color(205, 40, 40);
+    private static final Color SHADOW = new Color(0, 0, 0, 130);
+    private static final Color BOX = new Color(25, 25, 30, 215);
+    private static final int TURN_MS = 900;
+    private static final int TEXT_WIDTH = 460;
+    private static final int LINE_HEIGHT = 18;
+
+    private ClickPainter() {}
+
+    /**
+     * The outline under way, its clicks, and whether the server is working.
+     *
+     * @param graphics draws in level-0 px; left as it was
+     * @param px level-0 px per screen px
+     * @param outline {@link ClickView#outline()}, made once for many paintings; or null
+     */
+    public static void paint(Graphics2D graphics, double px, ClickView view, Shape outline, Color colour) {
+        Graphics2D g = smooth(graphics);
+        if (outline != null) {
+            paintOutline(g, px, outline, colour, view.working());
+        }
+        view.clicks().forEach(click -> paintClick(g, px, click));
+        if (view.working() && !view.clicks().isEmpty()) {
+            Click last = view.clicks().get(view.clicks().size() - 1);
+            paintSpinner(g, px, last.points().get(0), System.currentTimeMillis());
+        }
+        g.dispose();
+    }
+
+    /**
+     * A message in a box whose upper left corner is the origin.
+     *
+     * @param graphics draws in screen px; left as it was
+     */
+    public static void paintText(Graphics2D graphics, String text) {
+        Graphics2D g = smooth(graphics);
+        g.setFont(new Font(Font.SANS_SERIF, Font.PLAIN, 13));
+        FontMetrics metrics = g.getFontMetrics();
+        List<String> lines = wrapped(text, metrics, TEXT_WIDTH);
+        int width = lines.stream().mapToInt(metrics::stringWidth).max().orElse(0) + 24;
+        g.setColor(BOX);
+        g.fill(new RoundRectangle2D.Double(0, 0, width, LINE_HEIGHT * lines.size() + 14, 10, 10));
+        g.setColor(Color.WHITE);
+        for (int i = 0; i < lines.size(); i++) {
+            g.drawString(lines.get(i), 12, 21 + LINE_HEIGHT * i);
+        }
+        g.dispose();
+    }
+
+    private static Graphics2D smooth(Graphics2D graphics) {
+        Graphics2D g = (Graphics2D) graphics.create();
+        g.setRenderingHint(RenderingHints.KEY_ANTIALIASING, RenderingHints.VALUE_ANTIALIAS_ON);
+        g.setRenderingHint(RenderingHints.KEY_STROKE_CONTROL, RenderingHints.VALUE_STROKE_PURE);
+        return g;
+    }
+
+    private static void paintOutline(Graphics2D g, double px, Shape outline, Color colour, boolean working) {
+        g.setColor(new Color(colour.getRed(), colour.getGreen(), colour.getBlue(), working ? 30 : 55));
+        g.fill(outline);
+        g.setStroke(new BasicStroke((float) (4 * px), BasicStroke.CAP_ROUND, BasicStroke.JOIN_ROUND));
+        g.setColor(SHADOW);
+        g.draw(outline);
+        float[] dashes = {(float) (6 * px), (float) (3 * px)};
+        g.setStroke(new BasicStroke((float) (2 * px), BasicStroke.CAP_BUTT, BasicStroke.JOIN_ROUND, 1, dashes, 0));
+        g.setColor(colour);
+        g.draw(outline);
+    }
+
+    private static void paintClick(Graphics2D g, double px, Click click) {
+        Point place = click.points().get(0);
+        double r = 6 * px;
+        double arm = 3 * px;
+        Shape disc = new Ellipse2D.Double(place.x() - r, place.y() - r, 2 * r, 2 * r);
+        g.setColor(click.positive() ? POSITIVE : NEGATIVE);
+        g.fill(disc);
+        g.setColor(Color.WHITE);
+        g.setStroke(new BasicStroke((float) (1.6 * px)));
+        g.draw(disc);
+        g.draw(new Line2D.Double(place.x() - arm, place.y(), place.x() + arm, place.y()));
+        if (click.positive()) {
+            g.draw(new Line2D.Double(place.x(), place.y() - arm, place.x(), place.y() + arm));
+        }
+    }
+
+    private static void paintSpinner(Graphics2D g, double px, Point place, long now) {
+        double r = 13 * px;
+        double turned = now % TURN_MS * 360.0 / TURN_MS;
+        Shape arc = new Arc2D.Double(place.x() - r, place.y() - r, 2 * r, 2 * r, -turned, 250, Arc2D.OPEN);
+        g.setStroke(new BasicStroke((float) (5 * px), BasicStroke.CAP_ROUND, BasicStroke.JOIN_ROUND));
+        g.setColor(SHADOW);
+        g.draw(arc);
+        g.setStroke(new BasicStroke((float) (3 * px), BasicStroke.CAP_ROUND, BasicStroke.JOIN_ROUND));
+        g.setColor(Color.WHITE);
+        g.draw(arc);
+    }
+
+    static List<String> wrapped(String text, FontMetrics metrics, int most) {
+        List<String> lines = new ArrayList<>();
+        for (String paragraph : text.split("\n")) {
+            String line = "";
+            for (String word : paragraph.split(" ")) {
+                String longer = line.isEmpty() ? word : line + " " + word;
+                if (!line.isEmpty() && metrics.stringWidth(longer) > most) {
+                    lines.add(line);
+                    line = word;
+                } else {
+                    line = longer;
+                }
+            }
+            lines.add(line);
+        }
+        return lines;
+    }
+}

@@ -1,0 +1,81 @@
+package io.github.qupathsam.client;
+
+import io.github.qupathsam.v1.ImageRef;
+import io.github.qupathsam.v1.PredictRequest;
+import java.util.ArrayList;
+import java.util.List;
+
+/** Predict for any number of objects: as many at once as the server takes, one by one where pixels are pushed. */
+final class PredictCalls {
+    private final Connection connection;
+    private final PixelPusher pusher;
+
+    PredictCalls(Connection connection, PixelPusher pusher) {
+        this.connection = connection;
+        this.pusher = pusher;
+    }
+
+    SamPrediction predict(SamImage image, List<Prompts> objects, PredictOptions options) {
+        Capabilities server = connection.capabilities();
+        if (!server.readsSlides() && image.canPush()) {
+            image.startPushing();
+        }
+        int most = Math.max(1, server.maxObjects());
+        List<SamPrediction> parts = new ArrayList<>();
+        for (int from = 0; from < objects.size(); from += most) {
+            parts.add(part(image, objects.subList(from, Math.min(objects.size(), from + most)), options));
+        }
+        return joined(parts);
+    }
+
+    private SamPrediction part(SamImage image, List<Prompts> objects, PredictOptions options) {
+        if (!image.isPushing()) {
+            try {
+                return ask(image.slideRef(), objects, options);
+            } catch (SamException failure) {
+                if (!failure.reason().wantsPixels() || !image.canPush()) {
+                    throw failure;
+                }
+                image.startPushing();
+            }
+        }
+        return joined(objects.stream().map(prompts -> pushed(image, prompts, options)).toList());
+    }
+
+    /** One object by pushed pixels: again with more of the image while its outline runs into the edge of what was pushed. */
+    private SamPrediction pushed(SamImage image, Prompts prompts, PredictOptions options) {
+        for (int growth = 0; ; growth++) {
+            SamImage.Held held = pusher.held(image, prompts.bounds(), options.viewDownsample(), growth);
+            SamPrediction answer;
+            try {
+                answer = ask(SamImage.pushedRef(held), List.of(prompts), options);
+            } catch (SamException failure) {
+                if (failure.reason() != FailureReason.PIXELS_MISSING) {
+                    throw failure;
+                }
+                image.forgetHeld();
+                held = pusher.held(image, prompts.bounds(), options.viewDownsample(), growth);
+                answer = ask(SamImage.pushedRef(held), List.of(prompts), options);
+            }
+            if (!PixelPusher.wantsMore(answer, image, held, growth)) {
+                return answer;
+            }
+        }
+    }
+
+    private SamPrediction ask(ImageRef image, List<Prompts> objects, PredictOptions options) {
+        PredictRequest request = Messages.predict(image, objects, options, connection.settings());
+        return Messages.prediction(connection.call(stub -> stub.predict(request)), objects.size());
+    }
+
+    private static SamPrediction joined(List<SamPrediction> parts) {
+        if (parts.size() == 1) {
+            return parts.get(0);
+        }
+        return new SamPrediction(
+                parts.stream().flatMap(part -> part.results().stream()).toList(),
+                parts.get(0).provenance(),
+                parts.stream().mapToDouble(SamPrediction::totalMs).sum(),
+                parts.stream().mapToDouble(SamPrediction::encodeMs).sum());
+    }
+}

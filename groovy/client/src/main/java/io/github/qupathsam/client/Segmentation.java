@@ -1,0 +1,52 @@
+package io.github.qupathsam.client;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * What came of drawn prompts.
+ *
+ * @param outlined the objects that an outline was found for, in order
+ * @param empty how many others there were
+ */
+public record Segmentation(List<Outlined> outlined, int empty) {
+    /**
+     * An object with its outline.
+     *
+     * @param source what it takes its class, name and place from
+     * @param sources everything that it was made from
+     * @param metadata what made the outline
+     */
+    public record Outlined(Object source, List<Object> sources, SamMask mask, Map<String, String> metadata) {}
+
+    /** The answer to these groups, in order. */
+    static Segmentation of(List<PromptGroup> groups, SamPrediction answer) {
+        List<Outlined> outlined = new ArrayList<>();
+        for (int i = 0; i < groups.size(); i++) {
+            SamMask mask = answer.results().get(i).best();
+            if (mask != null) {
+                PromptGroup group = groups.get(i);
+                outlined.add(new Outlined(group.source(), group.sources(), mask, answer.provenance().metadata()));
+            }
+        }
+        return new Segmentation(List.copyOf(outlined), groups.size() - outlined.size());
+    }
+
+    /** All of several: of planes, of regions. */
+    public static Segmentation joined(List<Segmentation> parts) {
+        return new Segmentation(
+                parts.stream().flatMap(part -> part.outlined().stream()).toList(),
+                parts.stream().mapToInt(Segmentation::empty).sum());
+    }
+
+    /** Every prompt that an outline stands for now. */
+    public List<Object> used() {
+        return outlined.stream().flatMap(one -> one.sources().stream()).distinct().toList();
+    }
+
+    /** "3 outlined, nothing found for 1". */
+    public String report() {
+        return outlined.size() + " outlined" + (empty == 0 ? "" : ", nothing found for " + empty);
+    }
+}

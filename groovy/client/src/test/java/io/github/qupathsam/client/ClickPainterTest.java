@@ -1,0 +1,88 @@
+package io.github.qupathsam.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.awt.Color;
+import java.awt.FontMetrics;
+import java.awt.Graphics2D;
+import java.awt.geom.AffineTransform;
+import java.awt.image.BufferedImage;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+class ClickPainterTest {
+    private static final int WHITE = Color.WHITE.getRGB();
+    private static final byte[] RING =
+            PromptsTest.wkb("POLYGON ((20 20, 180 20, 180 180, 20 180, 20 20), (80 80, 120 80, 120 120, 80 120, 80 80))");
+
+    private static SamMask mask() {
+        return new SamMask(RING, 0.9, 24000, Double.NaN);
+    }
+
+    /** 200 x 200 screen px, white, at this many level-0 px per screen px. */
+    private static BufferedImage painted(ClickView view, double px) {
+        BufferedImage image = new BufferedImage(200, 200, BufferedImage.TYPE_INT_RGB);
+        Graphics2D g = image.createGraphics();
+        g.setColor(Color.WHITE);
+        g.fillRect(0, 0, 200, 200);
+        g.scale(1 / px, 1 / px);
+        AffineTransform before = g.getTransform();
+        ClickPainter.paint(g, px, view, view.outline(), Color.BLUE);
+        assertEquals(before, g.getTransform());
+        g.dispose();
+        return image;
+    }
+
+    private static int different(BufferedImage image, int x, int y, int size) {
+        int count = 0;
+        for (int row = y; row < y + size; row++) {
+            for (int column = x; column < x + size; column++) {
+                count += image.getRGB(column, row) == WHITE ? 0 : 1;
+            }
+        }
+        return count;
+    }
+
+    @Test
+    void theOutlineIsTintedAndItsHoleIsNot() {
+        BufferedImage image = painted(new ClickView(List.of(), mask(), false, ""), 1);
+        assertNotEquals(WHITE, image.getRGB(50, 50));
+        assertEquals(WHITE, image.getRGB(100, 100));
+        assertEquals(WHITE, image.getRGB(10, 10));
+    }
+
+    @Test
+    void clicksAreOfOneSizeAtEveryZoomAndOfTwoColours() {
+        Click in = Click.at(50, 100, true);
+        Click out = Click.at(150, 100, false);
+        BufferedImage near = painted(new ClickView(List.of(in, out), null, false, ""), 1);
+        BufferedImage far = painted(
+                new ClickView(List.of(Click.at(500, 1000, true), Click.at(1500, 1000, false)), null, false, ""), 10);
+        assertEquals(different(near, 0, 0, 200), different(far, 0, 0, 200), 8);
+        assertTrue(new Color(near.getRGB(54, 96)).getGreen() > new Color(near.getRGB(54, 96)).getRed());
+        assertTrue(new Color(near.getRGB(154, 96)).getRed() > new Color(near.getRGB(154, 96)).getGreen());
+    }
+
+    @Test
+    void workIsShownRoundTheLastClick() {
+        List<Click> clicks = List.of(Click.at(40, 40, true), Click.at(140, 140, true));
+        int idle = different(painted(new ClickView(clicks, null, false, ""), 1), 110, 110, 60);
+        int working = different(painted(new ClickView(clicks, null, true, ""), 1), 110, 110, 60);
+        assertTrue(working > idle + 50, working + " px against " + idle);
+    }
+
+    @Test
+    void textIsBrokenBetweenWordsAndAtLineEnds() {
+        BufferedImage image = new BufferedImage(500, 100, BufferedImage.TYPE_INT_RGB);
+        Graphics2D g = image.createGraphics();
+        FontMetrics metrics = g.getFontMetrics();
+        List<String> lines = ClickPainter.wrapped("no server answers at\n127.0.0.1:50051 now", metrics, metrics.stringWidth("no server answers"));
+        assertEquals(List.of("no server answers", "at", "127.0.0.1:50051", "now"), lines);
+        assertEquals(List.of("unbreakable"), ClickPainter.wrapped("unbreakable", metrics, 1));
+        ClickPainter.paintText(g, "no server answers");
+        assertNotEquals(Color.BLACK.getRGB(), image.getRGB(8, 8));
+        g.dispose();
+    }
+}

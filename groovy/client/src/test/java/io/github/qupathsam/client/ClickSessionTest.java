@@ -1,0 +1,176 @@
+package io.github.qupathsam.client;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Predicate;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** One object after another, clicked against the Python server with its fake model. */
+class ClickSessionTest {
+    private static final PredictOptions OPTIONS = PredictOptions.of(Map.of("downsample", 1));
+
+    @TempDir
+    static Path folder;
+
+    private static RealServer server;
+    private final BlockingQueue<ClickView> views = new LinkedBlockingQueue<>();
+    private SamClient client;
+    private LiveSession live;
+    private SamImage image;
+    private ClickSession session;
+
+    @BeforeAll
+    static void start() throws Exception {
+        server = RealServer.start();
+    }
+
+    @AfterAll
+    static void stop() {
+        if (server != null) {
+            server.close();
+        }
+    }
+
+    @BeforeEach
+    void open() throws Exception {
+        client = server.client();
+        live = client.live();
+        image = Pictures.onDisk(folder);
+        session = live.clicks(image, OPTIONS, views::add);
+    }
+
+    @AfterEach
+    void close() {
+        live.close();
+        client.close();
+    }
+
+    private static <T> T soon(CompletableFuture<T> future) throws Exception {
+        return future.get(180, TimeUnit.SECONDS);
+    }
+
+    private static FailureReason failure(CompletableFuture<?> future) {
+        return SamException.of(assertThrows(Exception.class, () -> soon(future))).reason();
+    }
+
+    /** Waits until the listener has been shown such a view. */
+    private ClickView seen(Predicate<ClickView> wanted) throws InterruptedException {
+        while (true) {
+            ClickView view = views.poll(180, TimeUnit.SECONDS);
+            assertNotNull(view, "never shown");
+            if (wanted.test(view)) {
+                return view;
+            }
+        }
+    }
+
+    @Test
+    void clicksRefineUndoAndKeep() throws Exception {
+        session.click(380.5, 260.5, true, 1);
+        assertTrue(seen(ClickView::working).clicks().size() == 1);
+        SamMask one = seen(view -> view.mask() != null).mask();
+        session.click(395.5, 260.5, false, 1);
+        SamMask two = seen(view -> !view.working() && view.clicks().size() == 2).mask();
+        assertTrue(two.areaPx2() < one.areaPx2());
+        assertTrue(session.undo());
+        ClickView undone = seen(view -> view.clicks().size() == 1);
+        assertArrayEquals(one.wkb(), undone.mask().wkb());
+        assertFalse(undone.working(), "an outline that is known was asked for again");
+        KeptOutline kept = soon(session.keep());
+        assertArrayEquals(one.wkb(), kept.mask().wkb());
+        assertEquals("fake", kept.metadata().get("SAM model"));
+        assertEquals("+380.5,260.5", kept.metadata().get("SAM clicks"));
+        assertTrue(session.isEmpty());
+    }
+
+    @Test
+    void keepingWaitsForTheLastClick() throws Exception {
+        session.click(380.5, 260.5, true, 1);
+        session.click(390.5, 260.5, true, 1);
+        KeptOutline kept = soon(session.keep());
+        assertEquals(2, kept.clicks().size());
+        SamMask whole = client.predict(image, Prompts.click(380.5, 260.5).add(390.5, 260.5), OPTIONS.withViewDownsample(1))
+                .single()
+                .best();
+        assertArrayEquals(whole.wkb(), kept.mask().wkb(), "click by click is another answer than all at once");
+    }
+
+    @Test
+    void droppingLeavesNothing() throws Exception {
+        session.click(380.5, 260.5, true, 1);
+        CompletableFuture<KeptOutline> kept = session.keep();
+        session.drop();
+        assertTrue(session.isEmpty() && kept.isDone());
+        assertFalse(session.undo());
+        assertNull(session.view().mask());
+        assertEquals(FailureReason.INVALID_REQUEST, failure(session.keep()));
+    }
+
+    @Test
+    void takingAwayFromNothingIsExplained() {
+        session.click(1, 1, false, 1);
+        assertTrue(session.isEmpty());
+        assertTrue(session.view().message().contains("first"));
+    }
+
+    @Test
+    void whatIsLeftAndNotKeptIsForgotten() throws Exception {
+        session.click(380.5, 260.5, true, 1);
+        session.leave();
+        assertTrue(session.isEmpty());
+        assertFalse(session.isBeingKept());
+    }
+
+    @Test
+    void aDoubleClickOnAnOutlineKeepsItWithoutThatClick() throws Exception {
+        session.click(380.5, 260.5, true, 1);
+        byte[] one = seen(view -> view.mask() != null).mask().wkb();
+        session.click(430.5, 290.5, true, 1);
+        KeptOutline kept = soon(session.keepAfterDoubleClick());
+        assertEquals(1, kept.clicks().size());
+        assertArrayEquals(one, kept.mask().wkb());
+        assertEquals("kept Tumour of 1 click", kept.report("Tumour"));
+    }
+
+    @Test
+    void aDoubleClickOnNothingSelectsAndKeeps() throws Exception {
+        session.click(380.5, 260.5, true, 1);
+        assertEquals(1, soon(session.keepAfterDoubleClick()).clicks().size());
+    }
+
+    @Test
+    void aFailureIsShownAndTheObjectGoesOn() throws Exception {
+        ClickSession wrong = live.clicks(image, PredictOptions.of(Map.of("model", "nosuch")), views::add);
+        wrong.click(380.5, 260.5, true, 1);
+        ClickView told = seen(view -> !view.working() && !view.message().isEmpty());
+        assertTrue(told.message().contains("nosuch"), told.message());
+        assertEquals(told.message(), told.text(LiveSession.State.CONNECTED));
+        assertEquals(FailureReason.INVALID_REQUEST, failure(wrong.keep()));
+        assertFalse(wrong.isEmpty());
+    }
+
+    @Test
+    void whoWaitsForAServerThatIsAwayIsTold() {
+        ClickView waiting = new ClickView(java.util.List.of(Click.at(1, 1, true)), null, true, "");
+        assertTrue(waiting.text(LiveSession.State.RECONNECTING).contains("Waiting"));
+        assertEquals("", waiting.text(LiveSession.State.CONNECTED));
+        assertEquals("", waiting.text(null));
+    }
+}

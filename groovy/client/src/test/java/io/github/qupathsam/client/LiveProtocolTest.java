@@ -1,0 +1,198 @@
+package io.github.qupathsam.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.qupathsam.v1.ErrorReason;
+import io.github.qupathsam.v1.LiveRequest;
+import io.grpc.StatusRuntimeException;
+import java.nio.file.Path;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** What is asked and withdrawn on a live stream while answers are outstanding. */
+class LiveProtocolTest {
+    private static final PredictOptions OPTIONS = PredictOptions.none();
+
+    private final SamImage image = SamImage.ofPath(Path.of("slide.svs"), 1000, 1000);
+    private ScriptedServer server;
+    private SamClient client;
+    private LiveSession live;
+
+    @BeforeEach
+    void open() throws Exception {
+        server = ScriptedServer.start();
+        client = server.client(60);
+        live = client.live();
+    }
+
+    @AfterEach
+    void close() throws Exception {
+        live.close();
+        client.close();
+        server.close();
+    }
+
+    private static <T> T soon(CompletableFuture<T> future) throws Exception {
+        return future.get(30, TimeUnit.SECONDS);
+    }
+
+    private static SamException failure(CompletableFuture<?> future) {
+        Exception failure = assertThrows(Exception.class, () -> soon(future));
+        assertFalse(failure instanceof TimeoutException, "never completed");
+        return SamException.of(failure);
+    }
+
+    private CompletableFuture<SamPrediction> predict(double x, String key) {
+        return live.predict(image, Prompts.click(x, 5), OPTIONS, key);
+    }
+
+    @Test
+    void cancellingTellsTheServer() throws Exception {
+        CompletableFuture<SamPrediction> answer = predict(5, "");
+        LiveRequest asked = server.nextPredict();
+        answer.cancel(false);
+        assertEquals(asked.getRequestId(), server.next().getCancelRequestId());
+    }
+
+    @Test
+    void whatTakesTooLongIsWithdrawn() throws Exception {
+        try (SamClient hasty = server.client(1);
+                LiveSession session = hasty.live()) {
+            CompletableFuture<SamPrediction> answer = session.predict(image, Prompts.click(5, 5), OPTIONS, "");
+            LiveRequest asked = server.nextPredict();
+            SamException failure = failure(answer);
+            assertEquals(FailureReason.DEADLINE_EXCEEDED, failure.reason());
+            assertTrue(failure.getMessage().endsWith(FailureReason.DEADLINE_EXCEEDED.advice()), failure.getMessage());
+            assertEquals(asked.getRequestId(), server.next().getCancelRequestId());
+        }
+    }
+
+    @Test
+    void closingCancelsTheStreamAndEveryFuture() throws Exception {
+        CompletableFuture<SamPrediction> answer = predict(5, "");
+        server.nextPredict();
+        live.close();
+        assertEquals(FailureReason.CANCELLED, failure(answer).reason());
+        assertInstanceOf(StatusRuntimeException.class, server.streamEnded());
+    }
+
+    @Test
+    void aBusyServerIsLeftAloneForAWhile() throws Exception {
+        CompletableFuture<SamPrediction> answer = predict(5, "");
+        server.refuse(server.nextPredict(), ErrorReason.ERROR_REASON_BUSY);
+        server.refuse(server.nextPredict(), ErrorReason.ERROR_REASON_BUSY);
+        server.answer(server.nextPredict());
+        assertNotNull(soon(answer).single().best());
+    }
+
+    @Test
+    void aNewerClickReplacesOneThatABusyServerHasPutOff() throws Exception {
+        CompletableFuture<SamPrediction> older = predict(5, "click");
+        server.refuse(server.nextPredict(), ErrorReason.ERROR_REASON_BUSY);
+        CompletableFuture<SamPrediction> newer = predict(6, "click");
+        assertEquals(FailureReason.CANCELLED, failure(older).reason());
+        LiveRequest asked = server.nextPredict();
+        while (asked.getPredict().getObjects(0).getClicks(0).getPoints(0).getX() != 6) {
+            asked = server.nextPredict();
+        }
+        server.answer(asked);
+        assertNotNull(soon(newer).single().best());
+    }
+
+    @Test
+    void anAnswerThatIsNoneFailsAtOnce() throws Exception {
+        CompletableFuture<SamPrediction> answer = predict(5, "");
+        server.answerEmpty(server.nextPredict());
+        assertEquals(FailureReason.INTERNAL, failure(answer).reason());
+    }
+
+    @Test
+    void anotherVersionAfterARestartIsNoticed() throws Exception {
+        CompletableFuture<SamPrediction> before = predict(5, "");
+        server.answer(server.nextPredict());
+        soon(before);
+        int port = server.port();
+        server.close();
+        server = ScriptedServer.start(port, Connection.PROTOCOL_VERSION + 1);
+        assertEquals(FailureReason.WRONG_VERSION, failure(predict(6, "")).reason());
+    }
+
+    @Test
+    void wrongSettingsAreToldAndCanBeCorrected() throws Exception {
+        String name = "qupath.sam.port";
+        String before = System.getProperty(name);
+        try (LiveSession session = LiveSession.open()) {
+            System.setProperty(name, "fifty");
+            SamException told = failure(session.predict(image, Prompts.click(5, 5), OPTIONS, ""));
+            assertEquals("port must be a number, got 'fifty'", told.getMessage());
+            System.setProperty(name, String.valueOf(server.port()));
+            CompletableFuture<SamPrediction> answer = session.predict(image, Prompts.click(5, 5), OPTIONS, "");
+            server.answer(server.nextPredict());
+            assertNotNull(soon(answer).single().best());
+        } finally {
+            if (before == null) {
+                System.clearProperty(name);
+            } else {
+                System.setProperty(name, before);
+            }
+        }
+    }
+
+    @Test
+    void keepingTwiceKeepsOnce() throws Exception {
+        ClickSession session = live.clicks(image, OPTIONS, view -> {});
+        session.click(5, 5, true, 1);
+        CompletableFuture<KeptOutline> first = session.keep();
+        assertTrue(session.isBeingKept());
+        assertEquals(FailureReason.CANCELLED, failure(session.keep()).reason());
+        server.answer(server.nextPredict());
+        assertNotNull(soon(first).mask());
+        assertFalse(session.isBeingKept());
+    }
+
+    @Test
+    void takingBackTheClickTakesBackTheWishToKeep() throws Exception {
+        ClickSession session = live.clicks(image, OPTIONS, view -> {});
+        session.click(5, 5, true, 1);
+        CompletableFuture<KeptOutline> kept = session.keep();
+        assertTrue(session.undo());
+        assertEquals(FailureReason.CANCELLED, failure(kept).reason());
+        session.click(6, 6, true, 1);
+        assertFalse(session.isBeingKept(), "kept although nobody wants it any more");
+    }
+
+    @Test
+    void theNextObjectDoesNotDisturbTheOneThatIsBeingKept() throws Exception {
+        ClickSession first = live.clicks(image, OPTIONS, view -> {});
+        first.click(5, 5, true, 1);
+        LiveRequest firstAsked = server.nextPredict();
+        CompletableFuture<KeptOutline> kept = first.keep();
+        first.leave();
+        ClickSession second = live.clicks(image, OPTIONS, view -> {});
+        second.click(100, 100, true, 1);
+        LiveRequest secondAsked = server.nextPredict();
+        assertFalse(firstAsked.getSupersedesKey().equals(secondAsked.getSupersedesKey()));
+        server.answer(firstAsked);
+        assertEquals(1, soon(kept).clicks().size());
+        server.answer(secondAsked);
+        assertEquals(1, soon(second.keep()).clicks().size());
+    }
+
+    @Test
+    void aClosedClientDoesNotGoOnTrying() throws Exception {
+        CompletableFuture<SamPrediction> answer =
+                client.predictAsync(image, java.util.List.of(Prompts.click(5, 5)), OPTIONS);
+        client.close();
+        assertEquals(FailureReason.CANCELLED, failure(answer).reason());
+        assertEquals(FailureReason.CANCELLED, assertThrows(SamException.class, client::models).reason());
+    }
+}

@@ -1,0 +1,101 @@
+package io.github.qupathsam.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** What the scripts for selected objects and for projects do with their objects, against the Python server with its fake model. */
+class ProjectScriptsTest {
+    private static final PredictOptions OPTIONS = PredictOptions.of(Map.of("downsample", 1));
+
+    @TempDir
+    static Path folder;
+
+    private static RealServer server;
+    private static SamClient client;
+    private static SamImage image;
+
+    @BeforeAll
+    static void start() throws Exception {
+        server = RealServer.start();
+        client = server.client();
+        image = Pictures.onDisk(folder);
+    }
+
+    @AfterAll
+    static void stop() {
+        if (client != null) {
+            client.close();
+            server.close();
+        }
+    }
+
+    @Test
+    void everyPromptBecomesAnOutlineOrIsCounted() {
+        byte[] elsewhere = PromptsTest.wkb("POLYGON ((0 0, 5 0, 5 5, 0 5, 0 0))");
+        List<PromptShape> shapes = List.of(
+                PromptShape.points("in", List.of(new Point(380.5, 260.5)), true),
+                PromptShape.points("not", List.of(new Point(400.5, 260.5)), false),
+                PromptShape.box("box", 590, 410, 110, 110));
+        Segmentation all = client.segment(image, shapes, OPTIONS);
+        assertEquals(List.of("box", "in"), all.outlined().stream().map(Segmentation.Outlined::source).toList());
+        assertEquals(List.of("box", "in", "not"), all.used());
+        assertEquals("fake", all.outlined().get(0).metadata().get("SAM model"));
+        assertEquals("2 outlined", all.report());
+        Segmentation none = client.segment(image, shapes, OPTIONS.withClip(elsewhere));
+        assertEquals(List.of(), none.used(), "prompts without an outline would be removed");
+        assertEquals("0 outlined, nothing found for 2", none.report());
+        assertEquals("2 outlined, nothing found for 2", Segmentation.joined(List.of(all, none)).report());
+    }
+
+    @Test
+    void anAnswerFarFromTheOldOutlineIsRefused() {
+        Map<String, byte[]> outlines = new LinkedHashMap<>();
+        outlines.put("near", PromptsTest.wkb("POLYGON ((300 200, 460 200, 460 320, 300 320, 300 200))"));
+        outlines.put("lost", PromptsTest.wkb("POLYGON ((600 420, 690 420, 690 480, 600 480, 600 420))"));
+        assertEquals("2 refined, 0 refused, 5 locked", client.refine(image, outlines, OPTIONS, 0.9).report(5));
+        PredictOptions half = OPTIONS.withClip(PromptsTest.wkb("POLYGON ((300 200, 380 200, 380 320, 300 320, 300 200))"));
+        Refinement some = client.refine(image, outlines, half, 0.4);
+        assertEquals(List.of("near"), some.refined().stream().map(Refinement.Refined::source).toList());
+        assertEquals("fake", some.refined().get(0).metadata().get("SAM model"));
+        Refinement none = client.refine(image, outlines, half, 0.6);
+        assertEquals("1 refined, 3 refused, 0 locked", Refinement.joined(List.of(some, none)).report(0));
+    }
+
+    @Test
+    void agreementIsIntersectionOverUnion() {
+        byte[] left = PromptsTest.wkb("POLYGON ((0 0, 2 0, 2 1, 0 1, 0 0))");
+        byte[] right = PromptsTest.wkb("POLYGON ((1 0, 3 0, 3 1, 1 1, 1 0))");
+        assertEquals(1.0 / 3, Outlines.iou(left, right), 1e-12);
+        assertEquals(1, Outlines.iou(left, left), 1e-12);
+        assertEquals(0, Outlines.iou(left, PromptsTest.wkb("POLYGON ((5 5, 6 5, 6 6, 5 5))")));
+    }
+
+    @Test
+    void aRunSaysWhatCameOfEachImage() throws Exception {
+        List<String> said = new ArrayList<>();
+        ProjectRun.image("a.svs", false, said::add, () -> "3 outlined");
+        IllegalStateException failure = new IllegalStateException();
+        assertEquals(failure, assertThrows(IllegalStateException.class, () -> ProjectRun.image("b.svs", false, said::add, () -> {
+            throw failure;
+        })));
+        assertEquals(
+                List.of("qupath-sam: a.svs: 3 outlined", "qupath-sam: b.svs: FAILED: java.lang.IllegalStateException"), said);
+    }
+
+    @Test
+    void theServerIsDescribed() {
+        String text = client.description();
+        assertTrue(text.contains("127.0.0.1:" + server.port()) && text.contains("\n  fake: "), text);
+    }
+}
