@@ -5,6 +5,7 @@ import io.github.qupathsam.v1.ErrorInfo;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import javax.net.ssl.SSLException;
+import javax.net.ssl.SSLPeerUnverifiedException;
 
 /** From gRPC's statuses and the protocol's ErrorInfo to {@link SamException}. */
 final class Failures {
@@ -13,9 +14,11 @@ final class Failures {
             Metadata.Key.of("qupath-sam-error-bin", Metadata.BINARY_BYTE_MARSHALLER);
 
     private final String address;
+    private final boolean tls;
 
     Failures(Settings settings) {
         this.address = settings.address();
+        this.tls = settings.tls();
     }
 
     /** The failure of a unary call, or of a stream as a whole. */
@@ -45,19 +48,50 @@ final class Failures {
     private SamException ofStatus(Status status, Throwable failure) {
         String told = told(status);
         return switch (status.getCode()) {
-            case UNAVAILABLE -> certificateFault(status)
-                    ? failed(FailureReason.BAD_CERTIFICATE, address + " does not prove who it is (" + told + ")", failure)
-                    : failed(FailureReason.UNREACHABLE, "no server answers at " + address + " (" + told + ")", failure);
+            case UNAVAILABLE -> unavailable(status, told, failure);
             case UNAUTHENTICATED, PERMISSION_DENIED ->
                     failed(FailureReason.UNAUTHENTICATED, address + " does not let us in (" + told + ")", failure);
             case UNIMPLEMENTED ->
                     failed(FailureReason.WRONG_VERSION, "what answers at " + address + " does not know this call", failure);
             case RESOURCE_EXHAUSTED -> failed(FailureReason.TOO_LARGE, told, failure);
             case CANCELLED -> failed(FailureReason.CANCELLED, "the call was cancelled (" + told + ")", failure);
-            case DEADLINE_EXCEEDED -> failed(FailureReason.DEADLINE_EXCEEDED, address + " did not answer in time", failure);
+            case DEADLINE_EXCEEDED -> told.contains("waiting_for_connection")
+                    ? failed(FailureReason.UNREACHABLE, "no connection to " + address + " has come about in time", failure)
+                    : failed(FailureReason.DEADLINE_EXCEEDED, address + " did not answer in time", failure);
             case NOT_FOUND, FAILED_PRECONDITION, INVALID_ARGUMENT -> failed(FailureReason.INVALID_REQUEST, told, failure);
             default -> failed(FailureReason.INTERNAL, address + " failed: " + status.getCode() + ", " + told, failure);
         };
+    }
+
+    /** Nobody there, or somebody who does not speak as we do. */
+    private SamException unavailable(Status status, String told, Throwable failure) {
+        SSLException handshake = handshakeFault(status);
+        if (handshake == null) {
+            String where = "no server answers at " + address + " (" + told + ")";
+            // What a plain client sees of a server that waits for a TLS handshake.
+            boolean brokenOff = told.contains("End of stream") || told.contains("reset") || told.contains("aborted");
+            return !tls && brokenOff
+                    ? new SamException(
+                            FailureReason.UNREACHABLE,
+                            where + "; " + FailureReason.UNREACHABLE.advice() + "; where it speaks TLS, set tls and ca",
+                            failure)
+                    : failed(FailureReason.UNREACHABLE, where, failure);
+        }
+        if (told.contains("Unsupported or unrecognized SSL message")) {
+            return new SamException(
+                    FailureReason.BAD_CERTIFICATE,
+                    address + " does not speak TLS; set tls to false and leave ca out (see Settings), or start the server with"
+                            + " --tls-certificate",
+                    failure);
+        }
+        if (handshake instanceof SSLPeerUnverifiedException) {
+            return new SamException(
+                    FailureReason.BAD_CERTIFICATE,
+                    address + " has a certificate for another name (" + told + "); set host to a name in the certificate"
+                            + " (see Settings)",
+                    failure);
+        }
+        return failed(FailureReason.BAD_CERTIFICATE, address + " does not prove who it is (" + told + ")", failure);
     }
 
     /** The most telling words of a status: its own, else those of its innermost cause. */
@@ -76,12 +110,12 @@ final class Failures {
         return new SamException(reason, what + "; " + reason.advice(), cause);
     }
 
-    private static boolean certificateFault(Status status) {
+    private static SSLException handshakeFault(Status status) {
         for (Throwable cause = status.getCause(); cause != null; cause = cause.getCause()) {
-            if (cause instanceof SSLException) {
-                return true;
+            if (cause instanceof SSLException fault) {
+                return fault;
             }
         }
-        return false;
+        return null;
     }
 }

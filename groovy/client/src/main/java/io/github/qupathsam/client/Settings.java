@@ -12,6 +12,7 @@ import java.util.Properties;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.function.UnaryOperator;
+import java.util.regex.Pattern;
 
 /**
  * Where the server is and how to talk to it.
@@ -23,14 +24,18 @@ import java.util.function.UnaryOperator;
  * @param host name or address of the server
  * @param port its port
  * @param tls whether the connection is encrypted
- * @param ca PEM file of the certificates to trust; empty takes Java's own
- * @param token sent as bearer token; empty sends none
+ * @param ca PEM file of the certificates to trust, which implies tls; empty takes Java's own
+ * @param token sent as bearer token; empty sends none. To other machines it goes only by tls, or with {@code token_without_tls}
  * @param model name of the model; empty takes the server's default
  * @param timeout longest wait for one answer
  * @param patience how long to go on trying while a server that has answered before is away or busy
  */
 public record Settings(
         String host, int port, boolean tls, String ca, String token, String model, Duration timeout, Duration patience) {
+
+    private static final Pattern LOCAL = Pattern.compile("localhost|127\\.\\d+\\.\\d+\\.\\d+|::1|\\[::1]");
+    /** As the server takes it (RFC 6750, sec. 2.1). */
+    private static final Pattern TOKEN = Pattern.compile("[A-Za-z0-9._~+/-]+=*");
 
     /** Names of all settings, with their defaults. */
     static final Map<String, String> DEFAULTS = new TreeMap<>(Map.of(
@@ -39,6 +44,7 @@ public record Settings(
             "tls", "false",
             "ca", "",
             "token", "",
+            "token_without_tls", "false",
             "model", "",
             "timeout", "120",
             "patience", "30"));
@@ -72,7 +78,7 @@ public record Settings(
 
     /** Whether the server runs on this machine: then pixels need not be compressed. */
     boolean isLocal() {
-        return host.equals("localhost") || host.startsWith("127.") || host.equals("::1");
+        return LOCAL.matcher(host).matches();
     }
 
     /** Without the token, so that it can be printed. */
@@ -86,15 +92,33 @@ public record Settings(
         if (port < 1 || port > 65535) {
             throw new IllegalArgumentException("port must lie in 1..65535, got " + port);
         }
-        return new Settings(
+        String ca = values.get("ca").strip();
+        Settings settings = new Settings(
                 values.get("host").strip(),
                 port,
-                truth(values, "tls"),
-                values.get("ca").strip(),
-                values.get("token").strip(),
+                truth(values, "tls") || !ca.isEmpty(),
+                ca,
+                token(values),
                 values.get("model").strip(),
                 seconds(values, "timeout"),
                 seconds(values, "patience"));
+        boolean exposed = !settings.token.isEmpty() && !settings.tls && !settings.isLocal();
+        if (exposed && !truth(values, "token_without_tls")) {
+            throw new IllegalArgumentException(
+                    "the token would travel unencrypted to " + settings.host
+                            + "; set tls and ca, or token_without_tls=true where the network is trusted");
+        }
+        return settings;
+    }
+
+    /** The message never repeats it. */
+    private static String token(Map<String, String> values) {
+        String token = values.get("token").strip();
+        if (!token.isEmpty() && !TOKEN.matcher(token).matches()) {
+            throw new IllegalArgumentException(
+                    "token must be one word of letters, digits and . _ ~ + / -; copy it again from the server's token file");
+        }
+        return token;
     }
 
     private static Map<String, String> readFile(UnaryOperator<String> systemProperty, UnaryOperator<String> environment) {

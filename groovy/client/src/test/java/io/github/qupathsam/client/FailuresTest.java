@@ -57,6 +57,13 @@ class FailuresTest {
     }
 
     @Test
+    void aDeadlineBeforeThereWasAConnectionIsNobodyThere() {
+        Status walled = Status.DEADLINE_EXCEEDED.withDescription(
+                "CallOptions deadline exceeded after 0.9s. [closed=[], open=[[buffered_nanos=1, waiting_for_connection]]]");
+        assertEquals(FailureReason.UNREACHABLE, failures.of(walled.asRuntimeException()).reason());
+    }
+
+    @Test
     void statusesWithoutInfoAreStillTold() {
         assertEquals(FailureReason.UNAUTHENTICATED, failures.of(Status.UNAUTHENTICATED.asRuntimeException()).reason());
         assertEquals(FailureReason.WRONG_VERSION, failures.of(Status.UNIMPLEMENTED.asRuntimeException()).reason());

@@ -1,5 +1,6 @@
 package io.github.qupathsam.client;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -7,46 +8,121 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The real server with a certificate and a token. */
+/** The real server with a certificate and a token: who gets in, and what all others are told, by call and by stream. */
 class LockedServerTest {
     private static final String TOKEN = "a-token-for-tests~0123456789";
-    private static final Path CERTIFICATES =
-            Path.of(System.getProperty("repository")).toAbsolutePath().normalize().resolve("tests/certificates");
+    private static final String LOCALHOST = certificate("localhost.pem");
+    private static final String ELSEWHERE = certificate("elsewhere.pem");
+    private static final Prompts PROMPTS = Prompts.box(292, 192, 468, 328);
+
+    @TempDir
+    static Path folder;
+
+    private static RealServer server;
+    private static SamImage image;
+
+    @BeforeAll
+    static void start() throws Exception {
+        image = Pictures.onDisk(folder);
+        Path token = Files.writeString(folder.resolve("token"), TOKEN + "\n");
+        server = locked(LOCALHOST, "--token-file", token.toString());
+    }
+
+    @AfterAll
+    static void stop() {
+        if (server != null) {
+            server.close();
+        }
+    }
+
+    private static String certificate(String name) {
+        return Path.of(System.getProperty("repository"), "tests", "certificates", name)
+                .toAbsolutePath()
+                .normalize()
+                .toString();
+    }
+
+    private static RealServer locked(String certificate, String... options) throws Exception {
+        List<String> tls = List.of("--tls-certificate", certificate, "--tls-key", certificate.replace(".pem", ".key"));
+        return RealServer.start(Stream.concat(tls.stream(), Stream.of(options)).toArray(String[]::new));
+    }
+
+    /** Trusts the server and has its token, but for what is given here. */
+    private static Map<String, Object> settings(Map<String, ?> changes) {
+        Map<String, Object> settings = new HashMap<>(Map.of("port", server.port(), "timeout", 180, "patience", 1));
+        settings.putAll(Map.of("tls", true, "ca", LOCALHOST, "token", TOKEN));
+        settings.putAll(changes);
+        return settings;
+    }
+
+    /** Refused alike by call and by stream; the message, which ends in what to do. */
+    private static String refused(FailureReason reason, Map<String, ?> changes) {
+        try (SamClient client = SamClient.connect(settings(changes));
+                LiveSession live = client.live()) {
+            SamException called = assertThrows(SamException.class, client::capabilities);
+            ExecutionException streamed = assertThrows(
+                    ExecutionException.class,
+                    () -> live.predict(image, PROMPTS, PredictOptions.none(), "click").get(180, TimeUnit.SECONDS));
+            assertEquals(reason, called.reason(), called.getMessage());
+            assertEquals(reason, SamException.of(streamed).reason());
+            assertEquals(called.getMessage(), streamed.getCause().getMessage());
+            return called.getMessage();
+        }
+    }
 
     @Test
-    void itLetsInWhoTrustsItAndHasTheToken(@TempDir Path folder) throws Exception {
-        Path token = Files.writeString(folder.resolve("token"), TOKEN + "\n");
-        String certificate = CERTIFICATES.resolve("localhost.pem").toString();
-        try (RealServer server = RealServer.start(
-                "--tls-certificate", certificate,
-                "--tls-key", CERTIFICATES.resolve("localhost.key").toString(),
-                "--token-file", token.toString())) {
-            Map<String, Object> settings = new HashMap<>(Map.of("port", server.port(), "timeout", 60, "patience", 1));
-            settings.putAll(Map.of("tls", true, "ca", certificate, "token", TOKEN));
-            SamImage image = Pictures.onDisk(folder);
-            Prompts prompts = Prompts.box(292, 192, 468, 328);
-            try (SamClient client = SamClient.connect(settings);
-                    LiveSession live = client.live()) {
-                assertEquals("fake", client.capabilities().defaultModel());
-                live.predict(image, prompts, PredictOptions.none(), "click").get(60, TimeUnit.SECONDS);
-            }
-            settings.put("token", TOKEN + "x");
-            try (SamClient stranger = SamClient.connect(settings);
-                    LiveSession live = stranger.live()) {
-                SamException refused = assertThrows(SamException.class, stranger::capabilities);
-                assertEquals(FailureReason.UNAUTHENTICATED, refused.reason());
-                assertTrue(refused.getMessage().contains("client.properties"), refused.getMessage());
-                ExecutionException streamed = assertThrows(
-                        ExecutionException.class,
-                        () -> live.predict(image, prompts, PredictOptions.none(), "click").get(60, TimeUnit.SECONDS));
-                assertEquals(FailureReason.UNAUTHENTICATED, ((SamException) streamed.getCause()).reason());
-            }
+    void whoTrustsItAndHasTheTokenIsLetIn() throws Exception {
+        try (SamClient client = SamClient.connect(settings(Map.of()));
+                LiveSession live = client.live()) {
+            SamPrediction called = client.predict(image, PROMPTS, PredictOptions.none());
+            SamPrediction streamed =
+                    live.predict(image, PROMPTS, PredictOptions.none(), "click").get(180, TimeUnit.SECONDS);
+            assertArrayEquals(called.single().best().wkb(), streamed.single().best().wkb());
+        }
+    }
+
+    @Test
+    void anotherTokenIsToldWhereToSetIt() {
+        assertTrue(refused(FailureReason.UNAUTHENTICATED, Map.of("token", TOKEN + "x")).contains("client.properties"));
+        assertTrue(refused(FailureReason.UNAUTHENTICATED, Map.of("token", "")).contains("client.properties"));
+    }
+
+    @Test
+    void aPlainClientIsToldOfTls() {
+        String told = refused(FailureReason.UNREACHABLE, Map.of("tls", false, "ca", ""));
+        assertTrue(told.endsWith("where it speaks TLS, set tls and ca"), told);
+    }
+
+    @Test
+    void aServerThatNobodyTrustsIsNamed() {
+        String told = refused(FailureReason.BAD_CERTIFICATE, Map.of("ca", ELSEWHERE));
+        assertTrue(told.contains("127.0.0.1:" + server.port()) && told.contains("set ca"), told);
+        refused(FailureReason.BAD_CERTIFICATE, Map.of("ca", ""));
+    }
+
+    @Test
+    void aServerOfAnotherNameIsNamed() throws Exception {
+        try (RealServer other = locked(ELSEWHERE)) {
+            String told = refused(FailureReason.BAD_CERTIFICATE, Map.of("port", other.port(), "ca", ELSEWHERE));
+            assertTrue(told.contains("another name") && told.contains("set host"), told);
+        }
+    }
+
+    @Test
+    void aServerWithoutTlsIsNamed() throws Exception {
+        try (RealServer plain = RealServer.start()) {
+            String told = refused(FailureReason.BAD_CERTIFICATE, Map.of("port", plain.port()));
+            assertTrue(told.contains("does not speak TLS") && told.contains("set tls to false"), told);
         }
     }
 }

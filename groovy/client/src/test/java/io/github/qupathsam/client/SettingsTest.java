@@ -34,7 +34,7 @@ class SettingsTest {
     @Test
     void theNearerPlaceWins() throws Exception {
         Files.createDirectories(folder.resolve(".qupath-sam"));
-        Files.writeString(folder.resolve(".qupath-sam/client.properties"), "host=file\nport=1\nmodel=file\ntoken=file\n");
+        Files.writeString(folder.resolve(".qupath-sam/client.properties"), "host=file\nport=1\nmodel=file\ntoken=file\ntls=true\n");
         Settings settings = load(
                 Map.of("host", "given"),
                 Map.of("qupath.sam.host", "property", "qupath.sam.port", "2"),
@@ -70,5 +70,26 @@ class SettingsTest {
     @Test
     void theTokenIsNeverPrinted() {
         assertFalse(load(Map.of("token", "secret"), Map.of(), Map.of()).toString().contains("secret"));
+        var failure = assertThrows(
+                IllegalArgumentException.class, () -> load(Map.of("token", "sec ret"), Map.of(), Map.of()));
+        assertFalse(failure.getMessage().contains("ret"), failure.getMessage());
+    }
+
+    @Test
+    void certificatesToTrustMeanTls() {
+        assertTrue(load(Map.of("ca", "server.pem"), Map.of(), Map.of()).tls());
+    }
+
+    @Test
+    void theTokenDoesNotTravelUnencryptedUnawares() {
+        Map<String, Object> remote = Map.of("host", "gpu1", "token", "secret");
+        var failure = assertThrows(IllegalArgumentException.class, () -> load(remote, Map.of(), Map.of()));
+        assertTrue(failure.getMessage().contains("gpu1") && failure.getMessage().contains("tls"), failure.getMessage());
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> load(Map.of("host", "127.example.org", "token", "secret"), Map.of(), Map.of()));
+        assertEquals("secret", load(remote, Map.of(), Map.of("QUPATH_SAM_TOKEN_WITHOUT_TLS", "yes")).token());
+        assertEquals("secret", load(remote, Map.of("qupath.sam.tls", "true"), Map.of()).token());
+        assertEquals("secret", load(Map.of("host", "127.0.0.1", "token", "secret"), Map.of(), Map.of()).token());
     }
 }

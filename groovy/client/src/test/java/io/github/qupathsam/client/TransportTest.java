@@ -117,6 +117,13 @@ class TransportTest {
     }
 
     @Test
+    void somebodyWhoSaysNothing() throws Exception {
+        try (ServerSocket silent = new ServerSocket(0)) {
+            assertEquals(FailureReason.UNREACHABLE, reason(Map.of("port", silent.getLocalPort(), "timeout", 1)));
+        }
+    }
+
+    @Test
     void anotherProtocol() throws Exception {
         int port = serve(InsecureServerCredentials.create(), version(2), 0, "");
         assertEquals(FailureReason.WRONG_VERSION, reason(Map.of("port", port)));
