@@ -28,8 +28,11 @@ from qupath_sam.windows import SPECK_SHARE, Ladder, WindowRequest
 
 #: Most changes of scale in one step; each costs an encode.
 MAX_SCALE_CHANGES = 3
-#: A finer look replaces the coarse mask only where both agree this well (IoU, in the finer window).
-FINER_AGREEMENT = 0.4
+#: Finer looks in one step, and in how many of an object's first steps there may be any; each costs an encode.
+MAX_FINER_LOOKS, STEPS_WITH_FINER_LOOKS = 2, 3
+#: A finer look replaces the coarse mask only where this share of the smaller of both lies in the other: seen from
+#: afar, touching nuclei are one.
+FINER_AGREEMENT = 0.6
 #: Logit given to the inside (and minus it to the outside) of an outline that becomes a mask prompt.
 OUTLINE_LOGIT = 6.0
 
@@ -143,7 +146,7 @@ def _step(
 def _climb(
     steps: Sequence[Step], previous: State | None, *, ladder: Ladder, request: WindowRequest, choice: MaskChoice
 ) -> Generator[DecodeRequest, MaskSet, State]:
-    """One step with the engine's own windows: coarser while the mask is cut off, finer once where it is a speck."""
+    """One step with the engine's own windows: coarser while the mask is cut off, finer where it is a speck."""
     window = _own_window(steps, previous, ladder=ladder, request=request)
     _check_fits(steps[-1], window)
     state = yield from _decode(steps, window, previous, choice=choice)
@@ -158,12 +161,23 @@ def _climb(
             break
         state = yield from _decode(steps, window, previous, choice=choice)
         changes += 1
-    if previous is None and changes == 0:
+    if changes == 0 and len(steps) <= STEPS_WITH_FINER_LOOKS:
+        state = yield from _look_finer(state, steps, previous, ladder=ladder, choice=choice)
+    return state
+
+
+def _look_finer(
+    state: State, steps: Sequence[Step], previous: State | None, *, ladder: Ladder, choice: MaskChoice
+) -> Generator[DecodeRequest, MaskSet, State]:
+    """Look again, finer, while the mask is a speck in its window and what is seen there is still the same object."""
+    for _ in range(MAX_FINER_LOOKS):
         finer = _finer_window(state, steps, ladder)
-        if finer is not None:
-            closer = yield from _decode(steps, finer, previous, choice=choice)
-            if _agree(state, closer):
-                state = closer
+        if finer is None:
+            break
+        closer = yield from _decode(steps, finer, previous, choice=choice)
+        if touches_edge(closer.mask, closer.window, ladder.extent) or not _agree(state, closer):
+            break
+        state = closer
     return state
 
 
@@ -315,11 +329,11 @@ def _choose(masks: MaskSet, choice: MaskChoice) -> int:
 
 
 def _agree(coarse: State, fine: State) -> bool:
-    """Whether the finer mask is the same object: IoU with the coarse one, compared in the finer window."""
+    """Whether both show the same object, or one a part of the other; compared in the finer window."""
     fine_logits = fine.masks.logits[fine.chosen] > 0
     coarse_logits = carry_logits(coarse.masks.logits[coarse.chosen], coarse.window, fine.window) > 0
-    union = np.count_nonzero(fine_logits | coarse_logits)
-    return bool(union > 0 and np.count_nonzero(fine_logits & coarse_logits) / union >= FINER_AGREEMENT)
+    smaller = min(np.count_nonzero(fine_logits), np.count_nonzero(coarse_logits))
+    return bool(smaller > 0 and np.count_nonzero(fine_logits & coarse_logits) / smaller >= FINER_AGREEMENT)
 
 
 def _mask_bounds(state: State) -> tuple[float, float, float, float] | None:

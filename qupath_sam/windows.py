@@ -25,8 +25,8 @@ VIEW_WINDOW_PX = 512
 OBJECT_SHARE = 0.5
 #: An object with a box or outline keeps at least this share of the window free on each side.
 MARGIN_SHARE = 1 / 16
-#: A mask whose longer side is below this share of its window is a speck.
-SPECK_SHARE = 1 / 8
+#: A mask whose longer side is below this share of its window is a speck: half of what its own rung would show.
+SPECK_SHARE = 1 / 4
 #: The scales that a caller may ask for, level-0 px per window px: beyond them there is nothing to see.
 DOWNSAMPLE_RANGE = (1 / 128, 65_536.0)
 #: Most px of a window that a caller asks for by region and scale.
@@ -92,7 +92,7 @@ class Ladder:
         Args:
             extent: where the image has pixels, level-0 px.
             mpp: um per level-0 px, or None: then rungs are downsamples and the default is ``default_mpp`` taken at
-                0.5 um per level-0 px, a slide scanned at 20x.
+                0.5 um per level-0 px, a slide scanned at 20x. Never coarser than shows the whole image.
             input_size: side of the model's window, window px.
             default_mpp: the model's own scale, um per window px.
             finest_downsample: scale at which pixels exist; pushed pixels start above 1.
@@ -106,7 +106,8 @@ class Ladder:
             believable = [d for d in rungs if FINEST_MPP <= d * mpp <= COARSEST_MPP]
             rungs = believable or [min(rungs, key=lambda d: abs(math.log2(d * mpp)))]
         wanted = default_mpp / mpp if mpp is not None else default_mpp / 0.5
-        return cls(tuple(rungs), input_size, extent, mpp, _nearest(rungs, wanted))
+        # A window that shows the whole of a small image has nothing to gain from being coarser.
+        return cls(tuple(rungs), input_size, extent, mpp, _nearest(rungs, min(wanted, covering)))
 
     def first_rung(self, *, object_extent: float | None, view_downsample: float) -> float:
         """The scale for an object that has no mask yet.

@@ -110,6 +110,39 @@ def test_a_closer_look_that_disagrees_is_not_taken():
     assert states[0].window.downsample == 2
 
 
+def test_one_of_touching_nuclei_is_told_apart_by_a_closer_look():
+    def decode(request) -> MaskSet:
+        # From afar three nuclei are one.
+        cluster = shapely.union_all([disc(10_000 + 30 * i, 10_000, 18) for i in range(3)])
+        return painted(cluster if request.window.downsample >= 2 else disc(10_000, 10_000, 18))(request)
+
+    states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), decode)
+    assert [request.window.downsample for request in asked] == [2, 1, 0.5]
+    assert states[0].window.downsample == 0.5
+
+
+def test_a_closer_look_that_cuts_the_object_off_is_not_taken():
+    def decode(request) -> MaskSet:
+        truth = disc(10_000, 10_000, 30) if request.window.downsample >= 2 else disc(10_000, 10_000, 300)
+        return painted(truth)(request)
+
+    states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), decode)
+    assert len(asked) == 2
+    assert states[0].window.downsample == 2
+
+
+def test_what_proves_small_at_the_second_click_is_looked_at_then_and_no_later_than_at_the_third():
+    def decode(request) -> MaskSet:
+        small = len(request.prompts.points) >= found
+        return painted(disc(10_000, 10_000, 12 if small else 200))(request)
+
+    clicks = tuple(Click.at(10_000 + i, 10_000) for i in range(5))
+    for found, finest in ((2, 0.25), (3, 0.25), (4, 2)):
+        states, _ = fold(ObjectPrompts(clicks), decode)
+        assert states[-1].window.downsample == finest
+        assert states[found - 2].window.downsample == 2
+
+
 def test_later_clicks_keep_the_window_and_continue_from_the_logits():
     truth = disc(10_000, 10_000, 100)
     prompts = ObjectPrompts(

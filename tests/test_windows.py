@@ -53,6 +53,12 @@ def test_the_default_scale_is_the_models_own():
     assert ladder(mpp=0.5).default_downsample == 2
 
 
+@pytest.mark.parametrize(("width", "height", "expected"), [(224, 224, 1), (320, 256, 1), (512, 512, 2), (9000, 700, 2)])
+def test_a_small_image_is_first_seen_whole_and_no_smaller(width: int, height: int, expected: float) -> None:
+    rungs = Ladder.of(extent=Region(0, 0, width, height), mpp=None, input_size=256, default_mpp=1.0)
+    assert rungs.default_downsample == expected
+
+
 def test_a_box_takes_the_rung_at_which_it_fills_half_the_window():
     rungs = ladder()
     assert rungs.rung_for(128) == 1
