@@ -44,5 +44,16 @@ def read_access(token_file: Path | None, tls: bool, tls_ca: Path | None) -> Acce
     from qupath_sam.client.access import read_ca
     from qupath_sam.protocol.bearer import read_token
 
-    token = read_token(token_file) if token_file is not None else os.environ.get(TOKEN_VARIABLE, "").strip()
+    token = read_token(token_file) if token_file is not None else _token_of_environment()
     return Access(tls=tls, ca=read_ca(tls_ca) if tls_ca is not None else None, token=token)
+
+
+def _token_of_environment() -> str:
+    from qupath_sam.errors import InvalidRequest
+    from qupath_sam.protocol.bearer import check_token
+
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    try:
+        return check_token(token) if token else ""
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{TOKEN_VARIABLE}: {error}") from error

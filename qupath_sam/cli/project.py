@@ -150,7 +150,7 @@ def refine(
     from qupath_sam.results import OutputOptions
 
     opened, images = select_images(project, image or ())
-    access = read_access(token_file, tls, tls_ca)
+    access = read_access(token_file, tls, tls_ca) if server else None
     with Session.open(
         server or [], path_map or [], heap, time_limit, push_pixels=push_pixels, access=access
     ) as session:
@@ -222,7 +222,7 @@ def segment(
     from qupath_sam.windows import WindowRequest
 
     opened, images = select_images(project, image or ())
-    access = read_access(token_file, tls, tls_ca)
+    access = read_access(token_file, tls, tls_ca) if server else None
     with Session.open(
         server or [], path_map or [], heap, time_limit, push_pixels=push_pixels, access=access
     ) as session:

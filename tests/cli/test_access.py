@@ -68,6 +68,14 @@ def test_who_does_not_get_in_is_told_why_in_one_line(qupath_sam, locked_address,
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
+def test_a_variable_that_holds_no_token_is_named(qupath_sam, locked_address, monkeypatch) -> None:
+    monkeypatch.setenv("QUPATH_SAM_TOKEN", "no token at all")
+    done = qupath_sam("segment", SLIDE, "--point", "700,600", "--server", locked_address, "--tls-ca", CERTIFICATE)
+    assert done.code == 2
+    assert "QUPATH_SAM_TOKEN: a token is one word" in done.stderr
+    assert "no token at all" not in done.stderr
+
+
 def test_doctor_asks_with_the_token(qupath_sam, locked_address, token_file) -> None:
     def finding(*options: object) -> dict[str, str]:
         done = qupath_sam("doctor", "--server", locked_address, "--json", *options)
