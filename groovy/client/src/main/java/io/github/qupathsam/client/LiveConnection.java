@@ -40,6 +40,7 @@ final class LiveConnection {
     private LiveSession.State state;
     private ClientCallStreamObserver<LiveRequest> stream;
     private Backoff reconnecting;
+    private SamException away;
     private boolean opening;
     private int generation;
 
@@ -70,6 +71,11 @@ final class LiveConnection {
         }
     }
 
+    /** Why there is no server at the moment; null while it can be reached, or nothing is known of it. */
+    SamException away() {
+        return away;
+    }
+
     /** Ends the stream; the server drops what is under way on it. */
     void close() {
         generation++;
@@ -89,8 +95,11 @@ final class LiveConnection {
             opening = false;
             if (failure != null) {
                 lost(SamException.of(failure));
-            } else if (owner.isWaiting()) {
-                open();
+            } else {
+                away = null;
+                if (owner.isWaiting()) {
+                    open();
+                }
             }
         }));
     }
@@ -120,6 +129,7 @@ final class LiveConnection {
     private void received(LiveResponse response, int of) {
         if (of == generation) {
             reconnecting = null;
+            away = null;
             tell(LiveSession.State.CONNECTED);
             owner.received(response);
         }
@@ -151,6 +161,7 @@ final class LiveConnection {
             giveUp(failure);
             return;
         }
+        away = failure;
         tell(LiveSession.State.RECONNECTING);
         opening = true;
         thread.schedule(this::reconnect, wait, TimeUnit.MILLISECONDS);

@@ -287,9 +287,14 @@ public final class LiveSession implements AutoCloseable {
     }
 
     private void expire(LiveTask<?> task) {
-        task.fail(new SamException(
-                FailureReason.DEADLINE_EXCEEDED,
-                client.settings().address() + " did not answer in time; " + FailureReason.DEADLINE_EXCEEDED.advice()));
+        SamException away = stream.away();
+        task.fail(
+                away != null
+                        ? away
+                        : new SamException(
+                                FailureReason.DEADLINE_EXCEEDED,
+                                client.settings().address() + " did not answer in time; "
+                                        + FailureReason.DEADLINE_EXCEEDED.advice()));
     }
 
     private void failAll(SamException failure) {

@@ -127,6 +127,19 @@ class LiveProtocolTest {
     }
 
     @Test
+    void whoWaitsInVainIsToldThatTheServerIsAway() throws Exception {
+        try (SamClient hasty = server.client(1);
+                LiveSession session = hasty.live()) {
+            CompletableFuture<SamPrediction> before = session.predict(image, Prompts.click(5, 5), OPTIONS, "");
+            server.answer(server.nextPredict());
+            soon(before);
+            server.close();
+            SamException failure = failure(session.predict(image, Prompts.click(6, 6), OPTIONS, ""));
+            assertEquals(FailureReason.UNREACHABLE, failure.reason(), failure.getMessage());
+        }
+    }
+
+    @Test
     void wrongSettingsAreToldAndCanBeCorrected() throws Exception {
         String name = "qupath.sam.port";
         String before = System.getProperty(name);
