@@ -17,8 +17,7 @@ class PromptOptions:
     """Which prompts an outline is turned into.
 
     A mask prompt alone holds the answer at the old outline. One point in the middle, which the engine takes as a second
-    step, lets go of it and gained the most on roughly drawn glands and nuclei; without the mask the answer is freer
-    still, and more often another object. ``qupath-sam bench refine`` measures this for any model. Models that were
+    step, lets go of it; without the mask the answer is freer still, and more often another object. ``qupath-sam bench refine`` measures this for any model. Models that were
     not trained on clicks do better without the point.
 
     Attributes:
