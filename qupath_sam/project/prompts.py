@@ -17,8 +17,8 @@ class PromptOptions:
     """Which prompts an outline is turned into.
 
     A mask prompt alone holds the answer at the old outline. One point in the middle, which the engine takes as a second
-    step, lets go of it; without the mask the answer is freer still, and more often another object. ``qupath-sam bench refine`` measures this for any model. Models that were
-    not trained on clicks do better without the point.
+    step, lets go of it; without the mask the answer is freer still, and more often another object. ``qupath-sam bench
+    refine`` measures this for any model. Models that were not trained on clicks do better without the point.
 
     Attributes:
         outline: the old outline as mask prompt.
