@@ -1,4 +1,4 @@
-"""What a click may change: rules on the new logits that see the prompts and the mask so far, and nothing else.
+"""What a click may change, and how far a box reaches: rules on the new logits that see the prompts and the mask so far.
 
 Progressive merge is FocalClick's (Chen et al. 2022, sec. 3.3): of all that changed, only the connected part that the
 click points at is taken. There it guards a given mask; here it guards what earlier clicks have confirmed.
@@ -31,6 +31,8 @@ class ClickRules:
         one_sided: merged changes go towards the click's side only: a positive click takes nothing away.
         reach_from: number of the click from which changes must lie within reach of it; None for never.
         reach_factor, reach_margin: the reach is the factor times the click's distance to its own side, plus the margin.
+        box_share, box_margin: a box that comes alone holds all of its object, but for this share of its side or this
+            many view px, whichever is more: boxes are drawn by hand.
     """
 
     forced_radius: float = 0.75
@@ -40,6 +42,8 @@ class ClickRules:
     reach_from: int | None = None
     reach_factor: float = 4.0
     reach_margin: float = 4.0
+    box_share: float = 0.05
+    box_margin: float = 2.0
 
 
 def apply_click_rules(logits: Logits, prompts: ViewPrompts, rules: ClickRules) -> Logits:
@@ -63,7 +67,31 @@ def apply_click_rules(logits: Logits, prompts: ViewPrompts, rules: ClickRules) -
         row, column = click.pixel
         if (result[row, column] > 0) != click.positive:
             result[row, column] = FORCED_LOGIT if click.positive else -FORCED_LOGIT
+    for click in newest:  # has the last word, also where an earlier one was made on the same pixel
+        row, column = click.pixel
+        _put(result, click, (slice(row, row + 1), slice(column, column + 1)))
     return result
+
+
+def apply_box_rule(logits: Logits, prompts: ViewPrompts, rules: ClickRules) -> Logits:
+    """The logits with nothing far outside a box that came alone; unchanged for other prompts.
+
+    Args:
+        logits: float32 ``(256, 256)`` over the view; left as they are.
+        prompts: what was asked.
+        rules: how far outside is far.
+    """
+    if prompts.box is None or not prompts.is_box_alone:
+        return logits
+    min_x, min_y, max_x, max_y = prompts.box
+    along_x = max(rules.box_margin, rules.box_share * (max_x - min_x))
+    along_y = max(rules.box_margin, rules.box_share * (max_y - min_y))
+    rows, columns = (np.arange(side) + 0.5 for side in logits.shape)
+    inside_x = (columns >= min_x - along_x) & (columns <= max_x + along_x)
+    inside_y = (rows >= min_y - along_y) & (rows <= max_y + along_y)
+    inside = inside_y[:, None] & inside_x[None, :]
+    bounded: Logits = np.where(inside, logits, np.minimum(logits, -FORCED_LOGIT))
+    return bounded
 
 
 def _merged(new: Logits, old: Logits, prompts: ViewPrompts, rules: ClickRules) -> Logits:
@@ -85,7 +113,7 @@ def _merged(new: Logits, old: Logits, prompts: ViewPrompts, rules: ClickRules) -
     return merged
 
 
-def _put(logits: Logits, click: ViewClick, where: NDArray[np.bool_]) -> None:
+def _put(logits: Logits, click: ViewClick, where: NDArray[np.bool_] | tuple[slice, slice]) -> None:
     """Put the pixels of ``where`` on the click's side, in place."""
     if click.positive:
         logits[where] = np.maximum(logits[where], FORCED_LOGIT)

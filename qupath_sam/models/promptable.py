@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from qupath_sam.errors import UnsupportedPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
-from qupath_sam.models.click_rules import ClickRules, apply_click_rules
+from qupath_sam.models.click_rules import ClickRules, apply_box_rule, apply_click_rules
 from qupath_sam.models.devices import Execution, encode, out_of_memory_mapped, prepare
 from qupath_sam.models.frame import ModelFrame, masks_over_window
 from qupath_sam.models.mask_decoder import Decoded
@@ -175,10 +175,10 @@ class PromptableSegmenter(abc.ABC):
         asked = [self._view_prompts(prompt, frame) for prompt in prompts]
         view = embedding.tensors["view"].to(device).float() / 255
         refined = refine(head, view, embedding.tensors["projected"].to(device), decoded, asked).logits
-        if not any(prompt.newest for prompt in asked):
+        if not any(prompt.newest or prompt.is_box_alone for prompt in asked):
             return refined
         ruled = [
-            apply_click_rules(logits[0], prompt, self.click_rules)
+            apply_box_rule(apply_click_rules(logits[0], prompt, self.click_rules), prompt, self.click_rules)
             for logits, prompt in zip(refined.cpu().numpy(), asked, strict=True)
         ]
         return torch.from_numpy(np.stack(ruled))[:, None].to(device)

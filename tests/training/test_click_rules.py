@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qupath_sam.models.click_rules import ClickRules, apply_click_rules
+from qupath_sam.models.click_rules import ClickRules, apply_box_rule, apply_click_rules
 from qupath_sam.models.view_prompts import VIEW_SIZE, ViewClick, ViewPrompts, reach_of
 
 positions = st.integers(0, VIEW_SIZE - 1)
@@ -87,3 +87,33 @@ def test_input_is_left_as_it_is() -> None:
     kept = after.copy()
     apply_click_rules(after, asked([ViewClick(10, 10, True)] * 6, blobs(1)), ClickRules())
     np.testing.assert_array_equal(after, kept)
+
+
+corners = st.integers(0, VIEW_SIZE - 20)
+sides = st.integers(4, 120)
+
+
+@settings(max_examples=30, deadline=None)
+@given(x=corners, y=corners, width=sides, height=sides, seed=st.integers(0, 99))
+def test_a_box_alone_holds_its_object(x: int, y: int, width: int, height: int, seed: int) -> None:
+    box = (float(x), float(y), float(min(x + width, VIEW_SIZE)), float(min(y + height, VIEW_SIZE)))
+    before = blobs(seed)
+    result = apply_box_rule(before, ViewPrompts((), 0, box=box), ClickRules(box_share=0.05, box_margin=2))
+    rows, columns = np.nonzero(result > 0)
+    around = max(2, 0.05 * max(width, height))
+    assert (columns + 1 > box[0] - around).all()
+    assert (columns < box[2] + around).all()
+    assert (rows + 1 > box[1] - around).all()
+    assert (rows < box[3] + around).all()
+    within = np.s_[y : int(box[3]), x : int(box[2])]
+    np.testing.assert_array_equal(result[within], before[within])
+
+
+def test_a_box_beside_other_prompts_bounds_nothing() -> None:
+    before, box = blobs(1), (100.0, 100.0, 120.0, 120.0)
+    for prompts in (
+        ViewPrompts((ViewClick(110, 110, True),), 1, box=box),
+        ViewPrompts((), 0, box=box, previous=torch.from_numpy(blobs(2))),
+        ViewPrompts((), 0, previous=torch.from_numpy(blobs(2))),
+    ):
+        np.testing.assert_array_equal(apply_box_rule(before, prompts, ClickRules()), before)
