@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from qupath_sam.qupath_files import install
 
 FOLDER = Path(__file__).parent
 SCRIPTS = FOLDER.parents[1] / "groovy" / "scripts"
+#: For one run of QuPath, or the start of its window: a machine that is busy otherwise may need minutes.
+PATIENCE_S = 400
 LAUNCHERS = ("bin/QuPath", "Contents/MacOS/QuPath*", "QuPath-*(console).exe")
 
 
@@ -46,17 +49,24 @@ class QuPath:
     def script(self, script: Path, *arguments: str, **environment: str) -> Run:
         """Run a script; ``arguments`` go before it."""
         java = f"-Djava.util.prefs.userRoot={self.preferences}"
-        done = subprocess.run(
+        process = subprocess.Popen(
             [str(self.launcher), "-q", "script", *arguments, str(script)],
             env={**os.environ, "JAVA_TOOL_OPTIONS": java, **self.environment, **environment},
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
-            check=False,
         )
+        try:
+            output, _ = process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGQUIT)  # Java prints what every thread does
+            process.terminate()
+            output, _ = process.communicate()
+            pytest.fail(f"QuPath did not end within {PATIENCE_S} s:\n{output}")
         # The stack traces of a compilation that failed three times over help nobody.
-        lines = (done.stdout + done.stderr).splitlines()
-        return Run(done.returncode, "\n".join(line for line in lines if not line.startswith("\tat ")))
+        lines = output.splitlines()
+        return Run(process.returncode, "\n".join(line for line in lines if not line.startswith("\tat ")))
 
     def make_project(self, folder: Path, images: list[Path]) -> Path:
         """A project with prompts and outlines in each image."""

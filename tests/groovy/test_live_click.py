@@ -16,11 +16,12 @@ from shapely.geometry.base import BaseGeometry
 
 from qupath_sam.demo_data import demo_slide_path
 
-from .conftest import FOLDER, QuPath
+from .conftest import FOLDER, PATIENCE_S, QuPath
+from .discs import PLANES, overlap, write_stack
 from .live_server import Server
 from .window import Window, open_window
 
-pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 CLICKER = "def clicker = gui.getStage().getProperties()['qupath-sam']\n"
 #: What is being clicked, once nothing is awaited any more.
@@ -39,7 +40,7 @@ IDLE = CLICKER + "clicker.@session == null || clicker.@session.isEmpty()"
 ANNOTATIONS = """
 getAnnotationObjects().collect {
     [id: it.getID().toString(), class: it.getPathClass()?.toString(), outline: it.getROI().getGeometry().toText(),
-     metadata: new TreeMap(it.getMetadata())] }
+     plane: [it.getROI().getZ(), it.getROI().getT()], metadata: new TreeMap(it.getMetadata())] }
 """
 SLIDE = demo_slide_path()
 #: A keratin core of the slide, and a place in the cavity beside it.
@@ -58,7 +59,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def project(qupath: QuPath, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return qupath.make_project(tmp_path_factory.mktemp("live") / "project", [SLIDE])
+    """The slide, and a z/t stack of grey levels."""
+    folder = tmp_path_factory.mktemp("live")
+    write_stack(folder / "stack.tif")
+    return qupath.make_project(folder / "project", [SLIDE, folder / "stack.tif"])
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,8 @@ def opened(qupath: QuPath, project: Path, server: Server, tmp_path_factory: pyte
     folder = tmp_path_factory.mktemp("window")
     assert qupath.user_directory is not None
     script = qupath.user_directory / "scripts" / "live_click.groovy"
-    with open_window(qupath, project, SLIDE.name, folder, startup_script=script, QUPATH_SAM_PORT=server.port) as window:
+    settings = {"QUPATH_SAM_PORT": server.port, "QUPATH_SAM_TIMEOUT": str(PATIENCE_S)}
+    with open_window(qupath, project, SLIDE.name, folder, startup_script=script, **settings) as window:
         window.press("j")
         window.wait_for("gui.getToolManager().getSelectedTool().getName() == 'SAM'", "SAM tool by its key")
         yield window
@@ -76,6 +81,7 @@ def opened(qupath: QuPath, project: Path, server: Server, tmp_path_factory: pyte
 @pytest.fixture
 def window(opened: Window, tmp_path: Path) -> Iterator[Window]:
     """The window with no annotation and nothing being clicked; a screenshot of how a test has left it."""
+    opened.open_image(SLIDE.name)
     opened.ask("removeAllObjects(); PathPrefs.autoSetAnnotationClassProperty().set(getPathClass('Tumor'))")
     opened.look(1300, 2080, DOWNSAMPLE)
     yield opened
@@ -234,6 +240,23 @@ def test_a_server_killed_and_started_again_is_survived(window: Window, server: S
     made = annotation["metadata"]
     again = segmented(server, made["SAM clicks"], made["SAM view downsample"], tmp_path)
     assert same_outline(annotation["outline"], shape(again["geometry"]))
+
+
+def test_each_plane_of_a_stack_has_its_own_clicks(window: Window, tmp_path: Path) -> None:
+    window.open_image("stack.tif")
+    window.ask("removeAllObjects()")
+    window.look(300, 200, 1)
+    window.ask("viewer.setZPosition(1); viewer.setTPosition(0)")
+    window.click(*PLANES[1, 0])
+    assert overlap(answered(window, 1)["outline"], PLANES[1, 0]) > 0.9
+    window.ask("viewer.setZPosition(2); viewer.setTPosition(1)")
+    window.click(*PLANES[2, 1])
+    assert overlap(answered(window, 1)["outline"], PLANES[2, 1]) > 0.9
+    window.screenshot(tmp_path / "stack.png")
+    window.press("Return")
+    (annotation,) = kept(window)
+    assert annotation["plane"] == [2, 1]
+    assert annotation["metadata"]["SAM pixels"] == "pushed (QuPath rendered RGB)"
 
 
 def segmented(server: Server, clicks: str, downsample: str, folder: Path) -> dict[str, Any]:

@@ -16,13 +16,11 @@ from typing import Any
 
 import pytest
 
-from .conftest import FOLDER, QuPath
+from .conftest import FOLDER, PATIENCE_S, QuPath
 
 #: Without bindings: Alt with a click, and every key, must reach QuPath.
 OPENBOX = """<openbox_config xmlns="http://openbox.org/3.4/rc">
 <focus><focusNew>yes</focusNew><followMouse>no</followMouse></focus><keyboard/><mouse/></openbox_config>"""
-#: Patience with a machine that is busy otherwise.
-START_S = 300
 SIZE = (1400, 900)
 NEEDED = ("Xvfb", "xdotool", "openbox")
 
@@ -64,7 +62,7 @@ class Window:
         assert "error" not in answer, f"{answer['error']}\nin:\n{source}"
         return answer.get("value")
 
-    def wait_for(self, source: str, what: str, *, seconds: float = 120) -> Any:
+    def wait_for(self, source: str, what: str, *, seconds: float = PATIENCE_S) -> Any:
         """Ask until the answer is true, and return it."""
         deadline = time.monotonic() + seconds
         while not (answer := self.ask(source)):
@@ -72,6 +70,17 @@ class Window:
             assert time.monotonic() < deadline, f"no {what} within {seconds:g} s:\n{self.log.read_text()[-4000:]}"
             time.sleep(0.1)
         return answer
+
+    def open_image(self, name: str) -> None:
+        """Show another image of the project, without saving this one; nothing happens where it shows already."""
+        self.ask(
+            f"def wanted = gui.getProject().getImageList().find {{ it.getImageName() == '{name}' }}\n"
+            "if (gui.getProject().getEntry(viewer.getImageData()) != wanted) {\n"
+            "    viewer.getImageData().setChanged(false) // else it asks\n"
+            "    gui.openImageEntry(wanted)\n"
+            "}"
+        )
+        self.wait_for(f"getProjectEntry()?.getImageName() == '{name}'", f"image {name}")
 
     def look(self, x: float, y: float, downsample: float) -> None:
         """Put a place of the image, level-0 px, into the middle of the viewer."""
@@ -89,7 +98,8 @@ class Window:
         """Click on a place of the image, level-0 px."""
         self.point(x, y)
         click = ["click", "--repeat", str(times), "--delay", "60", "1"]
-        self._xdotool(*(["keydown", holding, *click, "keyup", holding] if holding else click))
+        with self._seen(buttons=times, keys=1 if holding else 0):
+            self._xdotool(*(["keydown", holding, *click, "keyup", holding] if holding else click))
 
     def click_on(self, condition: str) -> None:
         """Click on the node in sight for which a Groovy condition on ``it`` holds, once it is there and rests."""
@@ -101,7 +111,8 @@ class Window:
 
     def press(self, *keys: str) -> None:
         """Press keys by their X names, such as ``ctrl+z``."""
-        self._xdotool("key", *keys)
+        with self._seen(keys=sum(len(key.split("+")) for key in keys)):
+            self._xdotool("key", *keys)
 
     def screenshot(self, file: Path) -> None:
         """What the whole screen shows, as soon as it rests (what moves for ever is taken after two seconds)."""
@@ -113,6 +124,15 @@ class Window:
                 return
             before = now
 
+    @contextmanager
+    def _seen(self, *, buttons: int = 0, keys: int = 0) -> Iterator[None]:
+        """Wait until as many buttons and keys have been let go in the main window as in the ``with`` block."""
+        let = "def let = gui.getStage().getProperties()['window-probe']\n"
+        before = self.ask(let + "let")
+        yield
+        wanted = f"let.buttons >= {before['buttons'] + buttons} && let.keys >= {before['keys'] + keys}"
+        self.wait_for(let + wanted, "sign of the mouse and the keys")
+
     def _xdotool(self, *arguments: str) -> None:
         subprocess.run(["xdotool", *arguments], env={**os.environ, "DISPLAY": self.display}, check=True, timeout=60)
 
@@ -121,15 +141,10 @@ class Window:
 def open_window(
     qupath: QuPath, project: Path, image: str, folder: Path, *, startup_script: Path | None = None, **environment: str
 ) -> Iterator[Window]:
-    """QuPath's window with an image of a project; ``startup_script`` as set in the preferences."""
+    """QuPath's window with an image of a project; ``startup_script`` is run as one that the preferences name."""
     missing = [program for program in NEEDED if shutil.which(program) is None]
     if missing:
         pytest.skip(f"QuPath's window cannot be driven: {', '.join(missing)} missing")
-    setting = folder / "set_startup_script.groovy"
-    text = startup_script.as_posix() if startup_script else ""
-    setting.write_text(f"qupath.lib.gui.prefs.PathPrefs.startupScriptProperty().set('{text}')\n")
-    run = qupath.script(setting)
-    assert run.exit_code == 0, run.output
     log, port = folder / "qupath.log", folder / "probe.port"
     java = (
         f"-Djava.util.prefs.userRoot={qupath.preferences} -Dprism.order=sw -Duser.language=en -Duser.country=US "
@@ -146,13 +161,14 @@ def open_window(
                 "JAVA_TOOL_OPTIONS": java,
                 "LIBGL_ALWAYS_SOFTWARE": "1",
                 "WINDOW_PROBE_PORT": str(port),
+                "WINDOW_STARTUP_SCRIPT": startup_script.as_posix() if startup_script else "",
             },
             stdin=subprocess.DEVNULL,
             stdout=written,
             stderr=subprocess.STDOUT,
         )
         try:
-            deadline = time.monotonic() + START_S
+            deadline = time.monotonic() + PATIENCE_S
             while not port.exists():
                 assert process.poll() is None, f"QuPath has ended:\n{log.read_text()}"
                 if time.monotonic() > deadline:

@@ -1,13 +1,15 @@
 /*
- * QuPath's startup script in the tests of its window. It runs the startup script that the user's preferences name, by the call that
- * QuPath itself makes, and then answers questions: each connection to 127.0.0.1 sends Groovy source, which is run on the JavaFX
- * thread, and gets back JSON: {"value": ...} or {"error": "..."}. The port goes into the file that the environment names.
+ * QuPath's startup script in the tests of its window. It runs the user's own startup script, by the call with which QuPath runs the one
+ * that the preferences name, and then answers questions: each connection to 127.0.0.1 sends Groovy source, which is run on the JavaFX
+ * thread, and gets back JSON: {"value": ...} or {"error": "..."}. Script, and the file for the port, are named by the environment.
  */
 import java.util.concurrent.CompletableFuture
 import javafx.application.Platform
+import javafx.event.EventHandler
+import javafx.scene.input.KeyEvent
+import javafx.scene.input.MouseEvent
 import org.codehaus.groovy.control.CompilerConfiguration
 import org.codehaus.groovy.control.customizers.ImportCustomizer
-import qupath.lib.gui.prefs.PathPrefs
 import qupath.lib.gui.scripting.QPEx
 
 def imports = new ImportCustomizer()
@@ -31,9 +33,15 @@ def answer = { String source ->
     return GsonTools.getInstance().toJson(answered.get())
 }
 
-def startupScript = PathPrefs.startupScriptProperty().get()
+def startupScript = System.getenv('WINDOW_STARTUP_SCRIPT')
 if (startupScript)
     getQuPath().runScript(new File(startupScript), null)
+
+// How many keys and mouse buttons have been let go in the main window, so that whoever pressed them knows when QuPath has seen them.
+def let = [keys: 0, buttons: 0]
+getQuPath().getStage().getProperties().put('window-probe', let)
+getQuPath().getStage().addEventFilter(KeyEvent.KEY_RELEASED, { let.keys++ } as EventHandler<KeyEvent>)
+getQuPath().getStage().addEventFilter(MouseEvent.MOUSE_RELEASED, { let.buttons++ } as EventHandler<MouseEvent>)
 
 def listening = new ServerSocket(0, 10, InetAddress.getLoopbackAddress())
 Thread.startDaemon('window-probe') {
