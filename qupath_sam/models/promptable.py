@@ -48,6 +48,8 @@ class PromptableSegmenter(abc.ABC):
         self.network = network
         self.execution = execution
         self.click_rules = ClickRules()
+        self._box_segmenter: PromptableSegmenter | None = None
+        self._box_embedding: tuple[Embedding, Embedding] | None = None
         self._capabilities = replace(capabilities, mask_count=1) if network.gives_one_mask else capabilities
 
     @property
@@ -92,10 +94,32 @@ class PromptableSegmenter(abc.ABC):
         """The encoder's part of an `Embedding`, of a normalised fp32 image ``(1, 3, input_size, input_size)``."""
         return {"image": encode(self.network.image_encoder, image, self.execution)}
 
+    def leave_boxes_to(self, other: PromptableSegmenter) -> None:
+        """Let another model answer boxes that come alone: what is tuned on some tissues forgets how to outline others.
+
+        Its embedding of a window is made when the first such box comes, from the ``view`` that is kept for the head.
+
+        Args:
+            other: of the same family.
+
+        Raises:
+            ValueError: the view is not what the other model sees.
+        """
+        sees_view = type(other) is type(self) and other.network.input_size == VIEW_SIZE
+        if not sees_view or self.network.refinement_head is None:
+            raise ValueError("boxes can be left to a model of the same family that sees the refinement head's view")
+        self._box_segmenter = other
+
     def decode(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
     ) -> list[MaskSet]:
         """Masks of several objects; see `Segmenter.decode`. One by one on CPU, together on an accelerator."""
+        other = self._box_segmenter
+        if other is not None and (boxes := [prompt for prompt in prompts if _is_box_alone(prompt)]):
+            of_boxes = iter(other.decode(self._embedding_for_boxes(other, embedding), boxes))
+            rest = [prompt for prompt in prompts if not _is_box_alone(prompt)]
+            of_rest = iter(self.decode(embedding, rest, several_masks=several_masks) if rest else [])
+            return [next(of_boxes if _is_box_alone(prompt) else of_rest) for prompt in prompts]
         for prompt in prompts:
             check_prompt(prompt, self._capabilities)
         several = several_masks and self._capabilities.mask_count > 1
@@ -113,6 +137,18 @@ class PromptableSegmenter(abc.ABC):
                 for place, index in enumerate(indices):
                     answers[index] = _mask_set(logits[place], scores[place], frame)
         return [answer for answer in answers if answer is not None]
+
+    def _embedding_for_boxes(self, other: PromptableSegmenter, embedding: Embedding) -> Embedding:
+        """The other model's embedding of the same window. The last one is kept: boxes often come several at once."""
+        kept = self._box_embedding
+        if kept is None or kept[0] is not embedding:
+            frame = self.frame(embedding.window_size)
+            height, width = frame.content_size
+            with out_of_memory_mapped(self.execution.device), torch.inference_mode():
+                content = embedding.tensors["view"][..., :height, :width].to(self.execution.device).float()
+                made = other.encode_image(_padded(other.normalise(content), frame))
+            kept = self._box_embedding = embedding, Embedding(made, embedding.window_size)
+        return kept[1]
 
     def bare_decoder(self, embedding: Embedding, prompt: WindowPrompts) -> Callable[[], object]:
         """A call of nothing but the prompt encoder and the mask decoder, for `bench click` to compare clicks with."""
