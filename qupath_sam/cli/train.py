@@ -88,8 +88,8 @@ def train(
         float | None, typer.Option(min=0, help="The same of the encoder, where it is trained; --lr if not given.")
     ] = None,
     schedule: Annotated[ScheduleName, typer.Option(help="How the learning rate falls.")] = ScheduleName.PAPER,
-    batch: Annotated[int, typer.Option(min=1, help="Prompts of a forward pass.")] = 1,
-    accumulate: Annotated[int, typer.Option(min=1, help="Forward passes of an optimiser step.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Views that go through the network together.")] = 1,
+    accumulate: Annotated[int, typer.Option(min=1, help="Answers of an optimiser step: this times --batch.")] = 8,
     lora_rank: Annotated[int, typer.Option(min=1, help="Rank of LoRA's products.")] = 4,
     augment: Annotated[bool, typer.Option(help="Other stains, scanners and orientations.")] = True,
     mixed_precision: Annotated[bool, typer.Option(help="bf16 where the device computes in it.")] = True,

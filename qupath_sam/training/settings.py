@@ -45,8 +45,8 @@ class TrainingSettings:
         head_learning_rate: of the refinement head, which starts from nothing.
         encoder_learning_rate: of the encoder, where it is trained; None takes ``learning_rate``.
         schedule: how they fall.
-        batch: sessions of a forward pass.
-        accumulate: forward passes of an optimiser step.
+        batch, accumulate: an optimiser step learns from the answers of ``batch * accumulate`` sessions; the views of at
+            most ``batch`` go through the network together.
         weight_decay: AdamW's.
         warm_up: optimiser steps over which the learning rate rises.
         mixed_precision: forward in bf16 where the device computes in it.
