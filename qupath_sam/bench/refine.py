@@ -40,11 +40,10 @@ from qupath_sam.project.objects import ImageObject, Kind, Plane
 from qupath_sam.project.prompts import PromptOptions
 from qupath_sam.project.refine import RefineOptions, refine_image
 from qupath_sam.prompts import ObjectPrompts
-from qupath_sam.regions import Region
 from qupath_sam.results import ObjectRequest, OutputOptions, Prediction
 from qupath_sam.server.app import build_engine
 from qupath_sam.server.settings import ServerSettings
-from qupath_sam.slides.pushed import PixelFormat, PushedReader
+from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.windows import WindowRequest
 
 #: Ways to ask, by the options of ``project refine`` that choose them.
@@ -220,14 +219,7 @@ class _AskedView:
         height, width = pixels.shape[:2]
         self.entry = ImageEntry("view", "view", {}, width, height, mpp, Path())
         self._engine = engine
-        self._reader = PushedReader(
-            pixels.tobytes(),
-            pixel_format=PixelFormat.RGB,
-            size=(width, height),
-            region=Region(0, 0, width, height),
-            image_size=(width, height),
-            mpp=mpp,
-        )
+        self._reader = PushedReader.of_image(pixels, mpp)
 
     def reference(self, image: ImageEntry, plane: Plane, bounds: tuple[float, float, float, float]) -> Slide:
         return Slide(image.name)

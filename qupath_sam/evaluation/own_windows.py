@@ -19,10 +19,9 @@ from qupath_sam.models.pool import ModelPool
 from qupath_sam.models.worker import InferenceWorker
 from qupath_sam.pipeline import Engine
 from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
-from qupath_sam.regions import Region
 from qupath_sam.results import ObjectRequest
 from qupath_sam.slides.base import SlideReader
-from qupath_sam.slides.pushed import PixelFormat, PushedReader
+from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.states import StateStore
 
 _EMBEDDING_BYTES, _STATE_BYTES = 512 * 2**20, 256 * 2**20
@@ -46,16 +45,7 @@ class OwnWindowsEngine:
             pixels: uint8 ``(H, W, 3)`` RGB, taken as level 0.
             mpp: um per px, or None.
         """
-        height, width = pixels.shape[:2]
-        reader = PushedReader(
-            pixels.tobytes(),
-            pixel_format=PixelFormat.RGB,
-            size=(width, height),
-            region=Region(0, 0, width, height),
-            image_size=(width, height),
-            mpp=mpp,
-        )
-        return OwnWindows(self._engine, reader)
+        return OwnWindows(self._engine, PushedReader.of_image(pixels, mpp))
 
     def close(self) -> None:
         """End the engine's thread."""

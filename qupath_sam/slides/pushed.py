@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 from enum import Enum
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +95,24 @@ class PushedReader(RasterReader):
             lambda part: held[0][part.y : part.bottom, part.x : part.right],
         )
         super().__init__(info, [raster], name="the picture of pushed pixels", release=held.clear)
+
+    @classmethod
+    def of_image(cls, pixels: NDArray[np.uint8], mpp: float | None) -> Self:
+        """A whole image that is at hand.
+
+        Args:
+            pixels: uint8 ``(H, W, 3)`` RGB, taken as level 0.
+            mpp: um per px, or None.
+        """
+        height, width = pixels.shape[:2]
+        return cls(
+            pixels.tobytes(),
+            pixel_format=PixelFormat.RGB,
+            size=(width, height),
+            region=Region(0, 0, width, height),
+            image_size=(width, height),
+            mpp=mpp,
+        )
 
 
 def _check_sizes(size: tuple[int, int], region: Region, image_size: tuple[int, int]) -> None:
