@@ -207,8 +207,9 @@ def _finer_window(state: State, steps: Sequence[Step], ladder: Ladder) -> Window
     if max(max_x - min_x, max_y - min_y) >= SPECK_SHARE * state.window.region.width:
         return None
     joint = _joint_bounds(state, steps)
-    finer = ladder.rung_for(_longer_side(joint))
-    return ladder.window_around(joint, finer) if finer < state.window.downsample else None
+    # A grid window of the finer rung may cut the object off: then this one is the window already.
+    window = ladder.window_around(joint, ladder.rung_for(_longer_side(joint)))
+    return window if window.downsample < state.window.downsample else None
 
 
 def _decode(

@@ -121,6 +121,12 @@ def test_one_of_touching_nuclei_is_told_apart_by_a_closer_look():
     assert states[0].window.downsample == 0.5
 
 
+def test_a_window_is_not_looked_at_again_where_no_finer_one_holds_the_object():
+    # Near a line of the grid the object fits into no window of the next finer rung.
+    _, asked = fold(ObjectPrompts((Click.at(10_048, 10_000),)), painted(disc(10_048, 10_000, 62)))
+    assert [request.window.downsample for request in asked] == [2]
+
+
 def test_a_closer_look_that_cuts_the_object_off_is_not_taken():
     def decode(request) -> MaskSet:
         truth = disc(10_000, 10_000, 30) if request.window.downsample >= 2 else disc(10_000, 10_000, 300)
