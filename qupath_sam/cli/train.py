@@ -87,6 +87,9 @@ def train(
     lr_encoder: Annotated[
         float | None, typer.Option(min=0, help="The same of the encoder, where it is trained; --lr if not given.")
     ] = None,
+    focal_alpha: Annotated[
+        float, typer.Option(min=0.05, max=0.95, help="Weight of the object in the focal loss; 1 - this is the rest's.")
+    ] = 0.5,
     schedule: Annotated[ScheduleName, typer.Option(help="How the learning rate falls.")] = ScheduleName.PAPER,
     batch: Annotated[int, typer.Option(min=1, help="Views that go through the network together.")] = 1,
     accumulate: Annotated[int, typer.Option(min=1, help="Answers of an optimiser step: this times --batch.")] = 8,
@@ -127,6 +130,7 @@ def train(
         learning_rate=lr,
         head_learning_rate=lr_head,
         encoder_learning_rate=lr_encoder,
+        focal_alpha=focal_alpha,
         schedule=Schedule(schedule.value),
         batch=batch,
         accumulate=accumulate,

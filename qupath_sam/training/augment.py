@@ -17,6 +17,11 @@ _STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 _STAINS = _STAINS / np.linalg.norm(_STAINS, axis=1, keepdims=True)
 _UNMIX = np.linalg.inv(_STAINS)
 
+#: Share of views that look like no stain, so that dark on bright is not all that the model knows.
+_OTHER_MODALITY_SHARE = 0.1
+#: What grey is of R, G, B.
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
+
 #: Linear RGB to cone responses, and their logarithms to the decorrelated axes of Reinhard et al. (l-alpha-beta).
 _TO_LMS = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
 _TO_LAB = np.diag([3**-0.5, 6**-0.5, 2**-0.5]) @ np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0]])
@@ -38,7 +43,10 @@ def augment(
     pixels, labels = np.rot90(pixels, turns), np.rot90(labels, turns)
     if mirrored:
         pixels, labels = pixels[:, ::-1], labels[:, ::-1]
-    return augment_colour(np.ascontiguousarray(pixels), random, colours=colours), np.ascontiguousarray(labels)
+    pixels = augment_colour(np.ascontiguousarray(pixels), random, colours=colours)
+    if random.random() < _OTHER_MODALITY_SHARE:
+        pixels = other_modality(pixels, random)
+    return pixels, np.ascontiguousarray(labels)
 
 
 def augment_colour(pixels: Pixels, random: np.random.Generator, *, colours: NDArray[np.float64]) -> Pixels:
@@ -57,6 +65,17 @@ def augment_colour(pixels: Pixels, random: np.random.Generator, *, colours: NDAr
     if random.random() < 0.10:
         pixels = _compressed(pixels, int(random.integers(40, 90)))
     return pixels
+
+
+def other_modality(pixels: Pixels, random: np.random.Generator) -> Pixels:
+    """As another technique might show it: bright on dark like fluorescence, grey, or other colours in their place."""
+    if random.random() < 0.7:
+        pixels = np.asarray(255 - pixels, dtype=np.uint8)
+    if random.random() < 0.5:
+        grey = pixels.astype(np.float64) @ _LUMINANCE
+        tint = np.ones(3) if random.random() < 0.5 else random.uniform(0, 1, 3)
+        return _bytes(grey[..., None] * tint / tint.max())
+    return np.ascontiguousarray(pixels[..., random.permutation(3)])
 
 
 def stain_jitter(pixels: Pixels, random: np.random.Generator, *, sigma: float = 0.12, bias: float = 0.03) -> Pixels:

@@ -37,6 +37,8 @@ from qupath_sam.training.settings import TrainingSettings
 #: Decoder logits are clamped to this before the loss: beyond, nothing is learnt.
 _DECODER_LIMIT = 20.0
 _DECODER_WEIGHT_BESIDE_HEAD, _IOU_WEIGHT = 0.7, 0.3
+#: How much more the head is held to the error that the newest click points at, and to what was right before it.
+_CLICKED_ERROR_WEIGHT, _KEPT_WEIGHT = 3.0, 0.5
 _LARGEST_GRADIENT = 1.0
 #: Beside a head, which share of answers train the decoder, by how many came before: its backward pass is half the time.
 _DECODER_SHARE = ((1, 1.0), (3, 0.35), (21, 0.12))
@@ -232,7 +234,8 @@ class Trainer:
         answers = max(session.answers for session in sessions)
         views = [self._view(session.view) for session in sessions]
         decoded, refined = self._answer(views, embedding, prompts, answers=answers)
-        loss = _loss(decoded, refined, truth, answers=answers)
+        clicked = torch.from_numpy(np.stack([s.clicked_error() for s in sessions])).to(truth)[:, None]
+        loss = _loss(decoded, refined, truth, clicked, answers=answers, alpha=self.settings.focal_alpha)
         if loss.requires_grad:  # a box alone may be for a decoder that is not trained
             (loss.sum() / len(self.progress.sessions)).backward()  # type: ignore[no-untyped-call]
         losses += loss.detach().tolist()
@@ -332,19 +335,22 @@ def network_prompts(
     return points, boxes, masks
 
 
-def _loss(decoded: Decoded, refined: Refined | None, truth: Tensor, *, answers: int) -> Tensor:
-    """``(B,)``. The head is held to the truth in its region, above all near the newest click and where it was right."""
+def _loss(
+    decoded: Decoded, refined: Refined | None, truth: Tensor, clicked: Tensor, *, answers: int, alpha: float
+) -> Tensor:
+    """``(B,)``. The head is held to the truth in its region, above all to the clicked error and where it was right."""
     loss = torch.zeros(len(truth), device=truth.device)
     if refined is not None:
         with torch.no_grad():
             part = cut(truth, refined.grid)
-            weight = 1 + refined.near_newest
+            weight = 1 + refined.near_newest + _CLICKED_ERROR_WEIGHT * cut(clicked, refined.grid)
             if answers >= 3:
-                weight = weight + 0.5 * ((refined.previous_in_region > 0) == (part > 0.5)).float()
-        loss = normalised_focal_loss(refined.in_region, part, weight=weight) + dice_loss(refined.in_region, part)
+                weight = weight + _KEPT_WEIGHT * ((refined.previous_in_region > 0) == (part > 0.5)).float()
+        loss = normalised_focal_loss(refined.in_region, part, weight=weight, alpha=alpha)
+        loss = loss + dice_loss(refined.in_region, part)
     if decoded.logits.requires_grad:
         logits = decoded.logits[:, :1].clamp(-_DECODER_LIMIT, _DECODER_LIMIT)
-        masks = normalised_focal_loss(logits, truth) + dice_loss(logits, truth)
+        masks = normalised_focal_loss(logits, truth, alpha=alpha) + dice_loss(logits, truth)
         scores = iou_head_loss(decoded.scores[:, :1], logits, truth)
         loss = loss + (1.0 if refined is None else _DECODER_WEIGHT_BESIDE_HEAD) * masks + _IOU_WEIGHT * scores
     return loss

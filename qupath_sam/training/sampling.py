@@ -84,6 +84,19 @@ class Session:
         newest = 1 if self.clicks else 0
         return ViewPrompts(self.clicks, newest=newest, box=self.box, previous=self.previous)
 
+    def clicked_error(self) -> Mask:
+        """The connected part of the last answer's error that the newest click points at, bool ``(256, 256)``.
+
+        Empty where there is no answer yet, or the click was not on an error.
+        """
+        if self.previous is None or not self.clicks:
+            return np.zeros_like(self.truth)
+        error = (self.previous > 0).numpy() != self.truth
+        components, _ = ndimage.label(error)
+        number = components[self.clicks[-1].pixel]
+        pointed_at: Mask = (components == number) & error
+        return pointed_at
+
     def go_on(self, logits: Tensor, random: np.random.Generator, mix: PromptMix) -> bool:
         """Take the model's answer in and click its error; False where the session ends.
 

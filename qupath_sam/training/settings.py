@@ -44,6 +44,9 @@ class TrainingSettings:
         learning_rate: at its highest; 5e-4 in the paper.
         head_learning_rate: of the refinement head, which starts from nothing.
         encoder_learning_rate: of the encoder, where it is trained; None takes ``learning_rate``.
+        focal_alpha: weight of the object's pixels in the normalised focal loss, against 1 - alpha for the background.
+            Above .5 where outlines come out too small: the loss divides by what is hard in a view, and what is missed
+            of a large object is much at once.
         schedule: how they fall.
         batch, accumulate: an optimiser step learns from the answers of ``batch * accumulate`` sessions; the views of at
             most ``batch`` go through the network together.
@@ -63,6 +66,7 @@ class TrainingSettings:
     learning_rate: float = 5e-4
     head_learning_rate: float = 2e-3
     encoder_learning_rate: float | None = None
+    focal_alpha: float = 0.5
     schedule: Schedule = Schedule.PAPER
     batch: int = 1
     accumulate: int = 8

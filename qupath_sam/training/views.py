@@ -20,7 +20,7 @@ from qupath_sam.training.augment import Labels, Pixels, augment, colour_statisti
 from qupath_sam.training.data import TrainingData
 
 #: Changes with anything that makes another view of the same plan.
-VIEWS_VERSION = 2
+VIEWS_VERSION = 3
 #: Share of views that show as much of the tile as a square can.
 _WHOLE_SHARE = 0.5
 #: Share of views that reach beyond the tile, and the longest side of those, in sides of the tile.
