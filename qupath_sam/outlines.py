@@ -7,16 +7,20 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.clicking import MaskChoice, State
 from qupath_sam.masks import mask_on_grid, traced_grid
-from qupath_sam.polygons import clip, drop_small_parts, fill_holes, place, simplify, trace_mask
+from qupath_sam.polygons import clean_against, clip, drop_small_parts, fill_holes, place, simplify, trace_mask
+from qupath_sam.prompts import Label, ObjectPrompts
 from qupath_sam.regions import Region
 from qupath_sam.results import Outline, OutputOptions
 
 
-def outlines_of(state: State, output: OutputOptions, *, extent: Region, mpp: float | None) -> tuple[Outline, ...]:
+def outlines_of(
+    state: State, prompts: ObjectPrompts, output: OutputOptions, *, extent: Region, mpp: float | None
+) -> tuple[Outline, ...]:
     """The outlines of a state, level-0 px, best score first; none where nothing is left.
 
     Args:
         state: masks over its window.
+        prompts: what was said of the object.
         output: which masks, and what to do to them.
         extent: where the image has pixels, level-0 px; nothing outside it is returned.
         mpp: um per level-0 px, the unit of ``output``'s lengths and areas; None takes px.
@@ -30,11 +34,23 @@ def outlines_of(state: State, output: OutputOptions, *, extent: Region, mpp: flo
         if not extent.encloses(state.window.region):
             # Beyond the image's edge the window was painted white: what a model saw there is no tissue.
             geometry = clip(geometry, shapely.box(*extent.bounds))
+        geometry = _beside_old_outline(geometry, prompts, output.clean_share)
         geometry = _cleaned(geometry, output, mpp or 1.0)
         if not geometry.is_empty:
             area_um2 = geometry.area * mpp**2 if mpp else None
             outlines.append(Outline(geometry, float(state.masks.scores[index]), geometry.area, area_um2))
     return tuple(outlines)
+
+
+def _beside_old_outline(
+    geometry: Polygon | MultiPolygon, prompts: ObjectPrompts, share: float
+) -> Polygon | MultiPolygon:
+    """Without what is too small beside the outline that is refined, if there is one, unless a click asked for it."""
+    if prompts.outline is None:
+        return geometry
+    points = {label: [p for c in prompts.clicks if c.label is label for p in c.points] for label in Label}
+    keep_parts, keep_holes = points[Label.POSITIVE], points[Label.NEGATIVE]
+    return clean_against(geometry, prompts.outline, share, keep_parts=keep_parts, keep_holes=keep_holes)
 
 
 def _cleaned(geometry: Polygon | MultiPolygon, output: OutputOptions, unit: float) -> Polygon | MultiPolygon:

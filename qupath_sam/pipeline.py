@@ -382,7 +382,7 @@ class _Run:
     def _result(self, fold: Fold) -> ObjectResult:
         started = time.perf_counter()
         state = fold.state
-        outlines = outlines_of(state, self._output, extent=self._ladder.extent, mpp=self._mpp)
+        outlines = outlines_of(state, fold.request.prompts, self._output, extent=self._ladder.extent, mpp=self._mpp)
         self.timings.trace += _ms(started)
         return ObjectResult(
             object_id=fold.request.object_id,

@@ -126,7 +126,7 @@ def refine(
         bool, typer.Option("--allow-cut-off", help="Take masks that run into the edge of their window.")
     ] = False,
     clean: Annotated[
-        float, typer.Option(help="Fill holes and drop parts below this share of the old outline's area, 0 to 1.")
+        float, typer.Option(help="Fill holes and drop parts below this share of the old outline, 0 to 1.")
     ] = 0.02,
     simplify: SimplifyOption = 0.0,
     fill_holes: FillOption = 0.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
@@ -11,7 +11,7 @@ from shapely.geometry import MultiPolygon, Polygon
 from qupath_sam.annotations import metadata_of
 from qupath_sam.client.images import ImageRef
 from qupath_sam.errors import InvalidRequest, ModelError, QupathSamError, SlideError
-from qupath_sam.polygons.cleaning import drop_small_parts, fill_holes
+from qupath_sam.polygons.cleaning import clean_against
 from qupath_sam.project.boundary import BoundaryOptions, is_too_large, refine_boundary
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.guards import Guards, Refusal, intersection_over_union, old_refusal
@@ -42,7 +42,8 @@ class RefineOptions:
         coarsest_mpp: outlines too large for one window at ``mpp`` (or, where the server chooses, at this scale) are
             refined along their border. On images without a pixel size it is a downsample.
         window_px: side of the model's window.
-        clean_share: holes and parts below this share of the old outline's area are filled and dropped.
+        clean_share: holes and parts below this share of the old outline are filled and dropped; see
+            `qupath_sam.polygons.clean_against`.
         provenance: note on each object what made its outline.
     """
 
@@ -54,7 +55,7 @@ class RefineOptions:
     mpp: float | None = None
     coarsest_mpp: float = 2.0
     window_px: int = 256
-    clean_share: float = 0.02
+    clean_share: float = OutputOptions().clean_share
     provenance: bool = True
 
     def window(self, image: ImageEntry) -> WindowRequest:
@@ -177,7 +178,7 @@ class _Job:
                 self._source.reference(self._image, item.plane, window.bounds),
                 [ObjectRequest(prompts, item.object_id)],
                 WindowRequest(region=window, downsample=options.downsample),
-                OutputOptions(),
+                OutputOptions(clean_share=0),  # what is small in a window need not be so beside the whole outline
             )
             result = prediction.results[0]
             answers.append((result, prediction.provenance))
@@ -201,7 +202,8 @@ class _Job:
     def _ask(self, reference: ImageRef, items: Sequence[ImageObject]) -> Prediction:
         prompts = [prompts_from_outline(_area(item), self._extent, self._options.prompts) for item in items]
         requests = [ObjectRequest(p, item.object_id) for p, item in zip(prompts, items, strict=True)]
-        return self._predict(reference, requests, self._options.window(self._image), self._options.output)
+        output = replace(self._options.output, clean_share=self._options.clean_share)
+        return self._predict(reference, requests, self._options.window(self._image), output)
 
     def _predict(
         self, reference: ImageRef, requests: Sequence[ObjectRequest], window: WindowRequest, output: OutputOptions
@@ -235,7 +237,9 @@ class _Job:
         remark: str = "",
     ) -> None:
         old = _area(item)
-        new = _cleaned(new, self._options.clean_share * old.area)
+        if new.is_valid:
+            # Again, as a server does it only where it was given the outline, and for one window.
+            new = clean_against(new, old, self._options.clean_share)
         refusal = self._options.guards.refusal(old, new, score=score, touches_window_edge=cut_off, extent=self._extent)
         iou = intersection_over_union(old, new) if new.is_valid and not new.is_empty else float("nan")
         wkb = shapely.to_wkb(new, output_dimension=2)
@@ -278,13 +282,6 @@ class _Job:
                 remark=remark,
             )
         )
-
-
-def _cleaned(geometry: Polygon | MultiPolygon, area: float) -> Polygon | MultiPolygon:
-    """Without holes and parts of at most an area (level-0 px2)."""
-    if area <= 0 or geometry.is_empty or not geometry.is_valid:
-        return geometry
-    return drop_small_parts(fill_holes(geometry, area), area)
 
 
 def _area(item: ImageObject) -> Polygon | MultiPolygon:

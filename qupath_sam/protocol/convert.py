@@ -133,6 +133,7 @@ def output_of(message: prompt_pb2.OutputOptions) -> OutputOptions:
         min_area=message.min_area,
         simplify_tolerance=message.simplify_tolerance,
         clip=geometry_of(message.clip_wkb, what="clip outline"),
+        clean_share=message.clean_share if message.HasField("clean_share") else OutputOptions().clean_share,
     )
 
 
@@ -144,6 +145,7 @@ def output_message(output: OutputOptions) -> prompt_pb2.OutputOptions:
         min_area=output.min_area,
         simplify_tolerance=output.simplify_tolerance,
         clip_wkb=geometry_wkb(output.clip) if output.clip is not None else b"",
+        clean_share=output.clean_share,
     )
 
 

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from shapely.geometry import MultiPolygon, Polygon
 
-from qupath_sam.polygons import clip, drop_small_parts, fill_holes, keep_part_at, trace_mask
+from qupath_sam.polygons import clean_against, clip, drop_small_parts, fill_holes, keep_part_at, trace_mask
 
 masks = arrays(np.bool_, (13, 11))
 areas = st.sampled_from([0, 1, 2, 5, 20, math.inf])
@@ -52,6 +52,47 @@ def test_parts_that_are_left_are_large_enough(mask: np.ndarray, min_area: float)
     assert kept.is_empty or min(shapely.area(shapely.get_parts(kept))) >= min_area
     dropped = original.area - kept.area
     assert dropped == sum(part.area for part in shapely.get_parts(original) if part.area < min_area)
+
+
+@settings(deadline=None)
+@given(masks, masks.filter(np.any), st.sampled_from([0.02, 0.1, 0.3]), st.tuples(st.floats(0, 11), st.floats(0, 13)))
+def test_specks_and_pinholes_go_and_answers_to_small_parts_stay(
+    mask: np.ndarray, old_mask: np.ndarray, share: float, point: tuple[float, float]
+) -> None:
+    new, old = trace_mask(mask), trace_mask(old_mask)
+    cleaned = clean_against(new, old, share, keep_parts=[point], keep_holes=[point])
+    assert cleaned.is_valid
+    assert clean_against(cleaned, old, share, keep_parts=[point], keep_holes=[point]).equals(cleaned), "done twice"
+    old_parts, parts = shapely.get_parts(old), shapely.get_parts(cleaned)
+    main = share * max(part.area for part in old_parts)
+
+    def is_meant(part: Polygon) -> bool:
+        overlapped = [other.area for other in old_parts if part.intersection(other).area > 0]
+        return part.area >= min([main, *(share * area for area in overlapped)]) or part.intersects(shapely.Point(point))
+
+    largest = max(shapely.area(parts), default=0)
+    assert all(is_meant(part) or part.area == largest for part in parts)
+    for part in shapely.get_parts(new):
+        if is_meant(part):
+            assert cleaned.covers(part), "what is meant stays whole"
+    if not new.intersects(shapely.Point(point)):
+        assert not cleaned.intersects(shapely.Point(point)), "a hole that was asked for"
+
+
+def test_a_noisy_answer_leaves_no_specks_and_no_part_is_lost() -> None:
+    disc, small = shapely.Point(100, 100).buffer(50), shapely.box(200, 0, 206, 6)
+    specks = [shapely.box(x, y, x + 1, y + 1) for x in range(2, 60, 9) for y in range(2, 40, 9)]
+    pinholes = [shapely.box(x, y, x + 1, y + 1) for x in range(80, 120, 9) for y in range(80, 120, 9)]
+    answer = shapely.union_all([disc, shapely.box(200, 0, 202, 6), shapely.box(204, 0, 206, 6), *specks])
+    answer = answer.difference(shapely.union_all(pinholes))
+    old = shapely.union_all([shapely.Point(90, 90).buffer(60), small])
+    assert len(shapely.get_parts(answer)) > 30
+    wanted = shapely.union_all([disc, shapely.box(200, 0, 202, 6), shapely.box(204, 0, 206, 6)])
+    assert clean_against(answer, old, 0.02).equals(wanted)
+    assert clean_against(answer, old, 0) is answer
+    holed = shapely.union_all([disc.difference(shapely.box(100, 100, 103, 103)), small])
+    assert clean_against(answer, holed, 0.02).equals(wanted), "a pinhole is none for lying in an old hole much larger"
+    assert not clean_against(disc.difference(shapely.box(100, 100, 102, 102)), holed, 0.02).equals(disc)
 
 
 @given(masks, masks)

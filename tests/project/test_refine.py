@@ -344,11 +344,11 @@ def test_prompts_of_an_outline(seed: int) -> None:
 
 def test_deepest_points_reach_every_part() -> None:
     two = shapely.union_all([Point(0, 0).buffer(10), Point(50, 0).buffer(8)])
-    first, second = deepest_points(two, 2)
+    first, second = deepest_points(two, 2, within=two.bounds)
     assert Point(first).distance(Point(0, 0)) < 0.5
     assert Point(second).distance(Point(50, 0)) < 0.5
-    assert deepest_points(two, 0) == ()
-    assert len(deepest_points(Point(0, 0).buffer(1), 50)) < 50
+    assert deepest_points(two, 0, within=two.bounds) == ()
+    assert len(deepest_points(Point(0, 0).buffer(1), 50, within=(-1, -1, 1, 1))) < 50
 
 
 def test_segment_prompts(project_file: Path) -> None:
