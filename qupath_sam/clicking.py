@@ -416,7 +416,7 @@ def _check_inside(step: Step, window: Window) -> None:
             "move the window or leave it to the server"
         )
     for name, shape in (("box", step.box), ("outline", step.outline)):
-        if shape is not None and not shapely.box(*shape.bounds).intersects(shapely.box(*region.bounds)):
+        if shape is not None and not shapely.box(*shape.bounds).intersection(shapely.box(*region.bounds)).area:
             raise InvalidPrompt(
                 f"the {name} lies outside the window {region.bounds} that was asked for; move the window"
             )

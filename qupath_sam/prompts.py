@@ -91,7 +91,7 @@ class ObjectPrompts:
             raise InvalidPrompt("the first click of an object must be positive: there is nothing yet to take away from")
 
     def check_inside(self, extent: Region) -> None:
-        """Raise `InvalidPrompt` unless every click lies in ``extent`` and the box and outline touch it."""
+        """Raise `InvalidPrompt` unless every click lies in ``extent`` and box and outline share some area with it."""
         for click in self.clicks:
             for x, y in click.points:
                 if not (extent.x <= x <= extent.right and extent.y <= y <= extent.bottom):
@@ -100,9 +100,9 @@ class ObjectPrompts:
                         "prompts are in level-0 pixels"
                     )
         area = shapely.box(*extent.bounds)
-        if self.box is not None and not area.intersects(shapely.box(*self.box.bounds)):
+        if self.box is not None and not area.intersection(shapely.box(*self.box.bounds)).area:
             raise InvalidPrompt(f"box {self.box.bounds} lies outside the image ({_describe(extent)})")
-        if self.outline is not None and not area.intersects(self.outline):
+        if self.outline is not None and not area.intersection(self.outline).area:
             raise InvalidPrompt(
                 f"outline with bounds {self.outline.bounds} lies outside the image ({_describe(extent)})"
             )

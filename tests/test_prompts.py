@@ -65,6 +65,8 @@ def test_prompts_must_touch_the_image():
         ObjectPrompts((Click.at(100.5, 10),)),
         ObjectPrompts(box=Box(200, 0, 210, 10)),
         ObjectPrompts(outline=shapely.box(0, 90, 10, 100)),
+        ObjectPrompts(box=Box(100, 10, 120, 30)),  # along the border, and nothing of the image in it
+        ObjectPrompts(outline=shapely.box(-10, -10, 0, 0)),
     ):
         with pytest.raises(InvalidPrompt, match="outside the image"):
             outside.check_inside(EXTENT)

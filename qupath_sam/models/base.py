@@ -130,6 +130,7 @@ class Segmenter(Protocol):
 
         Raises:
             UnsupportedPrompt: a prompt that `capabilities` rules out.
+            InvalidPrompt: a prompt with what is not a finite number.
             OutOfMemory: the device has no room.
         """
         ...

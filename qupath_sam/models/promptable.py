@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from qupath_sam.errors import UnsupportedPrompt
+from qupath_sam.errors import InvalidPrompt, UnsupportedPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
 from qupath_sam.models.click_rules import ClickRules, apply_box_rule, apply_click_rules
 from qupath_sam.models.devices import Execution, encode, out_of_memory_mapped, prepare
@@ -275,7 +275,12 @@ def view_of(square: Tensor) -> Tensor:
 
 
 def check_prompt(prompt: WindowPrompts, capabilities: Capabilities) -> None:
-    """Raise `UnsupportedPrompt` where a prompt asks for more than the model can, or says nothing."""
+    """Check a prompt before it costs anything.
+
+    Raises:
+        UnsupportedPrompt: it asks for more than the model can, or says nothing.
+        InvalidPrompt: it holds what is not a finite number.
+    """
     if prompt.box is None and prompt.logits is None and not len(prompt.points):
         raise UnsupportedPrompt("nothing to go by: give at least one point, a box or the logits of an earlier mask")
     if len(prompt.points) and not capabilities.points:
@@ -289,6 +294,9 @@ def check_prompt(prompt: WindowPrompts, capabilities: Capabilities) -> None:
             raise UnsupportedPrompt(
                 f"logits must be {LOW_RES_SIZE} x {LOW_RES_SIZE} over the window, got {prompt.logits.shape}"
             )
+    numbers = (prompt.points, () if prompt.box is None else prompt.box, () if prompt.logits is None else prompt.logits)
+    if not all(np.isfinite(each).all() for each in numbers):
+        raise InvalidPrompt("points, box and logits must be finite numbers; leave out what is not known")
 
 
 def _padded(image: Tensor, frame: ModelFrame) -> Tensor:

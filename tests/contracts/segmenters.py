@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from qupath_sam.errors import UnsupportedPrompt
+from qupath_sam.errors import InvalidPrompt, UnsupportedPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, Embedding, MaskSet, Segmenter, WindowPrompts
 
 #: Height and width of the window most tests use: not square, not even.
@@ -177,6 +177,16 @@ class SegmenterContract:
         for prompt in refused:
             with pytest.raises(UnsupportedPrompt):
                 segmenter.decode(embedding, [clicks((100, 70)), prompt])
+
+    def test_refuses_what_is_no_number(self, segmenter: Segmenter, embedding: Embedding) -> None:
+        can, nan = segmenter.capabilities, float("nan")
+        logits = np.full((LOW_RES_SIZE, LOW_RES_SIZE), np.nan, np.float32)
+        refused = [clicks((nan, 5))] if can.points else []
+        refused += [box(1, 1, nan, 5), box(1, 1, float("inf"), 5)] if can.boxes else []
+        refused += [with_logits(clicks((5, 5)), logits)] if can.mask_prompt and can.points else []
+        for prompt in refused:
+            with pytest.raises(InvalidPrompt, match="finite"):
+                segmenter.decode(embedding, [prompt])
 
     def test_preprocessing_has_a_version(self, segmenter: Segmenter) -> None:
         assert segmenter.preprocessing_version == type(self).make().preprocessing_version != ""
