@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from shapely.geometry import MultiPolygon, Polygon
@@ -69,6 +70,35 @@ def objects_from(
     if not objects:
         raise InvalidPrompt("give at least one --point, --box or --outline")
     return objects
+
+
+def refining(
+    objects: Sequence[ObjectPrompts], extent: Callable[[], Region], *, interior: int = 1
+) -> list[ObjectPrompts]:
+    """Outlines as `qupath-sam project refine` asks about them; a person's own clicks take the place of its point.
+
+    Args:
+        objects: as `objects_from` gives them.
+        extent: the image, level-0 px; called where there is an outline.
+        interior: most points inside an outline.
+
+    Raises:
+        InvalidPrompt: an outline lies outside the image.
+    """
+    if all(item.outline is None for item in objects):
+        return list(objects)
+    from qupath_sam.project.prompts import PromptOptions, prompts_from_outline
+
+    image = extent()
+    asked = []
+    for item in objects:
+        if item.outline is not None:
+            item.check_inside(image)
+            options = PromptOptions(interior=0 if item.clicks else interior)
+            prompts = prompts_from_outline(item.outline, image, options)
+            item = replace(prompts, clicks=item.clicks or prompts.clicks)
+        asked.append(item)
+    return asked
 
 
 def _numbers(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,12 +14,17 @@ import typer
 from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
 from qupath_sam.clicking import MaskChoice
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.regions import Region
 
 if TYPE_CHECKING:
     from qupath_sam.client import Access
+    from qupath_sam.client.images import Slide
     from qupath_sam.prompts import ObjectPrompts
     from qupath_sam.results import Prediction
     from qupath_sam.slides.base import SlideReader
+
+    #: The prompts, of somebody who can say how large the image is.
+    Told = Callable[[Callable[[], Region]], list[ObjectPrompts]]
 
 
 def segment(
@@ -28,6 +35,9 @@ def segment(
     outline: Annotated[
         list[Path] | None, typer.Option(help="GeoJSON of existing outlines to refine; one object each.")
     ] = None,
+    interior_points: Annotated[
+        int, typer.Option(help="Most points inside each --outline given to the model; yours take their place.")
+    ] = 1,
     region: Annotated[str | None, typer.Option(help="X,Y,WIDTH,HEIGHT: the window itself.")] = None,
     downsample: Annotated[float | None, typer.Option(help="Level-0 px per window px.")] = None,
     mpp: Annotated[float | None, typer.Option(help="µm per window px.")] = None,
@@ -43,6 +53,9 @@ def segment(
     masks: Annotated[MaskChoice, typer.Option(help="Which masks of an ambiguous first prompt.")] = MaskChoice.BEST,
     clip: Annotated[Path | None, typer.Option(help="GeoJSON of an outline to cut the result to.")] = None,
     min_area: Annotated[float, typer.Option(help="Drop parts below this area, µm².")] = 0.0,
+    clean: Annotated[
+        float, typer.Option(help="Fill holes and drop parts below this share of an --outline, 0 to 1.")
+    ] = 0.02,
     fill_holes: Annotated[float, typer.Option(help="Fill holes up to this area, µm².")] = 0.0,
     simplify: Annotated[float, typer.Option(help="Let the outline move by at most this, µm.")] = 0.0,
     path_class: Annotated[str | None, typer.Option("--class", help="QuPath class of the annotations.")] = None,
@@ -53,7 +66,7 @@ def segment(
 ) -> None:
     """Segment objects of SLIDE from clicks, boxes and outlines, all in level-0 pixels."""
     from qupath_sam.annotations import annotations_of
-    from qupath_sam.cli.prompts import objects_from, parse_box, parse_point, parse_region, read_outlines
+    from qupath_sam.cli.prompts import objects_from, parse_box, parse_point, parse_region, read_outlines, refining
     from qupath_sam.client.images import Slide
     from qupath_sam.geojson import PathClass, write_geojson
     from qupath_sam.results import OutputOptions
@@ -77,14 +90,16 @@ def segment(
             min_area=min_area,
             simplify_tolerance=simplify,
             clip=_union(read_outlines(clip)) if clip is not None else None,
+            clean_share=clean,
         ),
     }
     # The server has another working folder; a URI stays as it is.
     location = os.path.abspath(slide) if os.path.exists(slide) else slide
+    image, told = Slide(location), partial(refining, objects, interior=interior_points)
     if server is not None:
-        prediction = _predict_there(Slide(location), objects, server, read_access(token_file, tls, tls_ca), options)
+        objects, prediction = _predict_there(image, told, server, read_access(token_file, tls, tls_ca), options)
     else:
-        prediction = _predict_here(Slide(location), objects, device, options)
+        objects, prediction = _predict_here(image, told, device, options)
     features = annotations_of(prediction, path_class=PathClass.of(path_class) if path_class else None, name=name)
     if output is not None:
         write_geojson(output, features)
@@ -113,20 +128,32 @@ def _check_target(path: Path | None, *, suffix: str | None = None) -> None:
 
 
 def _predict_there(
-    slide: Any, objects: list[ObjectPrompts], server: str, access: Access, options: dict[str, Any]
-) -> Prediction:
+    slide: Slide, told: Told, server: str, access: Access, options: dict[str, Any]
+) -> tuple[list[ObjectPrompts], Prediction]:
     from qupath_sam.client import SamClient
 
+    def extent() -> Region:
+        about = client.describe(slide)
+        return Region(0, 0, about.width, about.height)
+
     with SamClient(server, access=access) as client:
-        return client.predict(slide, objects, **options)
+        objects = told(extent)
+        return objects, client.predict(slide, objects, **options)
 
 
-def _predict_here(slide: Any, objects: list[ObjectPrompts], device: str, options: dict[str, Any]) -> Prediction:
+def _predict_here(
+    slide: Slide, told: Told, device: str, options: dict[str, Any]
+) -> tuple[list[ObjectPrompts], Prediction]:
     from qupath_sam.local import LocalClient
     from qupath_sam.server.settings import ServerSettings
 
+    def extent() -> Region:
+        with local.slides.open(slide.location) as reader:
+            return reader.info.extent
+
     with LocalClient(ServerSettings(device=device)) as local:
-        return local.predict(slide, objects, **options)
+        objects = told(extent)
+        return objects, local.predict(slide, objects, **options)
 
 
 def _union(outlines: list[Any]) -> Any:

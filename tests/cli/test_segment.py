@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
+import shapely
 from PIL import Image
 
-from qupath_sam.cli.prompts import objects_from, parse_box, parse_point, parse_region
+from qupath_sam.cli.prompts import objects_from, parse_box, parse_point, parse_region, refining
+from qupath_sam.client import SamClient
+from qupath_sam.client.images import Slide
 from qupath_sam.demo_data import demo_slide_path
 from qupath_sam.errors import InvalidPrompt, InvalidRegion
 from qupath_sam.geojson import AnnotationFeature, read_geojson, write_geojson
-from qupath_sam.prompts import Box, Click, Label
+from qupath_sam.project.prompts import prompts_from_outline
+from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.regions import Region
 
 SLIDE = demo_slide_path()
@@ -85,8 +90,6 @@ def test_it_writes_what_it_says(qupath_sam, server_address, tmp_path) -> None:
 
 
 def test_an_outline_from_a_file_is_refined(qupath_sam, server_address, tmp_path) -> None:
-    import shapely
-
     outline, clip = tmp_path / "outline.geojson", tmp_path / "clip.geojson"
     write_geojson(outline, [AnnotationFeature(shapely.Point(700, 600).buffer(60))])
     write_geojson(clip, [AnnotationFeature(shapely.box(0, 0, 700, 3000))])
@@ -98,6 +101,42 @@ def test_an_outline_from_a_file_is_refined(qupath_sam, server_address, tmp_path)
     shape = shapely.from_wkt(found["outlines"][0]["wkt"])
     assert shape.bounds[2] <= 700
     assert shape.contains(shapely.Point(680, 600))
+
+
+def test_an_outline_is_asked_about_as_in_a_project(qupath_sam, server_address, tmp_path) -> None:
+    rough = shapely.Point(700, 600).buffer(60)
+    project = prompts_from_outline(rough, Region(0, 0, 2220, 2967))
+    (asked,) = refining([ObjectPrompts(outline=rough)], lambda: Region(0, 0, 2220, 2967))
+    assert asked == project
+    assert len(project.clicks) == 1
+    file = tmp_path / "outline.geojson"
+    write_geojson(file, [AnnotationFeature(rough)])
+    (as_written,) = read_geojson(file)
+    with SamClient(server_address) as client:
+        prompts = prompts_from_outline(as_written.geometry, Region(0, 0, 2220, 2967))
+        (wanted,) = client.predict(Slide(SLIDE), [prompts]).results
+    for where in (("--server", server_address), ("--model", "fake", "--device", "cpu")):
+        done = qupath_sam("segment", SLIDE, "--outline", file, *where, "--json")
+        assert done.code == 0, done.stderr
+        (found,) = json.loads(done.stdout)["objects"]
+        assert found["outlines"][0]["wkt"] == wanted.outlines[0].geometry.wkt
+
+
+def test_own_clicks_take_the_place_of_the_point() -> None:
+    rough, click = shapely.box(10, 10, 90, 50), Click.at(20, 20, Label.NEGATIVE)
+    image = Region(0, 0, 100, 100)
+    (asked,) = refining([ObjectPrompts((click,), outline=rough)], lambda: image)
+    assert asked == replace(prompts_from_outline(rough, image), clicks=(click,))
+    (bare,) = refining([ObjectPrompts(outline=rough)], lambda: image, interior=0)
+    assert bare == replace(prompts_from_outline(rough, image), clicks=())
+    with pytest.raises(InvalidPrompt, match="outside the image"):
+        refining([ObjectPrompts(outline=rough)], lambda: Region(0, 0, 9, 9))
+
+    def unwanted() -> Region:
+        raise AssertionError("the image was looked at without need")
+
+    boxed = [ObjectPrompts(box=Box(0, 0, 5, 5))]
+    assert refining(boxed, unwanted) == boxed
 
 
 @pytest.mark.parametrize(
