@@ -72,9 +72,9 @@ def load_segmenter(
         return LoadedModel(FakeSegmenter(), spec, digest, "cpu", Precision.FP32.value)
     weights = load_weights(spec, store)
     segmenter = build_segmenter(spec, weights.tensors, execution)
-    if spec.boxes_by:
-        other = store.find(spec.boxes_by)
-        segmenter.leave_boxes_to(build_segmenter(other, load_weights(other, store).tensors, execution))
+    if spec.boxes_checked_by:
+        other = store.find(spec.boxes_checked_by)
+        segmenter.check_boxes_with(build_segmenter(other, load_weights(other, store).tensors, execution))
     return LoadedModel(segmenter, spec, weights.sha256, str(execution.device), execution.precision.value)
 
 

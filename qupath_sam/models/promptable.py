@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qupath_sam.errors import InvalidPrompt, UnsupportedPrompt
+from qupath_sam.metrics import intersection_over_union
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
 from qupath_sam.models.click_rules import ClickRules, apply_box_rule, apply_click_rules
 from qupath_sam.models.devices import Execution, encode, out_of_memory_mapped, prepare
@@ -23,6 +24,8 @@ from qupath_sam.models.network import PromptableNetwork
 from qupath_sam.models.refinement_head import RefinementHead, refine
 from qupath_sam.models.view_prompts import VIEW_SIZE, ViewClick, ViewPrompts
 
+#: Two models' answers to a box are about one object from this IoU on.
+BOX_AGREEMENT = 0.6
 #: Independent prompts that share one pass through the decoder on an accelerator (about 50 MB each).
 PROMPTS_PER_BATCH = 32
 
@@ -48,7 +51,7 @@ class PromptableSegmenter(abc.ABC):
         self.network = network
         self.execution = execution
         self.click_rules = ClickRules()
-        self._box_segmenter: PromptableSegmenter | None = None
+        self._box_checker: PromptableSegmenter | None = None
         self._box_embedding: tuple[Embedding, Embedding] | None = None
         self._capabilities = replace(capabilities, mask_count=1) if network.gives_one_mask else capabilities
 
@@ -94,32 +97,39 @@ class PromptableSegmenter(abc.ABC):
         """The encoder's part of an `Embedding`, of a normalised fp32 image ``(1, 3, input_size, input_size)``."""
         return {"image": encode(self.network.image_encoder, image, self.execution)}
 
-    def leave_boxes_to(self, other: PromptableSegmenter) -> None:
-        """Let another model answer boxes that come alone: what is tuned on some tissues forgets how to outline others.
+    def check_boxes_with(self, other: PromptableSegmenter) -> None:
+        """Hold answers to boxes that come alone against another model's: tuning on some tissues makes a model better
+        there, and lets it forget how to outline others.
 
-        Its embedding of a window is made when the first such box comes, from the ``view`` that is kept for the head.
+        The other's embedding of a window is made when the first such box comes, from the ``view`` that is kept for the
+        head.
 
         Args:
-            other: of the same family.
+            other: of the same family. Its answer is taken where the two have less than `BOX_AGREEMENT` in common.
 
         Raises:
             ValueError: the view is not what the other model sees.
         """
         sees_view = type(other) is type(self) and other.network.input_size == VIEW_SIZE
         if not sees_view or self.network.refinement_head is None:
-            raise ValueError("boxes can be left to a model of the same family that sees the refinement head's view")
-        self._box_segmenter = other
+            raise ValueError("boxes can be checked by a model of the same family that sees the refinement head's view")
+        self._box_checker = other
 
     def decode(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
     ) -> list[MaskSet]:
         """Masks of several objects; see `Segmenter.decode`. One by one on CPU, together on an accelerator."""
-        other = self._box_segmenter
-        if other is not None and (boxes := [prompt for prompt in prompts if _is_box_alone(prompt)]):
-            of_boxes = iter(other.decode(self._embedding_for_boxes(other, embedding), boxes))
-            rest = [prompt for prompt in prompts if not _is_box_alone(prompt)]
-            of_rest = iter(self.decode(embedding, rest, several_masks=several_masks) if rest else [])
-            return [next(of_boxes if _is_box_alone(prompt) else of_rest) for prompt in prompts]
+        answers = self._decode(embedding, prompts, several_masks=several_masks)
+        boxes = [i for i, prompt in enumerate(prompts) if _is_box_alone(prompt)]
+        other = self._box_checker
+        if other is not None and boxes:
+            checks = other.decode(self._embedding_for_checker(other, embedding), [prompts[i] for i in boxes])
+            for i, check in zip(boxes, checks, strict=True):
+                if intersection_over_union(answers[i].masks[0], check.masks[0]) < BOX_AGREEMENT:
+                    answers[i] = check
+        return answers
+
+    def _decode(self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool) -> list[MaskSet]:
         for prompt in prompts:
             check_prompt(prompt, self._capabilities)
         several = several_masks and self._capabilities.mask_count > 1
@@ -138,7 +148,7 @@ class PromptableSegmenter(abc.ABC):
                     answers[index] = _mask_set(logits[place], scores[place], frame)
         return [answer for answer in answers if answer is not None]
 
-    def _embedding_for_boxes(self, other: PromptableSegmenter, embedding: Embedding) -> Embedding:
+    def _embedding_for_checker(self, other: PromptableSegmenter, embedding: Embedding) -> Embedding:
         """The other model's embedding of the same window. The last one is kept: boxes often come several at once."""
         kept = self._box_embedding
         if kept is None or kept[0] is not embedding:

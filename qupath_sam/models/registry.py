@@ -102,8 +102,8 @@ class ModelSpec:
         source: page that describes it.
         weights: None where it needs none.
         remark: what a user should know before choosing it.
-        boxes_by: name of the model that answers boxes which come alone in its place; empty for none. It has the same
-            family and is on every machine that this one is on.
+        boxes_checked_by: name of the model whose answer to a box that comes alone is taken where this one's is about
+            something else; empty for none. It has the same family and is on every machine that this one is on.
     """
 
     name: str
@@ -115,7 +115,7 @@ class ModelSpec:
     source: str
     weights: WeightsFile | PackagedWeights | LocalWeights | None
     remark: str = ""
-    boxes_by: str = ""
+    boxes_checked_by: str = ""
 
 
 def default_capabilities(family: Family) -> Capabilities:
@@ -145,7 +145,7 @@ def _spec(
     licence: Licence,
     source: str,
     remark: str = "",
-    boxes_by: str = "",
+    boxes_checked_by: str = "",
 ) -> ModelSpec:
     return ModelSpec(
         name=name,
@@ -157,7 +157,7 @@ def _spec(
         source=source,
         weights=weights,
         remark=remark,
-        boxes_by=boxes_by,
+        boxes_checked_by=boxes_checked_by,
     )
 
 
@@ -209,7 +209,7 @@ _ALL = (
         licence=Licence("Apache-2.0", "trained on EBHI-Seg and TNBC (CC BY 4.0) and DSB 2018 (CC0): name them"),
         source="docs/model_card.md",
         remark=_TUNED,
-        boxes_by="lite_medsam",
+        boxes_checked_by="lite_medsam",
     ),
     _spec(
         "mobile_sam",
