@@ -24,7 +24,7 @@ from qupath_sam.errors import InvalidPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, MaskSet, WindowPrompts
 from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.regions import Region, Window
-from qupath_sam.windows import SPECK_SHARE, Ladder, WindowRequest
+from qupath_sam.windows import FINER_SHARE, SPECK_SHARE, Ladder, WindowRequest
 
 #: Most changes of scale in one step; each costs an encode.
 MAX_SCALE_CHANGES = 3
@@ -208,7 +208,7 @@ def _finer_window(state: State, steps: Sequence[Step], ladder: Ladder) -> Window
         return None
     joint = _joint_bounds(state, steps)
     # A grid window of the finer rung may cut the object off: then this one is the window already.
-    window = ladder.window_around(joint, ladder.rung_for(_longer_side(joint)))
+    window = ladder.window_around(joint, ladder.rung_for(_longer_side(joint), share=FINER_SHARE))
     return window if window.downsample < state.window.downsample else None
 
 

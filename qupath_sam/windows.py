@@ -25,8 +25,11 @@ VIEW_WINDOW_PX = 512
 OBJECT_SHARE = 0.5
 #: An object with a box or outline keeps at least this share of the window free on each side.
 MARGIN_SHARE = 1 / 16
+#: Share of the window that a clicked object should fill when it is looked at again, finer. Less than `OBJECT_SHARE`: a
+#: click says nothing of an object's size, and what is next to it tells where it ends (docs/experiments.md).
+FINER_SHARE = 1 / 4
 #: A mask whose longer side is below this share of its window is a speck: half of what its own rung would show.
-SPECK_SHARE = 1 / 4
+SPECK_SHARE = FINER_SHARE / 2
 #: The scales that a caller may ask for, level-0 px per window px: beyond them there is nothing to see.
 DOWNSAMPLE_RANGE = (1 / 128, 65_536.0)
 #: Most px of a window that a caller asks for by region and scale.
@@ -124,9 +127,9 @@ class Ladder:
             return _nearest(self.downsamples, seen * VIEW_WINDOW_PX / self.input_size)
         return self.default_downsample
 
-    def rung_for(self, object_extent: float) -> float:
-        """The rung at which an object of this longer side (level-0 px) fills about half the window."""
-        return _nearest(self.downsamples, max(object_extent, 1e-6) / (OBJECT_SHARE * self.input_size))
+    def rung_for(self, object_extent: float, *, share: float = OBJECT_SHARE) -> float:
+        """The rung at which an object of this longer side (level-0 px) fills about this share of the window."""
+        return _nearest(self.downsamples, max(object_extent, 1e-6) / (share * self.input_size))
 
     def coarser(self, downsample: float) -> float | None:
         """The next coarser rung, or None at the top."""

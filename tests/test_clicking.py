@@ -95,8 +95,8 @@ def test_a_mask_at_the_images_own_edge_does_not_climb():
 
 def test_a_speck_is_looked_at_more_closely():
     states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), painted(disc(10_000, 10_000, 12)))
-    assert [request.window.downsample for request in asked] == [2, 0.25]
-    assert states[0].window.downsample == 0.25
+    assert [request.window.downsample for request in asked] == [2, 0.5]
+    assert states[0].window.downsample == 0.5
 
 
 def test_a_closer_look_that_disagrees_is_not_taken():
@@ -113,12 +113,12 @@ def test_a_closer_look_that_disagrees_is_not_taken():
 def test_one_of_touching_nuclei_is_told_apart_by_a_closer_look():
     def decode(request) -> MaskSet:
         # From afar three nuclei are one.
-        cluster = shapely.union_all([disc(10_000 + 30 * i, 10_000, 18) for i in range(3)])
-        return painted(cluster if request.window.downsample >= 2 else disc(10_000, 10_000, 18))(request)
+        cluster = shapely.union_all([disc(10_000 + 17 * i, 10_000, 10) for i in range(3)])
+        return painted(cluster if request.window.downsample >= 2 else disc(10_000, 10_000, 10))(request)
 
     states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), decode)
-    assert [request.window.downsample for request in asked] == [2, 1, 0.5]
-    assert states[0].window.downsample == 0.5
+    assert [request.window.downsample for request in asked] == [2, 1, 0.25]
+    assert states[0].window.downsample == 0.25
 
 
 def test_a_window_is_not_looked_at_again_where_no_finer_one_holds_the_object():
@@ -143,7 +143,7 @@ def test_what_proves_small_at_the_second_click_is_looked_at_then_and_no_later_th
         return painted(disc(10_000, 10_000, 12 if small else 200))(request)
 
     clicks = tuple(Click.at(10_000 + i, 10_000) for i in range(5))
-    for found, finest in ((2, 0.25), (3, 0.25), (4, 2)):
+    for found, finest in ((2, 0.5), (3, 0.5), (4, 2)):
         states, _ = fold(ObjectPrompts(clicks), decode)
         assert states[-1].window.downsample == finest
         assert states[found - 2].window.downsample == 2
