@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,22 @@ def test_a_perfect_answer_ends_a_session() -> None:
     session = start_session(0, disc(120, 120, 50).astype(np.int32), (1,), random, CLICKS)
     session.limit = 20
     assert not session.go_on(torch.where(torch.from_numpy(session.truth), 5.0, -5.0), random, CLICKS)
+
+
+def test_the_clicked_error_is_what_hangs_together_with_the_newest_click() -> None:
+    random = np.random.default_rng(3)
+    truth = disc(60, 60, 30) | disc(180, 180, 20)
+    session = start_session(0, truth.astype(np.int32), (1,), random, replace(CLICKS, exact=1.0))
+    session.limit = 20
+    assert not session.clicked_error().any(), "before the first answer nothing is known to be wrong"
+    found = torch.full((VIEW_SIZE, VIEW_SIZE), -5.0)
+    assert session.go_on(found, random, replace(CLICKS, exact=1.0))
+    np.testing.assert_array_equal(session.clicked_error(), disc(60, 60, 30), "the larger of the two that are missed")
+    excess = disc(120, 200, 15)
+    found[torch.from_numpy(disc(60, 60, 30) | excess | disc(180, 180, 18))] = 5.0
+    assert session.go_on(found, random, replace(CLICKS, exact=1.0))
+    assert not session.clicks[-1].positive
+    np.testing.assert_array_equal(session.clicked_error(), excess)
 
 
 def test_unions_hold_neighbours_only() -> None:
