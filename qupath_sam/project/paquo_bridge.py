@@ -7,6 +7,9 @@ paquo's own objects are not used: its setters move nested objects to the root an
 `save` skips images whose slide is elsewhere. Nor is the project opened (QuPath would create folders in it): an image is
 read by `PathIO.readImageData` with the server builder of project.qpproj. That call is loud on a broken file, where
 the project's own `readImageData` answers with an empty image, and `readHierarchy` can go round for ever.
+
+QuPath 0.5 makes an image's data of an open server, where later ones take what opens it (`_slide`); its detections take
+no metadata, and its objects do not say whether they have any.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import json
 import math
 import uuid
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +65,7 @@ class Bridge:
         self._servers: dict[str, Any] = {}
         self._classes: dict[str, Any] = {}
         self._wkb_writer = self._class("org.locationtech.jts.io.WKBWriter")(2)
+        self._is_0_5 = self.qupath_version.startswith("0.5.")
         self._pending: tuple[Snapshot, Edit] | None = None
 
     # Reading
@@ -178,7 +183,7 @@ class Bridge:
             color=None if color is None else int(color),
             name=None if name is None else str(name),
             locked=bool(item.isLocked()),
-            metadata=str(item.getMetadata()) if item.hasMetadata() else "{}",
+            metadata=str(item.getMetadata()) if _has_metadata(item) else "{}",
             measurements=str(item.getMeasurementList().asMap()) if item.hasMeasurements() else "{}",
             parent="" if parent is None else str(parent.getID()),
             children=tuple(str(child.getID()) for child in item.getChildObjects()) if item.hasChildObjects() else (),
@@ -240,7 +245,7 @@ class Bridge:
         single = self._class("java.util.Collections").singletonList(item)
         features = self._class("qupath.lib.analysis.features.ObjectMeasurements$ShapeFeatures").values()
         pixels = self._class("qupath.lib.images.servers.PixelCalibration").getDefaultInstance()
-        for calibration in (pixels, data.getServerMetadata().getPixelCalibration()):
+        for calibration in (pixels, self._server_metadata(data).getPixelCalibration()):
             self._class("qupath.lib.analysis.features.ObjectMeasurements").addShapeMeasurements(
                 single, calibration, features
             )
@@ -296,6 +301,11 @@ class Bridge:
             item.setLocked(True)
         for name, number in value.measurements.items():
             item.getMeasurementList().put(name, float(number))
+        if value.metadata and value.kind is not Kind.ANNOTATION and self._is_0_5:
+            raise ProjectError(
+                f"QuPath {self.qupath_version} keeps metadata of annotations only, not of the {value.kind.value} "
+                f"{value.object_id}; use QuPath 0.6 or later"
+            )
         for key, text in value.metadata.items():
             item.getMetadata().put(key, text)
         return item
@@ -315,7 +325,7 @@ class Bridge:
         if not image.data_file.exists():
             hierarchy = self._class("qupath.lib.objects.hierarchy.PathObjectHierarchy")()
             unset = self._class("qupath.lib.images.ImageData$ImageType").UNSET
-            return self._class("qupath.lib.images.ImageData")(self._builder(image), hierarchy, unset)
+            return self._class("qupath.lib.images.ImageData")(self._slide(image), hierarchy, unset)
         check_data_file(image.data_file)
         data = self._read_data(image.data_file, image)
         expected = count_objects(image).get("nObjects")
@@ -330,9 +340,11 @@ class Bridge:
     def _read_data(self, path: Path, image: ImageEntry) -> Any:
         from jpype import JException
 
+        slide = self._slide(image)
+        arguments = (None, slide, self._class("java.awt.image.BufferedImage")) if self._is_0_5 else (slide,)
         try:
             data = self._class("qupath.lib.io.PathIO").readImageData(
-                self._class("java.nio.file.Paths").get(str(path)), self._builder(image)
+                self._class("java.nio.file.Paths").get(str(path)), *arguments
             )
         except JException as error:
             raise ProjectError(f"QuPath cannot read {path} ({error}); restore it from a backup") from error
@@ -372,29 +384,52 @@ class Bridge:
             self._builders[text] = self._class("qupath.lib.io.GsonTools").getInstance().fromJson(text, kind)
         return self._builders[text]
 
+    def _slide(self, image: ImageEntry) -> Any:
+        """What an image's data is made with, such that the slide need not be here.
+
+        A server builder; but QuPath 0.5 wants an open server.
+        """
+        from jpype import JProxy
+
+        builder = self._builder(image)
+        if not self._is_0_5:
+            return builder
+        stored = json.loads(image.server_builder_json).get("metadata")
+        if stored is None:
+            return self._build(image, rendered=False)
+        gson = self._class("qupath.lib.io.GsonTools").getInstance()
+        metadata = gson.fromJson(json.dumps(stored), self._class("qupath.lib.images.servers.ImageServerMetadata"))
+        return JProxy("qupath.lib.images.servers.ImageServer", inst=_SlideElsewhere(builder, metadata), convert=True)
+
+    def _server_metadata(self, data: Any) -> Any:
+        return data.getServer().getMetadata() if self._is_0_5 else data.getServerMetadata()
+
     def _server(self, image: ImageEntry) -> Any:
         """The image's pixels as QuPath shows them; opened once, the last one kept."""
-        from jpype import JException
-
         text = image.server_builder_json
         if text not in self._servers:
             for server in self._servers.values():
                 server.close()
             self._servers.clear()
-            try:
-                server = self._builder(image).build()
-                if not server.isRGB():
-                    data = self._class("qupath.lib.images.ImageData")(server)
-                    server = self._class("qupath.lib.gui.images.servers.RenderedImageServer$Builder")(data).build()
-            except JException as error:
-                raise ProjectError(f"QuPath cannot open the slide of image {image.name!r} ({error})") from error
-            self._servers[text] = server
+            self._servers[text] = self._build(image, rendered=True)
         return self._servers[text]
+
+    def _build(self, image: ImageEntry, *, rendered: bool) -> Any:
+        from jpype import JException
+
+        try:
+            server = self._builder(image).build()
+            if rendered and not server.isRGB():
+                data = self._class("qupath.lib.images.ImageData")(server)
+                server = self._class("qupath.lib.gui.images.servers.RenderedImageServer$Builder")(data).build()
+        except JException as error:
+            raise ProjectError(f"QuPath cannot open the slide of image {image.name!r} ({error})") from error
+        return server
 
     def _summary(self, data: Any, path: Path) -> bytes:
         """Contents of summary.json, as QuPath's DefaultProject writes them."""
         tools = self._class("qupath.lib.objects.PathObjectTools")
-        metadata = data.getServerMetadata()
+        metadata = self._server_metadata(data)
         kinds: Counter[str] = Counter()
         annotations: Counter[str] = Counter()
         detections: Counter[str] = Counter()
@@ -439,14 +474,34 @@ class Bridge:
         return self._classes[name]
 
 
+@dataclass(frozen=True)
+class _SlideElsewhere:
+    """What QuPath 0.5 asks of an ImageServer when it reads and writes an image's data, none of it pixels."""
+
+    builder: Any
+    metadata: Any
+
+    def getBuilder(self) -> Any:
+        return self.builder
+
+    def getMetadata(self) -> Any:
+        return self.metadata
+
+    def getPath(self) -> str:
+        return str(self.builder.getURIs())
+
+
 def _measurements(item: Any) -> dict[str, float]:
-    values = item.getMeasurementList()
-    return {str(name): float(values.get(name)) for name in values.getNames()}
+    return {str(name): float(value) for name, value in item.getMeasurementList().asMap().items()}
 
 
 def _metadata(item: Any) -> dict[str, str]:
     # Asking for the metadata of an object that has none would give it an empty map.
-    return {str(key): str(value) for key, value in item.getMetadata().items()} if item.hasMetadata() else {}
+    return {str(key): str(value) for key, value in item.getMetadata().items()} if _has_metadata(item) else {}
+
+
+def _has_metadata(item: Any) -> bool:
+    return not hasattr(item, "hasMetadata") or bool(item.hasMetadata())  # QuPath 0.5 cannot be asked
 
 
 def _simple_name(item: Any) -> str:

@@ -5,6 +5,7 @@
  */
 import java.awt.image.BufferedImage
 import qupath.lib.images.servers.ImageServerProvider
+import qupath.lib.images.servers.openslide.jna.OpenSlideLoader
 import qupath.lib.objects.classes.PathClass
 
 def plane = ImagePlane.getDefaultPlane()
@@ -15,6 +16,7 @@ def annotation = { roi, className, name ->
 }
 def folder = new File(args[0])
 folder.mkdirs()
+OpenSlideLoader.tryToLoad() // QuPath 0.5 does so only with a window, and finds no reader for slides before
 def project = Projects.createProject(folder, BufferedImage)
 args.drop(1).each { path ->
     def support = ImageServerProvider.getPreferredUriImageSupport(BufferedImage, new File(path).toURI().toString())

@@ -44,6 +44,8 @@ def make(folder: Path, images: int, detections: int) -> None:
     from paquo.java import LogManager  # isort: skip
 
     LogManager.setWarn()
+    # QuPath 0.5 does so only with a window, and finds no reader for slides before.
+    JClass("qupath.lib.images.servers.openslide.jna.OpenSlideLoader").tryToLoad()
     with QuPathProject(folder, mode="x") as project:
         for number in range(images):
             slide = folder.parent / f"slide {number}.tiff"
@@ -155,7 +157,6 @@ def _tree(item: Any) -> Iterator[Any]:
 
 def _described(item: Any, gson: Any, steps: int) -> dict[str, Any]:
     roi, parent = item.getROI(), item.getParent()
-    text = str(gson.toJson(item)).replace('"metadata"', '"metadata_twice"', 1)
     return {
         "id": str(item.getID()),
         "name": str(item.getName()),
@@ -166,7 +167,7 @@ def _described(item: Any, gson: Any, steps: int) -> dict[str, Any]:
         "measurements": {str(entry.getKey()): str(entry.getValue()) for entry in item.getMeasurements().entrySet()},
         "plane": str(roi.getImagePlane()),
         "bounds": [roi.getBoundsX(), roi.getBoundsY(), roi.getArea()],
-        "geojson": json.loads(text),
+        "geojson": json.loads(str(gson.toJson(item))),
         "steps": steps,
     }
 

@@ -188,17 +188,23 @@ def test_pixels_as_qupath_shows_them(real_project: Path) -> None:
     assert (pixels == slide[200:350, 100:400]).all()
 
 
-def test_pixels_that_are_not_rgb_are_rendered(real_project: Path) -> None:
+def test_pixels_that_are_not_rgb_are_rendered(real_project: Path, tmp_path: Path) -> None:
     import numpy as np
+    import tifffile
 
     slide = REPOSITORY / "qupath_sam" / "demo_data" / "CMU-1-Small-Region.tif"
+    channels = np.moveaxis(tifffile.imread(slide)[900:1200, 900:1300], -1, 0).astype(np.uint16) * 100
+    tifffile.imwrite(tmp_path / "channels.tif", channels, imagej=True, metadata={"axes": "CYX"})
     image = read_project(real_project).images[0]
     rgb = {key: value for key, value in image.server_builder.items() if key != "metadata"} | {"uri": slide.as_uri()}
-    floats = {"builderType": "typeConvert", "builder": rgb, "pixelType": "FLOAT32"}
+    grey = rgb | {
+        "providerClassName": "qupath.imagej.images.servers.ImageJServerBuilder",
+        "uri": (tmp_path / "channels.tif").as_uri(),
+    }
     with QuPathWorker() as editor:
         seen = [
-            np.frombuffer(editor.pixels(replace(image, server_builder=b), (900, 900, 400, 300), 2.0)[2], np.uint8)
-            for b in (rgb, floats)
+            np.frombuffer(editor.pixels(replace(image, server_builder=builder), region, 2.0)[2], np.uint8)
+            for builder, region in ((rgb, (900, 900, 400, 300)), (grey, (0, 0, 400, 300)))
         ]
     # QuPath stretches the contrast, so what is compared is which pixels are dark.
     assert seen[0].shape == seen[1].shape == (200 * 150 * 3,)
