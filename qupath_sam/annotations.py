@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from qupath_sam.geojson import AnnotationFeature, PathClass
 from qupath_sam.results import ObjectResult, Outline, Prediction, Provenance
+
+#: Of all keys that say what made an outline.
+PREFIX = "qupath-sam."
+#: What scripts wrote before they and the command line agreed.
+FORMER_KEYS = frozenset(
+    f"SAM {what}"
+    for what in ("model", "weights", "preprocessing", "server", "image", "pixels", "clicks", "view downsample")
+)
 
 
 def annotations_of(
@@ -38,14 +48,25 @@ def measurements_of(outline: Outline) -> dict[str, float]:
 
 
 def metadata_of(result: ObjectResult, provenance: Provenance) -> dict[str, str]:
-    """What made an outline, as text that travels with the annotation."""
+    """What made an outline, as text that travels with the annotation; what is unknown is left out.
+
+    The scripts in QuPath write the same (``Provenance.java``), so that a project that both worked on is of one kind.
+    """
     region = result.window.region
-    return {
-        "qupath-sam.model": provenance.model,
-        "qupath-sam.weights": provenance.weights_sha256,
-        "qupath-sam.version": provenance.server_version,
-        "qupath-sam.pixels": provenance.pixel_source,
-        "qupath-sam.window": f"{region.x},{region.y},{region.width},{region.height}",
-        "qupath-sam.downsample": f"{result.window.downsample:g}",
-        "qupath-sam.touches_edge": str(result.touches_window_edge).lower(),
+    made = {
+        "model": provenance.model,
+        "weights": provenance.weights_sha256,
+        "preprocessing": provenance.preprocessing_version,
+        "version": provenance.server_version,
+        "image": provenance.image_fingerprint,
+        "pixels": provenance.pixel_source,
+        "window": f"{region.x},{region.y},{region.width},{region.height}",
+        "downsample": f"{result.window.downsample:g}",
+        "touches_edge": str(result.touches_window_edge).lower(),
     }
+    return {f"{PREFIX}{key}": value for key, value in made.items() if value}
+
+
+def without_provenance(metadata: Mapping[str, str]) -> dict[str, str]:
+    """An annotation's metadata without what made its outline: they would speak of another one after a change."""
+    return {key: value for key, value in metadata.items() if not key.startswith(PREFIX) and key not in FORMER_KEYS}

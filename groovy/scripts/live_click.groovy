@@ -261,7 +261,7 @@ class Clicker {
     private void add(kept, keptViewer, keptData, keptPlane) {
         def annotation = PathObjects.createAnnotationObject(roiOf(kept.mask(), keptPlane), PathPrefs.autoSetAnnotationClassProperty().get())
         annotation.getMeasurementList().put('SAM score', kept.mask().score())
-        annotation.getMetadata().putAll(kept.metadata())
+        Provenance.write(kept.metadata(), annotation.getMetadata())
         keptData.getHierarchy().addObject(annotation)
         if (keptViewer.getImageData() == keptData)
             keptViewer.setSelectedObject(annotation)

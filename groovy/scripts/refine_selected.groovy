@@ -15,7 +15,9 @@ import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 def model = ''               // empty: the server's default
 def lockedToo = false        // change locked objects as well
 def minIoU = 0.3             // an answer that agrees less with the old outline is refused; 0 takes all
-def options = [minArea: 0, fillHoles: 0, simplify: 0]   // um2, um2, um (px2 and px without a pixel size)
+def point = true             // tell the model a point in the middle as well; false for models that were not trained on clicks
+// clean: holes and parts below this share of the old outline go; the others are um2, um2, um (px2 and px without a pixel size)
+def options = [clean: 0.02, minArea: 0, fillHoles: 0, simplify: 0]
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
@@ -39,7 +41,7 @@ def open = objects.findAll { lockedToo || !it.isLocked() }
 def refinement = SamClient.connect().withCloseable { client ->
     Refinement.joined(open.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
         def outlines = onPlane.collectEntries { [it, Outlines.wkb(it.getROI().getGeometry())] }
-        client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model]), minIoU)
+        client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model]), minIoU, point)
     })
 }
 
@@ -73,7 +75,7 @@ def replaceOutline(object, mask, metadata) {
     kept.each { name, value -> object.getMeasurementList().put(name, value.doubleValue()) }
     object.getMeasurementList().put('SAM score', mask.score())
     if (object.isAnnotation())
-        object.getMetadata().putAll(metadata)
+        Provenance.write(metadata, object.getMetadata())
 }
 
 /** The outline as QuPath's region of interest on a plane. */

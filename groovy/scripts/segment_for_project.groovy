@@ -36,7 +36,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     // 1. Prompts: drawn by a person, not locked, of the wanted or an ignored class
     def prompts = getAnnotationObjects().findAll {
         def roi = it.getROI()
-        roi != null && !it.isLocked() && !it.getMetadata().containsKey('SAM model') &&
+        roi != null && !it.isLocked() && !Provenance.isIn(it.getMetadata()) &&
                 (roi.isPoint() || roi.isLine() || roi instanceof RectangleROI) &&
                 (promptClasses.isEmpty() || it.getPathClass()?.toString() in promptClasses || isIgnored(it))
     }
@@ -102,7 +102,7 @@ def annotationOf(outlined, pathClass) {
     def annotation = PathObjects.createAnnotationObject(roiOf(outlined.mask(), source.getROI().getImagePlane()), pathClass)
     annotation.setName(source.getName())
     annotation.getMeasurementList().put('SAM score', outlined.mask().score())
-    annotation.getMetadata().putAll(outlined.metadata())
+    Provenance.write(outlined.metadata(), annotation.getMetadata())
     return annotation
 }
 

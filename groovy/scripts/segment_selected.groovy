@@ -40,7 +40,7 @@ if (selected.isEmpty())
     throw new IllegalStateException('Nothing is selected. Select prompts, or a region with prompts in it.')
 
 /** Whether an annotation can be a prompt: drawn by a person, and not locked. */
-def isPrompt = { it.hasROI() && !it.isLocked() && !it.getMetadata().containsKey('SAM model') }
+def isPrompt = { it.hasROI() && !it.isLocked() && !Provenance.isIn(it.getMetadata()) }
 
 // 1. Which prompts belong to which region (null: to none)
 def jobs = [:].withDefault { [] }
@@ -129,7 +129,7 @@ def annotationOf(outlined, pathClass) {
     def annotation = PathObjects.createAnnotationObject(roiOf(outlined.mask(), source.getROI().getImagePlane()), pathClass)
     annotation.setName(source.getName())
     annotation.getMeasurementList().put('SAM score', outlined.mask().score())
-    annotation.getMetadata().putAll(outlined.metadata())
+    Provenance.write(outlined.metadata(), annotation.getMetadata())
     return annotation
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
-from qupath_sam.annotations import metadata_of
+from qupath_sam.annotations import metadata_of, without_provenance
 from qupath_sam.client.images import ImageRef
 from qupath_sam.errors import InvalidRequest, ModelError, QupathSamError, SlideError
 from qupath_sam.polygons.cleaning import clean_against
@@ -247,13 +247,17 @@ class _Job:
             self._note(item, Action.REFUSED, wkb, refusal, iou, score, remark)
             return
         provenance = self._options.provenance
+        metadata = metadata if provenance else {}
+        kept = without_provenance(item.metadata)
+        stale = item.metadata.keys() - kept.keys() - metadata.keys()
         self.changes.append(
             ShapeChange(
                 item.object_id,
                 item.wkb,
                 wkb,
                 measurements={"SAM score": score, "SAM IoU with old outline": iou} if provenance else {},
-                metadata=metadata if provenance else {},
+                metadata=metadata,
+                exact_metadata=kept | metadata if stale else None,
             )
         )
         self._note(item, Action.REFINED, wkb, None, iou, score, remark)

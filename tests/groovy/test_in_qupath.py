@@ -39,7 +39,7 @@ def test_segment_for_project_gives_each_image_its_own(qupath: QuPath, copy: Path
         assert (objects["clicked"]["class"], objects["boxed"]["class"]) == ("Tumor", "Stroma")
         assert objects["boxed"]["centre"] == "660,245"
         assert objects["locked"]["kind"] == "Ellipse"
-        assert "SAM model=fake" in objects["clicked"]["metadata"].replace(":", "=")
+        assert "qupath-sam.model=fake" in objects["clicked"]["metadata"].replace(":", "=")
     one, two = (found[name]["clicked"]["measurements"] for name in ("one.png", "two.png"))
     assert one != two, "the score is a checksum of the pixels: both images gave the same ones"
 

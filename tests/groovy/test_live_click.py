@@ -194,7 +194,7 @@ def test_a_double_click_keeps_one_annotation(window: Window, outlined: bool) -> 
     window.click(*(IN_CORE if outlined else CORE), times=2)
     (annotation,) = kept(window)
     assert annotation["class"] == "Stroma"
-    assert annotation["metadata"]["SAM clicks"].count("+") == 1
+    assert annotation["metadata"]["qupath-sam.clicks"].count("+") == 1
     window.press("ctrl+z")
     assert kept(window, 0) == []
 
@@ -217,11 +217,11 @@ def test_kept_outlines_are_what_the_command_line_gives(
     export = qupath.script(FOLDER / "export_objects.groovy", "-a", str(tmp_path), "-p", str(project))
     assert export.exit_code == 0, export.output
     saved = json.loads((tmp_path / f"{SLIDE.name}.geojson").read_text())["features"]
-    assert sorted(len(feature["properties"]["metadata"]["SAM clicks"].split()) for feature in saved) == [1, 3]
+    assert sorted(len(feature["properties"]["metadata"]["qupath-sam.clicks"].split()) for feature in saved) == [1, 3]
     for feature in saved:
         made = feature["properties"]["metadata"]
-        again = segmented(server, made["SAM clicks"], made["SAM view downsample"], tmp_path)
-        assert made["SAM model"] == again["properties"]["metadata"]["qupath-sam.model"]
+        again = segmented(server, made["qupath-sam.clicks"], made["qupath-sam.view_downsample"], tmp_path)
+        assert made["qupath-sam.model"] == again["properties"]["metadata"]["qupath-sam.model"]
         assert same_outline(shape(feature["geometry"]), shape(again["geometry"]))
 
 
@@ -238,7 +238,7 @@ def test_a_server_killed_and_started_again_is_survived(window: Window, server: S
     window.press("Return")
     (annotation,) = kept(window)
     made = annotation["metadata"]
-    again = segmented(server, made["SAM clicks"], made["SAM view downsample"], tmp_path)
+    again = segmented(server, made["qupath-sam.clicks"], made["qupath-sam.view_downsample"], tmp_path)
     assert same_outline(annotation["outline"], shape(again["geometry"]))
 
 
@@ -256,7 +256,7 @@ def test_each_plane_of_a_stack_has_its_own_clicks(window: Window, tmp_path: Path
     window.press("Return")
     (annotation,) = kept(window)
     assert annotation["plane"] == [2, 1]
-    assert annotation["metadata"]["SAM pixels"] == "pushed (QuPath rendered RGB)"
+    assert annotation["metadata"]["qupath-sam.pixels"] == "pushed (QuPath rendered RGB)"
 
 
 def segmented(server: Server, clicks: str, downsample: str, folder: Path) -> dict[str, Any]:

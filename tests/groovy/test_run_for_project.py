@@ -27,7 +27,7 @@ def test_each_image_gets_its_own_result(qupath: QuPath, copy: Path, server: str,
         window.screenshot(tmp_path / "images.png")
         window.click_on(button("OK"))
         window.click_on(button("Yes"))  # to see in the viewer what the script has saved
-        shown = "getAnnotationObjects().findAll { it.getMetadata().containsKey('SAM model') }.size() == 3"
+        shown = "getAnnotationObjects().findAll { it.getMetadata().containsKey('qupath-sam.model') }.size() == 3"
         window.wait_for(shown, "outlines in the viewer")
         window.screenshot(tmp_path / "done.png")
     found = qupath.objects(copy)

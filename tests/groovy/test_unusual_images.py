@@ -97,7 +97,7 @@ def _found(folder: Path) -> Iterator[tuple[str, Found]]:
     for file in folder.glob("*.geojson"):
         for feature in json.loads(file.read_text())["features"]:
             plane = feature["geometry"].get("plane", {"z": 0, "t": 0})
-            pixels = feature["properties"].get("metadata", {}).get("SAM pixels")
+            pixels = feature["properties"].get("metadata", {}).get("qupath-sam.pixels")
             yield (
                 feature["properties"]["name"],
                 Found(shape(feature["geometry"]), (plane["z"], plane["t"]), pixels),

@@ -110,6 +110,27 @@ def test_refine_changes_the_shape_and_nothing_else(project_file: Path) -> None:
     assert all(image.error == "" for image in report.images)
 
 
+def test_metadata_of_the_outline_before_go(project_file: Path) -> None:
+    _, images = select_images(project_file, ("1",))
+    clicked = {
+        "by": "hand",
+        "qupath-sam.clicks": "+5,5",
+        "SAM model": "other",
+        "SAM clicks": "+5,5",
+        "SAM remark": "mine",
+    }
+    for provenance in (True, False):
+        (change,) = refine_image(
+            images[0],
+            [annotation(SQUARE, metadata=clicked)],
+            RefineOptions(provenance=provenance),
+            GrowingPredictor(),
+            ServerReadsSlides(),
+        ).edit.changes
+        assert change.exact_metadata == {"by": "hand", "SAM remark": "mine", **change.metadata}
+        assert ("qupath-sam.model" in change.metadata) is provenance
+
+
 def test_dry_run_changes_no_file(project_file: Path) -> None:
     before = _everything(project_file)
     report = refine(project_file, run=RunOptions("refine", dry=True))

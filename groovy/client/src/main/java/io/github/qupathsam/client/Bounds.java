@@ -18,6 +18,15 @@ record Bounds(double minX, double minY, double maxX, double maxY) {
         return new Bounds(minX - by, minY - by, maxX + by, maxY + by);
     }
 
+    /** The part inside other bounds; turned inside out where there is none. */
+    Bounds within(Bounds other) {
+        return new Bounds(
+                Math.max(minX, other.minX),
+                Math.max(minY, other.minY),
+                Math.min(maxX, other.maxX),
+                Math.min(maxY, other.maxY));
+    }
+
     double longerSide() {
         return Math.max(maxX - minX, maxY - minY);
     }

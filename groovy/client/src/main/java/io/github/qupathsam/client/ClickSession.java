@@ -193,7 +193,7 @@ public final class ClickSession {
             return;
         }
         KeptOutline kept = new KeptOutline(
-                answer.best(),
+                answer,
                 last().provenance,
                 steps.stream().map(step -> step.click).toList(),
                 options.viewDownsample());

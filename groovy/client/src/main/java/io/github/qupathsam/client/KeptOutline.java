@@ -1,7 +1,6 @@
 package io.github.qupathsam.client;
 
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
@@ -10,17 +9,21 @@ import java.util.Map;
  *
  * @param viewDownsample of the first click
  */
-public record KeptOutline(SamMask mask, Provenance provenance, List<Click> clicks, double viewDownsample) {
+public record KeptOutline(SamResult result, Provenance provenance, List<Click> clicks, double viewDownsample) {
+    public SamMask mask() {
+        return result.best();
+    }
+
     /** What made the outline, with the clicks as {@code +x,y -x,y} in level-0 px: enough to make it again. */
     public Map<String, String> metadata() {
-        Map<String, String> metadata = new LinkedHashMap<>(provenance.metadata());
+        Map<String, String> metadata = provenance.metadata(result);
         List<String> places = new ArrayList<>();
         for (Click click : clicks) {
             Point place = click.points().get(0);
             places.add((click.positive() ? "+" : "-") + place.x() + "," + place.y());
         }
-        metadata.put("SAM clicks", String.join(" ", places));
-        metadata.put("SAM view downsample", String.valueOf(viewDownsample));
+        Provenance.put(metadata, "clicks", String.join(" ", places));
+        Provenance.put(metadata, "view_downsample", String.valueOf(viewDownsample));
         return metadata;
     }
 

@@ -160,6 +160,7 @@ final class Messages {
                 .setMinArea(options.minArea())
                 .setSimplifyTolerance(options.simplify())
                 .setClipWkb(ByteString.copyFrom(options.clip()))
+                .setCleanShare(options.clean())
                 .build();
     }
 

@@ -18,6 +18,7 @@ import java.util.TreeSet;
  * @param fillHoles holes up to this area are filled
  * @param minArea parts below this area are dropped
  * @param simplify how far the outline may move to have fewer vertices
+ * @param clean of objects with an outline: holes and parts below this share of it, 0 to 1, are filled and dropped; 0 keeps all
  * @param clip outlines are cut to this Polygon or MultiPolygon (WKB, level-0 px); empty cuts nothing
  */
 public record PredictOptions(
@@ -29,7 +30,10 @@ public record PredictOptions(
         double fillHoles,
         double minArea,
         double simplify,
+        double clean,
         byte[] clip) {
+
+    private static final double DEFAULT_CLEAN = 0.02;
 
     /** Which of the masks that a model offers for an ambiguous first click. */
     public enum Choice {
@@ -40,13 +44,17 @@ public record PredictOptions(
     }
 
     private static final Set<String> NAMES = new TreeSet<>(Set.of(
-            "model", "downsample", "mpp", "viewDownsample", "choice", "fillHoles", "minArea", "simplify", "clip"));
+            "model", "downsample", "mpp", "viewDownsample", "choice", "fillHoles", "minArea", "simplify", "clean",
+            "clip"));
 
     public PredictOptions {
-        for (double value : new double[] {downsample, mpp, viewDownsample, fillHoles, minArea, simplify}) {
+        for (double value : new double[] {downsample, mpp, viewDownsample, fillHoles, minArea, simplify, clean}) {
             if (!(value >= 0 && Double.isFinite(value))) {
                 throw invalid("numbers must be at least 0, got " + value);
             }
+        }
+        if (clean > 1) {
+            throw invalid("clean is a share between 0 and 1, got " + clean);
         }
         if (downsample > 0 && mpp > 0) {
             throw invalid("give downsample or mpp, not both");
@@ -76,16 +84,17 @@ public record PredictOptions(
                 number(values, "fillHoles"),
                 number(values, "minArea"),
                 number(values, "simplify"),
+                values.get("clean") == null ? DEFAULT_CLEAN : number(values, "clean"),
                 clip == null ? new byte[0] : (byte[]) clip);
     }
 
     public PredictOptions withClip(byte[] wkb) {
         return new PredictOptions(
-                model, downsample, mpp, viewDownsample, choice, fillHoles, minArea, simplify, wkb.clone());
+                model, downsample, mpp, viewDownsample, choice, fillHoles, minArea, simplify, clean, wkb.clone());
     }
 
     public PredictOptions withViewDownsample(double value) {
-        return new PredictOptions(model, downsample, mpp, value, choice, fillHoles, minArea, simplify, clip);
+        return new PredictOptions(model, downsample, mpp, value, choice, fillHoles, minArea, simplify, clean, clip);
     }
 
     private static double number(Map<String, ?> values, String name) {

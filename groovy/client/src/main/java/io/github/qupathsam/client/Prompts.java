@@ -55,6 +55,12 @@ public final class Prompts {
         return new Prompts("", List.of(), null, wkb.clone(), new byte[0]);
     }
 
+    /** The same in a box, level-0 px. */
+    Prompts inBox(Bounds bounds) {
+        double[] given = box(bounds.minX(), bounds.minY(), bounds.maxX(), bounds.maxY()).box;
+        return new Prompts(name, clicks, given, outline, token);
+    }
+
     /** A further click in the object. */
     public Prompts add(double x, double y) {
         return with(Click.at(x, y, true));

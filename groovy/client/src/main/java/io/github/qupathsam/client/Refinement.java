@@ -28,9 +28,10 @@ public record Refinement(List<Refined> refined, int refused) {
         List<Refined> refined = new ArrayList<>();
         int i = 0;
         for (Map.Entry<?, byte[]> outline : outlines.entrySet()) {
-            SamMask mask = answer.results().get(i++).best();
+            SamResult result = answer.results().get(i++);
+            SamMask mask = result.best();
             if (mask != null && Outlines.iou(outline.getValue(), mask.wkb()) >= minIoU) {
-                refined.add(new Refined(outline.getKey(), mask, answer.provenance().metadata()));
+                refined.add(new Refined(outline.getKey(), mask, answer.provenance().metadata(result)));
             }
         }
         return new Refinement(List.copyOf(refined), outlines.size() - refined.size());

@@ -116,14 +116,23 @@ public final class SamClient implements AutoCloseable {
         return Segmentation.of(groups, predict(image, groups.stream().map(PromptGroup::prompts).toList(), options));
     }
 
+    /** As {@link #refine(SamImage, Map, PredictOptions, double, boolean)}, with the point. */
+    public Refinement refine(SamImage image, Map<?, byte[]> outlines, PredictOptions options, double minIoU) {
+        return refine(image, outlines, options, minIoU, true);
+    }
+
     /**
-     * Better outlines for objects that have one.
+     * Better outlines for objects that have one, asked for by the outline, its box and a point in its middle.
      *
      * @param outlines objects (the caller's own) and their outlines, as {@link Outlines#wkb} writes them
      * @param minIoU an answer that agrees less with the old outline is refused; 0 takes all
+     * @param point false leaves the point out: models that were not trained on clicks do better without
      */
-    public Refinement refine(SamImage image, Map<?, byte[]> outlines, PredictOptions options, double minIoU) {
-        List<Prompts> prompts = outlines.values().stream().map(Prompts::outline).toList();
+    public Refinement refine(
+            SamImage image, Map<?, byte[]> outlines, PredictOptions options, double minIoU, boolean point) {
+        List<Prompts> prompts = outlines.values().stream()
+                .map(outline -> OutlinePrompts.of(outline, image, point))
+                .toList();
         return Refinement.of(outlines, predict(image, prompts, options), minIoU);
     }
 

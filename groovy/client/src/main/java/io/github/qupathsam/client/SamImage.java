@@ -124,12 +124,7 @@ public final class SamImage {
     /** What the server holds at this scale with room round the bounds, or null. */
     synchronized Held heldFor(Bounds bounds, double margin, double downsample) {
         Bounds image = new Bounds(0, 0, width(), height());
-        Bounds wanted = bounds.grown(margin);
-        Bounds inside = new Bounds(
-                Math.max(wanted.minX(), image.minX()),
-                Math.max(wanted.minY(), image.minY()),
-                Math.min(wanted.maxX(), image.maxX()),
-                Math.min(wanted.maxY(), image.maxY()));
+        Bounds inside = bounds.grown(margin).within(image);
         for (Held part : held) {
             if (part.plan().downsample() == downsample && part.plan().region().encloses(inside)) {
                 return part;

@@ -24,10 +24,11 @@ public record Segmentation(List<Outlined> outlined, int empty) {
     static Segmentation of(List<PromptGroup> groups, SamPrediction answer) {
         List<Outlined> outlined = new ArrayList<>();
         for (int i = 0; i < groups.size(); i++) {
-            SamMask mask = answer.results().get(i).best();
-            if (mask != null) {
+            SamResult result = answer.results().get(i);
+            if (result.best() != null) {
                 PromptGroup group = groups.get(i);
-                outlined.add(new Outlined(group.source(), group.sources(), mask, answer.provenance().metadata()));
+                Map<String, String> metadata = answer.provenance().metadata(result);
+                outlined.add(new Outlined(group.source(), group.sources(), result.best(), metadata));
             }
         }
         return new Segmentation(List.copyOf(outlined), groups.size() - outlined.size());

@@ -1,7 +1,7 @@
 package io.github.qupathsam.client;
 
 import java.awt.geom.Path2D;
-import java.awt.geom.Rectangle2D;
+import java.awt.geom.PathIterator;
 import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -15,12 +15,19 @@ final class Wkb {
 
     /** Bounds of a Polygon or MultiPolygon of 2-D coordinates, either byte order. */
     static Bounds bounds(byte[] wkb) {
-        Path2D shape = shape(wkb);
-        if (shape.getCurrentPoint() == null) {
+        Bounds bounds = null;
+        double[] place = new double[6];
+        // Not Path2D's own bounds: they keep a width, and give back another edge than they were given.
+        for (PathIterator path = shape(wkb).getPathIterator(null); !path.isDone(); path.next()) {
+            if (path.currentSegment(place) != PathIterator.SEG_CLOSE) {
+                Bounds here = Bounds.of(new Point(place[0], place[1]));
+                bounds = bounds == null ? here : bounds.with(here);
+            }
+        }
+        if (bounds == null) {
             throw new SamException(FailureReason.INVALID_PROMPT, "the outline is empty; leave it out");
         }
-        Rectangle2D bounds = shape.getBounds2D();
-        return new Bounds(bounds.getMinX(), bounds.getMinY(), bounds.getMaxX(), bounds.getMaxY());
+        return bounds;
     }
 
     /** A Polygon or MultiPolygon of 2-D coordinates to draw; holes are holes. */

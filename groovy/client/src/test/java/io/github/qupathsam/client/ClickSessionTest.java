@@ -95,8 +95,8 @@ class ClickSessionTest {
         assertFalse(undone.working(), "an outline that is known was asked for again");
         KeptOutline kept = soon(session.keep());
         assertArrayEquals(one.wkb(), kept.mask().wkb());
-        assertEquals("fake", kept.metadata().get("SAM model"));
-        assertEquals("+380.5,260.5", kept.metadata().get("SAM clicks"));
+        assertEquals("fake", kept.metadata().get("qupath-sam.model"));
+        assertEquals("+380.5,260.5", kept.metadata().get("qupath-sam.clicks"));
         assertTrue(session.isEmpty());
     }
 

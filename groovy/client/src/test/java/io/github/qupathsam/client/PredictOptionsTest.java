@@ -14,6 +14,8 @@ class PredictOptionsTest {
         PredictOptions options = PredictOptions.of(Map.of("mpp", new BigDecimal("0.5"), "minArea", 20, "choice", "largest"));
         assertEquals(0.5, options.mpp());
         assertEquals(20, options.minArea());
+        assertEquals(0.02, options.clean());
+        assertEquals(0, PredictOptions.of(Map.of("clean", 0)).clean());
         assertEquals(PredictOptions.Choice.LARGEST, options.choice());
     }
 
@@ -24,6 +26,7 @@ class PredictOptionsTest {
                 Map.of("minArea", -1),
                 Map.of("minArea", "big"),
                 Map.of("choice", "worst"),
+                Map.of("clean", 1.5),
                 Map.of("mpp", 1, "downsample", 2))) {
             SamException failure = assertThrows(SamException.class, () -> PredictOptions.of(wrong), wrong.toString());
             assertEquals(FailureReason.INVALID_REQUEST, failure.reason());

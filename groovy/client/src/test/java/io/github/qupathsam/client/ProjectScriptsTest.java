@@ -1,14 +1,18 @@
 package io.github.qupathsam.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -50,7 +54,7 @@ class ProjectScriptsTest {
         Segmentation all = client.segment(image, shapes, OPTIONS);
         assertEquals(List.of("box", "in"), all.outlined().stream().map(Segmentation.Outlined::source).toList());
         assertEquals(List.of("box", "in", "not"), all.used());
-        assertEquals("fake", all.outlined().get(0).metadata().get("SAM model"));
+        assertEquals("fake", all.outlined().get(0).metadata().get("qupath-sam.model"));
         assertEquals("2 outlined", all.report());
         Segmentation none = client.segment(image, shapes, OPTIONS.withClip(elsewhere));
         assertEquals(List.of(), none.used(), "prompts without an outline would be removed");
@@ -67,9 +71,60 @@ class ProjectScriptsTest {
         PredictOptions half = OPTIONS.withClip(PromptsTest.wkb("POLYGON ((300 200, 380 200, 380 320, 300 320, 300 200))"));
         Refinement some = client.refine(image, outlines, half, 0.4);
         assertEquals(List.of("near"), some.refined().stream().map(Refinement.Refined::source).toList());
-        assertEquals("fake", some.refined().get(0).metadata().get("SAM model"));
+        assertEquals("fake", some.refined().get(0).metadata().get("qupath-sam.model"));
         Refinement none = client.refine(image, outlines, half, 0.6);
         assertEquals("1 refined, 3 refused, 0 locked", Refinement.joined(List.of(some, none)).report(0));
+    }
+
+    /** As `project refine` and `segment --outline` ask, and note down. */
+    @Test
+    void pythonRefinesToTheSameOutlineAndNotesTheSame() throws Exception {
+        Map<String, byte[]> outlines = new LinkedHashMap<>();
+        outlines.put("rough", PromptsTest.wkb("POLYGON ((290.3 190, 470 215.5, 440 330, 310 340, 290.3 190))"));
+        outlines.put("edge", PromptsTest.wkb("POLYGON ((-30 600, 90 590, 120 720, -20 710, -30 600))"));
+        outlines.put("parts", PromptsTest.wkb(
+                "MULTIPOLYGON (((590 410, 700 410, 700 520, 590 520, 590 410)), ((720 410, 730 410, 730 420, 720 410)))"));
+        String program = """
+                import sys, shapely
+                from qupath_sam.annotations import metadata_of
+                from qupath_sam.client import SamClient
+                from qupath_sam.client.images import Slide
+                from qupath_sam.project.prompts import prompts_from_outline
+                from qupath_sam.regions import Region
+                outlines = [shapely.from_wkb(text) for text in sys.argv[3:]]
+                with SamClient(sys.argv[1]) as client:
+                    prompts = [prompts_from_outline(outline, Region(0, 0, 900, 700)) for outline in outlines]
+                    answer = client.predict(Slide(sys.argv[2], size=(900, 700)), prompts)
+                for result in answer.results:
+                    print(shapely.to_wkb(result.outlines[0].geometry, hex=True, byte_order=1).lower())
+                    print(metadata_of(result, answer.provenance))
+                """;
+        List<String> command = new ArrayList<>(List.of(
+                RealServer.python(), "-c", program, "127.0.0.1:" + server.port(), Pictures.file(folder).toString()));
+        outlines.values().forEach(outline -> command.add(HexFormat.of().formatHex(outline)));
+        Process python = RealServer.builder(command).start();
+        String printed = new String(python.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertEquals(0, python.waitFor(), new String(python.getErrorStream().readAllBytes(), StandardCharsets.UTF_8));
+        List<String> ours = new ArrayList<>();
+        for (Refinement.Refined refined : client.refine(image, outlines, PredictOptions.none(), 0).refined()) {
+            ours.add(HexFormat.of().formatHex(refined.mask().wkb()));
+            ours.add(refined.metadata().entrySet().stream()
+                    .map(entry -> "'" + entry.getKey() + "': '" + entry.getValue() + "'")
+                    .collect(Collectors.joining(", ", "{", "}")));
+        }
+        assertEquals(printed.lines().toList(), ours);
+    }
+
+    @Test
+    void aNewOutlineTakesTheNotesOfTheOldOneAway() {
+        Map<String, String> metadata = new LinkedHashMap<>(Map.of(
+                "by", "hand", "SAM remark", "mine", "SAM model", "other", "SAM clicks", "+1,2", "qupath-sam.clicks", "+3,4"));
+        assertTrue(Provenance.isIn(metadata));
+        Provenance.write(Map.of("qupath-sam.model", "fake"), metadata);
+        assertEquals(Map.of("by", "hand", "SAM remark", "mine", "qupath-sam.model", "fake"), metadata);
+        assertTrue(Provenance.isIn(metadata));
+        assertTrue(Provenance.isIn(Map.of("SAM model", "other")));
+        assertFalse(Provenance.isIn(Map.of("by", "hand")));
     }
 
     @Test
