@@ -3,9 +3,7 @@ package io.github.qupathsam.client;
 import io.github.qupathsam.v1.ErrorInfo;
 import io.github.qupathsam.v1.LiveRequest;
 import io.github.qupathsam.v1.LiveResponse;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -42,13 +40,12 @@ public final class LiveSession implements AutoCloseable {
 
     private final Supplier<SamClient> connecting;
     private final Consumer<SamClient> closing;
-    private final Map<Long, LiveTask<?>> unanswered = new LinkedHashMap<>();
+    private final UnansweredTasks unanswered = new UnansweredTasks();
     private final AtomicBoolean closed = new AtomicBoolean();
     private final AtomicLong objects = new AtomicLong();
     private volatile Consumer<State> stateListener = state -> {};
     private SamClient client;
     private LiveConnection stream;
-    private long lastId;
 
     /**
      * @param connecting called on this session's thread for the first request, and again for the next one where it throws
@@ -120,7 +117,7 @@ public final class LiveSession implements AutoCloseable {
     public void close() {
         if (closed.compareAndSet(false, true)) {
             actor.execute(() -> {
-                failAll(sessionClosed());
+                unanswered.failAll(sessionClosed());
                 if (client != null) {
                     stream.close();
                     closing.accept(client);
@@ -140,7 +137,7 @@ public final class LiveSession implements AutoCloseable {
     }
 
     private void begin(LiveTask<?> task) {
-        supersede(task.key);
+        unanswered.supersede(task.key);
         if (task.isDone()) {
             return;
         }
@@ -160,7 +157,7 @@ public final class LiveSession implements AutoCloseable {
         Future<?> deadline =
                 actor.schedule(() -> expire(task), client.settings().timeout().toMillis(), TimeUnit.MILLISECONDS);
         task.future.whenComplete((value, failure) -> deadline.cancel(false));
-        enlist(task);
+        unanswered.add(task);
         prepare(task);
     }
 
@@ -169,11 +166,6 @@ public final class LiveSession implements AutoCloseable {
             client = connecting.get();
             stream = new LiveConnection(client.connection(), actor, new Requests(), state -> stateListener.accept(state));
         }
-    }
-
-    private void enlist(LiveTask<?> task) {
-        task.renumber(++lastId);
-        unanswered.put(task.id(), task);
     }
 
     /** Finds out how to name the image, then sends. */
@@ -200,7 +192,7 @@ public final class LiveSession implements AutoCloseable {
         try {
             SamImage.Held held = pusher.held(task.image, task.bounds, task.viewDownsample, task.growth());
             inActor(() -> {
-                if (unanswered.get(id) == task) {
+                if (unanswered.contains(id, task)) {
                     task.readBy(held);
                     stream.send(task.message(client.settings()));
                 }
@@ -218,10 +210,7 @@ public final class LiveSession implements AutoCloseable {
 
         @Override
         public List<LiveRequest> unanswered() {
-            return unanswered.values().stream()
-                    .filter(LiveTask::isReady)
-                    .map(task -> task.message(client.settings()))
-                    .toList();
+            return unanswered.ready(client.settings());
         }
 
         @Override
@@ -234,7 +223,7 @@ public final class LiveSession implements AutoCloseable {
                 if (response.hasError()) {
                     refused(task, response.getError());
                 } else if (!task.answer(response)) {
-                    enlist(task);
+                    unanswered.add(task);
                     prepare(task);
                 }
             } catch (RuntimeException unreadable) {
@@ -244,7 +233,7 @@ public final class LiveSession implements AutoCloseable {
 
         @Override
         public void gaveUp(SamException failure) {
-            failAll(failure);
+            unanswered.failAll(failure);
         }
     }
 
@@ -255,7 +244,7 @@ public final class LiveSession implements AutoCloseable {
             task.fail(refusal);
             return;
         }
-        enlist(task);
+        unanswered.add(task);
         actor.schedule(
                 () -> {
                     if (!task.isDone()) {
@@ -266,21 +255,11 @@ public final class LiveSession implements AutoCloseable {
                 TimeUnit.MILLISECONDS);
     }
 
-    private void supersede(String key) {
-        for (LiveTask<?> older : List.copyOf(unanswered.values())) {
-            if (!key.isEmpty() && older.key.equals(key)) {
-                // The server does the same by the key.
-                unanswered.remove(older.id());
-                older.fail(new SamException(FailureReason.CANCELLED, "a newer request has replaced this one"));
-            }
-        }
-    }
-
     /** Whatever ended the task here: the server need not go on with it. */
     private void withdraw(LiveTask<?> task) {
-        if (unanswered.remove(task.id(), task) && task.isReady()) {
+        if (unanswered.remove(task) && task.isReady()) {
             stream.sendIfOpen(LiveRequest.newBuilder()
-                    .setRequestId(++lastId)
+                    .setRequestId(unanswered.nextId())
                     .setCancelRequestId(task.id())
                     .build());
         }
@@ -295,12 +274,6 @@ public final class LiveSession implements AutoCloseable {
                                 FailureReason.DEADLINE_EXCEEDED,
                                 client.settings().address() + " did not answer in time; "
                                         + FailureReason.DEADLINE_EXCEEDED.advice()));
-    }
-
-    private void failAll(SamException failure) {
-        List<LiveTask<?>> all = List.copyOf(unanswered.values());
-        unanswered.clear();
-        all.forEach(task -> task.fail(failure));
     }
 
     private boolean inActor(Runnable step) {
