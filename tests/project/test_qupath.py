@@ -188,14 +188,14 @@ def test_pixels_as_qupath_shows_them(real_project: Path) -> None:
     assert (pixels == slide[200:350, 100:400]).all()
 
 
-def test_pixels_that_are_not_rgb_are_rendered(real_project: Path, tmp_path: Path) -> None:
+def test_pixels_that_are_not_rgb_are_rendered(small_project: Path, tmp_path: Path) -> None:
     import numpy as np
     import tifffile
 
     slide = REPOSITORY / "qupath_sam" / "demo_data" / "CMU-1-Small-Region.tif"
     channels = np.moveaxis(tifffile.imread(slide)[900:1200, 900:1300], -1, 0).astype(np.uint16) * 100
     tifffile.imwrite(tmp_path / "channels.tif", channels, imagej=True, metadata={"axes": "CYX"})
-    image = read_project(real_project).images[0]
+    image = read_project(small_project).images[0]
     rgb = {key: value for key, value in image.server_builder.items() if key != "metadata"} | {"uri": slide.as_uri()}
     grey = rgb | {
         "providerClassName": "qupath.imagej.images.servers.ImageJServerBuilder",
