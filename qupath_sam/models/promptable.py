@@ -24,8 +24,8 @@ from qupath_sam.models.network import PromptableNetwork
 from qupath_sam.models.refinement_head import RefinementHead, refine
 from qupath_sam.models.view_prompts import VIEW_SIZE, ViewClick, ViewPrompts
 
-#: Two models' answers to a box are about one object from this IoU on.
-BOX_AGREEMENT = 0.6
+#: Two models' answers to a box are about one object from this IoU on (docs/experiments.md).
+BOX_AGREEMENT = 0.3
 #: Independent prompts that share one pass through the decoder on an accelerator (about 50 MB each).
 PROMPTS_PER_BATCH = 32
 
