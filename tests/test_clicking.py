@@ -251,7 +251,7 @@ def test_carrying_logits_to_the_same_window_changes_nothing():
     dx=st.integers(-300, 300), dy=st.integers(-300, 300), side=st.sampled_from([256, 512, 1024]),
     radius=st.integers(60, 200),
 )  # fmt: skip
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_carried_logits_lie_where_they_lay(dx, dy, side, radius):
     truth = disc(1_000, 1_000, radius)
     source = Window(Region(744, 744, 512, 512), 256, 256)
@@ -313,7 +313,7 @@ def images_and_clicks(draw):
 
 
 @given(case=images_and_clicks(), seed=st.integers(0, 5))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_whatever_a_model_answers_the_fold_ends_soon_and_sees_the_newest_click(case, seed):
     rungs, prompts, request = case
     states, asked = fold(prompts, noise(seed), rungs=rungs, request=request)

@@ -171,7 +171,7 @@ def test_the_windows_in_view_are_those_that_clicks_use_nearest_first():
     focus=st.tuples(st.floats(-1e4, 1.2e5), st.floats(-1e4, 1e5)), limit=st.integers(1, 40),
     downsample=st.sampled_from([1.0, 2.0, 3.7, 16.0]),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_nearest_windows_are_the_beginning_of_all_of_them(x, y, width, height, focus, limit, downsample):
     rungs, view = ladder(), Region(x, y, width, height)
 

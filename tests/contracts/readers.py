@@ -74,7 +74,7 @@ class ReaderContract:
         canvas = np.full((HEIGHT + 400, WIDTH + 400, 3), 255, np.uint8)
         canvas[100 : 100 + HEIGHT, 100 : 100 + WIDTH] = coordinate_pixels()
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=60)
         @given(st.integers(-60, WIDTH - 1), st.integers(-60, HEIGHT - 1), st.integers(61, 300), st.integers(61, 300))
         def check(x: int, y: int, width: int, height: int) -> None:
             read = reader.read(Window(Region(x, y, width, height), width, height))

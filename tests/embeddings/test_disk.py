@@ -102,7 +102,7 @@ class DiskCacheMachine(RuleBasedStateMachine):
 
 
 TestDiskCache = DiskCacheMachine.TestCase
-TestDiskCache.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestDiskCache.settings = settings(max_examples=40, stateful_step_count=20)
 
 
 def test_nothing_is_made_before_the_first_embedding_and_any_path_will_do(tmp_path: Path) -> None:

@@ -58,14 +58,13 @@ def test_what_is_read_can_be_written_to_without_reaching_the_file() -> None:
     assert not torch.equal(from_bytes(DATA, KEY).tensors["full"], found.tensors["full"])
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(DATA) - 1))
 def test_a_truncated_file_is_refused(length: int) -> None:
     with pytest.raises(ValueError, match=r"."):
         from_bytes(DATA[:length], KEY)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.integers(0, len(DATA) - 1), st.integers(1, 255))
 def test_a_changed_byte_is_refused_or_harmless(position: int, flip: int) -> None:
     damaged = bytearray(DATA)
@@ -78,7 +77,6 @@ def test_a_changed_byte_is_refused_or_harmless(position: int, flip: int) -> None
     assert to_bytes(KEY, found) == DATA
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_refused(data: bytes) -> None:
     assume(data != DATA)

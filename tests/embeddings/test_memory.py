@@ -81,7 +81,7 @@ class MemoryCacheMachine(RuleBasedStateMachine):
 
 
 TestMemoryCache = MemoryCacheMachine.TestCase
-TestMemoryCache.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestMemoryCache.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 def test_the_least_recently_used_goes_first() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from shapely.geometry import MultiPolygon, Polygon
@@ -54,7 +54,6 @@ def test_parts_that_are_left_are_large_enough(mask: np.ndarray, min_area: float)
     assert dropped == sum(part.area for part in shapely.get_parts(original) if part.area < min_area)
 
 
-@settings(deadline=None)
 @given(masks, masks.filter(np.any), st.sampled_from([0.02, 0.1, 0.3]), st.tuples(st.floats(0, 11), st.floats(0, 13)))
 def test_specks_and_pinholes_go_and_answers_to_small_parts_stay(
     mask: np.ndarray, old_mask: np.ndarray, share: float, point: tuple[float, float]

@@ -180,7 +180,7 @@ def test_small_outlines_need_no_windows() -> None:
     assert is_too_large(Point(0, 0).buffer(500), BoundaryOptions(4.0, 256))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(-5, 5), st.integers(-5, 5))
 def test_cells_are_inside_where_their_centre_is(seed: int, x: int, y: int) -> None:
     chance = np.random.default_rng(seed)
@@ -194,7 +194,7 @@ def test_cells_are_inside_where_their_centre_is(seed: int, x: int, y: int) -> No
     assert (rasterize(shape, x, y, 25, 20) == shapely.contains_xy(shape, columns, rows)).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.floats(0.01, 0.99))
 def test_distances_are_exact(seed: int, density: float) -> None:
     mask = np.random.default_rng(seed).random((13, 17)) < density

@@ -344,7 +344,7 @@ def test_selection() -> None:
         select_images(Path("/nowhere"), ())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6))
 def test_prompts_of_an_outline(seed: int) -> None:
     chance = np.random.default_rng(seed)

@@ -240,7 +240,7 @@ def test_a_cache_of_nothing_is_refused() -> None:
 def test_any_history_keeps_the_bound(slides: list[Path], opened: list[Watched]) -> None:
     """Borrow and give back in any order: what is borrowed is open, and what is kept is never too much."""
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(st.integers(1, 3), st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=25))
     def check(capacity: int, history: list[tuple[bool, int]]) -> None:
         opened.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -50,7 +50,6 @@ def test_whole_downsamples_are_averages(factor: int, x: int, y: int, width: int,
     )  # Pillow rounds in fixed point
 
 
-@settings(deadline=None)
 @given(
     st.integers(-40, 119),
     st.integers(-30, 89),

@@ -24,7 +24,7 @@ def asked(of: list[ViewClick], previous: np.ndarray | None, *, newest: int = 1) 
     return ViewPrompts(tuple(of), newest, None, None if previous is None else torch.from_numpy(previous))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(of=clicks, seed=st.integers(0, 99), first=st.booleans())
 def test_the_newest_click_ends_on_its_side_and_so_do_the_earlier_ones(of, seed: int, first: bool) -> None:
     prompts = asked(of, None if first else blobs(seed + 1))
@@ -36,7 +36,7 @@ def test_the_newest_click_ends_on_its_side_and_so_do_the_earlier_ones(of, seed: 
             assert (result[click.pixel] > 0) == click.positive
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(of=clicks.filter(lambda c: len(c) >= 5), seed=st.integers(0, 99))
 def test_from_the_fifth_click_on_changes_hang_together_with_the_click(of, seed: int) -> None:
     from scipy import ndimage
@@ -93,7 +93,7 @@ corners = st.integers(0, VIEW_SIZE - 20)
 sides = st.integers(4, 120)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(x=corners, y=corners, width=sides, height=sides, seed=st.integers(0, 99))
 def test_a_box_alone_holds_its_object(x: int, y: int, width: int, height: int, seed: int) -> None:
     box = (float(x), float(y), float(min(x + width, VIEW_SIZE)), float(min(y + height, VIEW_SIZE)))

@@ -115,7 +115,7 @@ regions = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(region=regions)
 def test_cut_and_paste_meet_where_they_should(region: RefinementRegion) -> None:
     """A plane survives both; outside the region nothing is pasted."""
@@ -130,7 +130,7 @@ def test_cut_and_paste_meet_where_they_should(region: RefinementRegion) -> None:
     assert pasted[0, 0][~inside].abs().max() == 0 if (~inside).any() else True
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     x=st.integers(0, 255), y=st.integers(0, 255), size=st.integers(1, 120), jitter=st.one_of(st.none(), st.integers(0))
 )

@@ -34,7 +34,7 @@ def disc(x: float, y: float, radius: float) -> np.ndarray:
 discs = st.builds(disc, st.floats(10, 245), st.floats(10, 245), st.floats(4, 90))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(truth=discs, seed=st.integers(0, 2**31), exact=st.sampled_from([0.0, 0.5, 1.0]))
 def test_a_first_click_is_positive_and_inside(truth: np.ndarray, seed: int, exact: float) -> None:
     click = sample_first_click(truth, np.random.default_rng(seed), exact=exact)
@@ -42,7 +42,7 @@ def test_a_first_click_is_positive_and_inside(truth: np.ndarray, seed: int, exac
     assert truth[click.y, click.x]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(truth=discs, prediction=discs, seed=st.integers(0, 2**31), exact=st.sampled_from([0.0, 1.0]))
 def test_a_next_click_hits_an_error_of_its_side(truth, prediction, seed: int, exact: float) -> None:
     nothing = np.zeros_like(truth)
@@ -62,7 +62,7 @@ def test_first_clicks_are_spread_over_the_object() -> None:
     assert len(clicks) > 30, "fifty draws from thousands of pixels hardly ever coincide"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(truth=discs, seed=st.integers(0, 2**31))
 def test_a_box_stays_in_the_view_and_near_the_object(truth: np.ndarray, seed: int) -> None:
     x0, y0, x1, y1 = sample_box(truth, np.random.default_rng(seed))
