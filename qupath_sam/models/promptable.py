@@ -24,8 +24,9 @@ from qupath_sam.models.network import PromptableNetwork
 from qupath_sam.models.refinement_head import RefinementHead, refine
 from qupath_sam.models.view_prompts import VIEW_SIZE, ViewClick, ViewPrompts
 
-#: Two models' answers to a box are about one object from this IoU on (docs/experiments.md).
-BOX_AGREEMENT = 0.3
+#: Two models' answers to a box are about one object from this IoU on; below, the surer one is taken, if it is surer by
+#: this much (docs/experiments.md).
+BOX_AGREEMENT, SURER = 0.75, 0.1
 #: Independent prompts that share one pass through the decoder on an accelerator (about 50 MB each).
 PROMPTS_PER_BATCH = 32
 
@@ -105,7 +106,8 @@ class PromptableSegmenter(abc.ABC):
         head.
 
         Args:
-            other: of the same family. Its answer is taken where the two have less than `BOX_AGREEMENT` in common.
+            other: of the same family. Its answer is taken where the two have less than `BOX_AGREEMENT` in common and it
+                gives itself a score that is higher by more than `SURER`.
 
         Raises:
             ValueError: the view is not what the other model sees.
@@ -125,7 +127,7 @@ class PromptableSegmenter(abc.ABC):
         if other is not None and boxes:
             checks = other.decode(self._embedding_for_checker(other, embedding), [prompts[i] for i in boxes])
             for i, check in zip(boxes, checks, strict=True):
-                if intersection_over_union(answers[i].masks[0], check.masks[0]) < BOX_AGREEMENT:
+                if _is_surer(answers[i], check):
                     answers[i] = check
         return answers
 
@@ -271,6 +273,12 @@ class PromptableSegmenter(abc.ABC):
     def _sam_coordinates(self, edges: NDArray[np.float32]) -> Tensor:
         """Model px on edges to the pixel indices that SAM's prompt encoder shifts by one half itself."""
         return torch.from_numpy(edges - np.float32(0.5)).to(self.execution.device)
+
+
+def _is_surer(own: MaskSet, check: MaskSet) -> bool:
+    """Whether the answer of the model that checks is to be taken."""
+    agreement = intersection_over_union(own.masks[0], check.masks[0])
+    return bool(agreement < BOX_AGREEMENT and check.scores[0] > own.scores[0] + SURER)
 
 
 def _is_box_alone(prompt: WindowPrompts) -> bool:

@@ -1,4 +1,4 @@
-"""A box alone gets the tuned model's answer, but the untuned one's where the two are about different things."""
+"""A box alone gets the tuned model's answer, but the untuned one's where they differ and that one is surer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qupath_sam.metrics import intersection_over_union
 from qupath_sam.models import promptable
 from qupath_sam.models.base import Segmenter, WindowPrompts
 from qupath_sam.models.load import LoadedModel, load_segmenter
-from qupath_sam.models.promptable import BOX_AGREEMENT, PromptableSegmenter
+from qupath_sam.models.promptable import BOX_AGREEMENT, SURER, PromptableSegmenter
 from qupath_sam.models.registry import DEFAULT_MODEL
 from tests.contracts.segmenters import box, clicks, picture
 
@@ -39,7 +39,7 @@ def _answers(default: LoadedModel, untuned: LoadedModel, pixels: NDArray[np.uint
 
 @pytest.mark.parametrize("size", [(256, 256), (300, 200)])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_own_answer_is_given_where_both_agree_and_the_others_to_the_bit_where_not(
+def test_the_own_answer_is_given_unless_the_other_differs_and_is_surer(
     default: LoadedModel, untuned: LoadedModel, size: tuple[int, int], seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels = picture(*size, seed=seed)
@@ -47,7 +47,7 @@ def test_the_own_answer_is_given_where_both_agree_and_the_others_to_the_bit_wher
     x, y = random.uniform(20, 100, 2).tolist()
     own, theirs, given = _answers(default, untuned, pixels, box(x, y, x + 80, y + 70), monkeypatch)
     agree = intersection_over_union(own.masks[0], theirs.masks[0]) >= BOX_AGREEMENT
-    expected = own if agree else theirs
+    expected = own if agree or theirs.scores[0] <= own.scores[0] + SURER else theirs
     np.testing.assert_array_equal(given.logits, expected.logits)
     np.testing.assert_array_equal(given.masks, expected.masks)
 
@@ -72,6 +72,7 @@ def test_boxes_and_clicks_in_one_call_come_back_in_their_order(default: LoadedMo
 
 def test_a_second_window_is_not_checked_by_the_first(default: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(promptable, "BOX_AGREEMENT", 2.0)  # always the other model's
+    monkeypatch.setattr(promptable, "SURER", -2.0)
     first, second = (default.segmenter.embed(picture(256, 256, seed=seed)) for seed in (0, 1))
     prompt = box(60, 60, 150, 140)
     before, between, after = (default.segmenter.decode(each, [prompt])[0] for each in (first, second, first))
@@ -84,6 +85,7 @@ def test_a_box_with_a_click_is_not_checked(default: LoadedModel, monkeypatch: py
     prompt = replace(clicks((100, 100)), box=(60, 60, 150, 140))
     (checked,) = default.segmenter.decode(embedding, [prompt])
     monkeypatch.setattr(promptable, "BOX_AGREEMENT", 2.0)
+    monkeypatch.setattr(promptable, "SURER", -2.0)
     (again,) = default.segmenter.decode(embedding, [prompt])
     np.testing.assert_array_equal(checked.logits, again.logits)
 
