@@ -1,15 +1,13 @@
 """QuPath's own code, called through paquo's JVM: reads an image's objects, edits them in place, saves, compares.
 
-The one module that knows paquo. It is imported by `qupath_sam.project.worker` only, in a process of its own: importing
-paquo.java starts a JVM that cannot be stopped, must not be forked, and knows one thread.
+The one module that knows paquo; `qupath_sam.project.image_data`, which serves it alone, is the one other that meets
+Java. It is imported by `qupath_sam.project.worker` only, in a process of its own: importing paquo.java starts a JVM
+that cannot be stopped, must not be forked, and knows one thread.
 
 paquo's own objects are not used: its setters move nested objects to the root and lose the z and t of a shape, and its
-`save` skips images whose slide is elsewhere. Nor is the project opened (QuPath would create folders in it): an image is
-read by `PathIO.readImageData` with the server builder of project.qpproj. That call is loud on a broken file, where
-the project's own `readImageData` answers with an empty image, and `readHierarchy` can go round for ever.
+`save` skips images whose slide is elsewhere.
 
-QuPath 0.5 makes an image's data of an open server, where later ones take what opens it (`_slide`); its detections take
-no metadata, and its objects do not say whether they have any.
+Detections of QuPath 0.5 take no metadata, and its objects do not say whether they have any.
 """
 
 from __future__ import annotations
@@ -18,14 +16,14 @@ import json
 import math
 import uuid
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qupath_sam.errors import ProjectError
-from qupath_sam.project.layout import ImageEntry, check_data_file, count_objects
+from qupath_sam.project.image_data import ImageOpener
+from qupath_sam.project.layout import ImageEntry, check_data_file
 from qupath_sam.project.measurements import depends_on_shape
 from qupath_sam.project.objects import Edit, ImageContents, ImageObject, Kind, Plane, ShapeChange, Written
 from qupath_sam.project.snapshot import ObjectState, Snapshot, Values, check_edit
@@ -61,11 +59,10 @@ class Bridge:
         self._java = java
         self.qupath_version = str(java.qupath_version)
         java.LogManager.setWarn()
-        self._builders: dict[str, Any] = {}
-        self._servers: dict[str, Any] = {}
         self._classes: dict[str, Any] = {}
         self._wkb_writer = self._class("org.locationtech.jts.io.WKBWriter")(2)
         self._is_0_5 = self.qupath_version.startswith("0.5.")
+        self._images = ImageOpener(self._class, is_0_5=self._is_0_5)
         self._pending: tuple[Snapshot, Edit] | None = None
 
     # Reading
@@ -78,7 +75,7 @@ class Bridge:
         """
         if not image.data_file.exists():
             return ImageContents((), 0)
-        hierarchy = self._open(image).getHierarchy()
+        hierarchy = self._images.data(image).getHierarchy()
         root = str(hierarchy.getRootObject().getID())
         objects = [
             self._value(item, root) for item in self._all_objects(hierarchy) if _KINDS.get(_simple_name(item)) in kinds
@@ -91,7 +88,7 @@ class Bridge:
         """QuPath's rendered RGB of a region ``(x, y, width, height)``: width, height, and three bytes a pixel."""
         from jpype import JInt
 
-        server = self._server(image)
+        server = self._images.server(image)
         request = self._class("qupath.lib.regions.RegionRequest").createInstance(
             server.getPath(), float(downsample), *(JInt(value) for value in (*region, z, t))
         )
@@ -109,7 +106,7 @@ class Bridge:
         Raises:
             ProjectError: an object is gone or has another shape than when it was read.
         """
-        data = self._open(image)
+        data = self._images.data(image)
         hierarchy = data.getHierarchy()
         before = self._snapshot(hierarchy, edit)
         objects = {str(item.getID()): item for item in self._all_objects(hierarchy)}
@@ -135,7 +132,7 @@ class Bridge:
         before, edit = self._pending
         self._pending = None
         check_data_file(Path(path))
-        data = self._read_data(Path(path), image)
+        data = self._images.read_data(Path(path), image)
         check_edit(before, self._snapshot(data.getHierarchy(), edit), edit)
 
     # Objects
@@ -245,7 +242,7 @@ class Bridge:
         single = self._class("java.util.Collections").singletonList(item)
         features = self._class("qupath.lib.analysis.features.ObjectMeasurements$ShapeFeatures").values()
         pixels = self._class("qupath.lib.images.servers.PixelCalibration").getDefaultInstance()
-        for calibration in (pixels, self._server_metadata(data).getPixelCalibration()):
+        for calibration in (pixels, self._images.server_metadata(data).getPixelCalibration()):
             self._class("qupath.lib.analysis.features.ObjectMeasurements").addShapeMeasurements(
                 single, calibration, features
             )
@@ -318,118 +315,16 @@ class Bridge:
         geometry = reader.read(JArray(JByte)(np.frombuffer(wkb, dtype=np.int8)))
         return tools.geometryToROI(geometry, plane)
 
-    # Images
-
-    def _open(self, image: ImageEntry) -> Any:
-        """An image's data, fresh from disk."""
-        if not image.data_file.exists():
-            hierarchy = self._class("qupath.lib.objects.hierarchy.PathObjectHierarchy")()
-            unset = self._class("qupath.lib.images.ImageData$ImageType").UNSET
-            return self._class("qupath.lib.images.ImageData")(self._slide(image), hierarchy, unset)
-        check_data_file(image.data_file)
-        data = self._read_data(image.data_file, image)
-        expected = count_objects(image).get("nObjects")
-        count = int(data.getHierarchy().getObjects(None, None).size())
-        if isinstance(expected, int) and expected != count:
-            raise ProjectError(
-                f"image {image.name!r} has {count} objects, but QuPath counted {expected} when it saved them; "
-                "open it in QuPath, check it and save it"
-            )
-        return data
-
-    def _read_data(self, path: Path, image: ImageEntry) -> Any:
-        from jpype import JException
-
-        slide = self._slide(image)
-        arguments = (None, slide, self._class("java.awt.image.BufferedImage")) if self._is_0_5 else (slide,)
-        try:
-            data = self._class("qupath.lib.io.PathIO").readImageData(
-                self._class("java.nio.file.Paths").get(str(path)), *arguments
-            )
-        except JException as error:
-            raise ProjectError(f"QuPath cannot read {path} ({error}); restore it from a backup") from error
-        self._restore_workflow(data, path)
-        return data
-
-    def _restore_workflow(self, data: Any, path: Path) -> None:
-        """Take out the steps that reading adds (image type and stains, each time), so that files do not grow."""
-        # Java resolves classes with the loader of the caller, and a call from Python has none: Groovy takes one.
-        stream = self._class("org.codehaus.groovy.runtime.IOGroovyMethods").newObjectInputStream(
-            self._class("java.io.BufferedInputStream")(self._class("java.io.FileInputStream")(str(path))),
-            self._class("qupath.lib.io.PathIO").class_.getClassLoader(),
-        )
-        try:
-            stream.readUTF()
-            stored = None
-            for _ in range(5):
-                candidate = stream.readObject()
-                if candidate is not None and str(candidate.getClass().getSimpleName()) == "Workflow":
-                    stored = candidate
-                    break
-        finally:
-            stream.close()
-        if stored is not None:
-            history = data.getHistoryWorkflow()
-            history.clear()
-            history.addSteps(stored.getSteps())
+    # What goes with the objects
 
     def _add_step(self, data: Any, step: str) -> None:
         kind = self._class("qupath.lib.plugins.workflow.DefaultScriptableWorkflowStep")
         data.getHistoryWorkflow().addStep(kind(step, f"// {step}"))
 
-    def _builder(self, image: ImageEntry) -> Any:
-        text = image.server_builder_json
-        if text not in self._builders:
-            kind = self._class("qupath.lib.images.servers.ImageServerBuilder$ServerBuilder")
-            self._builders[text] = self._class("qupath.lib.io.GsonTools").getInstance().fromJson(text, kind)
-        return self._builders[text]
-
-    def _slide(self, image: ImageEntry) -> Any:
-        """What an image's data is made with, such that the slide need not be here.
-
-        A server builder; but QuPath 0.5 wants an open server.
-        """
-        from jpype import JProxy
-
-        builder = self._builder(image)
-        if not self._is_0_5:
-            return builder
-        stored = json.loads(image.server_builder_json).get("metadata")
-        if stored is None:
-            return self._build(image, rendered=False)
-        gson = self._class("qupath.lib.io.GsonTools").getInstance()
-        metadata = gson.fromJson(json.dumps(stored), self._class("qupath.lib.images.servers.ImageServerMetadata"))
-        return JProxy("qupath.lib.images.servers.ImageServer", inst=_SlideElsewhere(builder, metadata), convert=True)
-
-    def _server_metadata(self, data: Any) -> Any:
-        return data.getServer().getMetadata() if self._is_0_5 else data.getServerMetadata()
-
-    def _server(self, image: ImageEntry) -> Any:
-        """The image's pixels as QuPath shows them; opened once, the last one kept."""
-        text = image.server_builder_json
-        if text not in self._servers:
-            for server in self._servers.values():
-                server.close()
-            self._servers.clear()
-            self._servers[text] = self._build(image, rendered=True)
-        return self._servers[text]
-
-    def _build(self, image: ImageEntry, *, rendered: bool) -> Any:
-        from jpype import JException
-
-        try:
-            server = self._builder(image).build()
-            if rendered and not server.isRGB():
-                data = self._class("qupath.lib.images.ImageData")(server)
-                server = self._class("qupath.lib.gui.images.servers.RenderedImageServer$Builder")(data).build()
-        except JException as error:
-            raise ProjectError(f"QuPath cannot open the slide of image {image.name!r} ({error})") from error
-        return server
-
     def _summary(self, data: Any, path: Path) -> bytes:
         """Contents of summary.json, as QuPath's DefaultProject writes them."""
         tools = self._class("qupath.lib.objects.PathObjectTools")
-        metadata = self._server_metadata(data)
+        metadata = self._images.server_metadata(data)
         kinds: Counter[str] = Counter()
         annotations: Counter[str] = Counter()
         detections: Counter[str] = Counter()
@@ -472,23 +367,6 @@ class Bridge:
 
             self._classes[name] = JClass(name)
         return self._classes[name]
-
-
-@dataclass(frozen=True)
-class _SlideElsewhere:
-    """What QuPath 0.5 asks of an ImageServer when it reads and writes an image's data, none of it pixels."""
-
-    builder: Any
-    metadata: Any
-
-    def getBuilder(self) -> Any:
-        return self.builder
-
-    def getMetadata(self) -> Any:
-        return self.metadata
-
-    def getPath(self) -> str:
-        return str(self.builder.getURIs())
 
 
 def _measurements(item: Any) -> dict[str, float]:
