@@ -39,7 +39,7 @@ def walk
 walk = { nodes << it; if (it instanceof Parent) it.getChildrenUnmodifiable().each(walk) }
 javafx.stage.Window.getWindows().findAll { it.isShowing() }.each { walk(it.getScene().getRoot()) }
 def node = nodes.find { it.isVisible() && !it.isDisabled() && (CONDITION) }
-def bounds = node?.localToScreen(node.getLayoutBounds())
+def bounds = node == null ? null : node.localToScreen(node.getLayoutBounds())
 bounds == null || bounds.width <= 0 ? null : [bounds.centerX, bounds.centerY]
 """
 
