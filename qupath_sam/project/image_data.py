@@ -25,11 +25,22 @@ class ImageOpener:
 
     Args:
         find_class: gives the Java class of a full name.
+        failure: what Java's exceptions are in Python.
+        proxy: gives Python objects to Java, as ``jpype.JProxy``.
         is_0_5: QuPath is of version 0.5.
     """
 
-    def __init__(self, find_class: Callable[[str], Any], *, is_0_5: bool) -> None:
+    def __init__(
+        self,
+        find_class: Callable[[str], Any],
+        *,
+        failure: type[Exception],
+        proxy: Callable[..., Any],
+        is_0_5: bool,
+    ) -> None:
         self._class = find_class
+        self._failure = failure
+        self._proxy = proxy
         self._is_0_5 = is_0_5
         self._builders: dict[str, Any] = {}
         self._servers: dict[str, Any] = {}
@@ -61,15 +72,13 @@ class ImageOpener:
         Raises:
             ProjectError: QuPath cannot read it.
         """
-        from jpype import JException
-
         slide = self._slide(image)
         arguments = (None, slide, self._class("java.awt.image.BufferedImage")) if self._is_0_5 else (slide,)
         try:
             data = self._class("qupath.lib.io.PathIO").readImageData(
                 self._class("java.nio.file.Paths").get(str(path)), *arguments
             )
-        except JException as error:
+        except self._failure as error:
             raise ProjectError(f"QuPath cannot read {path} ({error}); restore it from a backup") from error
         self._restore_workflow(data, path)
         return data
@@ -125,8 +134,6 @@ class ImageOpener:
 
         A server builder; but QuPath 0.5 wants an open server.
         """
-        from jpype import JProxy
-
         builder = self._builder(image)
         if not self._is_0_5:
             return builder
@@ -135,17 +142,17 @@ class ImageOpener:
             return self._build(image, rendered=False)
         gson = self._class("qupath.lib.io.GsonTools").getInstance()
         metadata = gson.fromJson(json.dumps(stored), self._class("qupath.lib.images.servers.ImageServerMetadata"))
-        return JProxy("qupath.lib.images.servers.ImageServer", inst=_SlideElsewhere(builder, metadata), convert=True)
+        return self._proxy(
+            "qupath.lib.images.servers.ImageServer", inst=_SlideElsewhere(builder, metadata), convert=True
+        )
 
     def _build(self, image: ImageEntry, *, rendered: bool) -> Any:
-        from jpype import JException
-
         try:
             server = self._builder(image).build()
             if rendered and not server.isRGB():
                 data = self._class("qupath.lib.images.ImageData")(server)
                 server = self._class("qupath.lib.gui.images.servers.RenderedImageServer$Builder")(data).build()
-        except JException as error:
+        except self._failure as error:
             raise ProjectError(f"QuPath cannot open the slide of image {image.name!r} ({error})") from error
         return server
 

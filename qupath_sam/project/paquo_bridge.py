@@ -1,8 +1,7 @@
 """QuPath's own code, called through paquo's JVM: reads an image's objects, edits them in place, saves, compares.
 
-The one module that knows paquo; `qupath_sam.project.image_data`, which serves it alone, is the one other that meets
-Java. It is imported by `qupath_sam.project.worker` only, in a process of its own: importing paquo.java starts a JVM
-that cannot be stopped, must not be forked, and knows one thread.
+The one module that imports paquo and jpype. It is imported by `qupath_sam.project.worker` only, in a process of its
+own: importing paquo.java starts a JVM that cannot be stopped, must not be forked, and knows one thread.
 
 paquo's own objects are not used: its setters move nested objects to the root and lose the z and t of a shape, and its
 `save` skips images whose slide is elsewhere.
@@ -56,13 +55,15 @@ class Bridge:
             raise ProjectError(
                 f"QuPath cannot be started ({error}); install QuPath 0.5 to 0.7 and set PAQUO_QUPATH_DIR to its folder"
             ) from error
+        from jpype import JException, JProxy
+
         self._java = java
         self.qupath_version = str(java.qupath_version)
         java.LogManager.setWarn()
         self._classes: dict[str, Any] = {}
         self._wkb_writer = self._class("org.locationtech.jts.io.WKBWriter")(2)
         self._is_0_5 = self.qupath_version.startswith("0.5.")
-        self._images = ImageOpener(self._class, is_0_5=self._is_0_5)
+        self._images = ImageOpener(self._class, failure=JException, proxy=JProxy, is_0_5=self._is_0_5)
         self._pending: tuple[Snapshot, Edit] | None = None
 
     # Reading

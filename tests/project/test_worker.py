@@ -91,7 +91,7 @@ def test_only_the_bridge_knows_paquo_and_java() -> None:
             for name in _imported(node)
         }
         if path.name != "paquo_bridge.py":
-            assert "jpype" not in names or path.name == "image_data.py", path
+            assert "jpype" not in names, path
             assert "paquo" not in names or path.parent.name == "doctor", "doctor only asks where QuPath is"
 
 
