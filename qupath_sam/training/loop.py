@@ -234,8 +234,7 @@ class Trainer:
         answers = max(session.answers for session in sessions)
         views = [self._view(session.view) for session in sessions]
         decoded, refined = self._answer(views, embedding, prompts, answers=answers)
-        clicked = torch.from_numpy(np.stack([s.clicked_error() for s in sessions])).to(truth)[:, None]
-        loss = _loss(decoded, refined, truth, clicked, answers=answers, alpha=self.settings.focal_alpha)
+        loss = _loss(decoded, refined, truth, sessions, answers=answers, alpha=self.settings.focal_alpha)
         if loss.requires_grad:  # a box alone may be for a decoder that is not trained
             (loss.sum() / len(self.progress.sessions)).backward()  # type: ignore[no-untyped-call]
         losses += loss.detach().tolist()
@@ -336,13 +335,20 @@ def network_prompts(
 
 
 def _loss(
-    decoded: Decoded, refined: Refined | None, truth: Tensor, clicked: Tensor, *, answers: int, alpha: float
+    decoded: Decoded,
+    refined: Refined | None,
+    truth: Tensor,
+    sessions: Sequence[Session],
+    *,
+    answers: int,
+    alpha: float,
 ) -> Tensor:
     """``(B,)``. The head is held to the truth in its region, above all to the clicked error and where it was right."""
     loss = torch.zeros(len(truth), device=truth.device)
     if refined is not None:
         with torch.no_grad():
             part = cut(truth, refined.grid)
+            clicked = torch.from_numpy(np.stack([s.clicked_error() for s in sessions])).to(truth)[:, None]
             weight = 1 + refined.near_newest + _CLICKED_ERROR_WEIGHT * cut(clicked, refined.grid)
             if answers >= 3:
                 weight = weight + _KEPT_WEIGHT * ((refined.previous_in_region > 0) == (part > 0.5)).float()
