@@ -6,9 +6,9 @@ After SAM's two-way transformer the image embedding passes a global self-attenti
 `ConvBlock`; a 1 x 1 convolution makes the mask, where SAM takes the product with an output token. The transformer, the
 tokens and the IoU head are SAM's and start from its weights. It adds 1.5 M parameters.
 
-The text leaves open: attention has the transformer's eight heads, a shortcut, and the dense position encoding added
-to queries and keys; a block's shortcut is a 1 x 1 convolution round its two 3 x 3 convolutions, as these halve the
-channels.
+The text leaves open: attention has a shortcut, the dense position encoding added to queries and keys, and one head, as
+eight make the decoder half as slow again on a CPU; a block's shortcut is a 1 x 1 convolution round its two 3 x 3
+convolutions, as these halve the channels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from torch.nn import functional as F
 from qupath_sam.models.mask_decoder import FEATURE_CHANNELS, Decoded, two_way_transformer
 
 _CHANNELS = 256
-_HEADS = 8
 #: As in SAM's decoder, so that its tokens and IoU head fit. Only the first is for this decoder's one mask.
 _MASK_TOKENS = 4
 
@@ -32,9 +31,8 @@ REPLACED_PARTS = ("output_upscaling.", "output_hypernetworks_mlps.")
 class GlobalSelfAttention(nn.Module):
     """Every cell of the image embedding attends to every other."""
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.heads = heads
         self.query = nn.Linear(channels, channels)
         self.key = nn.Linear(channels, channels)
         self.value = nn.Linear(channels, channels)
@@ -44,14 +42,17 @@ class GlobalSelfAttention(nn.Module):
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
         """``(B, cells, channels)`` and the position encoding ``(1, cells, channels)`` to ``(B, cells, channels)``."""
         placed = tokens + position
-        attended = F.scaled_dot_product_attention(
-            self._heads(self.query(placed)), self._heads(self.key(placed)), self._heads(self.value(tokens))
-        )
-        output: Tensor = self.norm(tokens + self.projection(attended.transpose(1, 2).flatten(2)))
+        attended = _attention(self.query(placed), self.key(placed), self.value(tokens))
+        output: Tensor = self.norm(tokens + self.projection(attended))
         return output
 
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Of one head. On a CPU torch's fused attention takes twice as long as the plain products do."""
+    if query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, key, value)
+    weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
+    return weights @ value
 
 
 class ConvBlock(nn.Module):
@@ -93,7 +94,7 @@ class HistologyMaskDecoder(nn.Module):
         self.iou_token = nn.Embedding(1, _CHANNELS)
         self.mask_tokens = nn.Embedding(_MASK_TOKENS, _CHANNELS)
         self.iou_prediction_head = MLP(_CHANNELS, 256, _MASK_TOKENS, 3)
-        self.global_attention = GlobalSelfAttention(_CHANNELS, _HEADS)
+        self.global_attention = GlobalSelfAttention(_CHANNELS)
         self.blocks = nn.Sequential(
             UpConvBlock(_CHANNELS), UpConvBlock(_CHANNELS // 2), ConvBlock(2 * FEATURE_CHANNELS)
         )
