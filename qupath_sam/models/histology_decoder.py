@@ -52,7 +52,8 @@ def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value)
     weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
-    return weights @ value
+    attended: Tensor = weights @ value
+    return attended
 
 
 class ConvBlock(nn.Module):
