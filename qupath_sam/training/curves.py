@@ -3,23 +3,68 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from qupath_sam.training.loop import StepReport
 
 CURVES_FILE = "curves.csv"
-_COLUMNS = [each.name for each in fields(StepReport)]
 
 
-def append_report(path: Path, report: StepReport) -> None:
+@dataclass(frozen=True, slots=True)
+class CurveRow:
+    """The optimiser steps since the row before.
+
+    Attributes:
+        step, epoch, prompts, seconds, learning_rate: as of the last of them.
+        loss: mean over their answers.
+        first_iou, later_iou: mean IoU of their first and of their later answers; None where there were none.
+    """
+
+    step: int
+    epoch: float
+    prompts: int
+    seconds: float
+    learning_rate: float
+    loss: float
+    first_iou: float | None
+    later_iou: float | None
+
+
+_COLUMNS = [each.name for each in fields(CurveRow)]
+
+
+def row_of(reports: Sequence[StepReport]) -> CurveRow:
+    """The row of some steps, in which every answer counts alike, whichever step it was given in.
+
+    Raises:
+        ValueError: there are no steps.
+    """
+    loss = _mean((report.loss, report.answers) for report in reports)
+    if loss is None:
+        raise ValueError("a row of the curves needs at least one step")
+    last = reports[-1]
+    return CurveRow(
+        step=last.step,
+        epoch=last.epoch,
+        prompts=last.prompts,
+        seconds=last.seconds,
+        learning_rate=last.learning_rate,
+        loss=loss,
+        first_iou=_mean((report.first_iou, report.first_answers) for report in reports),
+        later_iou=_mean((report.later_iou, report.answers - report.first_answers) for report in reports),
+    )
+
+
+def append_row(path: Path, row: CurveRow) -> None:
     """Add a row; the file and its header are made where there is none."""
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _COLUMNS)
         if new:
             writer.writeheader()
-        writer.writerow({key: "" if value is None else f"{value:.6g}" for key, value in asdict(report).items()})
+        writer.writerow({key: _written(value) for key, value in asdict(row).items()})
 
 
 def cut_back(path: Path, *, step: int) -> None:
@@ -27,10 +72,23 @@ def cut_back(path: Path, *, step: int) -> None:
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if float(row["step"]) <= step]
+        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
     part = path.with_suffix(".part")
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
     part.replace(path)
+
+
+def _mean(values: Iterable[tuple[float | None, int]]) -> float | None:
+    """Mean of values by their weights; None where nothing has any."""
+    known = [(value, weight) for value, weight in values if value is not None and weight]
+    return sum(value * weight for value, weight in known) / sum(weight for _, weight in known) if known else None
+
+
+def _written(value: float | None) -> str:
+    """Counts in full, and six digits of what was measured."""
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.6g}"

@@ -59,7 +59,10 @@ class StepReport:
     """What one optimiser step saw.
 
     Attributes:
+        step, epoch, prompts, seconds: of the run so far.
+        answers: that it learnt from.
         loss: mean over its answers.
+        first_answers: how many of them were the first to an object.
         first_iou, later_iou: mean IoU of first and of later answers; None where there were none.
     """
 
@@ -68,7 +71,9 @@ class StepReport:
     prompts: int
     seconds: float
     learning_rate: float
+    answers: int
     loss: float
+    first_answers: int
     first_iou: float | None
     later_iou: float | None
 
@@ -186,7 +191,9 @@ class Trainer:
             prompts=progress.prompts,
             seconds=progress.seconds,
             learning_rate=settings.learning_rate * factor,
+            answers=len(losses),
             loss=float(np.mean(losses)),
+            first_answers=sum(answers == 0 for answers, _ in ious),
             first_iou=_mean([iou for answers, iou in ious if answers == 0]),
             later_iou=_mean([iou for answers, iou in ious if answers > 0]),
         )

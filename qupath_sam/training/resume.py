@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +15,30 @@ from torch import Tensor
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.view_prompts import ViewClick
-from qupath_sam.training.loop import Progress, Trainer
+from qupath_sam.training.loop import Progress, StepReport, Trainer
 from qupath_sam.training.sampling import Session, Start
 
 RESUME_FILE = "resume.pt"
-_VERSION = 2
+_VERSION = 3
 
 
-def save_state(trainer: Trainer, path: Path) -> None:
+def save_state(trainer: Trainer, path: Path, *, source: str, since_row: Sequence[StepReport] = ()) -> None:
     """Write weights, averages, optimiser, running sessions, place in the data and all random states.
 
     The file before stays whole until the new one is.
+
+    Args:
+        trainer: between two steps.
+        path: of the file.
+        source: tells the data and the model that the run started from apart from others.
+        since_row: reports that no row of the curves holds yet.
     """
     progress = trainer.progress
     state = {
         "version": _VERSION,
         "settings": json.dumps(trainer.settings.as_json()),
+        "source": source,
+        "since_row": [asdict(report) for report in since_row],
         "weights": {name: parameter.detach() for name, parameter in trainer.trained.items()},
         "average": trainer.average,
         "optimizer": trainer.optimizer.state_dict(),
@@ -47,11 +57,14 @@ def save_state(trainer: Trainer, path: Path) -> None:
     part.replace(path)
 
 
-def load_state(trainer: Trainer, path: Path) -> None:
-    """Put a trainer of the same settings where `save_state` left the other.
+def load_state(trainer: Trainer, path: Path, *, source: str) -> list[StepReport]:
+    """Put a trainer of the same settings and source where `save_state` left the other.
+
+    Returns:
+        The reports that no row of the curves holds yet.
 
     Raises:
-        InvalidRequest: no such file, one that cannot be read, or one of a run with other settings.
+        InvalidRequest: no such file, one that cannot be read, or one of a run with other settings, data or weights.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -59,13 +72,20 @@ def load_state(trainer: Trainer, path: Path) -> None:
         raise InvalidRequest(f"there is no run to resume at {path.parent}; start it without --resume") from error
     except Exception as error:  # what torch's reader meets in arbitrary bytes has no common type
         raise InvalidRequest(f"{path} cannot be read ({type(error).__name__}); start anew without --resume") from error
+    if state["version"] != _VERSION:
+        raise InvalidRequest(f"{path.parent} holds a run of another version of qupath-sam; choose another --out")
     before, now = json.loads(state["settings"]), trainer.settings.as_json()
     # A run may be made longer: its length decides nothing but the schedule.
     other = [key for key in now if key != "length" and before.get(key) != now[key]]
-    if state["version"] != _VERSION or other or state["weights"].keys() != trainer.trained.keys():
+    if other or state["weights"].keys() != trainer.trained.keys():
         raise InvalidRequest(
             f"{path.parent} holds a run with other settings ({', '.join(other) or 'trained parts'}); "
             "resume with the same options, or choose another --out"
+        )
+    if state["source"] != source:
+        raise InvalidRequest(
+            f"{path.parent} holds a run on other data, or from other weights; resume with the same data sets and the "
+            "same --init, or choose another --out"
         )
     with torch.no_grad():
         for name, parameter in trainer.trained.items():
@@ -82,6 +102,7 @@ def load_state(trainer: Trainer, path: Path) -> None:
         state["sessions_left"],
     )
     _restore_random(trainer, state["random"])
+    return [StepReport(**report) for report in state["since_row"]]
 
 
 def _session_state(session: Session) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from qupath_sam.models.registry import Family
 from qupath_sam.models.store import ModelStore
 from qupath_sam.training.build import build_training_network
 from qupath_sam.training.checkpoint import Origin, Report, load_origin, network_state, save_checkpoint
-from qupath_sam.training.curves import CURVES_FILE, append_report, cut_back
+from qupath_sam.training.curves import CURVES_FILE, append_row, cut_back, row_of
 from qupath_sam.training.data import TrainingData
 from qupath_sam.training.embeddings import EmbeddedViews, FreshViews
 from qupath_sam.training.loop import StepReport, Trainer, Views
@@ -35,7 +35,7 @@ from qupath_sam.training.views import colour_donors, make_view, plan_views
 
 CHECKPOINT_FILE = "model.safetensors"
 #: Steps of one row of the curves, and seconds between two saves.
-_STEPS_A_ROW, _SECONDS_A_SAVE = 10, 120.0
+STEPS_A_ROW, _SECONDS_A_SAVE = 10, 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,20 @@ class Places:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingRun:
-    """A run that is ready to step; see `prepare_run`."""
+    """A run that is ready to step; see `prepare_run`.
+
+    Attributes:
+        source: tells the data and the weights it started from apart from others.
+        since_row: reports of the steps since the last row of the curves.
+    """
 
     trainer: Trainer
     origin: Origin
     data: TrainingData
     data_digest: str
     places: Places
+    source: str
+    since_row: list[StepReport] = field(default_factory=list)
 
     @property
     def checkpoint(self) -> Path:
@@ -77,7 +84,7 @@ class TrainingRun:
         report = Report(trainer.settings.as_json(), self.data_digest, self.data.groups, metrics)
         tensors = network_state(trainer.network, trainer.average)
         save_checkpoint(self.checkpoint, tensors, self.origin, report)
-        save_state(trainer, self.places.out / RESUME_FILE)
+        save_state(trainer, self.places.out / RESUME_FILE, source=self.source, since_row=self.since_row)
 
     def train(self, on_step: Callable[[StepReport], None] | None = None) -> Path:
         """Step to the end, saving now and then and at the end.
@@ -91,14 +98,17 @@ class TrainingRun:
         curves = self.places.out / CURVES_FILE
         saved, report = time.monotonic(), None
         for report in self.trainer.run():
+            self.since_row.append(report)
+            if report.step % STEPS_A_ROW == 0:
+                append_row(curves, row_of(self.since_row))
+                self.since_row.clear()
             if on_step is not None:
                 on_step(report)
-            if report.step % _STEPS_A_ROW == 0:
-                append_report(curves, report)
             if time.monotonic() - saved > _SECONDS_A_SAVE:
                 self.save(report)
                 saved = time.monotonic()
-        self.save(report)
+        if report is not None or not self.checkpoint.exists():  # a run that had ended is left as it is
+            self.save(report)
         return self.checkpoint
 
 
@@ -125,10 +135,10 @@ def prepare_run(
     digest = data.digest()
     trainer = build_trainer(data, origin, settings, places, data_digest=digest)
     places.out.mkdir(parents=True, exist_ok=True)
-    if resume:
-        load_state(trainer, state)
+    source = f"{_digest(origin.tensors, '')}:{digest}"
+    since_row = load_state(trainer, state, source=source) if resume else []
     cut_back(places.out / CURVES_FILE, step=trainer.progress.step)
-    return TrainingRun(trainer, origin, data, digest, places)
+    return TrainingRun(trainer, origin, data, digest, places, source, since_row)
 
 
 def build_trainer(
@@ -180,9 +190,14 @@ def _early(network: PromptableNetwork, normalise: Callable[[Tensor], Tensor], pi
 
 def _encoder_digest(origin: Origin) -> str:
     """Tells encoders apart: that of a delta with a frozen encoder is its base's."""
+    return _digest(origin.tensors, "image_encoder.")
+
+
+def _digest(tensors: Mapping[str, Tensor], prefix: str) -> str:
+    """Of the tensors whose names begin so."""
     digest = hashlib.sha256()
-    for key, tensor in sorted(origin.tensors.items()):
-        if key.startswith("image_encoder."):
+    for key, tensor in sorted(tensors.items()):
+        if key.startswith(prefix):
             digest.update(key.encode())
             digest.update(tensor.float().numpy().tobytes())
     return digest.hexdigest()

@@ -25,8 +25,10 @@ from qupath_sam.models.network import Parts
 from qupath_sam.models.store import ModelStore
 from qupath_sam.models.weights import add
 from qupath_sam.training.cost import costs_table, measure_row
+from qupath_sam.training.curves import CurveRow, append_row, cut_back, row_of
 from qupath_sam.training.data import TrainingData, training_data
-from qupath_sam.training.resume import RESUME_FILE, load_state, save_state
+from qupath_sam.training.loop import StepReport
+from qupath_sam.training.resume import RESUME_FILE, load_state
 from qupath_sam.training.run import CHECKPOINT_FILE, Places, TrainingRun, prepare_run
 from qupath_sam.training.scenarios import Scenario, Trainable
 from qupath_sam.training.schedule import Schedule
@@ -111,19 +113,93 @@ def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path, *, late: bool)
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def curves(folder: Path) -> list[dict[str, str]]:
+    """The rows, less the seconds, which no two runs have in common."""
+    with (folder / "curves.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_killed_and_resumed_draws_the_same_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saved between two rows, and killed after one that no saved state knows of."""
+    monkeypatch.setattr("qupath_sam.training.run.STEPS_A_ROW", 3)
+    settings = replace(SETTINGS, parts=Parts(), mix=ONE_CLICK, accumulate=1, views=2, length=Length(steps=6))
+    run(tmp_path / "whole", settings).train()
+    killed = run(tmp_path / "killed", settings)
+
+    def kill(report: StepReport) -> None:
+        if report.step == 2:
+            killed.save(report)
+        if report.step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed.train(kill)
+    assert [row["step"] for row in curves(tmp_path / "killed")] == ["3"]
+    run(tmp_path / "killed", settings, resume=True).train()
+    assert [row["step"] for row in curves(tmp_path / "whole")] == ["3", "6"]
+    assert curves(tmp_path / "killed") == curves(tmp_path / "whole")
+
+
+def test_a_row_of_the_curves_is_the_mean_over_all_answers_since_the_last(tmp_path: Path) -> None:
+    def step(number: int, answers: int, loss: float, *ious: float | None, first_answers: int) -> StepReport:
+        return StepReport(
+            number, number / 4, 3 * number, 0.5 * number, 1e-3 / number, answers, loss, first_answers, *ious
+        )
+
+    first = step(1, 1, 4.0, 0.2, None, first_answers=1)
+    second = step(2, 3, 2.0, None, 0.6, first_answers=0)
+    third = step(3, 4, 1.0, 0.8, 0.4, first_answers=3)
+    assert row_of([first, second, third]) == CurveRow(
+        step=3,
+        epoch=0.75,
+        prompts=9,
+        seconds=1.5,
+        learning_rate=1e-3 / 3,
+        loss=pytest.approx((4 + 3 * 2 + 4 * 1) / 8),
+        first_iou=pytest.approx((0.2 + 3 * 0.8) / 4),
+        later_iou=pytest.approx((3 * 0.6 + 0.4) / 4),
+    )
+    assert row_of([second]).first_iou is None
+    path = tmp_path / "curves.csv"
+    append_row(path, row_of([replace(second, prompts=12_345_678)]))
+    append_row(path, row_of([third]))
+    assert [(r["prompts"], r["first_iou"]) for r in curves(tmp_path)] == [("12345678", ""), ("9", "0.8")]
+    cut_back(path, step=2)
+    assert [row["step"] for row in curves(tmp_path)] == ["2"]
+
+
+def test_a_run_is_not_resumed_on_other_data_or_from_other_weights(tmp_path: Path) -> None:
+    """Its checkpoint would name the groups of the second data set only."""
+    run(tmp_path / "run").save(None)
+    other = TrainingData(tuple(replace(t, tile=replace(t.tile, group="other")) for t in tiles().tiles))
+    places = Places(tmp_path / "run", cache=tmp_path / "embeddings", device="cpu", home=tmp_path / "home")
+    with pytest.raises(InvalidRequest, match="other data"):
+        prepare_run(other, "lite_medsam", SETTINGS, places, resume=True)
+    with pytest.raises(InvalidRequest, match="--init"):
+        prepare_run(tiles(), "lite_medsam_histology", SETTINGS, places, resume=True)
+
+
+def test_a_run_that_has_ended_is_left_as_it_is(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, length=Length(steps=1))
+    path = run(tmp_path / "run", settings).train()
+    before = path.read_bytes()
+    assert run(tmp_path / "run", settings, resume=True).train() == path
+    assert path.read_bytes() == before
+
+
 def test_a_state_half_written_is_not_taken(tmp_path: Path) -> None:
     before = run(tmp_path / "run")
     state = tmp_path / "run" / RESUME_FILE
-    save_state(before.trainer, state)
+    before.save(None)
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(InvalidRequest, match="cannot be read"):
-        load_state(before.trainer, state)
+        load_state(before.trainer, state, source=before.source)
 
 
 def test_a_run_is_not_resumed_with_other_settings_or_written_over(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="no run to resume"):
         run(tmp_path / "run", resume=True)
-    save_state(run(tmp_path / "run").trainer, tmp_path / "run" / RESUME_FILE)
+    run(tmp_path / "run").save(None)
     with pytest.raises(InvalidRequest, match="--resume"):
         run(tmp_path / "run")
     with pytest.raises(InvalidRequest, match="learning_rate"):
