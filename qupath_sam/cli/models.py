@@ -1,4 +1,4 @@
-"""``qupath-sam models``: what models there are, and getting, registering, checking and removing their weights."""
+"""``qupath-sam models``: what models there are, and getting, registering, averaging, checking and removing weights."""
 
 from __future__ import annotations
 
@@ -106,6 +106,25 @@ def add(
     described = Description(_family(family), title, licence, masks, mpp)
     path = add_weights(name, file, ModelStore(), described=described, copy=not link)
     typer.echo(path)
+
+
+@app.command()
+def average(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="MODEL|FILE...", help="Two or more: names of models, or checkpoint files.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Checkpoint to write, .safetensors; then `models add NAME` it.")],
+) -> None:
+    """Write the mean of the weights of runs that went on from the same model ("model soup", Wortsman et al. 2022).
+
+    It counts as trained on all that any of them has seen.
+    """
+    from qupath_sam.models.store import ModelStore
+    from qupath_sam.training.average import average_checkpoints
+
+    average_checkpoints(sources, out, ModelStore())
+    typer.echo(out)
 
 
 @app.command()

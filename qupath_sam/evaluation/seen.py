@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from qupath_sam.errors import InvalidRequest, WrongWeights
 from qupath_sam.evaluation.datasets.base import Dataset
-from qupath_sam.models.checkpoints import METADATA_KEY
+from qupath_sam.models.checkpoints import read_entry
 from qupath_sam.models.registry import ModelSpec
 from qupath_sam.models.store import ModelStore
 
@@ -29,7 +26,7 @@ def groups_seen(spec: ModelSpec, store: ModelStore) -> frozenset[tuple[str, str]
     """
     if spec.weights is None:
         return frozenset()
-    return _seen_by(store.weights_path(spec), store)
+    return groups_seen_in(store.weights_path(spec), store)
 
 
 def check_unseen(model: str, seen: Iterable[tuple[str, str]], datasets: Iterable[Dataset]) -> None:
@@ -51,14 +48,17 @@ def check_unseen(model: str, seen: Iterable[tuple[str, str]], datasets: Iterable
             )
 
 
-def _seen_by(path: Path, store: ModelStore) -> frozenset[tuple[str, str]]:
-    if path.suffix != ".safetensors":
-        return frozenset()
+def groups_seen_in(path: Path, store: ModelStore) -> frozenset[tuple[str, str]]:
+    """The same of a checkpoint file, whether it is registered or not.
+
+    Raises:
+        WeightsMissing, UnknownModel: the model that it is a delta on is not on this machine.
+        WrongWeights: the metadata cannot be understood.
+    """
+    entry = read_entry(path)
     try:
-        with safe_open(path, framework="numpy") as file:
-            entry = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
         seen = frozenset((name, group) for name, groups in entry.get(GROUPS_SEEN, {}).items() for group in groups)
-    except (SafetensorError, ValueError, AttributeError, TypeError) as error:
+    except (AttributeError, TypeError) as error:
         raise WrongWeights(f"{path} has metadata that cannot be read ({error}); add the model again") from error
     base = entry.get("base")
     return seen | groups_seen(store.find(base), store) if base else seen

@@ -54,12 +54,16 @@ class CheckpointMetadata:
         base: built-in model that a delta belongs on.
         base_sha256: digest of that model's weights file.
         box_decoder: "base" where boxes alone are answered by the base's own decoder, which the file does not repeat.
+        family: architecture; None in files of early versions.
+        mask_count: masks that a first prompt may return; None where the family's number holds.
     """
 
     format: str
     base: str = ""
     base_sha256: str = ""
     box_decoder: str = ""
+    family: Family | None = None
+    mask_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,28 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if _looks_like_safetensors(head):
         return _read_safetensors(path)
     return _read_torch(path)
+
+
+def read_entry(path: Path) -> dict[str, Any]:
+    """All that a checkpoint of ours says of itself, without its tensors; empty for files of others.
+
+    What a file is, its content tells, not its name: that can be changed.
+
+    Raises:
+        WrongWeights: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+        if not _looks_like_safetensors(head):
+            return {}
+        with safe_open(path, framework="numpy") as tensors:
+            entry: Any = json.loads((tensors.metadata() or {}).get(METADATA_KEY, "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise WrongWeights(f"{path} has metadata that cannot be read ({error}); add the model again") from error
+    if not isinstance(entry, dict):
+        raise WrongWeights(f"{path} has metadata that is no object; add the model again")
+    return entry
 
 
 def over_base(
@@ -252,7 +278,12 @@ def _metadata(text: str | None, path: Path) -> CheckpointMetadata | None:
     try:
         entry = json.loads(text)
         metadata = CheckpointMetadata(
-            entry["format"], entry.get("base", ""), entry.get("base_sha256", ""), entry.get("box_decoder", "")
+            entry["format"],
+            entry.get("base", ""),
+            entry.get("base_sha256", ""),
+            entry.get("box_decoder", ""),
+            Family(entry["family"]) if entry.get("family") else None,
+            entry.get("mask_count"),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WrongWeights(f"{path} has metadata that this version cannot read ({error}); update qupath-sam") from error

@@ -112,6 +112,24 @@ def add(name: str, file: Path, store: ModelStore, *, described: Description | No
     return kept
 
 
+def family_of(checkpoint: Checkpoint, file: Path, store: ModelStore) -> Family:
+    """The architecture of a file: what it says of itself, or its base's, or what its tensors look like.
+
+    Raises:
+        InvalidRequest: nothing tells.
+        UnknownModel: the base is not known here.
+    """
+    if checkpoint.metadata is not None and checkpoint.metadata.family is not None:
+        return checkpoint.metadata.family
+    if checkpoint.metadata is not None and checkpoint.metadata.base:
+        return store.find(checkpoint.metadata.base).family
+    guessed = guess_family(checkpoint.tensors)
+    if guessed is None:
+        known = ", ".join(family.value for family in Family if family is not Family.FAKE)
+        raise InvalidRequest(f"cannot tell what kind of model {file} is; name its family: {known}")
+    return guessed
+
+
 def removable(name: str, store: ModelStore) -> list[Path]:
     """The files that `remove` would delete; a file that was registered where it lies is not among them.
 
@@ -159,24 +177,15 @@ def verify(spec: ModelSpec, store: ModelStore) -> Verified:
 def _user_model(name: str, checkpoint: Checkpoint, described: Description, file: Path, store: ModelStore) -> UserModel:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
         raise InvalidRequest(f"model name {name!r} must be lower case letters, digits and _, beginning with a letter")
-    family = described.family or _family_of(checkpoint, file, store)
+    family = described.family or family_of(checkpoint, file, store)
+    known = checkpoint.metadata.mask_count if checkpoint.metadata is not None else None
     return UserModel(
         family=family.value,
         title=described.title or file.name,
         licence=described.licence,
-        mask_count=described.mask_count or default_capabilities(family).mask_count,
+        mask_count=described.mask_count or known or default_capabilities(family).mask_count,
         default_mpp=described.default_mpp or default_mpp(family),
     )
-
-
-def _family_of(checkpoint: Checkpoint, file: Path, store: ModelStore) -> Family:
-    if checkpoint.metadata is not None and checkpoint.metadata.base:
-        return store.find(checkpoint.metadata.base).family
-    guessed = guess_family(checkpoint.tensors)
-    if guessed is None:
-        known = ", ".join(family.value for family in Family if family is not Family.FAKE)
-        raise InvalidRequest(f"cannot tell what kind of model {file} is; name its family: {known}")
-    return guessed
 
 
 def _copied(file: Path, folder: Path) -> Path:

@@ -1,13 +1,14 @@
 """Writing what was trained so that `models add`, `serve` and `evaluate` take it at once: safetensors and our metadata.
 
-Metadata is JSON under `METADATA_KEY`: ``format``, ``base``, ``base_sha256`` and ``box_decoder`` as in
-`CheckpointMetadata`; ``groups_seen``, ``config``, ``data_digest``, ``code_version`` and ``metrics``.
+Metadata is JSON under `METADATA_KEY`: ``format``, ``base``, ``base_sha256``, ``box_decoder``, ``family`` and
+``mask_count`` as in `CheckpointMetadata`; ``initial_model``, ``groups_seen``, ``config``, ``data_digest``,
+``code_version`` and ``metrics``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,19 @@ def network_state(network: PromptableNetwork, replaced: Mapping[str, Tensor] | N
     return {key: tensor.cpu() for key, tensor in state.items()}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Base:
+    """A model that a delta may be written on: its name, all its tensors, and the digest of its file."""
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    sha256: str
+
+
 def save_checkpoint(
     path: Path, tensors: Mapping[str, Tensor], origin: Origin, report: Report, *, half: bool = True
 ) -> None:
-    """Write a network's weights: what differs from the base where most of it does not, else everything.
+    """Write what a run has trained; see `write_checkpoint`.
 
     Args:
         path: ``.safetensors``; what was there stays until the new file is whole.
@@ -111,38 +121,60 @@ def save_checkpoint(
         report: goes into the metadata.
         half: in fp16; they are read as fp32.
     """
-    below = {f"box_decoder.{key}": tensor for key, tensor in origin.base_tensors.items()}
-    boxes = {key: tensor for key, tensor in tensors.items() if key.startswith("box_decoder.")}
-    boxes_from_base = bool(boxes) and all(key in below and torch.equal(t, below[key]) for key, t in boxes.items())
-    changed = {
-        key: tensor
-        for key, tensor in tensors.items()
-        if not (key in origin.base_tensors and _same(tensor, origin.base_tensors[key]))
-        and not (boxes_from_base and key in boxes)
-    }
-    delta = _numbers(changed) < _LARGEST_DELTA * _numbers(tensors)
-    kept = changed if delta else dict(tensors)
-    groups = {name: set(each) for name, each in report.groups.items()}
-    for name, group in origin.seen:
-        groups.setdefault(name, set()).add(group)
-    entry: dict[str, Any] = {
-        "format": "delta" if delta else "full",
+    entry = {
         "family": origin.spec.family.value,
+        "mask_count": 1,  # every answer in training is held to one truth: SAM's other three masks fall behind
         "initial_model": origin.spec.name,
-        GROUPS_SEEN: {name: sorted(each) for name, each in sorted(groups.items())},
+        GROUPS_SEEN: merged_groups(report.groups, origin.seen),
         "config": dict(report.config),
         "data_digest": report.data_digest,
-        "code_version": __version__,
         "metrics": dict(report.metrics),
     }
-    if delta:
-        entry |= {"base": origin.base.name, "base_sha256": origin.base_sha256}
-        entry |= {"box_decoder": "base"} if boxes_from_base else {}
+    base = Base(origin.base.name, origin.base_tensors, origin.base_sha256)
+    write_checkpoint(path, tensors, entry, base=base, half=half)
+
+
+def merged_groups(groups: Mapping[str, Iterable[str]], more: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Groups by data set, sorted, with ``(data set, group)`` added to them."""
+    merged = {name: set(each) for name, each in groups.items()}
+    for name, group in more:
+        merged.setdefault(name, set()).add(group)
+    return {name: sorted(each) for name, each in sorted(merged.items())}
+
+
+def write_checkpoint(
+    path: Path, tensors: Mapping[str, Tensor], entry: Mapping[str, Any], *, base: Base | None, half: bool = True
+) -> None:
+    """Write a network's weights: what differs from the base where most of it does not, else everything.
+
+    Args:
+        path: ``.safetensors``; what was there stays until the new file is whole.
+        tensors: all of the network, under the names of a plain one.
+        entry: metadata; ``format``, what a delta needs to find its base, and ``code_version`` are added.
+        base: None writes everything.
+        half: in fp16; they are read as fp32.
+    """
+    kept = dict(tensors)
+    form: dict[str, Any] = {"format": "full"}
+    if base is not None:
+        below = {f"box_decoder.{key}": tensor for key, tensor in base.tensors.items()}
+        boxes = {key: tensor for key, tensor in tensors.items() if key.startswith("box_decoder.")}
+        boxes_from_base = bool(boxes) and all(key in below and torch.equal(t, below[key]) for key, t in boxes.items())
+        changed = {
+            key: tensor
+            for key, tensor in tensors.items()
+            if not (key in base.tensors and _same(tensor, base.tensors[key])) and not (boxes_from_base and key in boxes)
+        }
+        if _numbers(changed) < _LARGEST_DELTA * _numbers(tensors):
+            kept = changed
+            form = {"format": "delta", "base": base.name, "base_sha256": base.sha256}
+            form |= {"box_decoder": "base"} if boxes_from_base else {}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     # Not save_file, which makes files that only their owner may read.
     saved = {key: _saved(tensor, half=half) for key, tensor in kept.items()}
-    part.write_bytes(save(saved, metadata={METADATA_KEY: json.dumps(entry)}))
+    metadata = json.dumps({**form, **entry, "code_version": __version__})
+    part.write_bytes(save(saved, metadata={METADATA_KEY: metadata}))
     part.replace(path)
 
 
