@@ -22,7 +22,7 @@ from qupath_sam.geojson import AnnotationFeature, ObjectType, PathClass, read_ge
 from qupath_sam.geojson.features import Color
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.layout import ImageEntry
-from qupath_sam.project.objects import Edit, ImageObject, Kind, Plane
+from qupath_sam.project.objects import Edit, ImageObject, Kind, Plane, parents_first
 from qupath_sam.project.refine import Proposal
 
 _TYPES = {
@@ -121,19 +121,20 @@ def import_features(
 ) -> Proposal:
     """What importing features into an image means.
 
-    Each goes below the smallest annotation of its plane that holds it, as QuPath's own "resolve hierarchy" would have
-    it, or below the root.
+    Each goes below the smallest annotation of its plane that holds it, of those that are there and those that come with
+    it, as QuPath's own "resolve hierarchy" would have it, or below the root.
     """
     present = list(present)
     taken = {item.object_id for item in present}
-    holders = _Holders(present)
-    additions: list[ImageObject] = []
+    new: list[ImageObject] = []
     left = 0
     for item in _fresh(features, taken, existing):
         if item is None:
             left += 1
             continue
-        additions.append(holders.below(item))
+        new.append(item)
+    holders = _Holders([*present, *new])
+    additions = parents_first(holders.below(item) for item in new)
     step = f"qupath-sam imported {len(additions)} objects"
     decisions = [
         Decision(image.entry_id, image.name, Action.ADDED, item.object_id, new_wkb=item.wkb) for item in additions
@@ -169,22 +170,24 @@ def _fresh(features: Iterable[AnnotationFeature], taken: set[str], existing: Exi
 class _Holders:
     """Finds the smallest annotation that holds a shape."""
 
-    def __init__(self, present: Iterable[ImageObject]) -> None:
-        self._areas = [
-            item
-            for item in present
-            if item.kind is Kind.ANNOTATION and item.geometry.geom_type in ("Polygon", "MultiPolygon")
-        ]
-        self._tree = shapely.STRtree([item.geometry for item in self._areas])
+    def __init__(self, objects: Iterable[ImageObject]) -> None:
+        annotations = [(item, item.geometry) for item in objects if item.kind is Kind.ANNOTATION]
+        areas = [(item, shape) for item, shape in annotations if isinstance(shape, Polygon | MultiPolygon)]
+        self._objects = [item for item, _ in areas]
+        self._areas = [shape.area for _, shape in areas]
+        self._tree = shapely.STRtree([shape for _, shape in areas])
 
     def below(self, item: ImageObject) -> ImageObject:
         """The object with its parent, if it has one."""
         shape = item.geometry
-        holders = [self._areas[index] for index in self._tree.query(shape, predicate="covered_by")]
-        holders = [area for area in holders if area.plane == item.plane and area.geometry.area > shape.area]
+        holders = [
+            index
+            for index in self._tree.query(shape, predicate="covered_by")
+            if self._objects[index].plane == item.plane and self._areas[index] > shape.area
+        ]
         if not holders:
             return item
-        return replace(item, parent_id=min(holders, key=lambda area: area.geometry.area).object_id)
+        return replace(item, parent_id=self._objects[min(holders, key=self._areas.__getitem__)].object_id)
 
 
 def _unpacked(argb: int) -> Color:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import shapely
@@ -68,6 +68,16 @@ class ImageObject:
     def geometry(self) -> BaseGeometry:
         """The shape, level-0 px."""
         return shapely.from_wkb(self.wkb)
+
+
+def parents_first(objects: Iterable[ImageObject]) -> list[ImageObject]:
+    """The objects in their order, but each behind its parent where that is one of them."""
+    by_id = {item.object_id: item for item in objects}
+
+    def depth(item: ImageObject) -> int:
+        return 0 if item.parent_id not in by_id else 1 + depth(by_id[item.parent_id])
+
+    return sorted(by_id.values(), key=depth)
 
 
 @dataclass(frozen=True, slots=True)

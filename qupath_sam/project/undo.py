@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import shapely
 
@@ -13,7 +13,7 @@ from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.fingerprint import Fingerprint, same_contents
 from qupath_sam.project.layout import Project
 from qupath_sam.project.lock import ProjectLock
-from qupath_sam.project.objects import Edit, ImageObject, Kind, ShapeChange
+from qupath_sam.project.objects import Edit, ImageObject, Kind, ShapeChange, parents_first
 from qupath_sam.project.run import Editor, rows_file, write_edit
 from qupath_sam.project.snapshot import ROUNDING_PX
 from qupath_sam.project.store import ProjectStore
@@ -56,13 +56,20 @@ def undo_run(project: Project, run_id: str, editor: Editor) -> Undone:
         undone = runs[-1] if run_id == "last" else store.run(run_id)
         run = store.begin("undo", {"run": undone.run_id})
         for entry_id in undone.images("committed"):
-            image = project.image(entry_id)
+            name = f"image {entry_id}"
             try:
+                image = project.image(entry_id)
+                name = image.name
                 if same_contents(Fingerprint.of(image.data_file), store.written(undone, entry_id)):
                     store.undo(run, undone, image)
                     whole.append(image.name)
                     continue
                 seen = Fingerprint.of(image.data_file)
+                if not rows_file(undone, entry_id).exists():
+                    raise ProjectError(
+                        f"the image has been changed since; run {undone.run_id} ({undone.begun.get('command', '?')}) "
+                        "can be undone as a whole only"
+                    )
                 kinds = tuple(kind for kind in Kind if kind is not Kind.ROOT)
                 decisions = list(rows.load(rows_file(undone, entry_id)))
                 edit, left = inverse(decisions, editor.read(image, kinds).objects, undone.run_id)
@@ -70,7 +77,7 @@ def undo_run(project: Project, run_id: str, editor: Editor) -> Undone:
                     write_edit(store, run, image, seen, edit, editor)
                 by_object.append((image.name, len(edit.changes) + len(edit.additions) + len(edit.removals), left))
             except QupathSamError as error:
-                failed.append((image.name, str(error)))
+                failed.append((name, str(error)))
         run.journal.append("end")
     return Undone(run.run_id, tuple(whole), tuple(by_object), tuple(failed))
 
@@ -105,9 +112,9 @@ def inverse(decisions: Iterable[Decision], objects: Iterable[ImageObject], run_i
             )
         elif decision.action is not Action.REFUSED:
             left += 1
-    kept_parents = now.keys() - set(removals) | {item.object_id for item in additions}
-    additions = [item for item in additions if item.parent_id is None or item.parent_id in kept_parents]
-    edit = Edit(tuple(changes), tuple(additions), tuple(removals), step=f"qupath-sam undid run {run_id}")
+    parents = now.keys() - set(removals) | {item.object_id for item in additions} | {None}
+    additions = [item if item.parent_id in parents else replace(item, parent_id=None) for item in additions]
+    edit = Edit(tuple(changes), tuple(parents_first(additions)), tuple(removals), step=f"qupath-sam undid run {run_id}")
     return edit, left
 
 

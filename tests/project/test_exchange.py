@@ -93,6 +93,27 @@ def test_import_finds_the_parent_and_leaves_what_is_there(tmp_path: Path) -> Non
     assert not {added.object_id for added in copies.edit.additions} & {FULL.object_id, DETECTION.object_id}
 
 
+def test_import_keeps_what_lies_in_each_other(tmp_path: Path) -> None:
+    """Also where it all comes in one file, the inner ones first."""
+    inner, middle, outer = (item(shapely.box(0, 0, side, side), name=str(side)) for side in (10, 20, 30))
+    twin = item(shapely.box(0, 0, 20, 20))
+    detection = item(shapely.box(1, 1, 3, 3), Kind.DETECTION)
+    features = read_geojson(export_image(IMAGE, [detection, inner, middle, twin, outer], tmp_path).path)
+    added = import_features(IMAGE, features, []).edit.additions
+    parents = {addition.object_id: addition.parent_id for addition in added}
+    assert parents.pop(inner.object_id) in (middle.object_id, twin.object_id)
+    assert parents == {
+        detection.object_id: inner.object_id,
+        middle.object_id: outer.object_id,
+        twin.object_id: outer.object_id,
+        outer.object_id: None,
+    }
+    seen: set[str | None] = {None}
+    for addition in added:
+        assert addition.parent_id in seen, "a parent must be there before its child"
+        seen.add(addition.object_id)
+
+
 def test_two_features_of_one_id_do_not_clash(tmp_path: Path) -> None:
     feature = feature_of(FULL)
     assert feature is not None
