@@ -67,6 +67,11 @@ def metadata_of(result: ObjectResult, provenance: Provenance) -> dict[str, str]:
     return {f"{PREFIX}{key}": value for key, value in made.items() if value}
 
 
+def is_made_by_model(metadata: Mapping[str, str]) -> bool:
+    """Whether an annotation's metadata say that a model has made its outline."""
+    return f"{PREFIX}model" in metadata or "SAM model" in metadata
+
+
 def without_provenance(metadata: Mapping[str, str]) -> dict[str, str]:
     """An annotation's metadata without what made its outline: they would speak of another one after a change."""
     return {key: value for key, value in metadata.items() if not key.startswith(PREFIX) and key not in FORMER_KEYS}

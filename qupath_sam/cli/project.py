@@ -269,6 +269,8 @@ def import_(
     opened, images = select_images(project, image or ())
     if source.is_dir():
         images = [entry for entry in images if file_of(source, entry) is not None]
+        if not images:
+            raise InvalidRequest(f"no file in {source} is for one of the images: a name begins with the image's id")
     elif len(images) != 1:
         raise InvalidRequest(f"say for which of the {len(images)} images {source} is: add --image NAME")
 
@@ -297,6 +299,7 @@ def export(
     time_limit: LimitOption = 900.0,
 ) -> None:
     """Write the objects of PROJECT's images as GeoJSON with ids, planes, classes, measurements and metadata."""
+    from qupath_sam.errors import ProjectError
     from qupath_sam.project.exchange import export_image
     from qupath_sam.project.objects import Kind
     from qupath_sam.project.run import select_images
@@ -304,11 +307,20 @@ def export(
     _, images = select_images(project, image or ())
     folder.mkdir(parents=True, exist_ok=True)
     kinds = (Kind.ANNOTATION, Kind.DETECTION, Kind.CELL, Kind.TILE) if detections else (Kind.ANNOTATION,)
+    failed = False
     with Session.open_without_server(heap, time_limit) as session:
+        session.editor.qupath_version()  # where there is none, that is no fault of an image
         for entry in images:
-            exported = export_image(entry, session.editor.read(entry, kinds).objects, folder)
+            try:
+                exported = export_image(entry, session.editor.read(entry, kinds).objects, folder)
+            except ProjectError as error:
+                typer.echo(f"{entry.name}: {error}", err=True)
+                failed = True
+                continue
             left = f", {exported.left_out} without an area left out" if exported.left_out else ""
             typer.echo(f"{exported.path}: {exported.objects} objects{left}")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -386,5 +398,7 @@ def _print_info(opened: Project, images: Sequence[dict[str, Any]], runs: Sequenc
         )
     console.print(table)
     for run in runs:
-        state = "" if run["ended"] else ", unfinished (--resume)"
+        state = "" if run["ended"] else ", unfinished"
+        if state and run["command"] in ("refine", "segment"):
+            state += " (--resume)"
         console.print(f"run {run['run']}: {run['command']}, {run['images']} images, {run['utc']}{state}", markup=False)

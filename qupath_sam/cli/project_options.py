@@ -28,7 +28,9 @@ FillOption = Annotated[float, typer.Option(help="Fill holes up to this area, µm
 DropOption = Annotated[float, typer.Option(help="Drop parts below this area, µm².")]
 ScoreOption = Annotated[float, typer.Option(help="Refuse outlines that the model scores below this, 0 to 1.")]
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Write the report and nothing else.")]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the last run of the same options.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the last run of the same options, its failed images included.")
+]
 ReportOption = Annotated[
     Path | None, typer.Option(help="Folder for report.html and report.csv; default: beside the project.")
 ]
@@ -40,4 +42,4 @@ ProvenanceOption = Annotated[
 ]
 HeapOption = Annotated[str, typer.Option(help="Java heap of QuPath's process.")]
 LimitOption = Annotated[float, typer.Option("--time-limit", help="Seconds QuPath may take for one image.")]
-KeepOption = Annotated[int, typer.Option(help="Backups of so many runs are kept.")]
+KeepOption = Annotated[int, typer.Option(min=1, help="Backups of so many runs are kept.")]

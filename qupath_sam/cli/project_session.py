@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
-    from qupath_sam.client import Access
+    from qupath_sam.client import Access, SamClient
+    from qupath_sam.client.sam import ModelInfo
     from qupath_sam.project.layout import Project
     from qupath_sam.project.predictor import ImageSource, Predictor
     from qupath_sam.project.run import ImageReport, Propose, RunOptions, RunReport
@@ -88,17 +92,37 @@ class Session:
         return self._servers[worker % len(self._servers)]
 
     def window_px(self, model: str) -> int:
-        """Side of the window that a model sees."""
+        """Side of the window that a model sees.
+
+        Raises:
+            ModelError: one of the servers has no model of that name, or not its weights.
+        """
         from qupath_sam.client import SamClient
 
-        predictor = self._servers[0][0]
-        if isinstance(predictor, SamClient):
-            models = predictor.models()
-            return next((m.input_size for m in models if m.name == model), models[0].input_size)
+        clients = [predictor for predictor, _ in self._servers if isinstance(predictor, SamClient)]
+        if clients:
+            first, *_ = [_offered(client, model) for client in clients]
+            return first.input_size
         from qupath_sam.models.registry import DEFAULT_MODEL
         from qupath_sam.models.store import ModelStore
 
         return ModelStore().find(model or DEFAULT_MODEL).capabilities.input_size
+
+
+def _offered(client: SamClient, model: str) -> ModelInfo:
+    from qupath_sam.errors import UnknownModel, WeightsMissing
+
+    models = client.models()
+    found = next((info for info in models if info.name == model or not model), None)
+    if found is None:
+        known = ", ".join(info.name for info in models)
+        raise UnknownModel(f"the server at {client.address} knows no model {model!r}; known: {known}")
+    if not found.available:
+        raise WeightsMissing(
+            f"the server at {client.address} has no weights of {found.name}; "
+            f"run `qupath-sam models pull {found.name}` there"
+        )
+    return found
 
 
 def _worker(heap: str, limit_s: float) -> QuPathWorker:
@@ -110,7 +134,11 @@ def _worker(heap: str, limit_s: float) -> QuPathWorker:
 def run_with_progress(
     opened: Project, images: Sequence[Any], propose: Propose, session: Session, options: RunOptions
 ) -> RunReport:
-    """The run, with a progress bar; Ctrl-C and SIGTERM end it after the images under way, a second Ctrl-C at once."""
+    """The run, with a progress bar; Ctrl-C and SIGTERM end it after the images under way, a second one at once.
+
+    Raises:
+        ProjectError: no QuPath on this machine; nothing has been begun.
+    """
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -129,24 +157,29 @@ def run_with_progress(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    session.editor.qupath_version()  # where there is none, that is no fault of an image
     with Progress(*columns) as progress, stopping() as stop:
         task = progress.add_task(options.command, total=len(images))
+
+        def begun(todo: int) -> None:
+            progress.update(task, total=todo)
 
         def finished(report: ImageReport) -> None:
             progress.update(task, advance=1)
             outcome = report.error or f"{len(report.decisions)} objects in {report.seconds:.1f} s"
             progress.console.print(f"{report.image.name}: {outcome}", markup=False, highlight=False)
 
-        return run_project(opened, images, propose, session.editor, options, stop=stop, finished=finished)
+        return run_project(opened, images, propose, session.editor, options, stop=stop, begun=begun, finished=finished)
 
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second one ends this process where it stands."""
     stop = threading.Event()
 
     def ask(*_: object) -> None:
         if stop.is_set():
-            raise KeyboardInterrupt
+            _end_at_once()
         stop.set()
         typer.echo("stopping after the image under way; again to stop at once (nothing is lost)", err=True)
 
@@ -157,6 +190,15 @@ def stopping() -> Iterator[threading.Event]:
     finally:
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)
+
+
+def _end_at_once() -> NoReturn:
+    """As if killed: the images' threads cannot be interrupted, and what they write is whole at every moment."""
+    for child in multiprocessing.active_children():  # QuPath's process
+        child.kill()
+    if sys.stdout.isatty():
+        os.write(1, b"\x1b[?25h\n")  # the progress bar has hidden the cursor
+    os._exit(128 + signal.SIGINT)
 
 
 def finish(
@@ -206,6 +248,8 @@ def print_result(result: RunReport, *, dry: bool) -> None:
     elif result.stopped:
         typer.echo(f"stopped; go on with --resume (run {result.run_id})")
     else:
+        if any(image.error for image in result.images):
+            typer.echo("to try the images that failed again, repeat the command (refine, segment: with --resume)")
         typer.echo(f"run {result.run_id}; take it back with `qupath-sam project undo --run {result.run_id}`")
 
 

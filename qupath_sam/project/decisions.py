@@ -71,6 +71,21 @@ class Tally:
         return cls(dict(actions), dict(refusals))
 
 
+#: Refusals that no server was asked about.
+_NOT_ASKED = (
+    *(Refusal.LOCKED, Refusal.OLD_INVALID, Refusal.OLD_OUTSIDE),
+    *(Refusal.SAME_ID, Refusal.PROMPT_OUTSIDE),
+)
+
+
+def why_unanswered(decisions: Iterable[Decision]) -> str:
+    """Why the server could answer for none of the objects that it was asked about; empty where it could for one."""
+    asked = [decision for decision in decisions if decision.refusal not in _NOT_ASKED]
+    if any(decision.refusal is not Refusal.FAILED for decision in asked):
+        return ""
+    return asked[0].remark if asked else ""
+
+
 def save(path: Path, decisions: Iterable[Decision], filesystem: Filesystem) -> None:
     """Keep the decisions about one image in a file."""
     filesystem.write_atomically(path, json.dumps([_to_json(decision) for decision in decisions]).encode())

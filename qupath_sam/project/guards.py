@@ -17,6 +17,7 @@ class Refusal(enum.Enum):
     LOCKED = "locked"
     OLD_INVALID = "old outline is no valid area"
     OLD_OUTSIDE = "old outline is outside the image"
+    SAME_ID = "another annotation has the same id"
     EMPTY = "nothing found"
     INVALID = "new outline is not valid"
     OUTSIDE = "new outline leaves the image"
@@ -24,6 +25,7 @@ class Refusal(enum.Enum):
     LOW_IOU = "too different from the old outline"
     AREA_CHANGE = "area changes too much"
     CUT_OFF = "cut off by the window"
+    PROMPT_OUTSIDE = "prompt is outside the image"
     FAILED = "the server could not answer"
 
 

@@ -125,7 +125,7 @@ def check_data_file(path: Path) -> None:
         end = file.read()
     if start != _MAGIC or end != _END:
         raise ProjectError(
-            f"{path} is truncated or not QuPath's; restore it from a backup (`qupath-sam project undo`, or your own)"
+            f"{path} is truncated or not QuPath's; restore it from a backup (yours, or one in .qupath-sam/backups)"
         )
 
 

@@ -110,7 +110,10 @@ class Bridge:
         data = self._images.data(image)
         hierarchy = data.getHierarchy()
         before = self._snapshot(hierarchy, edit)
-        objects = {str(item.getID()): item for item in self._all_objects(hierarchy)}
+        objects = _by_id(self._all_objects(hierarchy))
+        for object_id in (*(change.object_id for change in edit.changes), *edit.removals):
+            if _twin(object_id) in objects:
+                raise ProjectError(f"two objects have the id {object_id}; delete one of them in QuPath, or copy it")
         recomputed = removed = 0
         for change in edit.changes:
             item = objects.get(change.object_id)
@@ -158,7 +161,7 @@ class Bridge:
 
     def _snapshot(self, hierarchy: Any, edit: Edit) -> Snapshot:
         root = hierarchy.getRootObject()
-        items = {str(item.getID()): item for item in (root, *self._all_objects(hierarchy))}
+        items = _by_id([root, *self._all_objects(hierarchy)])
         changing = [change.object_id for change in edit.changes if change.object_id in items]
         return Snapshot(
             str(root.getID()),
@@ -368,6 +371,21 @@ class Bridge:
 
             self._classes[name] = JClass(name)
         return self._classes[name]
+
+
+def _by_id(items: list[Any]) -> dict[str, Any]:
+    """Objects by their ids; where several have one, as QuPath lets them, the others by what `_twin` makes of it."""
+    found: dict[str, Any] = {}
+    for item in items:
+        object_id = str(item.getID())
+        while object_id in found:
+            object_id = _twin(object_id)
+        found[object_id] = item
+    return found
+
+
+def _twin(object_id: str) -> str:
+    return f"{object_id} again"
 
 
 def _measurements(item: Any) -> dict[str, float]:

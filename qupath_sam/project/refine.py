@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.annotations import metadata_of, without_provenance
 from qupath_sam.client.images import ImageRef
-from qupath_sam.errors import InvalidRequest, ModelError, QupathSamError, SlideError
+from qupath_sam.errors import DeadlineExceeded, InvalidRequest, ModelError, QupathSamError, SlideError
 from qupath_sam.polygons.cleaning import clean_against
 from qupath_sam.project.boundary import BoundaryOptions, is_too_large, refine_boundary
 from qupath_sam.project.decisions import Action, Decision
@@ -23,6 +25,8 @@ from qupath_sam.project.selection import ObjectSelection
 from qupath_sam.regions import Region
 from qupath_sam.results import ObjectRequest, ObjectResult, OutputOptions, Prediction, Provenance
 from qupath_sam.windows import WindowRequest
+
+T = TypeVar("T")
 
 #: Most objects of one call: small enough that a call takes seconds, large enough that its overhead does not count.
 OBJECTS_PER_CALL = 64
@@ -99,10 +103,14 @@ def refine_image(
     """
     extent = extent_of(image)
     job = _Job(image, extent, options, predictor, source)
+    objects = list(objects)
+    times = Counter(item.object_id for item in objects)
     for item in options.selection.select(objects, image):
         refusal = old_refusal(item.geometry, locked=item.locked and not options.selection.locked, extent=extent)
         if refusal is not None:
             job.refuse(item, refusal)
+        elif times[item.object_id] > 1:  # QuPath makes such twins where one file is imported twice
+            job.refuse(item, Refusal.SAME_ID)
         elif is_too_large(_area(item), options.boundary(image)):
             job.along_border(item)
         else:
@@ -149,19 +157,21 @@ class _Job:
         self._queued.append(item)
 
     def flush(self) -> None:
-        """Send what is queued. Where the call fails, each object is asked about alone, to find the one at fault."""
+        """Send what is queued. A call that fails is halved: to find the object at fault, or to ask for less at once."""
         items, self._queued = self._queued, []
         if not items or self._reference is None:
             return
         try:
             self._take(items, self._ask(self._reference, items))
-        except (SlideError, InvalidRequest, ModelError) as error:
-            if len(items) == 1:
+        except (SlideError, InvalidRequest, ModelError, DeadlineExceeded) as error:
+            if len(items) > 1:
+                for part in halves(items):
+                    self._queued = part
+                    self.flush()
+            elif isinstance(error, DeadlineExceeded):
+                raise
+            else:
                 self.refuse(items[0], Refusal.FAILED, remark=str(error))
-                return
-            for item in items:
-                self._queued = [item]
-                self.flush()
 
     def along_border(self, item: ImageObject) -> None:
         """Refine an outline that is larger than one window."""
@@ -286,6 +296,12 @@ class _Job:
                 remark=remark,
             )
         )
+
+
+def halves(items: Sequence[T]) -> tuple[list[T], list[T]]:
+    """The first and the second half of a call's objects."""
+    middle = len(items) // 2
+    return list(items[:middle]), list(items[middle:])
 
 
 def _area(item: ImageObject) -> Polygon | MultiPolygon:

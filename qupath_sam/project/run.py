@@ -52,7 +52,7 @@ class ImageReport:
     """What became of one image.
 
     Attributes:
-        error: why it was left alone; empty where all went well.
+        error: why it was left alone, such as that the server does not see the slide; empty where all went well.
         seconds: from reading to the last byte written.
         recomputed, removed: measurements that depended on a shape.
     """
@@ -120,6 +120,7 @@ def run_project(
     options: RunOptions,
     *,
     stop: threading.Event | None = None,
+    begun: Callable[[int], None] = lambda images: None,
     finished: Callable[[ImageReport], None] = lambda report: None,
     filesystem: Filesystem | None = None,
 ) -> RunReport:
@@ -132,6 +133,7 @@ def run_project(
         editor: reads and edits.
         options: how.
         stop: set from elsewhere: images under way are finished, no further one is begun.
+        begun: called with the number of images that are left to do, before the first.
         finished: called after each image, from this thread.
         filesystem: to write with.
 
@@ -149,14 +151,15 @@ def run_project(
         store = ProjectStore(project.file, lock=lock, filesystem=filesystem)
         store.recover()
         run = _resumed(store, options) if options.resume else store.begin(options.command, dict(options.options))
-        store.prune(options.keep_runs)
+        store.prune(options.keep_runs, sparing=run)
         done = set(run.images("done")) | set(run.images("committed"))
         todo = [image for image in images if image.entry_id not in done]
+        begun(len(todo))
         work = _Work(store, run, propose, editor, options.kinds, filesystem)
         reports = list(_each(todo, work, options.workers, stop, finished))
         earlier = tuple(image.name for image in images if image.entry_id in done)
         stopped = _was_stopped(stop, reports, todo)
-        if not stopped:
+        if not stopped and not any(report.error for report in reports):
             run.journal.append("end")
         return RunReport(run.run_id, run.folder, tuple(reports), earlier, stopped)
 
@@ -210,6 +213,8 @@ class _Work:
             seen = Fingerprint.of(image.data_file)
             proposal = self.propose(worker, image, self.editor.read(image, self.kinds))
             decisions = proposal.decisions
+            if reason := rows.why_unanswered(decisions):
+                return self._failed(image, started, reason, decisions)
             written = self._write(image, seen, proposal)
         except (ServerUnavailable, DeadlineExceeded, Cancelled):
             raise
@@ -217,13 +222,18 @@ class _Work:
             reason = str(error)
             if not isinstance(error, QupathSamError):  # Windows says so where another program holds the file open
                 reason = f"cannot be written ({error}); close it in QuPath, see that there is room on the disk"
-            if self.run is not None:
-                self.run.journal.append("failed", image=image.entry_id, reason=reason)
-            return ImageReport(image, (), time.monotonic() - started, error=reason)
+            return self._failed(image, started, reason)
         seconds = time.monotonic() - started
         return ImageReport(
             image, decisions, seconds, proposal.model_s, recomputed=written.recomputed, removed=written.removed
         )
+
+    def _failed(
+        self, image: ImageEntry, started: float, reason: str, decisions: tuple[Decision, ...] = ()
+    ) -> ImageReport:
+        if self.run is not None:
+            self.run.journal.append("failed", image=image.entry_id, reason=reason)
+        return ImageReport(image, decisions, time.monotonic() - started, error=reason)
 
     def _write(self, image: ImageEntry, seen: Fingerprint | None, proposal: Proposal) -> Written:
         written = Written(b"", 0, 0)

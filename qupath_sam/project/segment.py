@@ -8,23 +8,23 @@ them.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import shapely
 from shapely.geometry import Point
 
-from qupath_sam.annotations import metadata_of
-from qupath_sam.errors import InvalidRequest, ModelError, SlideError
+from qupath_sam.annotations import is_made_by_model, metadata_of
+from qupath_sam.errors import DeadlineExceeded, InvalidPrompt, InvalidRequest, ModelError, QupathSamError, SlideError
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.guards import Refusal
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Edit, ImageObject, Kind
 from qupath_sam.project.predictor import ImageSource, Predictor, extent_of
-from qupath_sam.project.refine import OBJECTS_PER_CALL, Proposal
+from qupath_sam.project.refine import OBJECTS_PER_CALL, Proposal, halves
 from qupath_sam.project.selection import is_of_class
 from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
-from qupath_sam.results import ObjectRequest, OutputOptions
+from qupath_sam.results import ObjectRequest, OutputOptions, Prediction
 from qupath_sam.windows import WindowRequest
 
 
@@ -63,11 +63,13 @@ class PromptedObject:
 
 
 def prompted_objects(objects: Iterable[ImageObject], options: SegmentOptions) -> list[PromptedObject]:
-    """The objects that an image's prompt annotations ask for, in order."""
+    """The objects that an image's prompt annotations ask for, in order. What a model has outlined asks for nothing."""
     objects = [item for item in objects if item.kind is Kind.ANNOTATION]
     found: list[PromptedObject] = []
     for item in objects:
         if item.locked or is_ignored(item.path_class) or not is_of_class(item.path_class, options.classes):
+            continue
+        if is_made_by_model(item.metadata):
             continue
         if item.roi == "Points":
             points = [(float(x), float(y)) for x, y in shapely.get_coordinates(item.geometry)]
@@ -91,31 +93,31 @@ def segment_image(
     source: ImageSource,
 ) -> Proposal:
     """Ask for the outlines of an image's prompt annotations."""
-    extent_of(image)
-    asked = prompted_objects(objects, options)
+    extent = extent_of(image)
+    asked: list[PromptedObject] = []
     additions: list[ImageObject] = []
     decisions: list[Decision] = []
     answered: set[str] = set()
     failed: set[str] = set()
     model_ms = 0.0
     model = options.model
-    for group in _calls(image, asked, source):
+    for item in prompted_objects(objects, options):
         try:
-            prediction = predictor.predict(
-                group.reference,
-                [ObjectRequest(item.prompts) for item in group.items],
-                model=options.model,
-                window=options.window,
-                output=options.output,
-            )
-        except (SlideError, InvalidRequest, ModelError) as error:
-            for item in group.items:
+            item.prompts.check_inside(extent)
+        except InvalidPrompt as error:
+            failed |= {item.source.object_id, *item.negatives}
+            decisions.append(_refused(image, item.source, Refusal.PROMPT_OUTSIDE, str(error)))
+        else:
+            asked.append(item)
+    for items, prediction in _answers(image, asked, options, predictor, source):
+        if isinstance(prediction, QupathSamError):
+            for item in items:
                 failed |= {item.source.object_id, *item.negatives}
-                decisions.append(_refused(image, item.source, Refusal.FAILED, str(error)))
+                decisions.append(_refused(image, item.source, Refusal.FAILED, str(prediction)))
             continue
         model_ms += prediction.timings.total
         model = prediction.provenance.model
-        for item, result in zip(group.items, prediction.results, strict=True):
+        for item, result in zip(items, prediction.results, strict=True):
             best = result.outlines[0] if result.outlines else None
             if best is None or best.score < options.min_score:
                 failed |= {item.source.object_id, *item.negatives}
@@ -155,6 +157,39 @@ def segment_image(
 class _Call:
     reference: object
     items: Sequence[PromptedObject]
+
+
+def _answers(
+    image: ImageEntry,
+    asked: Sequence[PromptedObject],
+    options: SegmentOptions,
+    predictor: Predictor,
+    source: ImageSource,
+) -> Iterator[tuple[Sequence[PromptedObject], Prediction | QupathSamError]]:
+    """Objects with the answer to them, or why there is none."""
+    window = options.window
+    if window.mpp is not None and not image.mpp:
+        window = WindowRequest(downsample=window.mpp)
+
+    def answers(call: _Call) -> Iterator[tuple[Sequence[PromptedObject], Prediction | QupathSamError]]:
+        requests = [ObjectRequest(item.prompts) for item in call.items]
+        try:
+            prediction = predictor.predict(
+                call.reference, requests, model=options.model, window=window, output=options.output
+            )
+        except (SlideError, InvalidRequest, ModelError, DeadlineExceeded) as error:
+            if len(call.items) > 1:  # to find the one at fault, or to ask for less at once
+                for part in halves(call.items):
+                    yield from answers(_Call(call.reference, part))
+            elif isinstance(error, DeadlineExceeded):
+                raise
+            else:
+                yield call.items, error
+        else:
+            yield call.items, prediction
+
+    for call in _calls(image, asked, source):
+        yield from answers(call)
 
 
 def _calls(image: ImageEntry, asked: Sequence[PromptedObject], source: ImageSource) -> Iterable[_Call]:

@@ -103,7 +103,7 @@ class ProjectStore:
     def begin(self, command: str, options: dict[str, Any]) -> Run:
         """Start a run: its folder, a copy of the project's own files, and its journal."""
         run_id = uuid.uuid4().hex[:8]
-        folder = self._backups / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{run_id}"
+        folder = self._backups / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{run_id}"
         self._filesystem.make_folder(folder)
         project = self._project_file.parent
         for file in (self._project_file, project / "classifiers" / "classes.json"):
@@ -132,9 +132,9 @@ class ProjectStore:
         known = ", ".join(run.run_id for run in runs) or "none"
         raise ProjectError(f"no run {run_id!r} is backed up in this project; known: {known}")
 
-    def prune(self, keep: int) -> list[str]:
-        """Delete the backups of all but the newest ``keep`` runs; returns the ids of the deleted ones."""
-        gone = self.runs()[: -keep or None]
+    def prune(self, keep: int, *, sparing: Run | None = None) -> list[str]:
+        """Delete the backups of all but the newest ``keep`` runs and of ``sparing``; returns the ids of the deleted."""
+        gone = [run for run in self.runs()[: -keep or None] if sparing is None or run.folder != sparing.folder]
         for run in gone:
             self._filesystem.remove_tree(run.folder)
         return [run.run_id for run in gone]
@@ -258,7 +258,9 @@ class ProjectStore:
         if manifest_file.exists():
             if same_contents(_manifest(run, image.entry_id).get(image.data_file.name), seen):
                 return
-            raise ProjectError(f"run {run.run_id} has already written image {image.name!r}; start a new run")
+            if image.entry_id in run.images("committed"):
+                raise ProjectError(f"run {run.run_id} has already written image {image.name!r}; start a new run")
+            self._filesystem.remove(manifest_file)  # that write came to nothing, and the image was changed since
         backup = run.folder / image.entry_id
         if backup.exists():  # a crash came before the manifest
             self._filesystem.remove_tree(backup)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,27 @@ def test_errors_come_before_anything_is_started(project_file: Path, tmp_path: Pa
     assert plain_project.version_of(project_file, "1") == 0
 
 
+def test_import_from_a_folder_for_another_project_says_so(project_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "99 other.geojson").write_text("[]")
+    error = run.invoke(app, ["import", str(project_file), str(tmp_path)]).exception
+    assert isinstance(error, InvalidRequest)
+    assert "begins with the image's id" in str(error)
+    assert not (project_file.parent / ".qupath-sam").exists()
+
+
+def test_no_run_is_begun_without_a_qupath(project_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAQUO_QUPATH_DIR", str(tmp_path))
+    (tmp_path / "1 slide.geojson").write_text("[]")
+    error = run.invoke(app, ["import", str(project_file), str(tmp_path)]).exception
+    assert isinstance(error, ProjectError)
+    assert "PAQUO_QUPATH_DIR" in str(error)
+    assert not (project_file.parent / ".qupath-sam").exists()
+
+
+def test_backups_cannot_be_switched_off(project_file: Path) -> None:
+    assert run.invoke(app, ["refine", str(project_file), "--keep-runs", "0"]).exit_code == 2
+
+
 def test_classes_of_prompts_and_outlines() -> None:
     assert _classes(["SAM=Tumor", "Stroma", "A: b=C"]) == {"SAM": "Tumor", "Stroma": "Stroma", "A: b": "C"}
 
@@ -63,11 +86,32 @@ def test_resuming_depends_on_what_is_done_not_where() -> None:
     assert _asked(options) == {"path_class": ["Tumor"], "min_iou": 0.5}
 
 
-def test_signals_ask_once_and_then_end_it() -> None:
+def test_a_signal_asks_to_stop() -> None:
     before = signal.getsignal(signal.SIGINT)
     with stopping() as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.is_set()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+_STUCK = """
+import threading
+from qupath_sam.cli.project_session import stopping
+with stopping() as stop:
+    threading.Thread(target=threading.Event().wait).start()  # an image under way
+    print("begun", flush=True)
+    stop.wait()
+    print("asked", flush=True)
+    threading.Event().wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one program")
+@pytest.mark.timeout(60)
+def test_a_second_signal_does_not_wait_for_the_image_under_way() -> None:
+    with subprocess.Popen([sys.executable, "-c", _STUCK], stdout=subprocess.PIPE, text=True) as stuck:
+        assert stuck.stdout is not None
+        for line in ("begun\n", "asked\n"):
+            assert stuck.stdout.readline() == line
+            stuck.send_signal(signal.SIGINT)
+        assert stuck.wait() == 130

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from shapely.geometry import Point, Polygon
 
 from qupath_sam.client.images import Pushed, Slide
-from qupath_sam.errors import ProjectError, ServerUnavailable, SlideNotFound
+from qupath_sam.errors import DeadlineExceeded, InvalidRequest, ProjectError, ServerUnavailable, SlideNotFound
 from qupath_sam.project.decisions import Action, Decision, Tally, load, save
 from qupath_sam.project.filesystem import Filesystem
 from qupath_sam.project.guards import Guards, Refusal, intersection_over_union
@@ -31,10 +31,11 @@ from qupath_sam.project.run import RunOptions, RunReport, decisions_of, run_proj
 from qupath_sam.project.segment import SegmentOptions, prompted_objects, segment_image
 from qupath_sam.project.selection import ObjectSelection
 from qupath_sam.project.store import ProjectStore
-from qupath_sam.project.undo import undo_run
+from qupath_sam.project.undo import inverse, undo_run
 from qupath_sam.prompts import Label
 from qupath_sam.regions import Region
 from qupath_sam.slides.location import PathMap
+from qupath_sam.windows import WindowRequest
 from tests.project import plain_project
 from tests.project.plain_editor import GrowingPredictor, PlainEditor, fill, prediction, read_objects
 
@@ -182,6 +183,38 @@ def test_segment_undo_by_object(project_file: Path) -> None:
     assert len(after) == len(OBJECTS) + 1
 
 
+def test_undo_goes_on_where_an_image_has_left_the_project(project_file: Path) -> None:
+    report = refine(project_file)
+    content = json.loads(project_file.read_text())
+    del content["images"][0]
+    project_file.write_text(json.dumps(content))
+    undone = undo_run(read_project(project_file), report.run_id, PlainEditor())
+    assert sorted(undone.whole) == ["slide 2.svs", "slide 3.svs"]
+    assert [name for name, _ in undone.failed] == ["image 1"]
+
+
+def test_undo_of_an_undo_after_other_work_says_that_it_cannot(project_file: Path) -> None:
+    refine(project_file)
+    undo_run(read_project(project_file), "last", PlainEditor())
+    fill(project_file, OBJECTS[:2], "1")
+    again = undo_run(read_project(project_file), "last", PlainEditor())
+    assert sorted(again.whole) == ["slide 2.svs", "slide 3.svs"]
+    assert again.by_object == ()
+    ((name, reason),) = again.failed
+    assert name == "slide 1.svs"
+    assert "as a whole only" in reason
+
+
+def test_undo_brings_back_prompts_that_lay_in_each_other() -> None:
+    gone, outer, middle, inner = (annotation(SQUARE.buffer(-i), "SAM", "Rectangle", name=str(i)) for i in range(4))
+    outer = replace(outer, parent_id=gone.object_id)
+    middle, inner = replace(middle, parent_id=outer.object_id), replace(inner, parent_id=middle.object_id)
+    removed = [Decision("1", "a", Action.REMOVED, item.object_id, before=item) for item in (inner, middle, outer)]
+    edit, left = inverse(removed, [], "x")
+    assert edit.additions == (replace(outer, parent_id=None), middle, inner)
+    assert left == 0
+
+
 def test_stop_and_resume(project_file: Path) -> None:
     stop = threading.Event()
     options = RunOptions("refine", {"class": "Tumor"})
@@ -232,6 +265,83 @@ def test_one_broken_image_does_not_stop_the_others(project_file: Path) -> None:
     report = refine(project_file, editor=Breaks())
     assert [image.error for image in report.images] == ["", "truncated", ""]
     assert objects_of(project_file, "2") == {item.object_id: item for item in OBJECTS}
+
+
+def test_resuming_tries_failed_images_again(project_file: Path) -> None:
+    class Unverified(PlainEditor):
+        def verify(self, image: ImageEntry, path: str) -> None:
+            if image.entry_id == "2":
+                raise ProjectError("not as meant")
+            super().verify(image, path)
+
+    first = refine(project_file, editor=Unverified())
+    assert [image.error for image in first.images] == ["", "not as meant", ""]
+    mended = [*OBJECTS, annotation(shapely.box(1, 1, 9, 9), "New")]
+    fill(project_file, mended, "2")  # somebody has mended and saved it
+    second = refine(project_file, run=RunOptions("refine", resume=True))
+    assert second.run_id == first.run_id
+    assert second.skipped == ("slide 1.svs", "slide 3.svs")
+    assert [image.error for image in second.images] == [""]
+    undo_run(read_project(project_file), first.run_id, PlainEditor())
+    assert list(objects_of(project_file, "2").values()) == mended
+    assert list(objects_of(project_file, "1").values()) == list(OBJECTS)
+
+
+def test_an_image_that_the_server_cannot_answer_for_has_failed(project_file: Path) -> None:
+    class Blind(GrowingPredictor):
+        def predict(self, image: Any, objects: Any, **keywords: Any) -> Any:
+            if "2.svs" in str(image.location):
+                raise SlideNotFound("not mounted")
+            return super().predict(image, objects, **keywords)
+
+    report = refine(project_file, predictor=Blind())
+    assert [image.error for image in report.images] == ["", "not mounted", ""]
+    assert Tally.of(report.images[1].decisions).refusals == {"the server could not answer": 3, "locked": 1}
+    assert [image.error for image in refine(project_file, run=RunOptions("refine", resume=True)).images] == [""]
+
+
+def test_a_call_that_takes_too_long_is_halved(project_file: Path) -> None:
+    class Slow(GrowingPredictor):
+        def predict(self, image: Any, objects: Any, **keywords: Any) -> Any:
+            if len(objects) > 2:
+                raise DeadlineExceeded("too long")
+            return super().predict(image, objects, **keywords)
+
+    class Hanging(GrowingPredictor):
+        def predict(self, image: Any, objects: Any, **keywords: Any) -> Any:
+            raise DeadlineExceeded("too long")
+
+    _, images = select_images(project_file, ("1",))
+    many = [annotation(shapely.box(x, 10, x + 50, 60)) for x in range(10, 900, 100)]
+    proposal = refine_image(images[0], many, RefineOptions(), Slow(), ServerReadsSlides())
+    assert [change.object_id for change in proposal.edit.changes] == [item.object_id for item in many]
+    points = [annotation(Point(x, 50), roi="Points") for x in range(10, 900, 100)]
+    segmented = segment_image(images[0], points, SegmentOptions({"Tumor": "Tumor"}), Slow(), ServerReadsSlides())
+    assert len(segmented.edit.additions) == len(points)
+    with pytest.raises(DeadlineExceeded):
+        refine_image(images[0], many, RefineOptions(), Hanging(), ServerReadsSlides())
+
+
+def test_annotations_of_one_id_are_left_alone(project_file: Path) -> None:
+    """QuPath makes such twins when one file is imported twice; which of them is meant cannot be said."""
+    twin = replace(OBJECTS[0], wkb=shapely.to_wkb(shapely.box(10, 10, 50, 50)))
+    _, images = select_images(project_file, ("1",))
+    proposal = refine_image(images[0], [*OBJECTS, twin], RefineOptions(), GrowingPredictor(), ServerReadsSlides())
+    assert Tally.of(proposal.decisions).refusals == {"another annotation has the same id": 2, "locked": 1}
+    assert OBJECTS[0].object_id not in {change.object_id for change in proposal.edit.changes}
+
+
+def test_a_run_never_deletes_its_own_backup(project_file: Path) -> None:
+    class Breaks(PlainEditor):
+        def read(self, image: ImageEntry, kinds: Any = ()) -> ImageContents:
+            if image.entry_id == "2":
+                raise ProjectError("truncated")
+            return super().read(image, kinds)
+
+    first = refine(project_file, editor=Breaks())
+    ProjectStore(project_file).begin("other", {})
+    refine(project_file, run=RunOptions("refine", resume=True, keep_runs=1))
+    assert len(undo_run(read_project(project_file), first.run_id, PlainEditor()).whole) == 3
 
 
 def test_a_file_that_is_held_open_is_the_error_of_its_image(project_file: Path) -> None:
@@ -404,6 +514,37 @@ def test_segment_prompts(project_file: Path) -> None:
     keep = segment_image(images[0], objects, replace(options, keep_prompts=True), predictor, ServerReadsSlides())
     assert keep.edit.removals == ()
     assert keep.edit.additions[3].parent_id == objects[1].object_id
+
+
+def test_a_prompt_at_fault_does_not_take_the_others_with_it(project_file: Path) -> None:
+    class Refuses(GrowingPredictor):
+        def predict(self, image: Any, objects: Any, **keywords: Any) -> Any:
+            if any((item.prompts.clicks[0].points[0]) == (400, 400) for item in objects):
+                raise InvalidRequest("not this one")
+            return super().predict(image, objects, **keywords)
+
+    points = [annotation(Point(x, x), "SAM", "Points") for x in (50, 400, 200, 5000)]
+    _, images = select_images(project_file, ("1",))
+    proposal = segment_image(images[0], points, SegmentOptions({"SAM": "SAM"}), Refuses(), ServerReadsSlides())
+    assert len(proposal.edit.additions) == 2
+    assert set(proposal.edit.removals) == {points[0].object_id, points[2].object_id}
+    refused = {decision.object_id: decision.refusal for decision in proposal.decisions if decision.refusal}
+    assert refused == {points[1].object_id: Refusal.FAILED, points[3].object_id: Refusal.PROMPT_OUTSIDE}
+
+
+def test_what_a_model_has_outlined_is_no_prompt(project_file: Path) -> None:
+    """A square nucleus becomes a rectangle in QuPath; a second run must not ask about it again."""
+    outlined = annotation(SQUARE, "SAM", "Rectangle", metadata={"qupath-sam.model": "fake"})
+    assert prompted_objects([outlined], SegmentOptions({"SAM": "SAM"})) == []
+
+
+def test_scale_of_images_without_a_pixel_size_is_a_downsample(project_file: Path) -> None:
+    _, images = select_images(project_file, ("1",))
+    predictor = GrowingPredictor()
+    options = SegmentOptions({"Tumor": "Tumor"}, window=WindowRequest(mpp=2.0))
+    for image in (images[0], replace(images[0], mpp=0.5)):
+        segment_image(image, OBJECTS, options, predictor, ServerReadsSlides())
+    assert [window for _, _, window in predictor.calls] == [WindowRequest(downsample=2.0), WindowRequest(mpp=2.0)]
 
 
 def test_prompts_without_an_answer_stay(project_file: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import tifffile
 from shapely.geometry import Point
 
 from qupath_sam.bench.project import make_project
+from qupath_sam.cli.project_session import Session
 from qupath_sam.client import SamClient
+from qupath_sam.errors import UnknownModel, WeightsMissing
 from qupath_sam.project.guards import Guards
 from qupath_sam.project.layout import ImageEntry, Project
 from qupath_sam.project.objects import ImageContents, ImageObject, Kind
@@ -95,6 +98,24 @@ def test_server_opens_the_slides_or_is_sent_their_pixels(project: Project, serve
         for shape, old, first in zip(image_shapes, OBJECTS, shapes[0], strict=True):
             assert shape.symmetric_difference(old.geometry).area < 0.3 * old.geometry.area
             assert shape.symmetric_difference(first).area < 0.1 * first.area, "windows of pushed pixels lie elsewhere"
+
+
+def test_a_model_that_a_server_lacks_is_said_before_anything_is_asked(servers: list[RunningServer]) -> None:
+    with Session.open([server.address for server in servers], [], "1g", 60, push_pixels=False) as session:
+        assert session.window_px("fake") == session.window_px("")
+        with pytest.raises(UnknownModel, match="knows no model 'fakes'; known: fake, "):
+            session.window_px("fakes")
+
+
+def test_a_model_without_weights_is_said_before_anything_is_asked(
+    servers: list[RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Session.open([servers[0].address], [], "1g", 60, push_pixels=False) as session:
+        with SamClient(servers[0].address) as client:
+            offered = client.models()
+        monkeypatch.setattr(SamClient, "models", lambda _: [replace(model, available=False) for model in offered])
+        with pytest.raises(WeightsMissing, match="models pull fake"):
+            session.window_px("fake")
 
 
 def test_slides_that_the_server_does_not_see_are_refusals(project: Project, servers: list[RunningServer]) -> None:
