@@ -28,7 +28,7 @@ def results_table(report: Mapping[str, Any]) -> str:
         "n (groups)",
         "Model",
         *(f"NoC@{t}" for t in NOC_THRESHOLDS),
-        *(f"NoF/n@{t}" for t in NOC_THRESHOLDS[1:]),
+        *(f"NoF@{t} (NoF/n)" for t in NOC_THRESHOLDS[1:]),
         f"mIoU after {' / '.join(map(str, shown))}",
         f"harm of clicks {min(6, clicks)} to {clicks}",
         "box",
@@ -51,7 +51,7 @@ def results_table(report: Mapping[str, Any]) -> str:
                     f"{summary['n']} ({summary['groups']})",
                     model,
                     *(_noc(summary["noc"][str(t)], best=best[t]) for t in NOC_THRESHOLDS),
-                    *(f"{summary['nof_rate'][str(t)]:.2f}" for t in NOC_THRESHOLDS[1:]),
+                    *(_nof(summary, t) for t in NOC_THRESHOLDS[1:]),
                     " / ".join(f"{summary['miou'][k - 1]:.3f}" for k in shown),
                     _percent(summary["harm"][min(5, clicks - 1) :]),
                     _optional(summary["box_iou"], "{:.3f}"),
@@ -72,6 +72,11 @@ def _noc(noc: Mapping[str, Any], *, best: float) -> str:
     mean = f"**{noc['mean']:.2f}**" if noc["mean"] == best else f"{noc['mean']:.2f}"
     low, high = noc["ci95"]
     return f"{mean} ({low:.2f}-{high:.2f})"
+
+
+def _nof(summary: Mapping[str, Any], threshold: int) -> str:
+    rate = summary["nof_rate"][str(threshold)]
+    return f"{round(rate * summary['n'])} ({rate:.2f})"
 
 
 def _percent(values: Sequence[float]) -> str:

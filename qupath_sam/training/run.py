@@ -150,8 +150,10 @@ def build_trainer(
         raise InvalidRequest("the fake has nothing to train; start from another model (--init)")
     execution = choose_execution(places.device)
     network = build_training_network(origin.tensors, family, settings.parts, seed=settings.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)  # of what LoRA begins with
+        prepare_scenario(network, settings.trainable, settings.lora)
     network.to(execution.device)
-    prepare_scenario(network, settings.trainable, settings.lora)
     adapter = ADAPTERS[family]
     colours = colour_donors(data, seed=settings.seed) if settings.augment else np.zeros((0, 2, 3))
     make = partial(make_view, data, input_size=network.input_size, colours=colours, augmented=settings.augment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import typer
@@ -14,7 +15,11 @@ from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.datasets import open_dataset
 from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.run import Choices, Evaluation
+from qupath_sam.evaluation.seen import check_unseen, groups_seen
 from qupath_sam.models.load import load_segmenter
+from qupath_sam.models.registry import DEFAULT_MODEL
+from qupath_sam.models.store import ModelStore
+from qupath_sam.models.weights import add
 
 SETS = ("ebhi_seg", "tnbc", "dsb2018_stained")
 
@@ -38,11 +43,11 @@ def invoke(*arguments: str):
     return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
 
 
-def few_tiles(shared_data, folder, name: str, count: int = 2) -> str:
-    """A data set of the first validation tiles of a real one."""
+def few_tiles(shared_data, folder, name: str, count: int = 2, split: str = "validation") -> str:
+    """A data set of the first tiles of a split of a real one."""
     root = folder / name
     lines = (shared_data / name / "index.csv").read_text(encoding="utf-8").splitlines()
-    rows = [line for line in lines[1:] if line.endswith(",validation")][:count]
+    rows = [line for line in lines[1:] if line.endswith(f",{split}")][:count]
     root.mkdir(parents=True)
     (root / "index.csv").write_text("\n".join([lines[0], *rows]), encoding="utf-8")
     for sub in ("images", "instances"):
@@ -123,6 +128,36 @@ def test_two_models_with_both_choices_of_windows_and_again_from_kept_results(sha
 def test_what_makes_no_sense_is_refused(arguments, message) -> None:
     with pytest.raises(InvalidRequest, match=message):
         invoke(*arguments)
+
+
+@pytest.mark.parametrize("split", ["train", "all"])
+def test_the_default_is_not_measured_on_what_it_was_trained_on(shared_data, tmp_path, monkeypatch, split) -> None:
+    """Whatever it is called, whatever the data are called, and before anything has run."""
+    monkeypatch.setenv("QUPATH_SAM_HOME", str(tmp_path / "home"))
+    store = ModelStore()
+    renamed = tmp_path / "weights of a friend.pth"
+    shutil.copyfile(store.weights_path(store.find(DEFAULT_MODEL)), renamed)
+    add("friend", renamed, store)
+    data = few_tiles(shared_data, tmp_path, "tnbc", count=1, split="train")
+    copied = shutil.copytree(data, tmp_path / "my nuclei")
+    for model in (DEFAULT_MODEL, "friend"):
+        for folder in (data, str(copied)):
+            with pytest.raises(InvalidRequest, match=f"'{model}' was trained on 1 group.*patient"):
+                invoke(
+                    folder, "--model", "fake", "--model", model, "--split", split, "--json", str(tmp_path / "r.json")
+                )
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_the_default_has_seen_every_training_group_and_no_validation_group(shared_data) -> None:
+    store = ModelStore()
+    seen = groups_seen(store.find(DEFAULT_MODEL), store)
+    for name in SETS:
+        dataset = open_dataset(str(shared_data / name))
+        assert {group for of, group in seen if of == name} == dataset.of_split("train").groups
+        check_unseen(DEFAULT_MODEL, seen, [dataset.of_split("validation")])
+    path = store.weights_path(store.find(DEFAULT_MODEL))
+    assert path.stat().st_size < 25e6
 
 
 def test_lite_medsam_finds_a_gland_from_its_box(shared_data, tmp_path) -> None:

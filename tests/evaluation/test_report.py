@@ -161,6 +161,8 @@ def test_results_table() -> None:
     assert len(lines) == 2 + 2 * 2
     assert "| set | 2 (2) | better | **1.00** (1.00-1.00)" in table
     assert "| set | 2 (2) | plain | 11.00 (2.00-20.00)" in table
+    assert "| NoF@85 (NoF/n) | NoF@90 (NoF/n) |" in lines[0]
+    assert "| 1 (0.50) | 1 (0.50) |" in lines[2]
 
 
 def before_and_after() -> dict:

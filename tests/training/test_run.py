@@ -244,6 +244,18 @@ def test_what_a_model_started_from_counts_as_seen(tmp_path: Path) -> None:
     assert (entry["base"], entry["initial_model"]) == ("lite_medsam", "once")
 
 
+def test_what_lora_begins_with_follows_from_the_seed(tmp_path: Path) -> None:
+    def downs(seed: int, state: int) -> list[torch.Tensor]:
+        torch.manual_seed(state)
+        settings = replace(SETTINGS, trainable=frozenset({Trainable.LORA}), parts=Parts(), seed=seed)
+        trained = run(tmp_path / f"{seed} {state}", settings).trainer.trained
+        return [parameter for name, parameter in trained.items() if name.endswith(".down")]
+
+    one, same, other = downs(0, 1), downs(0, 2), downs(1, 1)
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 def test_a_whole_network_is_saved_whole(tmp_path: Path) -> None:
     settings = replace(
         SETTINGS, trainable=Scenario.SAM_WHOLE.parts, parts=Parts(), accumulate=1, length=Length(steps=1), mix=ONE_CLICK
