@@ -151,6 +151,21 @@ def test_a_slide_that_was_scanned_coarser_is_not_enlarged(tmp_path) -> None:
         open_dataset(f"camelyon16-x10:{tmp_path}")
 
 
+def test_a_slide_without_a_patch_to_score_is_named(tmp_path) -> None:
+    """Another group's annotation, as from CAMELYON17, is no tumour of CAMELYON16."""
+    for name in ("tumor_001", "tumor_002"):
+        write_tiff(tmp_path / f"{name}.tif", (900, 900), 0.5)
+    (tmp_path / "tumor_001.xml").write_text(asap(("_0", square(0, 0, 500))), encoding="utf-8")
+    (tmp_path / "tumor_002.xml").write_text(asap(("metastases", square(0, 0, 500))), encoding="utf-8")
+    dataset = open_dataset(f"camelyon16-x10:{tmp_path}")
+    assert {tile.group for tile in dataset.tiles} == {"tumor_001"}
+    assert [each.image for each in dataset.left_out] == ["tumor_002.tif"]
+    assert "no patch of 400 px at x10 of which 20% to 80% is annotated" in dataset.left_out[0].reason
+    (tmp_path / "tumor_001.xml").unlink()
+    with pytest.raises(InvalidRequest, match="the format's own groups"):
+        open_dataset(f"camelyon16-x10:{tmp_path}")
+
+
 def test_slides_without_annotations_say_so(tmp_path) -> None:
     with pytest.raises(InvalidRequest, match="no slide has an annotation"):
         open_dataset(f"camelyon16-x10:{tmp_path}")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.datasets.annotations import Area, area_of
-from qupath_sam.evaluation.datasets.base import Dataset
+from qupath_sam.evaluation.datasets.base import Dataset, LeftOut
 from qupath_sam.evaluation.objects import Tile
 from qupath_sam.evaluation.options import Target
 from qupath_sam.evaluation.painting import paint
@@ -62,16 +62,23 @@ class AnnotatedSlide:
 
 
 def cut_slides(name: str, slides: list[AnnotatedSlide], cut: Cut) -> Dataset:
-    """Every patch of the slides that has the wanted share of tumour.
+    """Every patch of the slides that has the wanted share of tumour; a slide without any is left out, and named.
 
     Raises:
-        InvalidRequest: there are no slides, or one has no pixel size.
+        InvalidRequest: there are no slides, one has no pixel size, or none has such a patch.
         SlideError: a slide cannot be read.
     """
     if not slides:
         raise InvalidRequest(f"{name}: no slide has an annotation file of the same name; check the folder's layout")
-    tiles = tuple(tile for slide in slides for tile in _tiles(name, slide, cut))
-    return Dataset(name, tiles, target=Target.REGION, min_area=1, crop=None)
+    found = {slide.path.name: tuple(_tiles(name, slide, cut)) for slide in slides}
+    tiles = tuple(tile for of_slide in found.values() for tile in of_slide)
+    lacks = (
+        f"no patch of {cut.size} px at x{cut.magnification:g} of which {cut.least:.0%} to {cut.most:.0%} is annotated"
+    )
+    if not tiles:
+        raise InvalidRequest(f"{name}: there is {lacks}; check that the annotations have the format's own groups")
+    left_out = tuple(LeftOut(slide, lacks) for slide, of_slide in found.items() if not of_slide)
+    return Dataset(name, tiles, target=Target.REGION, min_area=1, crop=None, left_out=left_out)
 
 
 def _tiles(name: str, slide: AnnotatedSlide, cut: Cut) -> Iterator[Tile]:
