@@ -29,8 +29,8 @@ def page(reports: Mapping[WindowChoice, Mapping[str, Any]], *, command: str) -> 
     clicks = {int(report["protocol"]["max_clicks"]) for report in reports.values()}
     legend = (
         "In parentheses 95 % intervals, bootstrapped over groups, or over images where there is one group only. "
-        f"{' / '.join(map(str, clicks))} clicks an object; NoF@85: share of objects that never reach IoU .85; fall: the "
-        "most that mean IoU loses from one click to the next; harm: pixels that a click after the "
+        f"{' / '.join(map(str, clicks))} clicks an object; NoF@85: share of objects that never reach IoU .85; fall: "
+        "the most that mean IoU loses from one click to the next; harm: pixels that a click after the "
         f"{SETTLED_AFTER}th spoils, of the object's area.\n\n    {command}\n"
     )
     return "\n".join([*parts, legend])
