@@ -111,7 +111,10 @@ with stopping() as stop:
 def test_a_second_signal_does_not_wait_for_the_image_under_way() -> None:
     with subprocess.Popen([sys.executable, "-c", _STUCK], stdout=subprocess.PIPE, text=True) as stuck:
         assert stuck.stdout is not None
-        for line in ("begun\n", "asked\n"):
-            assert stuck.stdout.readline() == line
-            stuck.send_signal(signal.SIGINT)
-        assert stuck.wait() == 130
+        try:
+            for line in ("begun\n", "asked\n"):
+                assert stuck.stdout.readline() == line
+                stuck.send_signal(signal.SIGINT)
+            assert stuck.wait(timeout=30) == 130
+        finally:
+            stuck.kill()
