@@ -26,6 +26,7 @@ class Tile:
         mpp: um per px, or None where unknown.
         read_pixels: uint8 ``(H, W, 3)`` RGB.
         read_labels: integer ``(H, W)``; 0 is background, every other value an object.
+        cut_from: name of the slide that the tile is a part of; empty where it is an image of its own.
     """
 
     dataset: str
@@ -35,6 +36,7 @@ class Tile:
     mpp: float | None
     read_pixels: Callable[[], NDArray[np.uint8]]
     read_labels: Callable[[], NDArray[np.integer]]
+    cut_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

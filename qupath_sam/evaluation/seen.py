@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from qupath_sam.errors import InvalidRequest, WrongWeights
-from qupath_sam.evaluation.datasets.base import Dataset
+from qupath_sam.evaluation.datasets.base import IMAGE_SUFFIXES, SLIDE_SUFFIXES, Dataset
+from qupath_sam.evaluation.objects import Tile
 from qupath_sam.models.checkpoints import read_entry
 from qupath_sam.models.registry import ModelSpec
 from qupath_sam.models.store import ModelStore
@@ -33,13 +34,15 @@ def check_unseen(model: str, seen: Iterable[tuple[str, str]], datasets: Iterable
     """Refuse a model that has seen a group which is to be evaluated.
 
     A group counts as seen under any data set's name: a copy of a folder under another name holds the same patients.
+    Slides count by their own names too, with or without suffix: a model that was trained on the exported slides of a
+    project has seen the project, whatever metadata its patients are told by there.
 
     Raises:
         InvalidRequest: naming the groups.
     """
-    names = {group for _, group in seen}
+    names = {_without_suffix(group) for _, group in seen}
     for dataset in datasets:
-        known = sorted(names & dataset.groups)
+        known = sorted({tile.group for tile in dataset.tiles if not names.isdisjoint(_names(tile))})
         if known:
             some = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
             raise InvalidRequest(
@@ -62,3 +65,13 @@ def groups_seen_in(path: Path, store: ModelStore) -> frozenset[tuple[str, str]]:
         raise WrongWeights(f"{path} has metadata that cannot be read ({error}); add the model again") from error
     base = entry.get("base")
     return seen | groups_seen(store.find(base), store) if base else seen
+
+
+def _names(tile: Tile) -> set[str]:
+    """What a tile may be known by: its group, and its slide."""
+    return {_without_suffix(name) for name in (tile.group, tile.cut_from) if name}
+
+
+def _without_suffix(name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return stem if f"{dot}{suffix}".lower() in (*SLIDE_SUFFIXES, *IMAGE_SUFFIXES) else name

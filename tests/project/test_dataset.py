@@ -16,6 +16,7 @@ from qupath_sam.errors import InvalidRequest, ProjectError
 from qupath_sam.evaluation.datasets import open_dataset
 from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
 from qupath_sam.evaluation.objects import Selection
+from qupath_sam.evaluation.seen import check_unseen
 from qupath_sam.project.dataset import ProjectChoices, project_dataset
 from qupath_sam.project.exchange import export_image
 from qupath_sam.project.layout import ImageEntry, read_project
@@ -23,6 +24,7 @@ from qupath_sam.project.objects import ImageContents, ImageObject, Kind, Plane
 from qupath_sam.project.selection import ImageSelection
 from qupath_sam.project.worker import QuPathWorker
 from qupath_sam.slides.location import PathMap
+from qupath_sam.training.data import training_data
 from tests.evaluation.test_annotated import areas, reasons
 from tests.evaluation.test_slide_datasets import write_tiff
 
@@ -66,6 +68,26 @@ def write_project(folder: Path, *images: dict) -> Path:
     file = folder / "project.qpproj"
     file.write_text(json.dumps({"version": "0.7.0", "images": entries}), encoding="utf-8")
     return file
+
+
+@pytest.mark.parametrize("group_by", ["", "Patient"])
+def test_a_model_that_was_trained_on_the_exported_slides_has_seen_the_project(tmp_path, group_by) -> None:
+    file = write_project(
+        tmp_path / "project",
+        *({"file": f"{name}.tif", "metadata": {"Patient": f"P {name}"}} for name in ("a", "b", "c")),
+    )
+    reader = WrittenObjects({number: [annotation(box(0, 0, 50, 50))] for number in ("1", "2", "3")})
+    data = project_dataset(file, reader, ProjectChoices(group_by=group_by))
+    exported = tmp_path / "exported"
+    exported.mkdir()
+    (exported / "b.tif").write_bytes((tmp_path / "project" / "slides" / "b.tif").read_bytes())
+    feature = {"type": "Feature", "geometry": json.loads(shapely.to_geojson(box(0, 0, 50, 50))), "properties": {}}
+    (exported / "b.geojson").write_text(json.dumps(feature), encoding="utf-8")
+    groups = training_data([open_dataset(f"geojson:{exported}")]).groups
+    seen = {(name, group) for name, some in groups.items() for group in some}
+    with pytest.raises(InvalidRequest, match=r"1 group\(s\) of project .*\((P b|b.tif)\)"):
+        check_unseen("tuned", seen, [data])
+    check_unseen("tuned", {("exported", "bb"), ("exported", "tif"), ("exported", "d.tif")}, [data])
 
 
 def test_annotations_of_all_images_with_patients_as_groups(tmp_path) -> None:

@@ -214,6 +214,7 @@ def _tile(
         mpp=None if info.mpp is None else info.mpp * window.downsample,
         read_pixels=partial(_read_window, image.source, image.path_map, window),
         read_labels=partial(_read_labels, tuple(areas), window),
+        cut_from=image.name,
     )
 
 

@@ -97,6 +97,7 @@ def _tiles(name: str, slide: AnnotatedSlide, cut: Cut) -> Iterator[Tile]:
             mpp=MPP_AT_X1 / cut.magnification,
             read_pixels=partial(_read_window, slide.path, window),
             read_labels=partial(_read_labels, part, window),
+            cut_from=slide.path.name,
         )
 
 
