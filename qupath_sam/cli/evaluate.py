@@ -130,7 +130,8 @@ def evaluate(
         raise InvalidRequest(f"--zero-shot {zero_shot} is not among the models; add --model {zero_shot}")
     if not datasets and not project:
         raise InvalidRequest("there is nothing to evaluate on; name a DATASET, or a QuPath project with --project")
-    if (path_class or mpp or downsample) and not project and not any(d.startswith("geojson:") for d in datasets or []):
+    annotated = project or any(d.startswith(("geojson:", "geojson-x5:", "geojson-x10:")) for d in datasets or [])
+    if (path_class or mpp or downsample) and not annotated:
         raise InvalidRequest("--class, --mpp and --downsample are for a --project or geojson:FOLDER; name one")
     if (image or group_by or path_map) and not project:
         raise InvalidRequest("--image, --group-by and --path-map are for a --project; name one")

@@ -13,7 +13,8 @@ from shapely.geometry import Polygon, box
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.datasets import open_dataset
-from qupath_sam.evaluation.datasets.annotations import read_asap, read_geojson, read_imagescope, union_of
+from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
+from qupath_sam.evaluation.datasets.annotations import read_asap, read_imagescope, union_of
 from qupath_sam.evaluation.datasets.patches import Cut, patches
 from qupath_sam.evaluation.objects import Selection
 from qupath_sam.evaluation.options import Target
@@ -144,6 +145,31 @@ def test_slide_with_geojson(tmp_path, shared_data) -> None:
     assert tile.read_pixels().std() > 5, "tissue, not a blank"
 
 
+def test_of_geojson_the_wanted_annotations_are_the_target(tmp_path) -> None:
+    """As QuPath exports it: detections, and what QuPath ignores, are no tumour."""
+
+    def feature(shape, name: str, kind: str = "annotation") -> dict:
+        properties = {"objectType": kind, "classification": {"name": name}}
+        return {"type": "Feature", "geometry": json.loads(shapely.to_geojson(shape)), "properties": properties}
+
+    write_tiff(tmp_path / "a.tif", (900, 900), 0.5)
+    features = [
+        *(feature(box(0, 0, 400, 800), "Tumor"), feature(box(600, 0, 700, 100), "Stroma")),
+        *(feature(box(0, 0, 800, 800), "Region*"), feature(box(500, 500, 510, 510), "Tumor", "detection")),
+    ]
+    collection = {"type": "FeatureCollection", "features": features}
+    (tmp_path / "a.geojson").write_text(json.dumps(collection), encoding="utf-8")
+
+    def area(**choices) -> int:
+        (tile,) = open_dataset(f"geojson-x10:{tmp_path}", annotations=AnnotationChoices(**choices)).tiles
+        return int((tile.read_labels() > 0).sum())
+
+    assert area() == 200 * 400 + 50 * 50
+    assert area(classes=("Tumor",)) == 200 * 400
+    with pytest.raises(InvalidRequest, match="a scale and a target of its own"):
+        area(mpp=2)
+
+
 def test_a_slide_that_was_scanned_coarser_is_not_enlarged(tmp_path) -> None:
     write_tiff(tmp_path / "a.tif", (512, 512), 2.0)
     (tmp_path / "a.xml").write_text(asap(("_0", square(0, 0, 100))), encoding="utf-8")
@@ -202,8 +228,6 @@ def test_broken_annotation_files_are_named(tmp_path) -> None:
     path.write_text("<ASAP_Annotations><Annotations>", encoding="utf-8")
     with pytest.raises(InvalidRequest, match=r"a\.xml cannot be read as XML"):
         read_asap(path)
-    with pytest.raises(InvalidRequest, match=r"a\.xml"):
-        read_geojson(path)
     path.write_text("<Other/>", encoding="utf-8")
     with pytest.raises(InvalidRequest, match="'Other'"):
         read_imagescope(path)

@@ -23,6 +23,13 @@ from qupath_sam.evaluation.datasets.slides import (
 
 __all__ = ["FORMATS", "Dataset", "open_dataset"]
 
+#: Readers of QuPath's GeoJSON by the format's name, to which a caller may say what of it counts.
+GEOJSON_FORMATS: Mapping[str, Callable[..., Dataset]] = {
+    "geojson": exported.read,
+    "geojson-x5": partial(read_geojson_slides, magnification=5),
+    "geojson-x10": partial(read_geojson_slides, magnification=10),
+}
+
 #: Readers by the format's name.
 FORMATS: Mapping[str, Callable[[Path], Dataset]] = {
     "index": indexed.read,
@@ -34,9 +41,7 @@ FORMATS: Mapping[str, Callable[[Path], Dataset]] = {
     "paip2019-whole-x5": partial(read_paip2019, magnification=5, annotation=PAIP2019_WHOLE),
     "camelyon16-x5": partial(read_camelyon16, magnification=5),
     "camelyon16-x10": partial(read_camelyon16, magnification=10),
-    "geojson": exported.read,
-    "geojson-x5": partial(read_geojson_slides, magnification=5),
-    "geojson-x10": partial(read_geojson_slides, magnification=10),
+    **GEOJSON_FORMATS,
 }
 
 #: Asked in this order; the first that recognises a folder reads it.
@@ -48,15 +53,15 @@ def open_dataset(specification: str, *, annotations: AnnotationChoices | None = 
 
     Args:
         specification: the text.
-        annotations: which annotations are objects, for the format "geojson"; the others know themselves.
+        annotations: which annotations are objects, for `GEOJSON_FORMATS`; the others know themselves.
 
     Raises:
         InvalidRequest: no such folder, or one of no known format.
         SlideError: a slide of the set cannot be read.
     """
     name, colon, rest = specification.partition(":")
-    if colon and name == "geojson":
-        return exported.read(_existing(rest), annotations)
+    if colon and name in GEOJSON_FORMATS:
+        return GEOJSON_FORMATS[name](_existing(rest), annotations)
     if colon and name in FORMATS:
         return FORMATS[name](_existing(rest))
     root = _existing(specification)

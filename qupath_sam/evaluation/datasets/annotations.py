@@ -1,19 +1,18 @@
-"""Annotation files of slides to shapely polygons in level-0 px: ASAP XML, Aperio ImageScope XML, GeoJSON.
+"""Annotation files of slides to shapely polygons in level-0 px: ASAP XML, Aperio ImageScope XML.
 
 Outlines drawn by hand cross themselves now and then; they are repaired with `shapely.make_valid`, and what is left
-without area is dropped. All three count coordinates from the top left on pixel edges, as QuPath does.
+without area is dropped. Both count coordinates from the top left on pixel edges, as QuPath does.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 import shapely
-from shapely.geometry import GeometryCollection, MultiPolygon, Polygon, shape
+from shapely.geometry import GeometryCollection, MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from qupath_sam.errors import InvalidRequest
@@ -27,8 +26,7 @@ class Outline:
 
     Attributes:
         area: valid, not empty.
-        group: what the file files it under: ASAP's ``PartOfGroup``, ImageScope's ``Annotation Id``, a GeoJSON
-            feature's class.
+        group: what the file files it under: ASAP's ``PartOfGroup``, ImageScope's ``Annotation Id``.
         negative: whether it is cut out of the others (ImageScope's ``NegativeROA``).
     """
 
@@ -75,24 +73,6 @@ def imagescope_mpp(path: Path) -> float | None:
     return float(stated) if stated and float(stated) > 0 else None
 
 
-def read_geojson(path: Path) -> list[Outline]:
-    """Polygons of a GeoJSON file as QuPath exports it: a FeatureCollection, a list of features, or one feature.
-
-    Raises:
-        InvalidRequest: not GeoJSON.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        features = content["features"] if isinstance(content, dict) and "features" in content else content
-        return [
-            Outline(area, _classification(feature))
-            for feature in (features if isinstance(features, list) else [features])
-            for area in _areas(shape(feature["geometry"]))
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
-        raise InvalidRequest(f"{path} is not GeoJSON ({error}); export it again from QuPath") from error
-
-
 def union_of(outlines: Iterable[Outline], *, cut_out: Iterable[Outline] = ()) -> Area:
     """All positive outlines as one area, less the negative ones and those of ``cut_out``; may be empty."""
     outlines = list(outlines)
@@ -120,12 +100,6 @@ def _areas(geometry: BaseGeometry) -> list[Polygon]:
     parts = valid.geoms if isinstance(valid, MultiPolygon | GeometryCollection) else [valid]
     flat = [p for part in parts for p in (part.geoms if isinstance(part, MultiPolygon) else [part])]
     return [p for p in flat if isinstance(p, Polygon) and p.area > 0]
-
-
-def _classification(feature: dict[str, object]) -> str:
-    properties = feature.get("properties")
-    classification = properties.get("classification") if isinstance(properties, dict) else None
-    return str(classification.get("name", "")) if isinstance(classification, dict) else ""
 
 
 def _xml(path: Path, root_tag: str) -> ElementTree.Element:

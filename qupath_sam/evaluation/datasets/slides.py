@@ -5,9 +5,15 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from qupath_sam.evaluation.datasets.annotations import Area, read_asap, read_geojson, read_imagescope, union_of
+import shapely
+
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
+from qupath_sam.evaluation.datasets.annotations import Area, area_of, read_asap, read_imagescope, union_of
 from qupath_sam.evaluation.datasets.base import SLIDE_SUFFIXES, Dataset, walk_folders
+from qupath_sam.evaluation.datasets.exported import read_annotations
 from qupath_sam.evaluation.datasets.patches import AnnotatedSlide, Cut, cut_slides
+from qupath_sam.evaluation.options import Target
 
 #: CAMELYON16's README: outlines of these groups are tumour, of these are holes of normal tissue in it.
 CAMELYON16_TUMOUR, CAMELYON16_NORMAL = frozenset({"_0", "_1", "Tumor"}), frozenset({"_2", "Exclusion"})
@@ -34,9 +40,19 @@ def read_paip2019(root: Path, *, magnification: float, annotation: str = PAIP201
     return cut_slides(f"{root.resolve().name}-x{magnification:g}", slides, Cut(magnification))
 
 
-def read_geojson_slides(root: Path, *, magnification: float) -> Dataset:
-    """Slides with ``<slide>.geojson`` beside them; every polygon in the file belongs to the target."""
-    slides = [AnnotatedSlide(s, s.stem, partial(_geojson_area, g)) for s, g in _pairs(root, (".geojson", ".json"))]
+def read_geojson_slides(root: Path, choices: AnnotationChoices | None = None, *, magnification: float) -> Dataset:
+    """Slides with ``<slide>.geojson`` beside them; every annotation of the wanted classes belongs to the target.
+
+    Raises:
+        InvalidRequest: another scale or target is asked for, and what `cut_slides` raises.
+    """
+    choices = choices or AnnotationChoices()
+    if choices.mpp or choices.downsample or choices.target is Target.INSTANCES:
+        raise InvalidRequest(
+            f"geojson-x{magnification:g} has a scale and a target of its own; use geojson:FOLDER to choose them"
+        )
+    wanted = partial(_geojson_area, choices=choices)
+    slides = [AnnotatedSlide(s, s.stem, partial(wanted, g)) for s, g in _pairs(root, (".geojson", ".json"))]
     return cut_slides(f"{root.resolve().name}-x{magnification:g}", slides, Cut(magnification))
 
 
@@ -52,8 +68,10 @@ def _paip2019_area(path: Path, annotation: str) -> Area:
     return union_of(o for o in read_imagescope(path) if o.group == annotation)
 
 
-def _geojson_area(path: Path) -> Area:
-    return union_of(read_geojson(path))
+def _geojson_area(path: Path, *, choices: AnnotationChoices) -> Area:
+    annotations, _ = read_annotations(path)
+    wanted = [a.geometry for a in annotations if choices.wants(a.path_class) and (a.z, a.t) == (0, 0)]
+    return area_of(shapely.union_all(wanted))
 
 
 def _pairs(root: Path, annotation_suffixes: tuple[str, ...]) -> list[tuple[Path, Path]]:
