@@ -1,13 +1,15 @@
 """Which measurements say something about a shape, and so become wrong when it changes.
 
 QuPath's names: shape features of `ObjectMeasurements` (Area µm^2, Length µm, Circularity, Solidity, Max diameter µm,
-Min diameter µm, with a prefix such as "Nucleus: " for parts of cells), and intensity features over a region, which
-begin with "ROI: " and state a resolution.
+Min diameter µm, with a prefix such as "Nucleus: " for parts of cells); intensity features over a region or round its
+centre, which begin with "ROI: ", "Square: " or "Circle: " and state a resolution; and what a pixel classifier has found
+in the outline (`PixelClassificationMeasurementManager`): "Tumor area µm^2", and "Tumor %" beside it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 _SHAPE = re.compile(
     r"^(?:(?:Nucleus|Cell|Cytoplasm|Membrane|ROI)(?:/Cell)?:? )?"
@@ -16,9 +18,18 @@ _SHAPE = re.compile(
     r"(?: (?:µm|um|px|pixels)(?:\^2|²)?)?$",
     re.IGNORECASE,
 )
-_INTENSITY = re.compile(r"^ROI: .+ per pixel: ")
+_INTENSITY = re.compile(r"^(?:ROI|Square|Circle): .+ per pixel: ")
+_AREA_UNITS = ("µm^2", "mm^2", "px^2")
 
 
-def depends_on_shape(name: str) -> bool:
-    """Whether a measurement of that name was computed from the object's own outline."""
-    return bool(_SHAPE.match(name) or _INTENSITY.match(name))
+def depends_on_shape(name: str, names: Collection[str] = ()) -> bool:
+    """Whether a measurement of that name was computed from the object's own outline.
+
+    Args:
+        name: the measurement's.
+        names: of all measurements of the object: only they tell a pixel classifier's share from another percentage.
+    """
+    if _SHAPE.match(name) or _INTENSITY.match(name) or name.endswith(tuple(f" area {unit}" for unit in _AREA_UNITS)):
+        return True
+    of, _, sign = name.rpartition(" ")
+    return sign == "%" and any(f"{of} area {unit}" in names for unit in _AREA_UNITS)

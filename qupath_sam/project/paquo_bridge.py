@@ -218,7 +218,7 @@ class Bridge:
             raise ProjectError(f"QuPath makes no area of the new shape of object {change.object_id}")
         item.setROI(roi)  # empties the measurements
         measurements = item.getMeasurementList()
-        stale = [name for name in kept if depends_on_shape(name)]
+        stale = [name for name in kept if depends_on_shape(name, kept)]
         fresh = self._shape_measurements(item, data) if stale and change.exact_measurements is None else {}
         measurements.clear()
         if change.exact_measurements is not None:

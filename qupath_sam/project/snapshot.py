@@ -130,8 +130,8 @@ def _check_shape(object_id: str, written: bytes, wanted: bytes) -> None:
 def _check_values(object_id: str, old: Values, new: Values, change: ShapeChange) -> None:
     if change.exact_measurements is None:
         for name, value in old.measurements.items():
-            kept = name in change.measurements or depends_on_shape(name) or _same(new.measurements.get(name), value)
-            if not kept:
+            free = name in change.measurements or depends_on_shape(name, old.measurements)
+            if not free and not _same(new.measurements.get(name), value):
                 raise ProjectError(f"measurement {name!r} of object {object_id} was lost on writing; nothing was kept")
     if change.exact_metadata is None:
         for key, text in old.metadata.items():

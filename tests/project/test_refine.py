@@ -634,12 +634,21 @@ def test_pushed_pixels_show_the_object_and_its_surroundings(project_file: Path) 
         ("SAM score", False),
         ("Positive %", False),
         ("Num Detections", False),
+        ("Square: Diameter 25.0 µm: 2.00 µm per pixel: Red: Mean", True),
+        ("Tumor area µm^2", True),
+        ("my classifier: Total annotated area mm^2", True),
+        ("my classifier: Tumor %", False),
         ("Area of concern", False),
         ("Perimeter invasion", False),
     ],
 )
 def test_measurements_of_shape(name: str, depends: bool) -> None:
     assert depends_on_shape(name) is depends
+
+
+def test_shares_that_a_pixel_classifier_has_found_are_of_the_shape() -> None:
+    names = ["c: Tumor %", "c: Tumor area mm^2", "Tumor %", "Stroma %", "Stroma area px^2", "%", "by eye %"]
+    assert [name for name in names if depends_on_shape(name, names)] == [*names[:2], *names[3:5]]
 
 
 def test_decisions_survive_a_file(tmp_path: Path) -> None:
