@@ -182,21 +182,17 @@ class SamClientTest {
                 Prompts.box(590, 410, 700, 520),
                 Prompts.outline(PromptsTest.wkb("POLYGON ((300 200, 460 200, 460 320, 300 320, 300 200))")).add(310.25, 210.75));
         String program = """
-                import sys, grpc, shapely
-                from qupath_sam.v1 import image_pb2, prompt_pb2, segmentation_service_pb2 as pb
-                from qupath_sam.v1.segmentation_service_pb2_grpc import SegmentationServiceStub
-                def click(x, y, label):
-                    return prompt_pb2.Click(points=[prompt_pb2.Point(x=x, y=y)], label=label)
+                import sys, shapely
+                from qupath_sam.client import SamClient, Slide
+                from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
                 objects = [
-                    prompt_pb2.ObjectPrompts(clicks=[click(380.5, 260.5, 1), click(420.5, 280.5, 2)]),
-                    prompt_pb2.ObjectPrompts(box=prompt_pb2.Box(min_x=590, min_y=410, max_x=700, max_y=520)),
-                    prompt_pb2.ObjectPrompts(
-                        outline_wkb=shapely.to_wkb(shapely.box(300, 200, 460, 320)), clicks=[click(310.25, 210.75, 1)]),
+                    ObjectPrompts((Click(((380.5, 260.5),)), Click(((420.5, 280.5),), Label.NEGATIVE))),
+                    ObjectPrompts(box=Box(590, 410, 700, 520)),
+                    ObjectPrompts((Click(((310.25, 210.75),)),), outline=shapely.box(300, 200, 460, 320)),
                 ]
-                image = image_pb2.ImageRef(slide=image_pb2.SlideRef(path=sys.argv[2], width=900, height=700))
-                stub = SegmentationServiceStub(grpc.insecure_channel(sys.argv[1]))
-                answer = stub.Predict(pb.PredictRequest(image=image, objects=objects), timeout=60)
-                print(*[result.masks[0].geometry_wkb.hex() for result in answer.results])
+                with SamClient(sys.argv[1]) as client:
+                    answer = client.predict(Slide(sys.argv[2], size=(900, 700)), objects)
+                print(*[shapely.to_wkb(result.outlines[0].geometry, hex=True).lower() for result in answer.results])
                 """;
         Process python = RealServer.builder(List.of(
                         RealServer.python(), "-c", program, "127.0.0.1:" + server.port(), Pictures.file(folder).toString()))
