@@ -33,7 +33,14 @@ from qupath_sam.cli.project_options import (
     ThumbnailOption,
     WorkersOption,
 )
-from qupath_sam.cli.project_session import Session, exit_if_failed, finish, print_result, run_with_progress
+from qupath_sam.cli.project_session import (
+    Session,
+    check_report_folder,
+    exit_if_failed,
+    finish,
+    print_result,
+    run_with_progress,
+)
 
 if TYPE_CHECKING:
     from qupath_sam.project.layout import Project
@@ -174,6 +181,7 @@ def refine(
             return refine_image(entry, contents.objects, options, predictor, source)
 
         run_options = RunOptions("refine", asked, dry_run, resume, workers or session.servers, keep_runs)
+        check_report_folder(opened, report, run_options)
         result = run_with_progress(opened, images, propose, session, run_options)
         finish(opened, result, session, report, run_options, thumbnails=thumbnails)
 
@@ -242,6 +250,7 @@ def segment(
             return segment_image(entry, contents.objects, options, predictor, source)
 
         run_options = RunOptions("segment", asked, dry_run, resume, workers or session.servers, keep_runs)
+        check_report_folder(opened, report, run_options)
         result = run_with_progress(opened, images, propose, session, run_options)
         finish(opened, result, session, report, run_options, thumbnails=thumbnails)
 

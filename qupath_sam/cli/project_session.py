@@ -131,6 +131,29 @@ def _worker(heap: str, limit_s: float) -> QuPathWorker:
     return QuPathWorker(WorkerOptions(heap=heap, call_limit_s=limit_s))
 
 
+def check_report_folder(opened: Project, folder: Path | None, options: RunOptions) -> None:
+    """Make the folder of the report now where its name is known: not after hours, to find that nothing can be written.
+
+    Raises:
+        InvalidRequest: it cannot be written to.
+    """
+    from tempfile import TemporaryFile
+
+    from qupath_sam.errors import InvalidRequest
+
+    if folder is None and not options.dry:
+        return  # beside the project, which has to be writable in any case
+    folder = folder or _report_folder(opened, options, "")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InvalidRequest(
+            f"no report can be written to {folder} ({error}); name another folder: --report"
+        ) from error
+
+
 def run_with_progress(
     opened: Project, images: Sequence[Any], propose: Propose, session: Session, options: RunOptions
 ) -> RunReport:
@@ -212,7 +235,7 @@ def finish(
     decisions: Sequence[Any] = result.decisions
     if result.run_id and result.skipped:
         decisions = decisions_of(ProjectStore(opened.file).run(result.run_id))
-    folder = folder or opened.folder / f"qupath-sam {options.command}{f' {result.run_id}' if result.run_id else ''}"
+    folder = folder or _report_folder(opened, options, result.run_id)
     folder.mkdir(parents=True, exist_ok=True)
     title = f"{options.command.capitalize()}: {opened.folder.name}" + (" (dry run)" if options.dry else "")
     lines = [
@@ -230,6 +253,10 @@ def finish(
     print_result(result, dry=options.dry)
     typer.echo(f"report: {folder / 'report.html'}")
     exit_if_failed(result)
+
+
+def _report_folder(opened: Project, options: RunOptions, run_id: str) -> Path:
+    return opened.folder / f"qupath-sam {options.command} {run_id}".strip()
 
 
 def print_result(result: RunReport, *, dry: bool) -> None:

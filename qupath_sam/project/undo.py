@@ -119,5 +119,6 @@ def inverse(decisions: Iterable[Decision], objects: Iterable[ImageObject], run_i
 
 
 def _same_shape(a: bytes, b: bytes) -> bool:
-    first, second = shapely.from_wkb(a), shapely.from_wkb(b)
+    # Made valid: somebody may have drawn an outline across itself since.
+    first, second = shapely.make_valid(shapely.from_wkb(a)), shapely.make_valid(shapely.from_wkb(b))
     return bool(first.symmetric_difference(second).area <= ROUNDING_PX * (second.length + 1))

@@ -73,6 +73,17 @@ def test_no_run_is_begun_without_a_qupath(project_file: Path, tmp_path: Path, mo
     assert not (project_file.parent / ".qupath-sam").exists()
 
 
+@pytest.mark.parametrize("command", [["refine"], ["segment", "--class", "SAM"]])
+def test_a_report_that_cannot_be_written_is_said_before_the_work(
+    project_file: Path, tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    report = tmp_path / "file" / "report"
+    error = run.invoke(app, [*command, str(project_file), "--dry-run", "--report", str(report)]).exception
+    assert isinstance(error, InvalidRequest)
+    assert "--report" in str(error)
+
+
 def test_backups_cannot_be_switched_off(project_file: Path) -> None:
     assert run.invoke(app, ["refine", str(project_file), "--keep-runs", "0"]).exit_code == 2
 

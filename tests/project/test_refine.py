@@ -205,6 +205,16 @@ def test_undo_of_an_undo_after_other_work_says_that_it_cannot(project_file: Path
     assert "as a whole only" in reason
 
 
+def test_undo_leaves_an_outline_alone_that_has_been_drawn_across_itself() -> None:
+    bow_tie = shapely.to_wkb(Polygon([(100, 100), (200, 200), (200, 100), (100, 200)]))
+    refined = Decision(
+        "1", "a", Action.REFINED, OBJECTS[0].object_id, before=OBJECTS[0], new_wkb=shapely.to_wkb(SQUARE.buffer(3))
+    )
+    edit, left = inverse([refined], [replace(OBJECTS[0], wkb=bow_tie)], "x")
+    assert not edit
+    assert left == 1
+
+
 def test_undo_brings_back_prompts_that_lay_in_each_other() -> None:
     gone, outer, middle, inner = (annotation(SQUARE.buffer(-i), "SAM", "Rectangle", name=str(i)) for i in range(4))
     outer = replace(outer, parent_id=gone.object_id)
