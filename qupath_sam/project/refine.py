@@ -201,6 +201,10 @@ class _Job:
             self.refuse(item, Refusal.FAILED, remark=str(error))
             return
         remark = f"{refined.windows} windows along the border, {refined.left_out} left out"
+        if refined.left_out == refined.windows:  # what is left is the old outline, drawn on a coarse grid
+            found = any(result.outlines for result, _ in answers)
+            self.refuse(item, Refusal.LOW_IOU if found else Refusal.EMPTY, remark=remark)
+            return
         metadata = metadata_of(*answers[-1]) if answers else {}
         metadata |= {"qupath-sam.window": remark, "qupath-sam.touches_edge": "false"}
         self._decide(item, refined.geometry, refined.score, metadata, cut_off=False, remark=remark)

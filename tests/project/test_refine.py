@@ -400,6 +400,21 @@ def test_large_outlines_are_asked_for_along_their_border(project_file: Path) -> 
     assert "windows along the border" in proposal.decisions[0].remark
 
 
+@pytest.mark.parametrize(("answer", "refusal"), [(Polygon(), Refusal.EMPTY), (Point(9, 9).buffer(5), Refusal.LOW_IOU)])
+def test_a_large_outline_along_which_nothing_was_found_is_left_alone(
+    project_file: Path, answer: Polygon, refusal: Refusal
+) -> None:
+    class Finds(GrowingPredictor):
+        def answer(self, prompts: Any, window: Any) -> Polygon:
+            return answer
+
+    large = annotation(shapely.box(100, 100, 800, 700))
+    _, images = select_images(project_file, ("1",))
+    proposal = refine_image(images[0], [large], RefineOptions(mpp=1.0), Finds(), ServerReadsSlides())
+    assert not proposal.edit
+    assert [decision.refusal for decision in proposal.decisions] == [refusal]
+
+
 @pytest.mark.parametrize(
     ("new", "score", "cut_off", "expected"),
     [
