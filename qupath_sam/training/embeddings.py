@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ class EncodedView:
 
 
 class FreshViews:
-    """Views for an encoder that is trained: made when asked for, nothing kept.
+    """Views for an encoder that is trained: made when asked for, nothing kept, and augmented anew each epoch.
 
     Args:
         plans: all views.
@@ -59,14 +59,18 @@ class FreshViews:
         return len(self._plans)
 
     def __getitem__(self, index: int) -> EncodedView:
-        """Made now."""
-        view = self._make(self._plans[index])
+        """Made now; a view's epochs differ in all that is random about it."""
+        epoch, place = divmod(index, len(self._plans))
+        plan = self._plans[place]
+        if epoch:
+            plan = replace(plan, seed=int(np.random.default_rng((plan.seed, epoch)).integers(2**31)))
+        view = self._make(plan)
         pixels = torch.from_numpy(view.pixels).permute(2, 0, 1)[None].contiguous()
         return EncodedView(image_of(view), view.labels, view.targets, pixels=pixels)
 
 
 class EmbeddedViews:
-    """Views with their embeddings or early maps, by their place in a plan.
+    """Views with their embeddings or early maps, by their place in a plan; every epoch shows the same.
 
     Args:
         plans: all views.
@@ -110,12 +114,15 @@ class EmbeddedViews:
 
     def path(self, index: int) -> Path:
         """Where a view is kept."""
-        plan = self._plans[index]
+        plan = self._plan(index)
         key = hashlib.sha256(f"{self._source}:{plan.tile}:{plan.seed}".encode()).hexdigest()
         return self._folder / f"{key[:32]}.safetensors"
 
+    def _plan(self, index: int) -> ViewPlan:
+        return self._plans[index % len(self._plans)]
+
     def _encoded(self, index: int) -> dict[str, Tensor]:
-        view = self._make(self._plans[index])
+        view = self._make(self._plan(index))
         return {
             _EMBEDDING: self._encode(view.pixels).to("cpu", torch.float16).contiguous(),
             _IMAGE: image_of(view),

@@ -49,9 +49,13 @@ _ENCODER, _HEAD = "image_encoder.", "refinement_head."
 class Views(Protocol):
     """Views by index; see `qupath_sam.training.embeddings`."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Views of an epoch."""
+        ...
 
-    def __getitem__(self, index: int) -> EncodedView: ...
+    def __getitem__(self, index: int) -> EncodedView:
+        """View ``index % len`` as epoch ``index // len`` shows it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +304,8 @@ class Trainer:
         count, progress = len(self.views), self.progress
         for _ in range(count):
             epoch, place = divmod(progress.drawn, count)
-            index = int(np.random.default_rng((self.settings.seed, epoch)).permutation(count)[place])
+            order = np.random.default_rng((self.settings.seed, epoch)).permutation(count)
+            index = epoch * count + int(order[place])
             progress.drawn += 1
             view = self.views[index]
             if view.targets:

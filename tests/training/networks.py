@@ -34,7 +34,7 @@ class DiscViews:
         return self._count
 
     def __getitem__(self, index: int) -> EncodedView:
-        return _view(index, self._pixels)
+        return _view(index % self._count, self._pixels)
 
 
 class EarlyViews(DiscViews):

@@ -1,0 +1,48 @@
+"""What an epoch shows: the same places each time, looking the same only where their embeddings are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from qupath_sam.models.view_prompts import VIEW_SIZE
+from qupath_sam.training.embeddings import EmbeddedViews, FreshViews
+from qupath_sam.training.views import View, ViewPlan
+
+PLANS = [ViewPlan(tile=0, seed=3), ViewPlan(tile=1, seed=4)]
+
+
+def make(plan: ViewPlan) -> View:
+    """Noise of the plan's seed; the tile's number is its one label."""
+    noise = np.random.default_rng(plan.seed).integers(0, 256, (VIEW_SIZE, VIEW_SIZE, 3)).astype(np.uint8)
+    labels = np.full((VIEW_SIZE, VIEW_SIZE), plan.tile + 1, np.int32)
+    return View(noise, labels, (plan.tile + 1,))
+
+
+def test_fresh_views_look_different_each_epoch_and_the_same_when_asked_again() -> None:
+    views, again = FreshViews(PLANS, make), FreshViews(PLANS, make)
+    seen = [views[index] for index in range(3 * len(PLANS))]
+    assert [view.targets for view in seen] == [(1,), (2,)] * 3
+    pixels = [view.pixels for view in seen if view.pixels is not None]
+    assert len({each.numpy().tobytes() for each in pixels}) == len(seen)
+    for index in (0, 5, 2):
+        assert torch.equal(again[index].image, seen[index].image)
+
+
+def test_embedded_views_are_encoded_once_for_all_epochs(tmp_path: Path) -> None:
+    encoded: list[int] = []
+
+    def encode(pixels: np.ndarray) -> torch.Tensor:
+        encoded.append(int(pixels.sum()))
+        return torch.full((1, 1, 2, 2), float(pixels[0, 0, 0]))
+
+    views = EmbeddedViews(PLANS, make, encode=encode, source="test", folder=tmp_path)
+    for epoch in range(3):
+        for place in range(len(PLANS)):
+            view = views[epoch * len(PLANS) + place]
+            assert view.targets == (place + 1,)
+            assert view.embedding is not None
+            assert view.embedding[0, 0, 0, 0] == make(PLANS[place]).pixels[0, 0, 0]
+    assert len(encoded) == len(PLANS)
