@@ -11,6 +11,7 @@ from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.datasets import FORMATS, open_dataset
 from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.objects import Tile
+from qupath_sam.evaluation.seen import check_unseen
 from tests.evaluation.pictures import disc, painted, save, two_discs
 
 LABELS = two_discs()
@@ -113,10 +114,20 @@ def test_pannuke(tmp_path, published) -> None:
     images, masks = (root / "images" / "fold1", root / "masks" / "fold1") if published else (root, root)
     expected = write_pannuke(images, masks)
     tile = only_tile(open_dataset(str(tmp_path)))
-    assert (tile.group, tile.mpp) == ("Breast", 0.25)
+    assert (tile.group, tile.mpp) == ("fold1/Breast", 0.25)
     assert np.array_equal(tile.read_labels(), expected)
     assert tile.read_pixels().dtype == np.uint8
     assert (tile.read_pixels() == 200).all()
+
+
+def test_a_model_that_has_seen_one_fold_of_pannuke_may_be_scored_on_the_next(tmp_path) -> None:
+    for name in ("Fold 1", "Fold 2"):
+        write_pannuke(tmp_path / name, tmp_path / name)
+    groups = {tile.group for tile in open_dataset(str(tmp_path)).tiles}
+    assert groups == {"fold1/Breast", "fold2/Breast"}
+    check_unseen("tuned", [("pannuke", "fold1/Breast")], [open_dataset(str(tmp_path / "Fold 2"))])
+    with pytest.raises(InvalidRequest, match="fold1/Breast"):
+        check_unseen("tuned", [("pannuke", "fold1/Breast")], [open_dataset(str(tmp_path))])
 
 
 IMAGESCOPE = """<?xml version="1.0"?>

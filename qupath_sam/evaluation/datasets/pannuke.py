@@ -42,7 +42,8 @@ def recognises(root: Path) -> bool:
 def read(root: Path) -> Dataset:
     """Every patch of every fold under ``root`` that holds a cell.
 
-    PanNuke names no patients: the tissue is the group, the coarsest thing known to be shared by patches.
+    PanNuke names no patients; its protocol trains on some folds and scores on another. So a group is a tissue within a
+    fold, ``fold1/Breast``: a model that has seen one fold may be scored on the next.
     """
     name = root.resolve().name
     tiles: list[Tile] = []
@@ -54,7 +55,7 @@ def read(root: Path) -> Dataset:
             Tile(
                 dataset=name,
                 image_id=f"{fold.name}/{index:05d}",
-                group=str(tissue),
+                group=f"{fold.name}/{tissue}",
                 split=None,
                 mpp=MPP,
                 read_pixels=partial(_read_pixels, fold.images, index),
@@ -95,7 +96,9 @@ def _folds(root: Path) -> list[Fold]:
     found = []
     for folder in walk_folders(root):
         for images, masks in ((folder, folder), *_published_layout(folder)):
-            fold = Fold(images.name, images / "images.npy", masks / "masks.npy", images / "types.npy")
+            # "Fold 1" and "fold1" are the same one, in two layouts.
+            name = "".join(images.name.lower().split())
+            fold = Fold(name, images / "images.npy", masks / "masks.npy", images / "types.npy")
             if fold.images.is_file() and fold.masks.is_file() and fold.types.is_file():
                 found.append(fold)
     return found
