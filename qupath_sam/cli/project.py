@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
+from qupath_sam.cli.project_info import print_info
 from qupath_sam.cli.project_options import (
     DropOption,
     DryOption,
@@ -41,9 +42,6 @@ from qupath_sam.cli.project_session import (
     print_result,
     run_with_progress,
 )
-
-if TYPE_CHECKING:
-    from qupath_sam.project.layout import Project
 
 app = typer.Typer(
     name="project",
@@ -94,7 +92,7 @@ def info(
     if as_json:
         typer.echo(json.dumps({"project": str(opened.file), "qupath": opened.version, "images": images, "runs": runs}))
         return
-    _print_info(opened, images, runs)
+    print_info(opened, images, runs)
 
 
 @app.command()
@@ -386,28 +384,3 @@ def _classes(texts: Sequence[str]) -> dict[str, str]:
     """``PROMPTS=OUTLINES`` or just the class of both."""
     pairs = (text.partition("=") for text in texts)
     return {prompts: outlines or prompts for prompts, _, outlines in pairs}
-
-
-def _print_info(opened: Project, images: Sequence[dict[str, Any]], runs: Sequence[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table("id", "image", "px", "µm/px", "objects", "annotations by class", title=str(opened.file))
-    for image in images:
-        counts = image["objects"]
-        by_class = counts.get("annotationClassificationCounts", {})
-        table.add_row(
-            image["id"],
-            image["name"],
-            f"{image['width']} x {image['height']}",
-            f"{image['mpp']:g}" if image["mpp"] else "?",
-            str(max(0, counts.get("nObjects", 1) - 1)),
-            ", ".join(f"{name} {count}" for name, count in by_class.items()),
-        )
-    console.print(table)
-    for run in runs:
-        state = "" if run["ended"] else ", unfinished"
-        if state and run["command"] in ("refine", "segment"):
-            state += " (--resume)"
-        console.print(f"run {run['run']}: {run['command']}, {run['images']} images, {run['utc']}{state}", markup=False)

@@ -79,10 +79,11 @@ _NOT_ASKED = (
 
 
 def why_unanswered(decisions: Iterable[Decision]) -> str:
-    """Why the server could answer for none of the objects that it was asked about, as it most often said; else empty."""
+    """Why the server could answer for none of the objects that it was asked about; empty where it could for one."""
     asked = [decision for decision in decisions if decision.refusal not in _NOT_ASKED]
     if any(decision.refusal is not Refusal.FAILED for decision in asked):
         return ""
+    # As it most often said: one object may have a fault of its own besides.
     remarks = Counter(decision.remark for decision in asked)
     return remarks.most_common(1)[0][0] if remarks else ""
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from qupath_sam.errors import ProjectError
 from qupath_sam.project.image_data import ImageOpener
+from qupath_sam.project.java_objects import by_id, has_metadata, measurements_of, metadata_of, simple_name, twin
 from qupath_sam.project.layout import ImageEntry, check_data_file
 from qupath_sam.project.measurements import depends_on_shape
 from qupath_sam.project.objects import Edit, ImageContents, ImageObject, Kind, Plane, ShapeChange, Written
@@ -79,7 +80,7 @@ class Bridge:
         hierarchy = self._images.data(image).getHierarchy()
         root = str(hierarchy.getRootObject().getID())
         objects = [
-            self._value(item, root) for item in self._all_objects(hierarchy) if _KINDS.get(_simple_name(item)) in kinds
+            self._value(item, root) for item in self._all_objects(hierarchy) if _KINDS.get(simple_name(item)) in kinds
         ]
         return ImageContents(tuple(objects), int(hierarchy.nObjects()))
 
@@ -110,9 +111,9 @@ class Bridge:
         data = self._images.data(image)
         hierarchy = data.getHierarchy()
         before = self._snapshot(hierarchy, edit)
-        objects = _by_id(self._all_objects(hierarchy))
+        objects = by_id(self._all_objects(hierarchy))
         for object_id in (*(change.object_id for change in edit.changes), *edit.removals):
-            if _twin(object_id) in objects:
+            if twin(object_id) in objects:
                 raise ProjectError(f"two objects have the id {object_id}; delete one of them in QuPath, or copy it")
         recomputed = removed = 0
         for change in edit.changes:
@@ -145,7 +146,7 @@ class Bridge:
         state = self._state(item)
         return ImageObject(
             object_id=str(item.getID()),
-            kind=_KINDS[_simple_name(item)],
+            kind=_KINDS[simple_name(item)],
             roi=state.roi,
             wkb=state.wkb,
             plane=Plane(*state.plane),
@@ -155,24 +156,27 @@ class Bridge:
             parent_id=None if state.parent in ("", root) else state.parent,
             color=state.color,
             probability=float(item.getClassProbability()),
-            measurements=_measurements(item),
-            metadata=_metadata(item),
+            measurements=measurements_of(item),
+            metadata=metadata_of(item),
         )
 
     def _snapshot(self, hierarchy: Any, edit: Edit) -> Snapshot:
         root = hierarchy.getRootObject()
-        items = _by_id([root, *self._all_objects(hierarchy)])
+        items = by_id([root, *self._all_objects(hierarchy)])
         changing = [change.object_id for change in edit.changes if change.object_id in items]
         return Snapshot(
             str(root.getID()),
             {object_id: self._state(item) for object_id, item in items.items()},
-            {object_id: Values(_measurements(items[object_id]), _metadata(items[object_id])) for object_id in changing},
+            {
+                object_id: Values(measurements_of(items[object_id]), metadata_of(items[object_id]))
+                for object_id in changing
+            },
         )
 
     def _state(self, item: Any) -> ObjectState:
         roi, path_class, parent = item.getROI(), item.getPathClass(), item.getParent()
         color, name = item.getColor(), item.getName()
-        nucleus = item.getNucleusROI() if _simple_name(item) == "PathCellObject" else None
+        nucleus = item.getNucleusROI() if simple_name(item) == "PathCellObject" else None
         return ObjectState(
             java_class=type(item).__name__,
             roi="" if roi is None else str(roi.getRoiName()),
@@ -184,7 +188,7 @@ class Bridge:
             color=None if color is None else int(color),
             name=None if name is None else str(name),
             locked=bool(item.isLocked()),
-            metadata=str(item.getMetadata()) if _has_metadata(item) else "{}",
+            metadata=str(item.getMetadata()) if has_metadata(item) else "{}",
             measurements=str(item.getMeasurementList().asMap()) if item.hasMeasurements() else "{}",
             parent="" if parent is None else str(parent.getID()),
             children=tuple(str(child.getID()) for child in item.getChildObjects()) if item.hasChildObjects() else (),
@@ -212,7 +216,7 @@ class Bridge:
         old_roi = item.getROI()
         if self._wkb(old_roi) != change.old_wkb:
             raise ProjectError(f"object {change.object_id} has another shape than when it was read; read it again")
-        kept = _measurements(item)
+        kept = measurements_of(item)
         roi = self._roi(change.new_wkb, old_roi.getImagePlane())
         if str(roi.getClass().getSimpleName()) not in _OVER_THE_SLIDE or roi.isEmpty():
             raise ProjectError(f"QuPath makes no area of the new shape of object {change.object_id}")
@@ -232,7 +236,7 @@ class Bridge:
         for name, value in wanted.items():
             measurements.put(name, value)
         self._set_metadata(item, change)
-        recomputed = sum(name in fresh for name in stale)
+        recomputed = sum(name in wanted for name in stale)
         return recomputed, len(stale) - recomputed
 
     def _set_metadata(self, item: Any, change: ShapeChange) -> None:
@@ -250,7 +254,7 @@ class Bridge:
             self._class("qupath.lib.analysis.features.ObjectMeasurements").addShapeMeasurements(
                 single, calibration, features
             )
-        return _measurements(item)
+        return measurements_of(item)
 
     def _add_and_remove(self, hierarchy: Any, objects: dict[str, Any], edit: Edit) -> None:
         for addition in edit.additions:
@@ -371,36 +375,3 @@ class Bridge:
 
             self._classes[name] = JClass(name)
         return self._classes[name]
-
-
-def _by_id(items: list[Any]) -> dict[str, Any]:
-    """Objects by their ids; where several have one, as QuPath lets them, the others by what `_twin` makes of it."""
-    found: dict[str, Any] = {}
-    for item in items:
-        object_id = str(item.getID())
-        while object_id in found:
-            object_id = _twin(object_id)
-        found[object_id] = item
-    return found
-
-
-def _twin(object_id: str) -> str:
-    return f"{object_id} again"
-
-
-def _measurements(item: Any) -> dict[str, float]:
-    return {str(name): float(value) for name, value in item.getMeasurementList().asMap().items()}
-
-
-def _metadata(item: Any) -> dict[str, str]:
-    # Asking for the metadata of an object that has none would give it an empty map.
-    return {str(key): str(value) for key, value in item.getMetadata().items()} if _has_metadata(item) else {}
-
-
-def _has_metadata(item: Any) -> bool:
-    return not hasattr(item, "hasMetadata") or bool(item.hasMetadata())  # QuPath 0.5 cannot be asked
-
-
-def _simple_name(item: Any) -> str:
-    # What JPype has looked up already; asking Java for it takes a tenth of the time that a big image needs.
-    return type(item).__name__.rpartition(".")[2]
