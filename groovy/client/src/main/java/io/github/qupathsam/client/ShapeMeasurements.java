@@ -11,7 +11,8 @@ import java.util.regex.Pattern;
  *
  * <p>The same rule as {@code qupath_sam.project.measurements}: QuPath's shape features, with a prefix such as "Nucleus: " for parts of
  * cells; intensity features over a region or round its centre, which begin with "ROI: ", "Square: " or "Circle: " and state a
- * resolution; and what a pixel classifier has found in the outline: "Tumor area \u00b5m^2", and "Tumor %" beside it.
+ * resolution; and what a pixel classifier has found in the outline: "Tumor area \u00b5m^2", and "Tumor %" beside it. Ours are what a
+ * model said of its outline.
  */
 public final class ShapeMeasurements {
     private static final Pattern SHAPE = Pattern.compile(
@@ -22,6 +23,7 @@ public final class ShapeMeasurements {
             Pattern.CASE_INSENSITIVE);
     private static final Pattern INTENSITY = Pattern.compile("(?:ROI|Square|Circle): .+ per pixel: .*");
     private static final List<String> AREAS = List.of(" area \u00b5m^2", " area mm^2", " area px^2");
+    private static final Set<String> OURS = Set.of("SAM score", "SAM IoU with old outline");
     private static final String SHARE = " %";
 
     private ShapeMeasurements() {}
@@ -32,7 +34,10 @@ public final class ShapeMeasurements {
      * @param names of all measurements of the object: only they tell a pixel classifier's share from another percentage
      */
     public static boolean isOne(String name, Set<String> names) {
-        if (SHAPE.matcher(name).matches() || INTENSITY.matcher(name).matches() || AREAS.stream().anyMatch(name::endsWith)) {
+        if (OURS.contains(name) || SHAPE.matcher(name).matches() || INTENSITY.matcher(name).matches()) {
+            return true;
+        }
+        if (AREAS.stream().anyMatch(name::endsWith)) {
             return true;
         }
         return name.endsWith(SHARE)

@@ -19,14 +19,15 @@ class ShapeMeasurementsTest {
                 "Area µm^2", "Length µm", "Circularity", "Solidity", "Max diameter µm", "Min diameter µm", "Perimeter px",
                 "Nucleus: Area µm^2", "Cell: Solidity", "Nucleus/Cell area ratio", "Centroid X µm",
                 "ROI: 2.00 µm per pixel: Red: Mean", "Square: Diameter 25.0 µm: 2.00 µm per pixel: Red: Mean",
-                "Tumor area µm^2", "my classifier: Total annotated area mm^2"
+                "Tumor area µm^2", "my classifier: Total annotated area mm^2", "SAM score",
+                "SAM IoU with old outline"
             })
     void namesOfShape(String name) {
         assertTrue(ShapeMeasurements.isOne(name, Set.of()), name);
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"Area of interest", "Num Detections", "Nucleus: Hematoxylin OD mean", "SAM score", "Length of stay", "Tumor %", ""})
+    @ValueSource(strings = {"Area of interest", "Num Detections", "Nucleus: Hematoxylin OD mean", "Length of stay", "Tumor %", ""})
     void otherNames(String name) {
         assertFalse(ShapeMeasurements.isOne(name, Set.of()), name);
     }
