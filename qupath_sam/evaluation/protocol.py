@@ -14,8 +14,10 @@ It is the papers' (Xu et al. 2016; RITM, Sofiiuk et al. 2022; Kim et al., sec. 3
 - **Harm and locality** of each click: `qupath_sam.metrics`.
 
 Apart from the clicks, an object is asked for by its box, by a spoilt outline (`perturbed_outline`; the gain is the IoU
-after refining less the IoU before), and by jittered clicks: the first few clicks again, each displaced at random within
-its error; the figure is the mean change of IoU from the undisturbed clicks, whichever the sign.
+after refining less the IoU before; the model is told the outline and its box, no point: what `project refine` makes of
+outlines, with a point and its guards, is for `qupath-sam bench refine`), and by jittered clicks: the first few clicks
+again, each displaced at random within its error; the figure is the mean change of IoU from the undisturbed clicks,
+whichever the sign.
 """
 
 from __future__ import annotations
