@@ -12,7 +12,12 @@ _PERCENTILES = (2.5, 97.5)
 
 
 def bootstrap_interval(
-    values: NDArray[np.float64], groups: Sequence[Hashable], *, resamples: int = RESAMPLES, seed: int = 0
+    values: NDArray[np.float64],
+    groups: Sequence[Hashable],
+    *,
+    strata: Sequence[Hashable] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> NDArray[np.float64]:
     """Percentile interval of the mean over objects, drawing whole groups (Efron & Tibshirani 1993, ch. 8 and 13).
 
@@ -22,6 +27,8 @@ def bootstrap_interval(
     Args:
         values: float ``(N,)`` or ``(N, K)``: K figures an object.
         groups: the group of each object.
+        strata: what each object is drawn within: every resample has as many groups of each as there are. Without it a
+            pooled interval is mostly about how many objects of which data set a resample happens to have.
         resamples: how often groups are drawn.
         seed: of the draws.
 
@@ -34,12 +41,18 @@ def bootstrap_interval(
     """
     if len(values) == 0:
         raise ValueError("an interval needs at least one object")
-    _, members = np.unique([str(g) for g in groups], return_inverse=True)
-    count = int(members.max()) + 1
+    names, members = np.unique([str(g) for g in groups], return_inverse=True)
+    count = len(names)
     sums = np.zeros((count, *values.shape[1:]))
     np.add.at(sums, members, values)
     sizes = np.bincount(members).astype(np.float64)
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
+    within = np.empty(count, dtype=np.intp)
+    within[members] = np.unique([str(s) for s in strata or [0] * len(values)], return_inverse=True)[1]
+    random = np.random.default_rng(seed)
+    draws = np.zeros((resamples, count))
+    for stratum in range(int(within.max()) + 1):
+        own = np.flatnonzero(within == stratum)
+        draws[:, own] = random.multinomial(len(own), np.full(len(own), 1 / len(own)), size=resamples)
     totals = draws @ sizes
     means = np.tensordot(draws, sums, axes=1) / totals.reshape(-1, *[1] * (values.ndim - 1))
     interval: NDArray[np.float64] = np.percentile(means, _PERCENTILES, axis=0)

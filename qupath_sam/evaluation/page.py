@@ -28,7 +28,7 @@ def page(reports: Mapping[WindowChoice, Mapping[str, Any]], *, command: str) -> 
     parts = [f"**{_TITLES[window]}**\n\n{_table(report)}" for window, report in reports.items()]
     clicks = {int(report["protocol"]["max_clicks"]) for report in reports.values()}
     legend = (
-        "In parentheses 95 % intervals, bootstrapped over groups, or over images where there is one group only. "
+        "In parentheses 95 % intervals, bootstrapped over the groups of each data set, or its images where it has one. "
         f"{' / '.join(map(str, clicks))} clicks an object; NoF@85: share of objects that never reach IoU .85; fall: "
         "the most that mean IoU loses from one click to the next; harm: pixels that a click after the "
         f"{SETTLED_AFTER}th spoils, of the object's area.\n\n    {command}\n"

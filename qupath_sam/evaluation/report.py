@@ -69,21 +69,22 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
     - ``click_ms``: the wait for the model's answer to one click, median and 95th percentile over all clicks.
     - ``box_iou``, ``refine_gain``, ``jitter``: means of `qupath_sam.evaluation.protocol.ObjectScores`, null where the
       model could not be asked.
-    - ``ci95``: bootstrapped over groups (`bootstrap_interval`); over images where there is a single group, and then
-      it says nothing of other groups.
+    - ``ci95``: bootstrapped over the groups of each data set (`bootstrap_interval`); over its images where it has a
+      single group, and then it says nothing of other groups.
 
     Raises:
         ValueError: there are no results.
     """
     if not results:
         raise ValueError("no object was evaluated; nothing can be said")
-    units = _units(results)
+    units, strata = _units(results), [r.dataset for r in results]
     iou = np.array([r.iou for r in results])
     noc: dict[str, Any] = {}
     nof_rate: dict[str, float] = {}
     for threshold in NOC_THRESHOLDS:
         clicks = np.array([number_of_clicks(r.iou, threshold / 100) for r in results], dtype=np.float64)
-        noc[str(threshold)] = {"mean": float(clicks.mean()), "ci95": bootstrap_interval(clicks, units).tolist()}
+        interval = bootstrap_interval(clicks, units, strata=strata)
+        noc[str(threshold)] = {"mean": float(clicks.mean()), "ci95": interval.tolist()}
         nof_rate[str(threshold)] = fmean(is_failure(r.iou, threshold / 100) for r in results)
     click_ms = [ms for r in results for ms in r.click_ms]
     return {
@@ -92,7 +93,7 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
         "noc": noc,
         "nof_rate": nof_rate,
         "miou": iou.mean(axis=0).tolist(),
-        "miou_ci95": bootstrap_interval(iou, units).T.tolist(),
+        "miou_ci95": bootstrap_interval(iou, units, strata=strata).T.tolist(),
         "spc_s": sum(r.seconds for r in results) / len(click_ms),
         "click_ms": {"p50": float(np.percentile(click_ms, 50)), "p95": float(np.percentile(click_ms, 95))},
         "box_iou": _mean(r.box_iou for r in results),
@@ -120,7 +121,8 @@ def _intervals(results: Sequence[ObjectResult]) -> dict[str, Any]:
         known = [(value, unit) for value, unit in zip(values, _units(results), strict=True) if value is not None]
         if not known:
             return None
-        bounds: list[float] = bootstrap_interval(np.array([v for v, _ in known]), [u for _, u in known]).tolist()
+        figures, units = np.array([value for value, _ in known]), [unit for _, unit in known]
+        bounds: list[float] = bootstrap_interval(figures, units, strata=[dataset for dataset, _ in units]).tolist()
         return bounds
 
     return {
@@ -131,9 +133,11 @@ def _intervals(results: Sequence[ObjectResult]) -> dict[str, Any]:
 
 
 def _units(results: Sequence[ObjectResult]) -> list[tuple[str, str]]:
-    """What is drawn for an interval: groups, or images where there is a single group."""
-    groups = [(r.dataset, r.group) for r in results]
-    return groups if len(set(groups)) > 1 else [(r.dataset, r.image_id) for r in results]
+    """What is drawn for an interval: the groups of a data set, or its images where it has a single group."""
+    groups: dict[str, set[str]] = {}
+    for each in results:
+        groups.setdefault(each.dataset, set()).add(each.group)
+    return [(r.dataset, r.group if len(groups[r.dataset]) > 1 else r.image_id) for r in results]
 
 
 def write_report(report: Mapping[str, Any], path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -121,6 +122,24 @@ def test_the_interval_of_a_mean_is_that_of_theory_where_groups_are_single_object
     low, high = bootstrap_interval(values, list(range(400)))
     expected = 1.96 * values.std() / math.sqrt(400)
     assert high - low == pytest.approx(2 * expected, rel=0.1)
+
+
+def test_a_pooled_interval_is_not_about_how_many_of_which_data_set_were_drawn() -> None:
+    """Two sets that are each of one mind: whatever is drawn within them, the mean is the same."""
+    found = [
+        result(dataset=name, group=f"{g}", iou=curve(iou)) for name, iou in [("a", 0.9), ("b", 0.5)] for g in range(4)
+    ]
+    low, high = summarise(found)["miou_ci95"][0]
+    assert low == high == pytest.approx(0.7)
+    values, groups = np.repeat([0.9, 0.5], 4), list(range(8))
+    assert np.ptp(bootstrap_interval(values, groups)) > 0.1
+
+
+def test_a_data_set_of_one_group_is_resampled_by_images_beside_others_too() -> None:
+    one = [result(dataset="a", group="same", image_id=f"{i}", iou=curve(0.1 * i)) for i in range(8)]
+    other = [result(dataset="b", group=f"{i}", iou=curve(0.5)) for i in range(8)]
+    low, high = summarise(one + other)["miou_ci95"][0]
+    assert low < fmean([*[0.1 * i for i in range(8)], *[0.5] * 8]) < high
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(1, 5))
