@@ -14,7 +14,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry import LineString, MultiLineString, MultiPoint, MultiPolygon, Point, Polygon
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.geojson import (
@@ -37,11 +37,21 @@ GEOMETRY = {"type": "Polygon", "coordinates": RINGS}
 names = st.text(min_size=1).filter(str.strip)
 class_names = names.map(lambda name: name.translate({ord(c): "_" for c in ":\r\n"}).strip()).filter(bool)
 colors = st.tuples(*[st.integers(0, 255)] * 3)
-geometries = st.builds(
+areas = st.builds(
     lambda mask, x, width: place(trace_mask(mask), Window(Region(x, -x, width, 90), 8, 9)),
     arrays(np.bool_, (9, 8)).filter(np.any),
     st.integers(-(10**6), 10**6),
     st.integers(3, 1000),
+)
+coordinates = st.floats(-1e6, 1e6).map(lambda number: round(number, 2))
+positions = st.tuples(coordinates, coordinates)
+lines = st.lists(positions, min_size=2, max_size=5, unique=True)
+geometries = (
+    areas
+    | st.builds(Point, positions)
+    | st.builds(MultiPoint, st.lists(positions, min_size=1, max_size=5))
+    | st.builds(LineString, lines)
+    | st.builds(MultiLineString, st.lists(lines, min_size=1, max_size=3))
 )
 features = st.builds(
     AnnotationFeature,
@@ -83,8 +93,8 @@ def test_nothing_is_written_for_which_qupath_refuses_a_file(feature: AnnotationF
     if feature.classification is not None:
         assert properties["classification"].keys() in ({"name", "color"}, {"names", "color"})
         assert [type(channel) for channel in properties["classification"]["color"]] == [int] * 3
-    polygons = written["geometry"]["coordinates"]
-    for rings in polygons if written["geometry"]["type"] == "MultiPolygon" else [polygons]:
+    kind, polygons = written["geometry"]["type"], written["geometry"]["coordinates"]
+    for rings in polygons if kind == "MultiPolygon" else [polygons] if kind == "Polygon" else []:
         assert all(ring[0] == ring[-1] for ring in rings)
 
 
@@ -152,6 +162,36 @@ def test_every_way_of_saying_one_square(document: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "coordinates", "expected"),
+    [
+        ("Point", [1.5, 2], Point(1.5, 2)),
+        ("Point", [1.5, 2, 0], Point(1.5, 2)),
+        ("MultiPoint", [[1, 2]], MultiPoint([(1, 2)])),
+        ("MultiPoint", [[1, 2], [3, 4], [1, 2]], MultiPoint([(1, 2), (3, 4), (1, 2)])),
+        ("LineString", [[1, 2], [3, 4]], LineString([(1, 2), (3, 4)])),
+        ("LineString", [[0, 0], [3, 4], [6, 0], [0, 0]], LineString([(0, 0), (3, 4), (6, 0), (0, 0)])),
+        (
+            "MultiLineString",
+            [[[0, 0], [1, 1]], [[2, 2], [3, 3]]],
+            MultiLineString([[(0, 0), (1, 1)], [(2, 2), (3, 3)]]),
+        ),
+    ],
+)
+def test_points_and_lines_stand_beside_areas(kind: str, coordinates: list, expected: object) -> None:
+    point_or_line = {
+        "type": "Feature",
+        "id": "01234567-89ab-cdef-0123-456789abcdef",
+        "geometry": {"type": kind, "coordinates": coordinates, "plane": {"c": -1, "z": 2, "t": 1}},
+        "properties": {"objectType": "annotation", "name": "a", "isLocked": True, "measurements": {"m": 1}},
+    }
+    area, read = read_features(json.dumps([GEOMETRY, point_or_line]))
+    assert area.geometry.equals(SQUARE)
+    assert read.geometry == expected
+    assert (str(read.id), read.name, read.is_locked, read.z, read.t) == (point_or_line["id"], "a", True, 2, 1)
+    assert read.measurements == {"m": 1}
+
+
+@pytest.mark.parametrize(
     ("written", "expected"),
     [
         ("Tumor", PathClass.of("Tumor")),
@@ -190,10 +230,18 @@ BOW_TIE = {"type": "Polygon", "coordinates": [[[0, 0], [2, 2], [2, 0], [0, 2], [
         ([GEOMETRY, BOW_TIE], "feature 1.*not valid.*Self-intersection"),
         ([GEOMETRY, None], "feature 1 is no GeoJSON feature"),
         ([GEOMETRY, GEOMETRY, {"type": "Feature", "geometry": None}], "feature 2.*no geometry"),
-        ({"type": "Point", "coordinates": [1, 2]}, "feature 0.*Point"),
+        ({"type": "Point", "coordinates": []}, "feature 0.*at least 1"),
+        ({"type": "Point", "coordinates": [1, None]}, "feature 0.*not finite"),
+        ({"type": "Point"}, "Point without coordinates"),
+        ({"type": "MultiPoint", "coordinates": []}, "at least 1"),
+        ({"type": "MultiPoint", "coordinates": [{"x": 1}]}, "no list of"),
+        ({"type": "LineString", "coordinates": [[1, 2]]}, "at least 2"),
+        ({"type": "LineString", "coordinates": [[1, 2], [1, 2]]}, "not valid"),
+        ({"type": "MultiLineString", "coordinates": [[1, 2], [3, 4]]}, "no list of"),
+        ({"type": "Circle", "coordinates": [1, 2]}, "feature 0"),
         ({"type": "GeometryCollection", "geometries": [GEOMETRY]}, "GeometryCollection"),
         ({"type": "Polygon", "coordinates": []}, "without rings"),
-        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "at least three"),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "at least 3"),
         ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [math.nan, 0], [0, 0]]]}, "not finite"),
         ({"type": "MultiPolygon", "coordinates": []}, "empty"),
         ({"type": "FeatureCollection"}, "no list of features"),
@@ -242,7 +290,10 @@ def test_no_json_raises_anything_but_invalid_request(document: object, propertie
     [
         Polygon(),
         MultiPolygon(),
-        shapely.Point(1, 1),
+        Point(),
+        shapely.Point(1, math.nan),
+        LineString([(1, 1), (1, 1)]),
+        shapely.GeometryCollection([SQUARE]),
         Polygon(BOW_TIE["coordinates"][0]),
         shapely.box(0, 0, math.inf, 1),
     ],

@@ -324,7 +324,7 @@ def export(
                 typer.echo(f"{entry.name}: {error}", err=True)
                 failed = True
                 continue
-            left = f", {exported.left_out} without an area left out" if exported.left_out else ""
+            left = f", {exported.left_out} without a valid shape left out" if exported.left_out else ""
             typer.echo(f"{exported.path}: {exported.objects} objects{left}")
     if failed:
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.errors import InvalidPrompt, InvalidRegion
-from qupath_sam.geojson import read_geojson
+from qupath_sam.geojson import Area, read_geojson
 from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.regions import Region
 
@@ -44,8 +44,19 @@ def parse_region(text: str) -> Region:
 
 
 def read_outlines(path: Path) -> list[Polygon | MultiPolygon]:
-    """The polygons of a GeoJSON file, level-0 px."""
-    outlines = [feature.geometry for feature in read_geojson(path)]
+    """The polygons of a GeoJSON file, level-0 px.
+
+    Raises:
+        InvalidRequest: no GeoJSON, no polygon in it, or something else as well.
+    """
+    outlines = []
+    for feature in read_geojson(path):
+        if not isinstance(feature.geometry, Area):
+            raise InvalidPrompt(
+                f"{path}: object {feature.id} is a {feature.geometry.geom_type}, but only a Polygon or MultiPolygon "
+                "is an outline; leave it out of the file"
+            )
+        outlines.append(feature.geometry)
     if not outlines:
         raise InvalidPrompt(f"{path} holds no polygon; draw an outline in QuPath and export it as GeoJSON")
     return outlines

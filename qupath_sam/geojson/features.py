@@ -12,9 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 import shapely
-from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry import LineString, MultiLineString, MultiPoint, MultiPolygon, Point, Polygon
 
 from qupath_sam.errors import InvalidRequest
+
+#: Shapes that enclose something.
+Area = Polygon | MultiPolygon
+#: Every shape that an object of QuPath can have.
+Shape = Area | Point | MultiPoint | LineString | MultiLineString
 
 
 class Color(NamedTuple):
@@ -94,7 +99,7 @@ class ObjectType(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class AnnotationFeature:
-    """One object with an area.
+    """One object: an area, points or lines.
 
     Attributes:
         geometry: level-0 px, pixel edges. QuPath rounds it to 0.01 px.
@@ -108,7 +113,7 @@ class AnnotationFeature:
         InvalidRequest: the geometry is empty, not finite or not valid; QuPath would refuse the whole file for it.
     """
 
-    geometry: Polygon | MultiPolygon
+    geometry: Shape
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     object_type: ObjectType = ObjectType.ANNOTATION
     name: str | None = None
@@ -121,8 +126,8 @@ class AnnotationFeature:
     t: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.geometry, Polygon | MultiPolygon):
-            raise InvalidRequest(f"the geometry is a {type(self.geometry).__name__}; give a Polygon or MultiPolygon")
+        if not isinstance(self.geometry, Shape):
+            raise InvalidRequest(f"the geometry is a {type(self.geometry).__name__}; give an area, points or lines")
         if self.geometry.is_empty:
             raise InvalidRequest("the geometry is empty; leave the object out")
         if not np.isfinite(shapely.get_coordinates(self.geometry)).all():

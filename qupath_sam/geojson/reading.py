@@ -1,4 +1,4 @@
-"""GeoJSON of QuPath, of this package, or of anybody else, as far as it means areas.
+"""GeoJSON of QuPath, of this package, or of anybody else, as far as it means areas, points and lines.
 
 Read generously: FeatureCollection, Feature, an array of features or a bare geometry; nulls where something is absent;
 measurements as an object or as ``[{"name", "value"}]``; a classification as text, with or without its colour; colours
@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import shapely
-from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry import LineString, MultiLineString, MultiPoint, MultiPolygon, Point, Polygon
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.geojson.features import AnnotationFeature, Color, ObjectType, PathClass, default_color
+from qupath_sam.geojson.features import AnnotationFeature, Color, ObjectType, PathClass, Shape, default_color
 
 _OBJECT_TYPES = {kind.value: kind for kind in ObjectType} | {
     "PathAnnotationObject": ObjectType.ANNOTATION,
@@ -56,7 +56,7 @@ def read_features(text: str) -> list[AnnotationFeature]:
     A feature without an id, or with one that is no UUID, is given a new one. The nucleus of a cell is left out.
 
     Raises:
-        InvalidRequest: no JSON, no GeoJSON, or a feature that is no valid area; the message says which and why.
+        InvalidRequest: no JSON, no GeoJSON, or a feature whose shape is not valid; the message says which and why.
     """
     try:
         document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_merge_repeated)
@@ -113,7 +113,7 @@ def _feature(item: dict[str, Any], properties: dict[str, Any]) -> AnnotationFeat
     plane = geometry.get("plane")
     name = properties.get("name")
     return AnnotationFeature(
-        geometry=_area(geometry),
+        geometry=_shape(geometry),
         id=_id(item.get("id")),
         object_type=_object_type(item, properties),
         name=str(name) if name else None,
@@ -127,27 +127,41 @@ def _feature(item: dict[str, Any], properties: dict[str, Any]) -> AnnotationFeat
     )
 
 
-def _area(geometry: dict[str, Any]) -> Polygon | MultiPolygon:
+def _shape(geometry: dict[str, Any]) -> Shape:
     kind, coordinates = geometry.get("type"), geometry.get("coordinates")
-    if kind == "Polygon":
-        return _polygon(coordinates)
-    if kind == "MultiPolygon" and isinstance(coordinates, list):
-        return MultiPolygon([_polygon(rings) for rings in coordinates])
-    raise ValueError(f"its geometry is a {kind}, but only a Polygon or MultiPolygon has an area")
+    if not isinstance(coordinates, list):
+        raise ValueError(f"its geometry is a {kind} without coordinates; QuPath takes areas, points and lines")
+    match kind:
+        case "Point":
+            return Point(_positions([coordinates], at_least=1)[0])
+        case "MultiPoint":
+            return MultiPoint(_positions(coordinates, at_least=1))
+        case "LineString":
+            return LineString(_positions(coordinates, at_least=2))
+        case "MultiLineString":
+            return MultiLineString([_positions(line, at_least=2) for line in coordinates])
+        case "Polygon":
+            return _polygon(coordinates)
+        case "MultiPolygon":
+            return MultiPolygon([_polygon(rings) for rings in coordinates])
+    raise ValueError(f"its geometry is a {kind}; QuPath takes areas, points and lines")
 
 
 def _polygon(rings: Any) -> Polygon:
     if not isinstance(rings, list) or not rings:
         raise ValueError("its geometry has a polygon without rings")
-    shell, *holes = [_ring(ring) for ring in rings]
+    # shapely closes a ring that is open.
+    shell, *holes = [_positions(ring, at_least=3) for ring in rings]
     return Polygon(shell, holes)
 
 
-def _ring(positions: Any) -> Any:
-    """Vertices ``(n, 2)``; shapely closes a ring that is open."""
+def _positions(positions: Any, *, at_least: int) -> Any:
+    """Vertices ``(n, 2)``."""
+    if not isinstance(positions, list) or not all(isinstance(position, list) for position in positions):
+        raise ValueError(f"its geometry has coordinates that are no list of [x, y], of which it needs {at_least}")
     vertices = np.array([position[:2] for position in positions], dtype=np.float64)
-    if vertices.ndim != 2 or vertices.shape[0] < 3 or vertices.shape[1] != 2:
-        raise ValueError("its geometry has a ring that is no list of at least three [x, y]")
+    if vertices.ndim != 2 or vertices.shape[0] < at_least or vertices.shape[1] != 2:
+        raise ValueError(f"its geometry has coordinates that are no list of at least {at_least} [x, y]")
     if not np.isfinite(vertices).all():
         raise ValueError("its geometry has coordinates that are not finite numbers")
     return vertices

@@ -1,8 +1,8 @@
 """Objects of a project as GeoJSON files, one an image, and back: ids, planes, classes and measurements are kept.
 
-GeoJSON has no word for the parent of an object nor for the probability of its class, and this package's GeoJSON knows
-areas only: points and lines stay in the project and are counted, and a cell comes back without its nucleus. An import
-never touches an object that is there.
+GeoJSON has no word for the parent of an object nor for the probability of its class, and this package's GeoJSON none
+for the nucleus of a cell. Shapes that are not valid stay in the project and are counted. An import never touches an
+object that is there.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from enum import Enum
 from pathlib import Path
 
 import shapely
-from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry import LineString, MultiPoint, Point, Polygon
 
 from qupath_sam.errors import InvalidRequest, ProjectError
-from qupath_sam.geojson import AnnotationFeature, ObjectType, PathClass, read_geojson, write_geojson
+from qupath_sam.geojson import AnnotationFeature, Area, ObjectType, PathClass, Shape, read_geojson, write_geojson
 from qupath_sam.geojson.features import Color
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.layout import ImageEntry
@@ -74,9 +74,9 @@ def export_image(image: ImageEntry, objects: Sequence[ImageObject], folder: Path
 
 
 def feature_of(item: ImageObject) -> AnnotationFeature | None:
-    """An object as a feature; None where it has no (valid) area or is of a kind that GeoJSON does not know."""
+    """An object as a feature; None where its shape is not valid or it is of a kind that GeoJSON does not know."""
     geometry = item.geometry
-    if item.kind not in _TYPES or not isinstance(geometry, Polygon | MultiPolygon) or geometry.is_empty:
+    if item.kind not in _TYPES or not isinstance(geometry, Shape):
         return None
     try:
         return AnnotationFeature(
@@ -101,7 +101,7 @@ def object_of(feature: AnnotationFeature) -> ImageObject:
     return ImageObject(
         object_id=str(feature.id),
         kind=_KINDS[feature.object_type],
-        roi="Polygon",
+        roi=_roi_name(feature.geometry),
         wkb=shapely.to_wkb(feature.geometry, output_dimension=2),
         plane=Plane(-1, feature.z, feature.t),
         path_class=None if feature.classification is None else str(feature.classification),
@@ -172,7 +172,7 @@ class _Holders:
 
     def __init__(self, objects: Iterable[ImageObject]) -> None:
         annotations = [(item, item.geometry) for item in objects if item.kind is Kind.ANNOTATION]
-        areas = [(item, shape) for item, shape in annotations if isinstance(shape, Polygon | MultiPolygon)]
+        areas = [(item, shape) for item, shape in annotations if isinstance(shape, Area)]
         self._objects = [item for item, _ in areas]
         self._areas = [shape.area for _, shape in areas]
         self._tree = shapely.STRtree([shape for _, shape in areas])
@@ -188,6 +188,18 @@ class _Holders:
         if not holders:
             return item
         return replace(item, parent_id=self._objects[min(holders, key=self._areas.__getitem__)].object_id)
+
+
+def _roi_name(geometry: Shape) -> str:
+    """What QuPath calls the shape that it makes of a geometry."""
+    match geometry:
+        case Point() | MultiPoint():
+            return "Points"
+        case LineString():
+            return "Line" if len(geometry.coords) == 2 else "Polyline"
+        case Polygon() if not geometry.interiors:
+            return "Polygon"
+    return "Geometry"
 
 
 def _unpacked(argb: int) -> Color:

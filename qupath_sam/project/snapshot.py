@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from qupath_sam.errors import ProjectError
 from qupath_sam.project.measurements import depends_on_shape
@@ -123,8 +124,18 @@ def _check_shape(object_id: str, written: bytes, wanted: bytes) -> None:
     a, b = shapely.from_wkb(written), shapely.from_wkb(wanted)
     if a.geom_type.removeprefix("Multi") != b.geom_type.removeprefix("Multi"):
         raise ProjectError(f"object {object_id} was written as a {a.geom_type}, not a {b.geom_type}; nothing was kept")
-    if shapely.symmetric_difference(shapely.make_valid(a), shapely.make_valid(b)).area > ROUNDING_PX * (b.length + 1):
+    if not is_same_shape(a, b):
         raise ProjectError(f"the shape of object {object_id} was written wrongly; nothing was kept")
+
+
+def is_same_shape(a: BaseGeometry, b: BaseGeometry) -> bool:
+    """Whether two shapes, level-0 px, are the same but for QuPath's rounding."""
+    if shapely.get_dimensions(b) < 2:  # points and lines, between which there is no area
+        same_count = len(shapely.get_parts(a)) == len(shapely.get_parts(b))
+        return same_count and bool(shapely.hausdorff_distance(a, b) <= 2 * ROUNDING_PX)
+    # Made valid: somebody may have drawn an outline across itself.
+    between = shapely.symmetric_difference(shapely.make_valid(a), shapely.make_valid(b))
+    return bool(between.area <= ROUNDING_PX * (b.length + 1))
 
 
 def _check_values(object_id: str, old: Values, new: Values, change: ShapeChange) -> None:

@@ -15,7 +15,7 @@ from qupath_sam.project.layout import Project
 from qupath_sam.project.lock import ProjectLock
 from qupath_sam.project.objects import Edit, ImageObject, Kind, ShapeChange, parents_first
 from qupath_sam.project.run import Editor, rows_file, write_edit
-from qupath_sam.project.snapshot import ROUNDING_PX
+from qupath_sam.project.snapshot import is_same_shape
 from qupath_sam.project.store import ProjectStore
 
 
@@ -93,13 +93,13 @@ def inverse(decisions: Iterable[Decision], objects: Iterable[ImageObject], run_i
         current, before = now.get(decision.object_id), decision.before
         if decision.action is Action.REMOVED and before is not None and current is None:
             additions.append(before)
-        elif decision.action is Action.ADDED and current is not None and _same_shape(current.wkb, decision.new_wkb):
+        elif decision.action is Action.ADDED and current is not None and _has_shape(current, decision.new_wkb):
             removals.append(decision.object_id)
         elif (
             decision.action is Action.REFINED
             and before is not None
             and current is not None
-            and _same_shape(current.wkb, decision.new_wkb)
+            and _has_shape(current, decision.new_wkb)
         ):
             changes.append(
                 ShapeChange(
@@ -118,7 +118,5 @@ def inverse(decisions: Iterable[Decision], objects: Iterable[ImageObject], run_i
     return edit, left
 
 
-def _same_shape(a: bytes, b: bytes) -> bool:
-    # Made valid: somebody may have drawn an outline across itself since.
-    first, second = shapely.make_valid(shapely.from_wkb(a)), shapely.make_valid(shapely.from_wkb(b))
-    return bool(first.symmetric_difference(second).area <= ROUNDING_PX * (second.length + 1))
+def _has_shape(item: ImageObject, wkb: bytes) -> bool:
+    return is_same_shape(item.geometry, shapely.from_wkb(wkb))

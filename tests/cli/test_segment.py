@@ -9,7 +9,7 @@ import pytest
 import shapely
 from PIL import Image
 
-from qupath_sam.cli.prompts import objects_from, parse_box, parse_point, parse_region, refining
+from qupath_sam.cli.prompts import objects_from, parse_box, parse_point, parse_region, read_outlines, refining
 from qupath_sam.client import SamClient
 from qupath_sam.client.images import Slide
 from qupath_sam.demo_data import demo_slide_path
@@ -101,6 +101,14 @@ def test_an_outline_from_a_file_is_refined(qupath_sam, server_address, tmp_path)
     shape = shapely.from_wkt(found["outlines"][0]["wkt"])
     assert shape.bounds[2] <= 700
     assert shape.contains(shapely.Point(680, 600))
+
+
+@pytest.mark.parametrize("other", [shapely.Point(5, 5), shapely.LineString([(0, 0), (9, 9)])])
+def test_a_file_of_outlines_with_something_else_is_refused(other, tmp_path) -> None:
+    file = tmp_path / "outline.geojson"
+    write_geojson(file, [AnnotationFeature(shapely.box(0, 0, 9, 9)), AnnotationFeature(other)])
+    with pytest.raises(InvalidPrompt, match=f"outline.geojson.*is a {other.geom_type}, but only a Polygon"):
+        read_outlines(file)
 
 
 def test_an_outline_is_asked_about_as_in_a_project(qupath_sam, server_address, tmp_path) -> None:

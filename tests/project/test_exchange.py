@@ -8,10 +8,11 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import shapely
-from shapely.geometry import LineString, Point, Polygon
+from shapely.geometry import LineString, MultiLineString, MultiPoint, Point, Polygon
 
 from qupath_sam.errors import ProjectError
 from qupath_sam.geojson import read_geojson
@@ -48,8 +49,8 @@ DETECTION = item(shapely.box(12, 12, 14, 14), Kind.DETECTION, path_class="Immune
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    exported = export_image(IMAGE, [FULL, DETECTION, item(Point(1, 1)), item(LineString([(0, 0), (1, 1)]))], tmp_path)
-    assert (exported.objects, exported.left_out) == (2, 2)
+    exported = export_image(IMAGE, [FULL, DETECTION, item(Polygon())], tmp_path)
+    assert (exported.objects, exported.left_out) == (2, 1)
     assert exported.path.name == "12 a_b_ _c__.svs.geojson"
     full, detection = (object_of(feature) for feature in read_features_for(IMAGE, tmp_path))
     assert full.geometry.equals(FULL.geometry)
@@ -61,6 +62,34 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert json.loads(exported.path.read_text())["features"][0]["geometry"]["plane"] == {"c": -1, "z": 3, "t": 2}
 
 
+@pytest.mark.parametrize(
+    ("shape", "roi"),
+    [
+        (Point(21, 22), "Points"),
+        (MultiPoint([(21, 22), (13, 14), (21, 22)]), "Points"),
+        (LineString([(21, 22), (23, 24)]), "Line"),
+        (LineString([(21, 22), (23, 24), (25, 22), (21, 22)]), "Polyline"),
+        (MultiLineString([[(21, 22), (23, 24)], [(25, 22), (26, 22)]]), "Geometry"),
+    ],
+)
+def test_points_and_lines_keep_all_that_areas_keep(shape: Any, roi: str, tmp_path: Path) -> None:
+    original = replace(FULL, wkb=shapely.to_wkb(shape), measurements={"a": 0.1})
+    elsewhere = item(shapely.box(0, 0, 100, 100))
+    holder = replace(elsewhere, object_id=str(uuid.uuid4()), plane=original.plane)
+    exported = export_image(IMAGE, [original], tmp_path)
+    assert (exported.objects, exported.left_out) == (1, 0)
+    proposal = import_features(IMAGE, read_features_for(IMAGE, tmp_path), [elsewhere, holder])
+    assert proposal.edit.additions == (replace(original, roi=roi, parent_id=holder.object_id, probability=ANY),)
+
+
+def test_nothing_lies_in_points_and_lines() -> None:
+    """The same points, twice: neither holds the other, and the smallest area around holds both."""
+    around = item(shapely.box(0, 0, 9, 9))
+    features = [feature_of(item(MultiPoint([(1, 1), (2, 2)]))) for _ in range(2)]
+    additions = import_features(IMAGE, [feature for feature in features if feature], [around]).edit.additions
+    assert [added.parent_id for added in additions] == [around.object_id] * 2
+
+
 def test_files_are_found_by_the_number_in_front(tmp_path: Path) -> None:
     path = export_image(IMAGE, [FULL], tmp_path).path
     path.rename(tmp_path / "12 renamed in QuPath.geojson")
@@ -69,10 +98,12 @@ def test_files_are_found_by_the_number_in_front(tmp_path: Path) -> None:
         read_features_for(replace(IMAGE, entry_id="2"), tmp_path)
 
 
-def test_shapes_without_a_valid_area_are_left_out() -> None:
+def test_shapes_that_are_not_valid_are_left_out() -> None:
     bow_tie = Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
     assert feature_of(item(bow_tie)) is None
     assert feature_of(item(Polygon())) is None
+    assert feature_of(item(MultiPoint())) is None
+    assert feature_of(item(LineString([(1, 1), (1, 1)]))) is None
     assert feature_of(replace(FULL, kind=Kind.TMA_CORE)) is None
 
 

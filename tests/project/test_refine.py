@@ -165,6 +165,15 @@ def test_undo_after_other_work_is_by_object(project_file: Path) -> None:
     assert report.run_id != undone.run_id
 
 
+def test_undo_leaves_points_that_were_moved() -> None:
+    moved, stayed = (replace(annotation(SQUARE), wkb=shapely.to_wkb(shapely.Point(x, 5))) for x in (1, 2))
+    decisions = [Decision("1", "a", Action.ADDED, item.object_id, new_wkb=item.wkb) for item in (moved, stayed)]
+    now = [replace(moved, wkb=shapely.to_wkb(shapely.Point(1, 6))), stayed]
+    edit, left = inverse(decisions, now, "r")
+    assert edit.removals == (stayed.object_id,)
+    assert left == 1
+
+
 def test_segment_undo_by_object(project_file: Path) -> None:
     project, images = select_images(project_file, ("1",))
     options = SegmentOptions({"Tumor": "Tumor"})

@@ -162,3 +162,29 @@ def test_additions_and_removals() -> None:
             check_edit(BEFORE, after | {new.object_id: replace(written, **values)}, edit)
     with pytest.raises(ProjectError, match="another parent"):
         check_edit(BEFORE, after | {CELL: replace(BEFORE[CELL], parent=TUMOR)}, edit)
+
+
+@pytest.mark.parametrize(
+    ("meant", "same", "other"),
+    [
+        ("POINT (5 5)", "POINT (5.01 4.99)", "POINT (5.1 5)"),
+        ("MULTIPOINT (5 5)", "POINT (5 5)", "POINT (6 5)"),
+        ("MULTIPOINT (5 5, 6 6)", "MULTIPOINT (5 5, 6.01 6)", "POINT (5 5)"),
+        ("MULTIPOINT (5 5, 5 5)", "MULTIPOINT (5 5, 5 5)", "MULTIPOINT (5 5)"),
+        ("LINESTRING (0 0, 9 9)", "LINESTRING (0 0.01, 9 9)", "LINESTRING (0 0, 9 8)"),
+        ("LINESTRING (0 0, 9 9)", "LINESTRING (0 0, 9 9)", "POLYGON ((0 0, 9 9, 9 0, 0 0))"),
+    ],
+)
+def test_points_and_lines_are_compared_too(meant: str, same: str, other: str) -> None:
+    """There is never an area between them."""
+    wkb = shapely.to_wkb(shapely.from_wkt(meant))
+    new = ImageObject(str(uuid.uuid4()), Kind.ANNOTATION, "Points", wkb, parent_id=TUMOR, path_class="Stroma")
+    edit = Edit(additions=(new,))
+
+    def after(written: str) -> dict[str, ObjectState]:
+        added = state(shapely.from_wkt(written), TUMOR, path_class="Stroma", name=None)
+        return BEFORE | {TUMOR: replace(BEFORE[TUMOR], children=(new.object_id,)), new.object_id: added}
+
+    check_edit(BEFORE, after(same), edit)
+    with pytest.raises(ProjectError, match="nothing was kept"):
+        check_edit(BEFORE, after(other), edit)

@@ -25,7 +25,7 @@ from qupath_sam.evaluation.datasets.annotated import (
 )
 from qupath_sam.evaluation.datasets.annotations import area_of
 from qupath_sam.evaluation.datasets.base import IMAGE_SUFFIXES, SLIDE_SUFFIXES, Dataset, LeftOut, walk_folders
-from qupath_sam.geojson import ObjectType, read_features
+from qupath_sam.geojson import Area, ObjectType, read_features
 
 _ANNOTATION_SUFFIXES = (".geojson", ".json")
 _EXPORT_NUMBER = re.compile(r"^\d+ ")
@@ -75,11 +75,12 @@ def read_annotations(path: Path) -> tuple[list[Annotation], int]:
         except (InvalidRequest, shapely.errors.ShapelyError, AttributeError, KeyError, TypeError, ValueError):
             unusable += 1
             continue
-        annotations += [
-            Annotation(each.geometry, None if each.classification is None else str(each.classification), each.z, each.t)
-            for each in read
-            if each.object_type is ObjectType.ANNOTATION
-        ]
+        for each in read:
+            if not isinstance(each.geometry, Area):
+                unusable += 1
+            elif each.object_type is ObjectType.ANNOTATION:
+                path_class = None if each.classification is None else str(each.classification)
+                annotations.append(Annotation(each.geometry, path_class, each.z, each.t))
     return annotations, unusable
 
 
