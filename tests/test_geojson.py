@@ -66,6 +66,7 @@ features = st.builds(
     is_locked=st.booleans(),
     z=st.integers(0, 99),
     t=st.integers(0, 99),
+    c=st.integers(-1, 9),
 )
 
 

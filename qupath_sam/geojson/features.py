@@ -107,7 +107,7 @@ class AnnotationFeature:
         classification, name, color: None where there is none. ``color`` is the object's own, over that of its class.
         measurements: NaN and infinities are allowed, as in QuPath.
         metadata: shown by QuPath from 0.5 on.
-        z, t: plane.
+        z, t, c: plane; -1 for c means all channels.
 
     Raises:
         InvalidRequest: the geometry is empty, not finite or not valid; QuPath would refuse the whole file for it.
@@ -124,6 +124,7 @@ class AnnotationFeature:
     is_locked: bool = False
     z: int = 0
     t: int = 0
+    c: int = -1
 
     def __post_init__(self) -> None:
         if not isinstance(self.geometry, Shape):

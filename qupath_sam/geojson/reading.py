@@ -124,6 +124,7 @@ def _feature(item: dict[str, Any], properties: dict[str, Any]) -> AnnotationFeat
         is_locked=properties.get("isLocked") is True,
         z=_whole(plane, "z"),
         t=_whole(plane, "t"),
+        c=_whole(plane, "c", -1),
     )
 
 
@@ -221,8 +222,8 @@ def _metadata(value: Any) -> dict[str, str]:
     return {key: text if isinstance(text, str) else json.dumps(text) for key, text in value.items() if text is not None}
 
 
-def _whole(plane: Any, key: str) -> int:
-    value = plane.get(key, 0) if isinstance(plane, dict) else 0
+def _whole(plane: Any, key: str, default: int = 0) -> int:
+    value = plane.get(key, default) if isinstance(plane, dict) else default
     if not isinstance(value, int):
         raise ValueError(f"its plane has {key} = {value!r}, which is no whole number")
     return value

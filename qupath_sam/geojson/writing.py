@@ -61,9 +61,9 @@ def _feature(feature: AnnotationFeature) -> str:
 
 def _geometry(feature: AnnotationFeature) -> str:
     text: str = shapely.to_geojson(shapely.force_2d(feature.geometry))
-    if (feature.z, feature.t) == (0, 0):
+    if (feature.c, feature.z, feature.t) == (-1, 0, 0):
         return text
-    plane = json.dumps({"c": -1, "z": feature.z, "t": feature.t})  # -1: all channels
+    plane = json.dumps({"c": feature.c, "z": feature.z, "t": feature.t})
     return f'{text[:-1]},"plane":{plane}}}'
 
 

@@ -91,6 +91,7 @@ def feature_of(item: ImageObject) -> AnnotationFeature | None:
             is_locked=item.locked,
             z=item.plane.z,
             t=item.plane.t,
+            c=item.plane.c,
         )
     except InvalidRequest:
         return None
@@ -103,7 +104,7 @@ def object_of(feature: AnnotationFeature) -> ImageObject:
         kind=_KINDS[feature.object_type],
         roi=_roi_name(feature.geometry),
         wkb=shapely.to_wkb(feature.geometry, output_dimension=2),
-        plane=Plane(-1, feature.z, feature.t),
+        plane=Plane(feature.c, feature.z, feature.t),
         path_class=None if feature.classification is None else str(feature.classification),
         name=feature.name,
         locked=feature.is_locked,
@@ -183,11 +184,16 @@ class _Holders:
         holders = [
             index
             for index in self._tree.query(shape, predicate="covered_by")
-            if self._objects[index].plane == item.plane and self._areas[index] > shape.area
+            if _in_one_plane(self._objects[index], item) and self._areas[index] > shape.area
         ]
         if not holders:
             return item
         return replace(item, parent_id=self._objects[min(holders, key=self._areas.__getitem__)].object_id)
+
+
+def _in_one_plane(a: ImageObject, b: ImageObject) -> bool:
+    """Whether one can hold the other; QuPath looks at their z and t only (``RoiRelate.samePlane``)."""
+    return (a.plane.z, a.plane.t) == (b.plane.z, b.plane.t)
 
 
 def _roi_name(geometry: Shape) -> str:

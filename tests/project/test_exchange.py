@@ -82,6 +82,14 @@ def test_points_and_lines_keep_all_that_areas_keep(shape: Any, roi: str, tmp_pat
     assert proposal.edit.additions == (replace(original, roi=roi, parent_id=holder.object_id, probability=ANY),)
 
 
+def test_a_channel_is_kept_and_does_not_part_from_the_parent(tmp_path: Path) -> None:
+    around = item(shapely.box(0, 0, 99, 99))
+    stained = replace(item(shapely.box(1, 1, 9, 9)), plane=Plane(2, 0, 0))
+    (read,) = read_features_for(IMAGE, export_image(IMAGE, [stained], tmp_path).path)
+    (added,) = import_features(IMAGE, [read], [around]).edit.additions
+    assert (added.plane, added.parent_id) == (Plane(2, 0, 0), around.object_id)
+
+
 def test_nothing_lies_in_points_and_lines() -> None:
     """The same points, twice: neither holds the other, and the smallest area around holds both."""
     around = item(shapely.box(0, 0, 9, 9))
