@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import shapely
+from shapely.errors import GEOSException
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.annotations import metadata_of, without_provenance
@@ -163,7 +164,7 @@ class _Job:
             return
         try:
             self._take(items, self._ask(self._reference, items))
-        except (SlideError, InvalidRequest, ModelError, DeadlineExceeded) as error:
+        except (SlideError, InvalidRequest, ModelError, DeadlineExceeded, GEOSException) as error:
             if len(items) > 1:
                 for part in halves(items):
                     self._queued = part
@@ -171,7 +172,8 @@ class _Job:
             elif isinstance(error, DeadlineExceeded):
                 raise
             else:
-                self.refuse(items[0], Refusal.FAILED, remark=str(error))
+                remark = geometry_failure(error) if isinstance(error, GEOSException) else str(error)
+                self.refuse(items[0], Refusal.FAILED, remark=remark)
 
     def along_border(self, item: ImageObject) -> None:
         """Refine an outline that is larger than one window."""
@@ -199,6 +201,9 @@ class _Job:
             refined = refine_boundary(outline, self._extent, options, refine)
         except (SlideError, InvalidRequest, ModelError) as error:
             self.refuse(item, Refusal.FAILED, remark=str(error))
+            return
+        except GEOSException as error:
+            self.refuse(item, Refusal.FAILED, remark=geometry_failure(error))
             return
         remark = f"{refined.windows} windows along the border, {refined.left_out} left out"
         if refined.left_out == refined.windows:  # what is left is the old outline, drawn on a coarse grid
@@ -250,6 +255,21 @@ class _Job:
         cut_off: bool,
         remark: str = "",
     ) -> None:
+        try:
+            self._judge(item, new, score, metadata, cut_off=cut_off, remark=remark)
+        except GEOSException as error:
+            self.refuse(item, Refusal.FAILED, remark=geometry_failure(error))
+
+    def _judge(
+        self,
+        item: ImageObject,
+        new: Polygon | MultiPolygon,
+        score: float,
+        metadata: dict[str, str],
+        *,
+        cut_off: bool,
+        remark: str,
+    ) -> None:
         old = _area(item)
         if new.is_valid:
             # Again, as a server does it only where it was given the outline, and for one window.
@@ -300,6 +320,11 @@ class _Job:
                 remark=remark,
             )
         )
+
+
+def geometry_failure(error: GEOSException) -> str:
+    """What a failure of shapely's library says to whoever drew the outline."""
+    return f"a shape could not be computed with ({error}); draw the outline anew in QuPath, or lock it"
 
 
 def halves(items: Sequence[T]) -> tuple[list[T], list[T]]:

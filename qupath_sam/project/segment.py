@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import shapely
+from shapely.errors import GEOSException
 from shapely.geometry import Point
 
 from qupath_sam.annotations import is_made_by_model, metadata_of
@@ -21,7 +22,7 @@ from qupath_sam.project.guards import Refusal
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Edit, ImageObject, Kind
 from qupath_sam.project.predictor import ImageSource, Predictor, extent_of
-from qupath_sam.project.refine import OBJECTS_PER_CALL, Proposal, halves
+from qupath_sam.project.refine import OBJECTS_PER_CALL, Proposal, geometry_failure, halves
 from qupath_sam.project.selection import is_of_class
 from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.results import ObjectRequest, OutputOptions, Prediction
@@ -177,12 +178,14 @@ def _answers(
             prediction = predictor.predict(
                 call.reference, requests, model=options.model, window=window, output=options.output
             )
-        except (SlideError, InvalidRequest, ModelError, DeadlineExceeded) as error:
+        except (SlideError, InvalidRequest, ModelError, DeadlineExceeded, GEOSException) as error:
             if len(call.items) > 1:  # to find the one at fault, or to ask for less at once
                 for part in halves(call.items):
                     yield from answers(_Call(call.reference, part))
             elif isinstance(error, DeadlineExceeded):
                 raise
+            elif isinstance(error, GEOSException):
+                yield call.items, QupathSamError(geometry_failure(error))
             else:
                 yield call.items, error
         else:

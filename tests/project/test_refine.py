@@ -14,6 +14,7 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shapely.errors import GEOSException
 from shapely.geometry import Point, Polygon
 
 from qupath_sam.client.images import Pushed, Slide
@@ -163,6 +164,58 @@ def test_undo_after_other_work_is_by_object(project_file: Path) -> None:
     assert after[reshaped].wkb == now[reshaped].wkb
     assert after[mine.object_id] == mine
     assert report.run_id != undone.run_id
+
+
+class FailingGeometry(GrowingPredictor):
+    """GEOS fails over the object at 300, 300, as it may where a model runs in this process."""
+
+    def answer(self, prompts: Any, window: WindowRequest | None) -> Any:
+        if prompts.bounds[0] > 250 and prompts.bounds[0] < 350:
+            raise GEOSException("TopologyException: side location conflict")
+        return super().answer(prompts, window)
+
+
+def test_a_failure_of_geos_is_one_object_s(project_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = refine(project_file, predictor=FailingGeometry())
+    assert [image.error for image in report.images] == [""] * 3
+    failed = [d for d in report.decisions if d.refusal is Refusal.FAILED]
+    assert {d.object_id for d in failed} == {OBJECTS[1].object_id}
+    assert "side location conflict); draw the outline anew" in failed[0].remark
+    assert Tally.of(report.decisions).actions["refined"] == 6
+
+    def fails(old: Any, new: Any) -> float:
+        if old.bounds[0] == 300:
+            raise GEOSException("TopologyException: side location conflict")
+        return intersection_over_union(old, new)
+
+    monkeypatch.setattr("qupath_sam.project.refine.intersection_over_union", fails)
+    report = refine(project_file, run=RunOptions("refine", dry=True))
+    assert {d.object_id for d in report.decisions if d.refusal is Refusal.FAILED} == {OBJECTS[1].object_id}
+    assert Tally.of(report.decisions).actions["refined"] == 6
+
+
+def test_a_failure_of_geos_is_one_prompt_s(project_file: Path) -> None:
+    _, images = select_images(project_file, ("1",))
+    boxes = [annotation(shapely.box(x, 300, x + 50, 350), roi="Rectangle") for x in (100, 300, 500)]
+    options = SegmentOptions({"Tumor": "Tumor"})
+    proposal = segment_image(images[0], boxes, options, FailingGeometry(), ServerReadsSlides())
+    assert len(proposal.edit.additions) == 2
+    (failed,) = [d for d in proposal.decisions if d.refusal is Refusal.FAILED]
+    assert failed.object_id == boxes[1].object_id
+    assert "side location conflict" in failed.remark
+
+
+def test_a_failure_of_geos_is_one_image_s(project_file: Path) -> None:
+    project, images = select_images(project_file, ())
+
+    def propose(worker: int, image: ImageEntry, contents: ImageContents) -> Proposal:
+        if image.entry_id == "2":
+            raise GEOSException("IllegalArgumentException: broken")
+        return refine_image(image, contents.objects, RefineOptions(), GrowingPredictor(), ServerReadsSlides())
+
+    report = run_project(project, images, propose, PlainEditor(), RunOptions("refine"))
+    assert [bool(image.error) for image in report.images] == [False, True, False]
+    assert "broken); draw the outline anew" in report.images[1].error
 
 
 def test_undo_leaves_points_that_were_moved() -> None:
