@@ -87,6 +87,9 @@ def train(
     lr_encoder: Annotated[
         float | None, typer.Option(min=0, help="The same of the encoder, where it is trained; --lr if not given.")
     ] = None,
+    clicks_only: Annotated[
+        bool, typer.Option("--clicks-only", help="No boxes and outlines, as in the papers: better clicks, worse boxes.")
+    ] = False,
     focal_alpha: Annotated[
         float, typer.Option(min=0.05, max=0.95, help="Weight of the object in the focal loss; 1 - this is the rest's.")
     ] = 0.5,
@@ -112,6 +115,7 @@ def train(
     from qupath_sam.models.network import DecoderKind, Parts
     from qupath_sam.training.data import open_training_data
     from qupath_sam.training.run import Places
+    from qupath_sam.training.sampling import PromptMix
     from qupath_sam.training.scenarios import LoraSettings, Scenario, parse_trainable, trains_encoder
     from qupath_sam.training.schedule import Schedule
     from qupath_sam.training.settings import Length, TrainingSettings
@@ -139,6 +143,7 @@ def train(
         views=views,
         sessions_per_view=sessions_per_view,
         seed=seed,
+        mix=PromptMix(boxes=0, outlines=0) if clicks_only else PromptMix(),
         lora=LoraSettings(rank=lora_rank, alpha=float(lora_rank)),
     )
     places = Places(out, cache=cache, device=device)

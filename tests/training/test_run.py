@@ -19,7 +19,7 @@ from qupath_sam.evaluation.datasets import open_dataset
 from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.objects import Tile
 from qupath_sam.evaluation.seen import check_unseen, groups_seen
-from qupath_sam.models.checkpoints import METADATA_KEY
+from qupath_sam.models.checkpoints import METADATA_KEY, read_entry
 from qupath_sam.models.load import load_segmenter
 from qupath_sam.models.network import Parts
 from qupath_sam.models.store import ModelStore
@@ -308,9 +308,11 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     app = Typer()
     app.command()(train)
     options = ["--views", "2", "--accumulate", "1", "--device", "cpu", "--out", str(tmp_path / "out"), "--seed", "3"]
+    options.append("--clicks-only")
     result = CliRunner().invoke(app, [str(tmp_path / "data"), "--steps", "1", *options])
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "out" / CHECKPOINT_FILE).is_file()
+    mix = read_entry(tmp_path / "out" / CHECKPOINT_FILE)["config"]["mix"]
+    assert (mix["boxes"], mix["outlines"]) == (0, 0)
     again = CliRunner().invoke(app, [str(tmp_path / "data"), "--steps", "10", "--resume", *options])
     assert again.exit_code == 0, again.output
     with (tmp_path / "out" / "curves.csv").open(newline="") as file:
