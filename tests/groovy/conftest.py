@@ -46,12 +46,16 @@ class QuPath:
     user_directory: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def java_options(self) -> str:
+        """Java keeps preferences, and says why it crashed, where no other QuPath and no checkout sees it."""
+        return f"-Djava.util.prefs.userRoot={self.preferences} -XX:ErrorFile={self.preferences / 'hs_err_pid%p.log'}"
+
     def script(self, script: Path, *arguments: str, **environment: str) -> Run:
         """Run a script; ``arguments`` go before it."""
-        java = f"-Djava.util.prefs.userRoot={self.preferences}"
         process = subprocess.Popen(
             [str(self.launcher), "-q", "script", *arguments, str(script)],
-            env={**os.environ, "JAVA_TOOL_OPTIONS": java, **self.environment, **environment},
+            env={**os.environ, "JAVA_TOOL_OPTIONS": self.java_options, **self.environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

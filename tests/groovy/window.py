@@ -147,7 +147,7 @@ def open_window(
         pytest.skip(f"QuPath's window cannot be driven: {', '.join(missing)} missing")
     log, port = folder / "qupath.log", folder / "probe.port"
     java = (
-        f"-Djava.util.prefs.userRoot={qupath.preferences} -Dprism.order=sw -Duser.language=en -Duser.country=US "
+        f"{qupath.java_options} -Dprism.order=sw -Duser.language=en -Duser.country=US "
         f"-Dqupath.startup.script={FOLDER / 'window_probe.groovy'}"
     )
     with _display(folder) as display, log.open("wb") as written:

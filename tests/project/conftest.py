@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,15 @@ def _find_qupath() -> str:
 
 
 @pytest.fixture(scope="session")
-def qupath() -> None:
-    """Skips where there is no QuPath."""
+def qupath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Skips where there is no QuPath; else the folder to which a Java that crashes says why, not the checkout."""
     if missing := _find_qupath():
         pytest.skip(missing)
+    folder = tmp_path_factory.mktemp("java-crashes")
+    given = os.environ.get("JAVA_TOOL_OPTIONS", "")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("JAVA_TOOL_OPTIONS", f"{given} -XX:ErrorFile={folder / 'hs_err_pid%p.log'}".strip())
+        yield folder
 
 
 def _qupath_project(*arguments: str) -> None:
@@ -45,7 +52,7 @@ def _qupath_project(*arguments: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def made_project(qupath: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_project(qupath: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two images with all that can be lost, one with 10,000 detections; use a copy."""
     folder = tmp_path_factory.mktemp("made") / "project"
     _qupath_project("make", str(folder), "2", "10000")
@@ -59,7 +66,7 @@ def real_project(made_project: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def small_project(qupath: None, tmp_path: Path) -> Path:
+def small_project(qupath: Path, tmp_path: Path) -> Path:
     """Four images with few objects; returns its project.qpproj."""
     folder = tmp_path / "small"
     _qupath_project("make", str(folder), "4", "50")

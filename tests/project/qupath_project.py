@@ -157,6 +157,7 @@ def _tree(item: Any) -> Iterator[Any]:
 
 def _described(item: Any, gson: Any, steps: int) -> dict[str, Any]:
     roi, parent = item.getROI(), item.getParent()
+    is_several_lines = str(roi.getGeometry().getGeometryType()) == "MultiLineString"
     return {
         "id": str(item.getID()),
         "name": str(item.getName()),
@@ -167,7 +168,8 @@ def _described(item: Any, gson: Any, steps: int) -> dict[str, Any]:
         "measurements": {str(entry.getKey()): str(entry.getValue()) for entry in item.getMeasurements().entrySet()},
         "plane": str(roi.getImagePlane()),
         "bounds": [roi.getBoundsX(), roi.getBoundsY(), roi.getArea()],
-        "geojson": json.loads(str(gson.toJson(item))),
+        # QuPath reads lines of several parts but recurses without end where it writes them (0.5 to 0.7).
+        "geojson": None if is_several_lines else json.loads(str(gson.toJson(item))),
         "steps": steps,
     }
 
