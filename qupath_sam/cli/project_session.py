@@ -64,8 +64,9 @@ class Session:
             servers: list[tuple[Predictor, ImageSource]] = []
             for address in addresses:
                 from qupath_sam.client import SamClient
+                from qupath_sam.client.sam import PATIENT_PAUSES_S
 
-                client = stack.enter_context(SamClient(address, access=access))
+                client = stack.enter_context(SamClient(address, access=access, busy_pauses_s=PATIENT_PAUSES_S))
                 client.capabilities()  # says at once where nothing answers
                 servers.append((client, PushedPixels(editor, client) if push_pixels else reads))
             if not addresses:

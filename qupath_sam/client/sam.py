@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import sleep
 from typing import Any
 
 import grpc
@@ -14,7 +15,7 @@ from qupath_sam.client.access import Access
 from qupath_sam.client.failures import error_from
 from qupath_sam.client.images import ImageRef, Pushed
 from qupath_sam.client.live import LiveClient
-from qupath_sam.errors import InvalidRequest, ServerUnavailable
+from qupath_sam.errors import InvalidRequest, ServerBusy, ServerUnavailable
 from qupath_sam.prompts import ObjectPrompts
 from qupath_sam.protocol import convert
 from qupath_sam.regions import Region
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 #: Versions of the protocol's meaning that this client knows.
 KNOWN_PROTOCOLS = (1,)
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+#: How long work that nobody waits for lets a busy server be before each further attempt, seconds.
+PATIENT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 PIXEL_FORMATS = {
     "jpeg": image_pb2.PIXEL_FORMAT_JPEG,
@@ -74,15 +77,25 @@ class SamClient:
         address: ``host:port``.
         timeout_s: patience for each call, seconds.
         access: encryption and token, as the server asks for them.
+        busy_pauses_s: a call that finds the server busy is made again after each of these, seconds; without any,
+            `ServerBusy` is raised at once. Live streams are not concerned.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = 120.0, access: Access | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = 120.0,
+        access: Access | None = None,
+        busy_pauses_s: Sequence[float] = (),
+    ) -> None:
         access = access or Access()
         if access.exposes_token(address):
             log.warning("the token travels to %s unencrypted; use TLS, or a tunnel", address)
         self.address = address
         self._metadata = access.metadata()
         self._timeout_s = timeout_s
+        self._busy_pauses_s = tuple(busy_pauses_s)
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -254,6 +267,15 @@ class SamClient:
             raise ServerUnavailable(f"this client of {self.address} is closed; make a new one") from error
 
     def _call(self, method: Callable[..., Any], request: Any, *, timeout_s: float | None = None) -> Any:
+        for pause_s in self._busy_pauses_s:
+            try:
+                return self._call_once(method, request, timeout_s)
+            except ServerBusy as error:
+                log.info("%s is busy (%s); asking again in %g s", self.address, error, pause_s)
+                sleep(pause_s)
+        return self._call_once(method, request, timeout_s)
+
+    def _call_once(self, method: Callable[..., Any], request: Any, timeout_s: float | None) -> Any:
         try:
             timeout = self._timeout_s if timeout_s is None else timeout_s
             return method(request, timeout=timeout, metadata=self._metadata)

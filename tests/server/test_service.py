@@ -226,6 +226,34 @@ def test_more_calls_than_allowed_are_told_to_come_back(slide):
         assert second.capabilities().default_model == "fake"
 
 
+def test_a_patient_client_asks_a_busy_server_again(slide, monkeypatch):
+    settings = ServerSettings(port=0, model="fake", device="cpu", max_calls=1)
+    paused = []
+    with (
+        start_server(settings) as server,
+        SamClient(server.address) as first,
+        SamClient(server.address) as hasty,
+        SamClient(server.address, busy_pauses_s=(0.5, 1, 2)) as patient,
+        first.live() as live,
+    ):
+        assert live.predict(predict_request(slide, [ObjectPrompts((Click.at(9, 9),))])).result(10).results
+
+        def pause(seconds):
+            paused.append(seconds)
+            if len(paused) == 5:
+                live.close()
+
+        monkeypatch.setattr("qupath_sam.client.sam.sleep", pause)
+        with pytest.raises(errors.ServerBusy):
+            patient.capabilities()
+        assert paused == [0.5, 1, 2]
+        with pytest.raises(errors.ServerBusy):
+            hasty.capabilities()
+        assert paused == [0.5, 1, 2]
+        assert patient.capabilities().default_model == "fake"
+        assert paused[3:5] == [0.5, 1]
+
+
 def test_open_streams_of_health_count_as_calls():
     with (
         start_server(ServerSettings(port=0, model="fake", device="cpu", max_calls=2)) as server,
