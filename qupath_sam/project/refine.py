@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from functools import partial
 
 import shapely
-from shapely.errors import GEOSException
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.annotations import metadata_of, without_provenance
 from qupath_sam.client.images import ImageRef
-from qupath_sam.errors import DeadlineExceeded, InvalidRequest, ModelError, QupathSamError, SlideError
+from qupath_sam.errors import QupathSamError
 from qupath_sam.polygons.cleaning import clean_against
 from qupath_sam.project.boundary import BoundaryOptions, is_too_large, refine_boundary
 from qupath_sam.project.decisions import Action, Decision
+from qupath_sam.project.failures import OF_AN_OBJECT, ask_together, reason_of
 from qupath_sam.project.guards import Guards, Refusal, intersection_over_union, old_refusal
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Edit, ImageObject, ShapeChange
@@ -26,8 +27,6 @@ from qupath_sam.project.selection import ObjectSelection
 from qupath_sam.regions import Region
 from qupath_sam.results import ObjectRequest, ObjectResult, OutputOptions, Prediction, Provenance
 from qupath_sam.windows import WindowRequest
-
-T = TypeVar("T")
 
 #: Most objects of one call: small enough that a call takes seconds, large enough that its overhead does not count.
 OBJECTS_PER_CALL = 64
@@ -149,8 +148,8 @@ class _Job:
         """Ask about an object together with others of the same pixels."""
         try:
             reference = self._source.reference(self._image, item.plane, item.geometry.bounds)
-        except (SlideError, InvalidRequest) as error:
-            self.refuse(item, Refusal.FAILED, remark=str(error))
+        except OF_AN_OBJECT as error:
+            self.refuse(item, Refusal.FAILED, remark=reason_of(error))
             return
         if reference != self._reference or len(self._queued) >= OBJECTS_PER_CALL:
             self.flush()
@@ -158,22 +157,15 @@ class _Job:
         self._queued.append(item)
 
     def flush(self) -> None:
-        """Send what is queued. A call that fails is halved: to find the object at fault, or to ask for less at once."""
+        """Send what is queued."""
         items, self._queued = self._queued, []
-        if not items or self._reference is None:
+        if self._reference is None:
             return
-        try:
-            self._take(items, self._ask(self._reference, items))
-        except (SlideError, InvalidRequest, ModelError, DeadlineExceeded, GEOSException) as error:
-            if len(items) > 1:
-                for part in halves(items):
-                    self._queued = part
-                    self.flush()
-            elif isinstance(error, DeadlineExceeded):
-                raise
+        for part, prediction in ask_together(items, partial(self._ask, self._reference)):
+            if isinstance(prediction, str):
+                self.refuse(part[0], Refusal.FAILED, remark=prediction)
             else:
-                remark = geometry_failure(error) if isinstance(error, GEOSException) else str(error)
-                self.refuse(items[0], Refusal.FAILED, remark=remark)
+                self._take(part, prediction)
 
     def along_border(self, item: ImageObject) -> None:
         """Refine an outline that is larger than one window."""
@@ -197,26 +189,28 @@ class _Job:
             best = result.outlines[0] if result.outlines else None
             return None if best is None else (best.geometry, best.score)
 
-        try:
+        with self._refusing(item):
             refined = refine_boundary(outline, self._extent, options, refine)
-        except (SlideError, InvalidRequest, ModelError) as error:
-            self.refuse(item, Refusal.FAILED, remark=str(error))
-            return
-        except GEOSException as error:
-            self.refuse(item, Refusal.FAILED, remark=geometry_failure(error))
-            return
-        remark = f"{refined.windows} windows along the border, {refined.left_out} left out"
-        if refined.left_out == refined.windows:  # what is left is the old outline, drawn on a coarse grid
-            found = any(result.outlines for result, _ in answers)
-            self.refuse(item, Refusal.LOW_IOU if found else Refusal.EMPTY, remark=remark)
-            return
-        metadata = metadata_of(*answers[-1]) if answers else {}
-        metadata |= {"qupath-sam.window": remark, "qupath-sam.touches_edge": "false"}
-        self._decide(item, refined.geometry, refined.score, metadata, cut_off=False, remark=remark)
+            remark = f"{refined.windows} windows along the border, {refined.left_out} left out"
+            if refined.left_out == refined.windows:  # what is left is the old outline, drawn on a coarse grid
+                found = any(result.outlines for result, _ in answers)
+                self.refuse(item, Refusal.LOW_IOU if found else Refusal.EMPTY, remark=remark)
+                return
+            metadata = metadata_of(*answers[-1]) if answers else {}
+            metadata |= {"qupath-sam.window": remark, "qupath-sam.touches_edge": "false"}
+            self._decide(item, refined.geometry, refined.score, metadata, cut_off=False, remark=remark)
 
     def refuse(self, item: ImageObject, refusal: Refusal, *, remark: str = "") -> None:
         """Leave an object as it is."""
         self._note(item, Action.REFUSED, b"", refusal, float("nan"), float("nan"), remark)
+
+    @contextmanager
+    def _refusing(self, item: ImageObject) -> Iterator[None]:
+        """Leave an object as it is where something about it fails."""
+        try:
+            yield
+        except OF_AN_OBJECT as error:
+            self.refuse(item, Refusal.FAILED, remark=reason_of(error))
 
     def _ask(self, reference: ImageRef, items: Sequence[ImageObject]) -> Prediction:
         prompts = [prompts_from_outline(_area(item), self._extent, self._options.prompts) for item in items]
@@ -243,7 +237,8 @@ class _Job:
                 continue
             best = result.outlines[0]
             metadata = metadata_of(result, prediction.provenance)
-            self._decide(item, best.geometry, best.score, metadata, cut_off=result.touches_window_edge)
+            with self._refusing(item):
+                self._decide(item, best.geometry, best.score, metadata, cut_off=result.touches_window_edge)
 
     def _decide(
         self,
@@ -254,21 +249,6 @@ class _Job:
         *,
         cut_off: bool,
         remark: str = "",
-    ) -> None:
-        try:
-            self._judge(item, new, score, metadata, cut_off=cut_off, remark=remark)
-        except GEOSException as error:
-            self.refuse(item, Refusal.FAILED, remark=geometry_failure(error))
-
-    def _judge(
-        self,
-        item: ImageObject,
-        new: Polygon | MultiPolygon,
-        score: float,
-        metadata: dict[str, str],
-        *,
-        cut_off: bool,
-        remark: str,
     ) -> None:
         old = _area(item)
         if new.is_valid:
@@ -320,17 +300,6 @@ class _Job:
                 remark=remark,
             )
         )
-
-
-def geometry_failure(error: GEOSException) -> str:
-    """What a failure of shapely's library says to whoever drew the outline."""
-    return f"a shape could not be computed with ({error}); draw the outline anew in QuPath, or lock it"
-
-
-def halves(items: Sequence[T]) -> tuple[list[T], list[T]]:
-    """The first and the second half of a call's objects."""
-    middle = len(items) // 2
-    return list(items[:middle]), list(items[middle:])
 
 
 def _area(item: ImageObject) -> Polygon | MultiPolygon:

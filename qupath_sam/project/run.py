@@ -16,12 +16,13 @@ from shapely.errors import GEOSException
 from qupath_sam.errors import Cancelled, DeadlineExceeded, ProjectError, QupathSamError, ServerUnavailable
 from qupath_sam.project import decisions as rows
 from qupath_sam.project.decisions import Decision
+from qupath_sam.project.failures import reason_of
 from qupath_sam.project.filesystem import Filesystem
 from qupath_sam.project.fingerprint import Fingerprint
 from qupath_sam.project.layout import ImageEntry, Project, check_data_file, read_project
 from qupath_sam.project.lock import ProjectLock
 from qupath_sam.project.objects import Edit, ImageContents, Kind, Written
-from qupath_sam.project.refine import Proposal, geometry_failure
+from qupath_sam.project.refine import Proposal
 from qupath_sam.project.selection import ImageSelection
 from qupath_sam.project.store import NewData, ProjectStore, Run
 
@@ -221,10 +222,8 @@ class _Work:
         except (ServerUnavailable, DeadlineExceeded, Cancelled):
             raise
         except (QupathSamError, OSError, GEOSException) as error:
-            reason = str(error)
-            if isinstance(error, GEOSException):
-                reason = geometry_failure(error)
-            elif not isinstance(error, QupathSamError):  # Windows says so where another program holds the file open
+            reason = reason_of(error)
+            if not isinstance(error, QupathSamError | GEOSException):  # so Windows says that a program holds the file
                 reason = f"cannot be written ({error}); close it in QuPath, see that there is room on the disk"
             return self._failed(image, started, reason)
         seconds = time.monotonic() - started

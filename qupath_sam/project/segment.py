@@ -12,17 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import shapely
-from shapely.errors import GEOSException
 from shapely.geometry import Point
 
 from qupath_sam.annotations import is_made_by_model, metadata_of
-from qupath_sam.errors import DeadlineExceeded, InvalidPrompt, InvalidRequest, ModelError, QupathSamError, SlideError
+from qupath_sam.errors import InvalidPrompt
 from qupath_sam.project.decisions import Action, Decision
+from qupath_sam.project.failures import ask_together
 from qupath_sam.project.guards import Refusal
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Edit, ImageObject, Kind
 from qupath_sam.project.predictor import ImageSource, Predictor, extent_of
-from qupath_sam.project.refine import OBJECTS_PER_CALL, Proposal, geometry_failure, halves
+from qupath_sam.project.refine import OBJECTS_PER_CALL, Proposal
 from qupath_sam.project.selection import is_of_class
 from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.results import ObjectRequest, OutputOptions, Prediction
@@ -111,10 +111,10 @@ def segment_image(
         else:
             asked.append(item)
     for items, prediction in _answers(image, asked, options, predictor, source):
-        if isinstance(prediction, QupathSamError):
+        if isinstance(prediction, str):
             for item in items:
                 failed |= {item.source.object_id, *item.negatives}
-                decisions.append(_refused(image, item.source, Refusal.FAILED, str(prediction)))
+                decisions.append(_refused(image, item.source, Refusal.FAILED, prediction))
             continue
         model_ms += prediction.timings.total
         model = prediction.provenance.model
@@ -166,33 +166,19 @@ def _answers(
     options: SegmentOptions,
     predictor: Predictor,
     source: ImageSource,
-) -> Iterator[tuple[Sequence[PromptedObject], Prediction | QupathSamError]]:
+) -> Iterator[tuple[Sequence[PromptedObject], Prediction | str]]:
     """Objects with the answer to them, or why there is none."""
     window = options.window
     if window.mpp is not None and not image.mpp:
         window = WindowRequest(downsample=window.mpp)
 
-    def answers(call: _Call) -> Iterator[tuple[Sequence[PromptedObject], Prediction | QupathSamError]]:
-        requests = [ObjectRequest(item.prompts) for item in call.items]
-        try:
-            prediction = predictor.predict(
-                call.reference, requests, model=options.model, window=window, output=options.output
-            )
-        except (SlideError, InvalidRequest, ModelError, DeadlineExceeded, GEOSException) as error:
-            if len(call.items) > 1:  # to find the one at fault, or to ask for less at once
-                for part in halves(call.items):
-                    yield from answers(_Call(call.reference, part))
-            elif isinstance(error, DeadlineExceeded):
-                raise
-            elif isinstance(error, GEOSException):
-                yield call.items, QupathSamError(geometry_failure(error))
-            else:
-                yield call.items, error
-        else:
-            yield call.items, prediction
-
     for call in _calls(image, asked, source):
-        yield from answers(call)
+
+        def ask(items: Sequence[PromptedObject], reference: object = call.reference) -> Prediction:
+            requests = [ObjectRequest(item.prompts) for item in items]
+            return predictor.predict(reference, requests, model=options.model, window=window, output=options.output)
+
+        yield from ask_together(call.items, ask)
 
 
 def _calls(image: ImageEntry, asked: Sequence[PromptedObject], source: ImageSource) -> Iterable[_Call]:

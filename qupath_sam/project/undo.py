@@ -11,11 +11,11 @@ from shapely.errors import GEOSException
 from qupath_sam.errors import ProjectError, QupathSamError
 from qupath_sam.project import decisions as rows
 from qupath_sam.project.decisions import Action, Decision
+from qupath_sam.project.failures import reason_of
 from qupath_sam.project.fingerprint import Fingerprint, same_contents
 from qupath_sam.project.layout import Project
 from qupath_sam.project.lock import ProjectLock
 from qupath_sam.project.objects import Edit, ImageObject, Kind, ShapeChange, parents_first
-from qupath_sam.project.refine import geometry_failure
 from qupath_sam.project.run import Editor, rows_file, write_edit
 from qupath_sam.project.snapshot import is_same_shape
 from qupath_sam.project.store import ProjectStore
@@ -78,10 +78,8 @@ def undo_run(project: Project, run_id: str, editor: Editor) -> Undone:
                 if edit:
                     write_edit(store, run, image, seen, edit, editor)
                 by_object.append((image.name, len(edit.changes) + len(edit.additions) + len(edit.removals), left))
-            except QupathSamError as error:
-                failed.append((name, str(error)))
-            except GEOSException as error:
-                failed.append((name, geometry_failure(error)))
+            except (QupathSamError, GEOSException) as error:
+                failed.append((name, reason_of(error)))
         run.journal.append("end")
     return Undone(run.run_id, tuple(whole), tuple(by_object), tuple(failed))
 
