@@ -88,7 +88,7 @@ def train(
         float | None, typer.Option(min=0, help="The same of the encoder, where it is trained; --lr if not given.")
     ] = None,
     clicks_only: Annotated[
-        bool, typer.Option("--clicks-only", help="No boxes and outlines, as in the papers: better clicks, worse boxes.")
+        bool, typer.Option("--clicks-only", help="No session begins with a box or an outline, as in the papers.")
     ] = False,
     focal_alpha: Annotated[
         float, typer.Option(min=0.05, max=0.95, help="Weight of the object in the focal loss; 1 - this is the rest's.")
