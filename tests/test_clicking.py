@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from qupath_sam.clicking import (
     MaskChoice,
     State,
-    carry_logits,
-    outline_logits,
     run_steps,
     steps_of,
     touches_edge,
 )
 from qupath_sam.errors import InvalidPrompt
+from qupath_sam.mask_prompts import carry_logits, outline_logits
 from qupath_sam.models.base import LOW_RES_SIZE, MaskSet
 from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.regions import Region, Window

@@ -7,7 +7,7 @@ import pytest
 import shapely
 from PIL import Image
 
-from qupath_sam.clicking import outline_logits
+from qupath_sam.mask_prompts import outline_logits
 from qupath_sam.masks import mask_on_grid, traced_grid
 from qupath_sam.polygons import place, trace_mask
 from qupath_sam.prompts import check_outline

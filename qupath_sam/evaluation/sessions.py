@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon
 
-from qupath_sam.clicking import outline_logits
 from qupath_sam.errors import UnsupportedPrompt
+from qupath_sam.mask_prompts import outline_logits
 from qupath_sam.metrics import Mask
 from qupath_sam.models.base import Segmenter, WindowPrompts
 from qupath_sam.prompts import Box, Label

@@ -327,14 +327,15 @@ def test_several_workers_do_each_image_once(project_file: Path) -> None:
     assert all(objects_of(project_file, i)[OBJECTS[0].object_id].geometry.equals(SQUARE.buffer(3)) for i in "123")
 
 
-def test_one_broken_image_does_not_stop_the_others(project_file: Path) -> None:
-    class Breaks(PlainEditor):
-        def read(self, image: ImageEntry, kinds: Any = ()) -> ImageContents:
-            if image.entry_id == "2":
-                raise ProjectError("truncated")
-            return super().read(image, kinds)
+class BreaksAtTheSecond(PlainEditor):
+    def read(self, image: ImageEntry, kinds: Any = ()) -> ImageContents:
+        if image.entry_id == "2":
+            raise ProjectError("truncated")
+        return super().read(image, kinds)
 
-    report = refine(project_file, editor=Breaks())
+
+def test_one_broken_image_does_not_stop_the_others(project_file: Path) -> None:
+    report = refine(project_file, editor=BreaksAtTheSecond())
     assert [image.error for image in report.images] == ["", "truncated", ""]
     assert objects_of(project_file, "2") == {item.object_id: item for item in OBJECTS}
 
@@ -404,13 +405,7 @@ def test_annotations_of_one_id_are_left_alone(project_file: Path) -> None:
 
 
 def test_a_run_never_deletes_its_own_backup(project_file: Path) -> None:
-    class Breaks(PlainEditor):
-        def read(self, image: ImageEntry, kinds: Any = ()) -> ImageContents:
-            if image.entry_id == "2":
-                raise ProjectError("truncated")
-            return super().read(image, kinds)
-
-    first = refine(project_file, editor=Breaks())
+    first = refine(project_file, editor=BreaksAtTheSecond())
     ProjectStore(project_file).begin("other", {})
     refine(project_file, run=RunOptions("refine", resume=True, keep_runs=1))
     assert len(undo_run(read_project(project_file), first.run_id, PlainEditor()).whole) == 3
