@@ -7,10 +7,8 @@ slide and prompts and takes values away; nothing of a call stays behind but cach
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, TypeVar
@@ -21,7 +19,7 @@ from qupath_sam import __version__
 from qupath_sam.clicking import DecodeRequest, touches_edge
 from qupath_sam.embeddings.key import embedding_key
 from qupath_sam.embeddings.store import EmbeddingStore
-from qupath_sam.errors import InvalidPrompt, QupathSamError, RequestTooLarge, UnsupportedPrompt
+from qupath_sam.errors import InvalidPrompt, RequestTooLarge, UnsupportedPrompt
 from qupath_sam.fold import Fold
 from qupath_sam.models.base import Embedding, WindowPrompts
 from qupath_sam.models.cancellation import check_wanted
@@ -29,6 +27,7 @@ from qupath_sam.models.load import LoadedModel
 from qupath_sam.models.pool import ModelPool
 from qupath_sam.models.worker import CancelToken, InferenceWorker, Priority, Urgency
 from qupath_sam.outlines import outlines_of
+from qupath_sam.prefetching import Prefetcher
 from qupath_sam.regions import Window
 from qupath_sam.results import (
     EmbeddingSource,
@@ -52,8 +51,6 @@ log = logging.getLogger(__name__)
 OBJECTS_PER_TURN = 8
 #: The same where the model decodes them as one batch.
 OBJECTS_PER_BATCH = 32
-#: Callers whose windows are encoded ahead in turns; one with a large view does not keep the others waiting.
-PREFETCHERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +89,11 @@ class Engine:
         self.states = states
         self.max_objects = max_objects
         self.max_points = max_points
-        self._prefetcher: ThreadPoolExecutor | None = None
-        self._prefetches: dict[str, CancelToken] = {}
-        self._lock = threading.Lock()
+        self._prefetcher = Prefetcher()
 
     def close(self) -> None:
         """Stop prefetching and the inference thread. Calls under way end with `Cancelled`."""
-        with self._lock:
-            for token in self._prefetches.values():
-                token.cancel()
-            prefetcher, self._prefetcher = self._prefetcher, None
-        if prefetcher is not None:
-            prefetcher.shutdown(wait=True, cancel_futures=True)
+        self._prefetcher.close()
         self.worker.close()
 
     def warm_up(self) -> None:
@@ -192,30 +182,7 @@ class Engine:
             encode: calls `embed` with the call it is given and `Priority.BACKGROUND`.
             owner: names who asked, and for which image.
         """
-        token = CancelToken()
-        with self._lock:
-            previous = self._prefetches.get(owner)
-            self._prefetches[owner] = token
-            if self._prefetcher is None:
-                self._prefetcher = ThreadPoolExecutor(PREFETCHERS, thread_name_prefix="qupath-sam-prefetch")
-            prefetcher = self._prefetcher
-        if previous is not None:
-            previous.cancel()
-        prefetcher.submit(self._prefetch, encode, token, owner)
-
-    def _prefetch(self, encode: Callable[[Call], None], token: CancelToken, owner: str) -> None:
-        try:
-            if not token.cancelled:
-                encode(Call(cancel=token))
-        except QupathSamError as error:
-            # Nobody waits for this answer: the click that needs the window meets the same error and reports it.
-            log.debug("prefetching ended: %s", error)
-        except Exception:
-            log.exception("a fault while prefetching")
-        finally:
-            with self._lock:
-                if self._prefetches.get(owner) is token:
-                    del self._prefetches[owner]
+        self._prefetcher.start(lambda token: encode(Call(cancel=token)), owner=owner)
 
     def ladder(self, info: SlideInfo, *, model: str = "") -> Ladder:
         """The scales at which a model may look at a slide."""
