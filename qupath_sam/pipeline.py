@@ -6,7 +6,6 @@ slide and prompts and takes values away; nothing of a call stays behind but cach
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,8 +43,6 @@ from qupath_sam.states import FoldContext, StateStore
 from qupath_sam.windows import Ladder, WindowRequest
 
 T = TypeVar("T")
-
-log = logging.getLogger(__name__)
 
 #: Objects that one turn of the inference thread decodes on a CPU, where it loops over them: others wait no longer.
 OBJECTS_PER_TURN = 8
