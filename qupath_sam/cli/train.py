@@ -51,6 +51,13 @@ class ScheduleName(enum.Enum):
     CONSTANT = "constant"
 
 
+class WindowName(enum.Enum):
+    """Which squares are cut from the tiles."""
+
+    IMAGE = "image"
+    AUTO = "auto"
+
+
 def train(
     datasets: Annotated[
         list[str],
@@ -79,6 +86,10 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Time spent training, over all resumptions.")] = None,
     views: Annotated[int, typer.Option(min=1, help="Squares cut from the tiles.")] = 1000,
+    window: Annotated[
+        WindowName,
+        typer.Option(help="Squares of all scales, as the engine chooses them; or whole tiles, as in the papers."),
+    ] = WindowName.AUTO,
     sessions_per_view: Annotated[
         int, typer.Option(min=1, help="Objects of a view that are clicked, sharing its encoding.")
     ] = 1,
@@ -112,6 +123,7 @@ def train(
     Killed, the same command with --resume goes on where the last save was.
     """
     from qupath_sam.errors import InvalidRequest
+    from qupath_sam.evaluation.options import WindowChoice
     from qupath_sam.models.network import DecoderKind, Parts
     from qupath_sam.training.data import open_training_data
     from qupath_sam.training.run import Places
@@ -141,6 +153,7 @@ def train(
         mixed_precision=mixed_precision,
         augment=augment,
         views=views,
+        window=WindowChoice(window.value),
         sessions_per_view=sessions_per_view,
         seed=seed,
         mix=PromptMix(boxes=0, outlines=0) if clicks_only else PromptMix(),

@@ -23,11 +23,13 @@ class TrainingTile:
         tile: of a `TRAINING_SPLIT`, or of a set that names no splits.
         min_area: px of the smallest object that is learnt from.
         target: each label, or all foreground as one object.
+        crop: side of the square that the papers' protocol shows of it, px; None for all of it.
     """
 
     tile: Tile
     min_area: int
     target: Target
+    crop: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +73,7 @@ def training_data(datasets: Sequence[Dataset]) -> TrainingData:
         InvalidRequest: there are none.
     """
     tiles = tuple(
-        TrainingTile(tile, dataset.min_area, dataset.target)
+        TrainingTile(tile, dataset.min_area, dataset.target, dataset.crop)
         for dataset in (each.of_split(TRAINING_SPLIT) for each in datasets)
         for tile in dataset.tiles
     )

@@ -156,7 +156,14 @@ def build_trainer(
     network.to(execution.device)
     adapter = ADAPTERS[family]
     colours = colour_donors(data, seed=settings.seed) if settings.augment else np.zeros((0, 2, 3))
-    make = partial(make_view, data, input_size=network.input_size, colours=colours, augmented=settings.augment)
+    make = partial(
+        make_view,
+        data,
+        input_size=network.input_size,
+        colours=colours,
+        augmented=settings.augment,
+        window=settings.window,
+    )
     plans = plan_views(data, settings.views, seed=settings.seed)
     late = Trainable.LATE_ENCODER in settings.trainable
     views: Views
@@ -171,7 +178,7 @@ def build_trainer(
             plans,
             make,
             encode=encode,
-            source=f"{data_digest}:{settings.seed}:{settings.augment}:{_encoder_digest(origin)}:{kept}",
+            source=f"{data_digest}:{settings.seed}:{settings.augment}:{settings.window.value}:{_encoder_digest(origin)}:{kept}",
             folder=places.cache or places.out / "embeddings",
         )
     return Trainer(network, views, settings, normalise=adapter.normalise)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.evaluation.options import WindowChoice
 from qupath_sam.models.network import Parts
 from qupath_sam.training.sampling import PromptMix
 from qupath_sam.training.scenarios import LoraSettings, Trainable
@@ -55,6 +56,7 @@ class TrainingSettings:
         mixed_precision: forward in bf16 where the device computes in it.
         augment: other stains, scanners and orientations.
         views: squares cut from the tiles.
+        window: which squares: as the engine chooses them, or as the papers' protocol shows them.
         sessions_per_view: objects of a view that are clicked before the next one is drawn. Those of one view that
             run at once share its encoding, which is most of the cost where the encoder is trained.
         seed: of all that is random.
@@ -75,6 +77,7 @@ class TrainingSettings:
     mixed_precision: bool = True
     augment: bool = True
     views: int = 1000
+    window: WindowChoice = WindowChoice.AUTO
     sessions_per_view: int = 1
     seed: int = 0
     mix: PromptMix = field(default_factory=PromptMix)
@@ -85,6 +88,7 @@ class TrainingSettings:
         values = asdict(self)
         values["trainable"] = sorted(part.value for part in self.trainable)
         values["schedule"] = self.schedule.value
+        values["window"] = self.window.value
         values["parts"]["decoder"] = self.parts.decoder.value
         plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain

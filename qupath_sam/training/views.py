@@ -1,30 +1,37 @@
 """Views: squares that are cut from tiles, augmented and shown to the model. A plan names them, to make each again.
 
 Nuclei and glands differ in size by an order of magnitude, and the engine chooses its windows by the object's size. So a
-view is the whole tile or a random square of it, scaled to the model's input; or, as the engine's windows over a small
-image do, it reaches beyond the tile, white there.
+view is the whole tile, a square at its own scale or a random one, scaled to the model's input; or, as the engine's
+windows do, it looks closer at an object, or reaches beyond a small image, white there. `WindowChoice.IMAGE` shows what
+the papers' protocol shows instead.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
-from qupath_sam.evaluation.options import Target
+from qupath_sam.evaluation.options import Target, WindowChoice
 from qupath_sam.models.view_prompts import VIEW_SIZE
 from qupath_sam.training.augment import Labels, Pixels, augment, colour_statistics
 from qupath_sam.training.data import TrainingData
 
 #: Changes with anything that makes another view of the same plan.
-VIEWS_VERSION = 3
-#: Share of views that show as much of the tile as a square can.
-_WHOLE_SHARE = 0.5
+VIEWS_VERSION = 4
 #: Share of views that reach beyond the tile, and the longest side of those, in sides of the tile.
-_BEYOND_SHARE, _LONGEST_SHARE = 0.15, 2.0
+_BEYOND_SHARE, _LONGEST_SHARE = 0.12, 2.0
+#: Share of views that look closer at an object, the least and the most of their side that it fills, and how far off
+#: their middle it may be, in sides: windows stand on a grid.
+_CLOSER_SHARE, _LEAST_FILLED, _MOST_FILLED, _OFF_CENTRE = 0.3, 0.12, 0.6, 0.25
+#: Of the others, share that show as much of the tile as a square can, and of those of a larger tile than a view, share
+#: that show a square of it pixel for pixel instead.
+_WHOLE_SHARE, _NATIVE_SHARE = 0.5, 0.5
 _WHITE = 255
 #: The smallest square that is cut, px, and the smallest as a share of the tile's shorter side.
 _SMALLEST_SIDE, _SMALLEST_SHARE = 64, 0.3
@@ -89,7 +96,13 @@ def colour_donors(data: TrainingData, *, seed: int) -> NDArray[np.float64]:
 
 
 def make_view(
-    data: TrainingData, plan: ViewPlan, *, input_size: int, colours: NDArray[np.float64], augmented: bool = True
+    data: TrainingData,
+    plan: ViewPlan,
+    *,
+    input_size: int,
+    colours: NDArray[np.float64],
+    augmented: bool = True,
+    window: WindowChoice = WindowChoice.AUTO,
 ) -> View:
     """The view of a plan; the same plan and data give the same view.
 
@@ -99,13 +112,15 @@ def make_view(
         input_size: side of the view, px.
         colours: see `augment`.
         augmented: whether it is.
+        window: squares of all sizes, or only those of the papers' protocol.
     """
     random = np.random.default_rng(plan.seed)
     each = data.tiles[plan.tile]
     pixels, labels = each.tile.read_pixels(), each.tile.read_labels()
     if each.target is Target.REGION:
         labels = (labels != 0).astype(np.int32)
-    pixels, labels = _square(pixels, labels, random)
+    square = partial(_papers_square, crop=each.crop) if window is WindowChoice.IMAGE else _square
+    pixels, labels = square(pixels, labels, random)
     scale = VIEW_SIZE / labels.shape[0]
     pixels = _scaled(pixels, input_size)
     labels = _scaled_labels(labels)
@@ -118,20 +133,57 @@ def make_view(
 
 
 def _square(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tuple[Pixels, Labels]:
-    """A random square; of several small ones, one that holds something."""
-    if random.random() < _BEYOND_SHARE:
+    """A square as the engine might choose it."""
+    drawn = random.random()
+    if drawn < _BEYOND_SHARE:
         return _beyond(pixels, labels, random)
+    if drawn < _BEYOND_SHARE + _CLOSER_SHARE and labels.any():
+        return _closer(pixels, labels, random)
+    return _holding(pixels, labels, _side(min(labels.shape), random), random)
+
+
+def _papers_square(
+    pixels: Pixels, labels: Labels, random: np.random.Generator, *, crop: int | None
+) -> tuple[Pixels, Labels]:
+    """As much of the tile as a square can show, or one as large as the protocol's crop, wherever it lies."""
+    shorter = min(labels.shape)
+    return _holding(pixels, labels, min(crop or shorter, shorter), random)
+
+
+def _holding(pixels: Pixels, labels: Labels, side: int, random: np.random.Generator) -> tuple[Pixels, Labels]:
+    """A random square of that side; the first of a few that holds something."""
     height, width = labels.shape
-    shorter = min(height, width)
-    smallest = min(shorter, max(_SMALLEST_SIDE, round(_SMALLEST_SHARE * shorter)))
-    whole = random.random() < _WHOLE_SHARE
-    side = shorter if whole else round(math.exp(random.uniform(math.log(smallest), math.log(shorter))))
     for attempt in range(_ATTEMPTS):
         y, x = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
         inside = slice(y, y + side), slice(x, x + side)
         if attempt == _ATTEMPTS - 1 or np.count_nonzero(labels[inside]) > 0.03 * side * side:
             break
     return pixels[inside], labels[inside]
+
+
+def _side(shorter: int, random: np.random.Generator) -> int:
+    """Of a square in a tile whose shorter side is given: as long as that, as long as a view's, or any length."""
+    if random.random() < _WHOLE_SHARE:
+        return VIEW_SIZE if shorter > VIEW_SIZE and random.random() < _NATIVE_SHARE else shorter
+    smallest = min(shorter, max(_SMALLEST_SIDE, round(_SMALLEST_SHARE * shorter)))
+    return _log_uniform(smallest, shorter, random)
+
+
+def _closer(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tuple[Pixels, Labels]:
+    """A square round one of the objects, whose size it follows."""
+    objects = [each for each in ndimage.find_objects(labels) if each is not None]
+    rows, columns = objects[int(random.integers(len(objects)))]
+    extent = max(rows.stop - rows.start, columns.stop - columns.start)
+    side = _log_uniform(extent / _MOST_FILLED, extent / _LEAST_FILLED, random)
+    side = min(max(side, _SMALLEST_SIDE), *labels.shape)
+    off = random.uniform(-_OFF_CENTRE, _OFF_CENTRE, 2) * side
+    middle = np.array([rows.start + rows.stop, columns.start + columns.stop]) / 2 + off
+    y, x = np.clip(np.round(middle - side / 2), 0, np.array(labels.shape) - side).astype(int)
+    return pixels[y : y + side, x : x + side], labels[y : y + side, x : x + side]
+
+
+def _log_uniform(least: float, most: float, random: np.random.Generator) -> int:
+    return round(math.exp(random.uniform(math.log(least), math.log(most))))
 
 
 def _beyond(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tuple[Pixels, Labels]:

@@ -308,11 +308,11 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     app = Typer()
     app.command()(train)
     options = ["--views", "2", "--accumulate", "1", "--device", "cpu", "--out", str(tmp_path / "out"), "--seed", "3"]
-    options.append("--clicks-only")
+    options += ["--clicks-only", "--window", "image"]
     result = CliRunner().invoke(app, [str(tmp_path / "data"), "--steps", "1", *options])
     assert result.exit_code == 0, result.output
-    mix = read_entry(tmp_path / "out" / CHECKPOINT_FILE)["config"]["mix"]
-    assert (mix["boxes"], mix["outlines"]) == (0, 0)
+    config = read_entry(tmp_path / "out" / CHECKPOINT_FILE)["config"]
+    assert (config["mix"]["boxes"], config["mix"]["outlines"], config["window"]) == (0, 0, "image")
     again = CliRunner().invoke(app, [str(tmp_path / "data"), "--steps", "10", "--resume", *options])
     assert again.exit_code == 0, again.output
     with (tmp_path / "out" / "curves.csv").open(newline="") as file:

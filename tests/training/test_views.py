@@ -9,16 +9,22 @@ import numpy as np
 import pytest
 
 from qupath_sam.evaluation.objects import Tile
-from qupath_sam.evaluation.options import Target
+from qupath_sam.evaluation.options import Target, WindowChoice
 from qupath_sam.training.data import TrainingData, TrainingTile
 from qupath_sam.training.views import ViewPlan, make_view, plan_views
 
 NO_COLOURS = np.zeros((0, 2, 3))
 
 
-def _tile(dataset: str, number: int, *, height: int = 96, width: int = 128) -> TrainingTile:
+GLAND = np.s_[20:70, 30:90]
+NUCLEUS = np.s_[300:320, 200:220]
+
+
+def _tile(
+    dataset: str, number: int, *, height: int = 96, width: int = 128, object_at: tuple[slice, slice] = GLAND
+) -> TrainingTile:
     labels = np.zeros((height, width), np.int32)
-    labels[20:70, 30:90] = 1
+    labels[object_at] = 1
     pixels = np.full((height, width, 3), 200, np.uint8)
     pixels[labels == 1] = (120, 60, 160)
     tile = Tile(
@@ -66,6 +72,43 @@ def test_some_views_reach_beyond_the_tile_and_are_white_there() -> None:
     for view in beyond:
         assert view.targets == (1,)
         assert (view.labels[(view.pixels == 255).all(axis=-1)] == 0).all()
+
+
+def test_small_objects_are_looked_at_as_closely_as_the_engine_does() -> None:
+    data = TrainingData((_tile("one", 0, height=512, width=640, object_at=NUCLEUS),))
+    views = [
+        make_view(data, ViewPlan(0, seed), input_size=256, colours=NO_COLOURS, augmented=False) for seed in range(80)
+    ]
+    filled = [max(np.ptp(axis) + 1 for axis in np.nonzero(view.labels)) / 256 for view in views if view.targets]
+    close = [share for share in filled if share > 0.14]  # a random square is a third of the tile or more
+    assert 12 <= len(close) <= 40
+    assert max(close) <= 0.33  # the smallest square is 64 px
+
+
+def test_large_tiles_are_also_shown_pixel_for_pixel() -> None:
+    column = np.arange(512) % 256
+    pixels = np.stack([np.broadcast_to(column, (512, 512))] * 3, axis=-1).astype(np.uint8)
+    each = _tile("one", 0)
+    tile = replace(each.tile, read_pixels=lambda: pixels, read_labels=lambda: np.ones((512, 512), np.int32))
+    data = TrainingData((replace(each, tile=tile),))
+    views = [
+        make_view(data, ViewPlan(0, seed), input_size=256, colours=NO_COLOURS, augmented=False) for seed in range(60)
+    ]
+    own_scale = [view for view in views if (np.diff(view.pixels[..., 0], axis=1) == 1).all()]  # modulo 256
+    assert 4 <= len(own_scale) <= 25
+
+
+@pytest.mark.parametrize(("crop", "side"), [(None, 512), (256, 256)])
+def test_in_the_papers_windows_a_view_is_what_the_protocol_shows(crop: int | None, side: int) -> None:
+    data = TrainingData(
+        (replace(_tile("one", 0, height=512, width=640, object_at=np.s_[100:420, 100:500]), crop=crop),)
+    )
+    for seed in range(20):
+        view = make_view(
+            data, ViewPlan(0, seed), input_size=side, colours=NO_COLOURS, augmented=False, window=WindowChoice.IMAGE
+        )
+        # Not scaled: no colour that the tile has not.
+        assert set(np.unique(view.pixels[..., 1])) <= {60, 200}
 
 
 def test_a_view_without_a_large_enough_object_has_no_target() -> None:
