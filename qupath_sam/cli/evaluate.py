@@ -8,31 +8,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qupath_sam.cli.datasets import (
+    FORMATS_HELP,
+    ClassOption,
+    DatasetOptions,
+    DownsampleOption,
+    GroupByOption,
+    HeapOption,
+    ImageOption,
+    MppOption,
+    PathMapOption,
+    ProjectOption,
+    TargetOption,
+    open_all,
+)
 from qupath_sam.cli.evaluation_outputs import command_line, make_report, print_tables, write_files
-from qupath_sam.evaluation.options import Target, WindowChoice
+from qupath_sam.evaluation.options import WindowChoice
 
 if TYPE_CHECKING:
     from qupath_sam.evaluation.compare import Comparison
     from qupath_sam.evaluation.datasets import Dataset
-    from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
     from qupath_sam.evaluation.protocol import Protocol
     from qupath_sam.evaluation.results import ResultStore
     from qupath_sam.evaluation.run import Choices
 
-#: So many of what a data set leaves out are named; the report names all.
-_NAMED = 10
-
 
 def evaluate(
-    datasets: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="DATASET...",
-            help="FOLDER, whose format is found out, or FORMAT:FOLDER with FORMAT one of index, folder, dsb2018, "
-            "pannuke, monuseg, paip2019-x5, paip2019-whole-x5, camelyon16-x5, camelyon16-x10, geojson (slides with "
-            "QuPath's GeoJSON, each annotation an object), geojson-x5, geojson-x10 (all of a patch as one).",
-        ),
-    ] = None,
+    datasets: Annotated[list[str] | None, typer.Argument(metavar="DATASET...", help=FORMATS_HELP)] = None,
     *,
     model: Annotated[list[str], typer.Option(help="Name of a model; may be repeated (see `qupath-sam models list`).")],
     max_clicks: Annotated[int, typer.Option(min=1, help="Clicks of every object.")] = 20,
@@ -46,39 +48,21 @@ def evaluate(
             "then each has files of its own, such as OUT-auto.json. Else image."
         ),
     ] = None,
-    project: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="X.qpproj", help="A QuPath project, each annotation an object; may be repeated."),
-    ] = None,
-    path_class: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--class",
-            help="Of a project or GeoJSON: this class, with those derived from it; may be repeated. "
-            "Else all but those that QuPath ignores (name*).",
-        ),
-    ] = None,
-    image: Annotated[
-        list[str] | None, typer.Option(help="Of a project: only images of this name or entry id; may be repeated.")
-    ] = None,
-    group_by: Annotated[
-        str, typer.Option(metavar="KEY", help="Of a project: images with the same metadata KEY are of one patient.")
-    ] = "",
-    mpp: Annotated[float | None, typer.Option(help="Of a project or GeoJSON: µm per px; else by each size.")] = None,
-    downsample: Annotated[float | None, typer.Option(help="The same, level-0 px per px.")] = None,
-    path_map: Annotated[
-        list[str] | None, typer.Option(help="CLIENT=SERVER prefix of a project's slide paths; may be repeated.")
-    ] = None,
-    heap: Annotated[str, typer.Option(help="Java heap of QuPath's process, for a project.")] = "2g",
+    project: ProjectOption = None,
+    path_class: ClassOption = None,
+    image: ImageOption = None,
+    group_by: GroupByOption = "",
+    mpp: MppOption = None,
+    downsample: DownsampleOption = None,
+    path_map: PathMapOption = None,
+    heap: HeapOption = "2g",
     images: Annotated[
         int | None, typer.Option(min=1, help="At most this many images of a data set, drawn by the seed.")
     ] = None,
     objects_per_image: Annotated[
         int | None, typer.Option(min=1, help="At most this many objects of an image, drawn by the seed.")
     ] = None,
-    target: Annotated[
-        Target | None, typer.Option(help="Each labelled object, or all foreground of an image as one region.")
-    ] = None,
+    target: TargetOption = None,
     min_area: Annotated[int | None, typer.Option(min=1, help="Smallest object, px; else as the data set says.")] = None,
     crop: Annotated[
         int | None,
@@ -118,7 +102,6 @@ def evaluate(
     from contextlib import ExitStack, closing
 
     from qupath_sam.errors import InvalidRequest
-    from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
     from qupath_sam.evaluation.protocol import Protocol
     from qupath_sam.evaluation.results import ResultStore
     from qupath_sam.evaluation.run import Choices, describe
@@ -128,22 +111,23 @@ def evaluate(
     windows = list(dict.fromkeys(window or [WindowChoice.IMAGE]))
     if zero_shot is not None and zero_shot not in names:
         raise InvalidRequest(f"--zero-shot {zero_shot} is not among the models; add --model {zero_shot}")
-    if not datasets and not project:
-        raise InvalidRequest("there is nothing to evaluate on; name a DATASET, or a QuPath project with --project")
-    annotated = project or any(d.startswith(("geojson:", "geojson-x5:", "geojson-x10:")) for d in datasets or [])
-    if (path_class or mpp or downsample) and not annotated:
-        raise InvalidRequest("--class, --mpp and --downsample are for a --project or geojson:FOLDER; name one")
-    if (image or group_by or path_map) and not project:
-        raise InvalidRequest("--image, --group-by and --path-map are for a --project; name one")
     for path in (json, markdown, plot, cases):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
     wanted_split = None if split == "all" else split
-    annotations = AnnotationChoices(tuple(path_class or ()), target, mpp, downsample)
-    opened = [
-        *_open_datasets(datasets or [], annotations),
-        *_open_projects(project or [], annotations, image or [], group_by, path_map or [], heap),
-    ]
+    wanted = DatasetOptions(
+        datasets=tuple(datasets or ()),
+        projects=tuple(project or ()),
+        classes=tuple(path_class or ()),
+        images=tuple(image or ()),
+        group_by=group_by,
+        target=target,
+        mpp=mpp,
+        downsample=downsample,
+        path_map=tuple(path_map or ()),
+        heap=heap,
+    )
+    opened = open_all(wanted)
     opened = [each.of_split(wanted_split).drawn(images, seed=seed) for each in opened]
     protocol = Protocol(max_clicks=max_clicks, seed=seed)
     configure_torch(threads)
@@ -162,7 +146,7 @@ def evaluate(
             )
             settings = {
                 **describe(opened, choices, split=wanted_split),
-                "annotations": {"classes": list(annotations.classes), "mpp": mpp, "downsample": downsample},
+                "annotations": {"classes": list(wanted.classes), "mpp": mpp, "downsample": downsample},
                 "workers": workers,
                 "kept_of_other_versions": len(store.foreign) - foreign if store is not None else 0,
             }
@@ -181,45 +165,6 @@ def evaluate(
             [*(datasets or []), *(f"--project {each}" for each in project or [])], names, windows, options
         )
         markdown.write_text(page(reports, command=command), encoding="utf-8")
-
-
-def _open_datasets(specifications: Sequence[str], annotations: AnnotationChoices) -> list[Dataset]:
-    from qupath_sam.evaluation.datasets import open_dataset
-
-    opened = [open_dataset(each, annotations=annotations) for each in specifications]
-    _name_left_out(opened)
-    return opened
-
-
-def _open_projects(
-    files: Sequence[Path],
-    annotations: AnnotationChoices,
-    images: Sequence[str],
-    group_by: str,
-    path_map: Sequence[str],
-    heap: str,
-) -> list[Dataset]:
-    """The annotations of projects, read by a QuPath that is gone again before the evaluation begins."""
-    if not files:
-        return []
-    from qupath_sam.project.dataset import ProjectChoices, project_dataset
-    from qupath_sam.project.selection import ImageSelection
-    from qupath_sam.project.worker import QuPathWorker, WorkerOptions
-    from qupath_sam.slides.location import PathMap
-
-    choices = ProjectChoices(annotations, ImageSelection(tuple(images)), group_by, PathMap.parse(path_map))
-    with QuPathWorker(WorkerOptions(heap=heap)) as qupath:
-        opened = [project_dataset(file, qupath, choices) for file in files]
-    _name_left_out(opened)
-    return opened
-
-
-def _name_left_out(datasets: Sequence[Dataset]) -> None:
-    for dataset in datasets:
-        for each in dataset.left_out[:_NAMED]:
-            typer.echo(f"{dataset.name}: left out of {each.image}: {each.reason}", err=True)
-        if len(dataset.left_out) > _NAMED:
-            typer.echo(f"{dataset.name}: and {len(dataset.left_out) - _NAMED} more; --json names all", err=True)
 
 
 def _compare(

@@ -8,6 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qupath_sam.cli.datasets import (
+    FORMATS_HELP,
+    ClassOption,
+    DatasetOptions,
+    DownsampleOption,
+    GroupByOption,
+    HeapOption,
+    ImageOption,
+    MppOption,
+    PathMapOption,
+    ProjectOption,
+    TargetOption,
+    open_all,
+)
+
 if TYPE_CHECKING:
     from qupath_sam.training.data import TrainingData
     from qupath_sam.training.run import Places
@@ -60,12 +75,21 @@ class WindowName(enum.Enum):
 
 def train(
     datasets: Annotated[
-        list[str],
-        typer.Argument(metavar="DATASET...", help="As for `qupath-sam evaluate`; only tiles of the split 'train'."),
-    ],
+        list[str] | None,
+        typer.Argument(metavar="DATASET...", help=f"{FORMATS_HELP} Where splits are named, only 'train'."),
+    ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint, its curves and the state to resume from.")],
     init: Annotated[str, typer.Option(help="Model to start from (see `qupath-sam models list`).")] = "lite_medsam",
+    project: ProjectOption = None,
+    path_class: ClassOption = None,
+    image: ImageOption = None,
+    group_by: GroupByOption = "",
+    mpp: MppOption = None,
+    downsample: DownsampleOption = None,
+    path_map: PathMapOption = None,
+    heap: HeapOption = "2g",
+    target: TargetOption = None,
     scenario: Annotated[
         ScenarioName | None, typer.Option(help="Which parts are trained, by the papers' names.")
     ] = None,
@@ -118,14 +142,14 @@ def train(
         bool, typer.Option("--cost-table", help="Only measure what each scenario costs, and print the table.")
     ] = False,
 ) -> None:
-    """Tune a model on data sets; the checkpoint is for `models add`, `serve` and `evaluate`.
+    """Tune a model on data sets or a QuPath project; the checkpoint is for `models add`, `serve` and `evaluate`.
 
     Killed, the same command with --resume goes on where the last save was.
     """
     from qupath_sam.errors import InvalidRequest
     from qupath_sam.evaluation.options import WindowChoice
     from qupath_sam.models.network import DecoderKind, Parts
-    from qupath_sam.training.data import open_training_data
+    from qupath_sam.training.data import training_data
     from qupath_sam.training.run import Places
     from qupath_sam.training.sampling import PromptMix
     from qupath_sam.training.scenarios import LoraSettings, Scenario, parse_trainable, trains_encoder
@@ -160,10 +184,23 @@ def train(
         lora=LoraSettings(rank=lora_rank, alpha=float(lora_rank)),
     )
     places = Places(out, cache=cache, device=device)
+    wanted = DatasetOptions(
+        datasets=tuple(datasets or ()),
+        projects=tuple(project or ()),
+        classes=tuple(path_class or ()),
+        images=tuple(image or ()),
+        group_by=group_by,
+        target=target,
+        mpp=mpp,
+        downsample=downsample,
+        path_map=tuple(path_map or ()),
+        heap=heap,
+    )
+    data = training_data(open_all(wanted), target=target)
     if cost_table:
-        _print_costs(datasets, init, settings, places)
+        _print_costs(data, init, settings, places)
     else:
-        _train(open_training_data(datasets), init, settings, places, resume=resume)
+        _train(data, init, settings, places, resume=resume)
 
 
 def _train(data: TrainingData, init: str, settings: TrainingSettings, places: Places, *, resume: bool) -> None:
@@ -199,11 +236,11 @@ def _train(data: TrainingData, init: str, settings: TrainingSettings, places: Pl
     typer.echo(path)
 
 
-def _print_costs(datasets: list[str], init: str, settings: TrainingSettings, places: Places) -> None:
+def _print_costs(data: TrainingData, init: str, settings: TrainingSettings, places: Places) -> None:
     from qupath_sam.training.cost import costs_table, measure_costs
 
     costs = measure_costs(
-        datasets,
+        data,
         init,
         settings,
         places,

@@ -15,7 +15,7 @@ from qupath_sam.models.network import DecoderKind, Parts
 from qupath_sam.models.store import ModelStore
 from qupath_sam.models.threads import keep_heap
 from qupath_sam.training.checkpoint import load_origin
-from qupath_sam.training.data import open_training_data
+from qupath_sam.training.data import TrainingData
 from qupath_sam.training.run import Places, build_trainer
 from qupath_sam.training.scenarios import Scenario, Trainable, parameter_counts
 from qupath_sam.training.settings import Length, TrainingSettings
@@ -57,7 +57,7 @@ class Cost:
 
 
 def measure_costs(
-    datasets: Sequence[str],
+    data: TrainingData,
     init: str,
     settings: TrainingSettings,
     places: Places,
@@ -71,7 +71,7 @@ def measure_costs(
     Nothing else may run on the machine, else the seconds mean little.
 
     Args:
-        datasets: as for `open_training_data`.
+        data: to train on.
         init: name of the model to start from.
         settings, places: as for a run; what is trained is each row's.
         steps: timed, after one that is not.
@@ -81,7 +81,7 @@ def measure_costs(
     costs = []
     for name in rows:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            cost = process.submit(measure_row, name, datasets, init, settings, places, steps=steps).result()
+            cost = process.submit(measure_row, name, data, init, settings, places, steps=steps).result()
         costs.append(cost)
         if on_row is not None:
             on_row(cost)
@@ -89,13 +89,12 @@ def measure_costs(
 
 
 def measure_row(
-    name: str, datasets: Sequence[str], init: str, settings: TrainingSettings, places: Places, *, steps: int
+    name: str, data: TrainingData, init: str, settings: TrainingSettings, places: Places, *, steps: int
 ) -> Cost:
     """One row, in this process; see `measure_costs`."""
     keep_heap()  # what was needed once stays with the process, and so can be read off it
     trainable, parts = ROWS[name]
     chosen = replace(settings, trainable=trainable, parts=parts, length=Length(steps=steps + 1))
-    data = open_training_data(datasets)
     trainer = build_trainer(data, load_origin(init, ModelStore(places.home)), chosen, places, data_digest=data.digest())
     on_cuda = trainer.device.type == "cuda"
     if on_cuda:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.datasets import open_dataset
 from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.objects import Tile
 from qupath_sam.evaluation.options import Target
@@ -57,23 +56,18 @@ class TrainingData:
         return digest.hexdigest()
 
 
-def open_training_data(specifications: Sequence[str]) -> TrainingData:
-    """The training tiles of data sets named as in `qupath_sam.evaluation.datasets.open_dataset`.
-
-    Raises:
-        InvalidRequest: no such data set, or one that has splits but none of the name `TRAINING_SPLIT`.
-    """
-    return training_data([open_dataset(each) for each in specifications])
-
-
-def training_data(datasets: Sequence[Dataset]) -> TrainingData:
+def training_data(datasets: Sequence[Dataset], *, target: Target | None = None) -> TrainingData:
     """The training tiles of data sets.
+
+    Args:
+        datasets: with all their splits.
+        target: what counts as one object; None leaves it to each data set.
 
     Raises:
         InvalidRequest: there are none.
     """
     tiles = tuple(
-        TrainingTile(tile, dataset.min_area, dataset.target, dataset.crop)
+        TrainingTile(tile, dataset.min_area, target or dataset.target, dataset.crop)
         for dataset in (each.of_split(TRAINING_SPLIT) for each in datasets)
         for tile in dataset.tiles
     )

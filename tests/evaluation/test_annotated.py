@@ -21,7 +21,7 @@ from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.objects import Selection
 from qupath_sam.evaluation.options import Target
 from qupath_sam.regions import Region
-from qupath_sam.training.data import open_training_data
+from qupath_sam.training.data import training_data
 from tests.evaluation.test_slide_datasets import write_tiff
 
 
@@ -197,7 +197,7 @@ def test_regions_are_cut_as_the_papers_cut_them(tmp_path) -> None:
 
 
 def test_they_can_be_trained_on(tmp_path) -> None:
-    data = open_training_data([export(tmp_path, feature(box(0, 0, 50, 50)))])
+    data = training_data([open_dataset(export(tmp_path, feature(box(0, 0, 50, 50))))])
     assert data.groups == {tmp_path.name: ["a"]}
     assert (data.tiles[0].tile.read_labels() > 0).sum() == 2500
 

@@ -12,11 +12,13 @@ from shapely.geometry import Point, Polygon, box
 from typer.testing import CliRunner
 
 from qupath_sam.cli.evaluate import evaluate
+from qupath_sam.cli.train import train
 from qupath_sam.errors import InvalidRequest, ProjectError
 from qupath_sam.evaluation.datasets import open_dataset
 from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
 from qupath_sam.evaluation.objects import Selection
-from qupath_sam.evaluation.seen import check_unseen
+from qupath_sam.evaluation.seen import check_unseen, groups_seen_in
+from qupath_sam.models.store import ModelStore
 from qupath_sam.project.dataset import ProjectChoices, project_dataset
 from qupath_sam.project.exchange import export_image
 from qupath_sam.project.layout import ImageEntry, read_project
@@ -25,6 +27,7 @@ from qupath_sam.project.selection import ImageSelection
 from qupath_sam.project.worker import QuPathWorker
 from qupath_sam.slides.location import PathMap
 from qupath_sam.training.data import training_data
+from qupath_sam.training.run import CHECKPOINT_FILE
 from tests.evaluation.test_annotated import areas, reasons
 from tests.evaluation.test_slide_datasets import write_tiff
 
@@ -205,3 +208,26 @@ def test_the_command_on_a_project_of_qupath(small_project, tmp_path) -> None:
     said = report["protocol"]["datasets"]["small"]
     assert said["crop"] is None
     assert [each["image"] for each in said["left_out"]].count("slide 2.tiff") == 2
+
+
+@pytest.mark.qupath
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_model_is_tuned_on_a_project_and_then_not_measured_on_it(small_project, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("QUPATH_SAM_HOME", str(tmp_path / "home"))
+    app = typer.Typer()
+    app.command()(train)
+    options = ["--class", "Tumor", "--image", "slide 1.tiff", "--views", "2", "--accumulate", "1", "--steps", "1"]
+    options += ["--device", "cpu", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, ["--project", str(small_project), *options], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    seen = groups_seen_in(tmp_path / "out" / CHECKPOINT_FILE, ModelStore())
+    assert ("small", "slide 1.tiff") in seen
+    with QuPathWorker() as qupath:
+        rest, trained = (
+            project_dataset(small_project, qupath, ProjectChoices(images=ImageSelection((name,))))
+            for name in ("slide 0.tiff", "slide 1.tiff")
+        )
+    check_unseen("mine", seen, [rest])
+    with pytest.raises(InvalidRequest, match=r"slide 1\.tiff"):
+        check_unseen("mine", seen, [trained])

@@ -273,7 +273,9 @@ def test_a_row_of_the_cost_table(tmp_path: Path) -> None:
     save(labels(18).astype(np.uint8), tmp_path / "data" / "labels" / "a.png")
     places = Places(tmp_path / "out", device="cpu", home=tmp_path / "home")
     settings = replace(SETTINGS, accumulate=1, views=1)
-    cost = measure_row("SAM^MD", [str(tmp_path / "data")], "lite_medsam", settings, places, steps=1)
+    cost = measure_row(
+        "SAM^MD", training_data([open_dataset(str(tmp_path / "data"))]), "lite_medsam", settings, places, steps=1
+    )
     assert (cost.trained, cost.parameters) == (4_058_340, 9_791_300)
     assert min(cost.answer_seconds, cost.epoch_seconds, cost.memory_bytes) > 0
     assert "| SAM^MD | 4,058,340 | 41.4% |" in costs_table([cost])
