@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.project import plain_project
+from tests.project.plain_editor import fill
+from tests.project.refining import OBJECTS
+
 HERE = Path(__file__).parent
 
 
@@ -79,3 +83,15 @@ def dump(project_file: Path) -> list[dict[str, dict[str, Any]]]:
     _qupath_project("dump", str(project_file.parent), str(target))
     images = json.loads(target.read_text(encoding="utf-8"))
     return [{item["id"]: item for item in image} for image in images]
+
+
+@pytest.fixture
+def project_file(tmp_path: Path) -> Path:
+    file = plain_project.make(tmp_path / "project")
+    project = json.loads(file.read_text())
+    for entry in project["images"]:
+        entry["serverBuilder"]["metadata"] |= {"width": 1000, "height": 800}
+    file.write_text(json.dumps(project))
+    for entry_id in "123":
+        fill(file, OBJECTS, entry_id)
+    return file
