@@ -22,6 +22,7 @@ from qupath_sam.cli.datasets import (
     TargetOption,
     open_all,
 )
+from qupath_sam.evaluation.options import WindowChoice
 
 if TYPE_CHECKING:
     from qupath_sam.training.data import TrainingData
@@ -66,13 +67,6 @@ class ScheduleName(enum.Enum):
     CONSTANT = "constant"
 
 
-class WindowName(enum.Enum):
-    """Which squares are cut from the tiles."""
-
-    IMAGE = "image"
-    AUTO = "auto"
-
-
 def train(
     datasets: Annotated[
         list[str] | None,
@@ -111,9 +105,9 @@ def train(
     minutes: Annotated[float | None, typer.Option(min=0, help="Time spent training, over all resumptions.")] = None,
     views: Annotated[int, typer.Option(min=1, help="Squares cut from the tiles.")] = 1000,
     window: Annotated[
-        WindowName,
+        WindowChoice,
         typer.Option(help="Squares of all scales, as the engine chooses them; or whole tiles, as in the papers."),
-    ] = WindowName.AUTO,
+    ] = WindowChoice.AUTO,
     sessions_per_view: Annotated[
         int, typer.Option(min=1, help="Objects of a view that are clicked, sharing its encoding.")
     ] = 1,
@@ -147,7 +141,6 @@ def train(
     Killed, the same command with --resume goes on where the last save was.
     """
     from qupath_sam.errors import InvalidRequest
-    from qupath_sam.evaluation.options import WindowChoice
     from qupath_sam.models.network import DecoderKind, Parts
     from qupath_sam.training.data import training_data
     from qupath_sam.training.run import Places
@@ -177,7 +170,7 @@ def train(
         mixed_precision=mixed_precision,
         augment=augment,
         views=views,
-        window=WindowChoice(window.value),
+        window=window,
         sessions_per_view=sessions_per_view,
         seed=seed,
         mix=PromptMix(boxes=0, outlines=0) if clicks_only else PromptMix(),
