@@ -119,7 +119,7 @@ def test_two_models_with_both_choices_of_windows_and_again_from_kept_results(sha
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "fake"], "nothing to evaluate"),
+        (["--model", "fake"], "no data are named"),
         (["index:.", "--model", "fake", "--class", "Tumor"], "--class"),
         (["index:.", "--model", "fake", "--image", "20"], "--project"),
         (["index:.", "--model", "fake", "--zero-shot", "other"], "--zero-shot other"),
