@@ -171,8 +171,9 @@ def _side(shorter: int, random: np.random.Generator) -> int:
 
 def _closer(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tuple[Pixels, Labels]:
     """A square round one of the objects, whose size it follows."""
-    objects = [each for each in ndimage.find_objects(labels) if each is not None]
-    rows, columns = objects[int(random.integers(len(objects)))]
+    values = np.unique(labels[labels != 0])  # numbers may have gaps, and be negative
+    chosen = labels == values[int(random.integers(len(values)))]
+    ((rows, columns),) = ndimage.find_objects(chosen.astype(np.uint8))
     extent = max(rows.stop - rows.start, columns.stop - columns.start)
     side = _log_uniform(extent / _MOST_FILLED, extent / _LEAST_FILLED, random)
     side = min(max(side, _SMALLEST_SIDE), *labels.shape)

@@ -111,6 +111,46 @@ def test_in_the_papers_windows_a_view_is_what_the_protocol_shows(crop: int | Non
         assert set(np.unique(view.pixels[..., 1])) <= {60, 200}
 
 
+@pytest.mark.parametrize("number", [1, 65_535, 2**31 - 1, -1])
+def test_an_object_may_bear_any_number(number: int) -> None:
+    each = _tile("one", 0, height=512, width=640, object_at=NUCLEUS)
+    numbered = replace(each.tile, read_labels=lambda: each.tile.read_labels() * np.int32(number))
+    one, other = (
+        [
+            make_view(TrainingData((tile,)), ViewPlan(0, seed), input_size=256, colours=NO_COLOURS, augmented=False)
+            for seed in range(12)
+        ]
+        for tile in (each, replace(each, tile=numbered))
+    )
+    assert any(view.targets for view in one)
+    for view, same in zip(one, other, strict=True):
+        assert (view.pixels == same.pixels).all()
+        assert same.targets == tuple(number for _ in view.targets)
+
+
+@pytest.mark.parametrize("window", WindowChoice)
+@pytest.mark.parametrize(
+    ("height", "width", "object_at"),
+    [
+        (30, 40, np.s_[3:20, 3:20]),
+        (1, 1, np.s_[:, :]),
+        (1, 300, np.s_[:, 3:90]),
+        (700, 40, np.s_[300:500, 3:20]),
+        (512, 512, np.s_[511:, 511:]),
+        (512, 512, np.s_[:0, :0]),
+    ],
+    ids=["smaller than any square", "one pixel", "a row", "a strip", "an object of one pixel", "no object"],
+)
+def test_tiles_of_any_shape_have_views(
+    height: int, width: int, object_at: tuple[slice, slice], window: WindowChoice
+) -> None:
+    data = TrainingData((replace(_tile("one", 0, height=height, width=width, object_at=object_at), crop=256),))
+    for seed in range(12):
+        view = make_view(data, ViewPlan(0, seed), input_size=256, colours=NO_COLOURS, window=window)
+        assert view.pixels.shape == (256, 256, 3)
+        assert set(view.targets) <= {1}
+
+
 def test_a_view_without_a_large_enough_object_has_no_target() -> None:
     data = TrainingData((replace(_tile("one", 0), min_area=10_000),))
     views = [make_view(data, ViewPlan(0, seed), input_size=256, colours=NO_COLOURS) for seed in range(4)]
