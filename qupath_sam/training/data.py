@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from qupath_sam.errors import InvalidRequest
@@ -39,11 +39,18 @@ class TrainingData:
 
     @property
     def groups(self) -> dict[str, list[str]]:
-        """Groups by data set, sorted: what `evaluate` refuses to score the trained model on."""
-        seen: dict[str, set[str]] = {}
-        for each in self.tiles:
-            seen.setdefault(each.tile.dataset, set()).add(each.tile.group)
-        return {name: sorted(groups) for name, groups in sorted(seen.items())}
+        """Groups by data set, sorted."""
+        return _by_dataset((each.tile.dataset, each.tile.group) for each in self.tiles)
+
+    @property
+    def groups_seen(self) -> dict[str, list[str]]:
+        """Groups and slides by data set, sorted: what `evaluate` refuses to score the trained model on.
+
+        The slides too, as patients told by a project's metadata are not known by that name elsewhere.
+        """
+        slides = ((each.tile.dataset, each.tile.cut_from) for each in self.tiles if each.tile.cut_from)
+        groups = ((each.tile.dataset, each.tile.group) for each in self.tiles)
+        return _by_dataset((*groups, *slides))
 
     def digest(self) -> str:
         """Hex SHA-256 of all pixels and labels with their names; reads every tile."""
@@ -74,3 +81,10 @@ def training_data(datasets: Sequence[Dataset], *, target: Target | None = None) 
     if not tiles:
         raise InvalidRequest("there is no tile to train on; name data sets with a split 'train', or without splits")
     return TrainingData(tiles)
+
+
+def _by_dataset(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, set[str]] = {}
+    for dataset, name in names:
+        found.setdefault(dataset, set()).add(name)
+    return {dataset: sorted(some) for dataset, some in sorted(found.items())}

@@ -81,7 +81,7 @@ class TrainingRun:
         """Write the checkpoint (averaged weights) and the state to resume from."""
         trainer = self.trainer
         metrics = {} if last is None else {"step": last.step, "prompts": last.prompts, "loss": last.loss}
-        report = Report(trainer.settings.as_json(), self.data_digest, self.data.groups, metrics)
+        report = Report(trainer.settings.as_json(), self.data_digest, self.data.groups_seen, metrics)
         tensors = network_state(trainer.network, trainer.average)
         save_checkpoint(self.checkpoint, tensors, self.origin, report)
         save_state(trainer, self.places.out / RESUME_FILE, source=self.source, since_row=self.since_row)

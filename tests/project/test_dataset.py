@@ -74,6 +74,22 @@ def write_project(folder: Path, *images: dict) -> Path:
 
 
 @pytest.mark.parametrize("group_by", ["", "Patient"])
+def test_a_model_that_was_trained_on_patients_has_seen_their_slides(tmp_path, group_by) -> None:
+    file = write_project(
+        tmp_path / "project",
+        *({"file": f"{name}.tif", "metadata": {"Patient": f"P {name}"}} for name in ("a", "b")),
+    )
+    reader = WrittenObjects({number: [annotation(box(0, 0, 50, 50))] for number in ("1", "2")})
+    patient_a = ProjectChoices(images=ImageSelection(("a.tif",)), group_by="Patient")
+    data = training_data([project_dataset(file, reader, patient_a)])
+    assert data.groups == {"project": ["P a"]}
+    assert data.groups_seen == {"project": ["P a", "a.tif"]}
+    seen = {(name, group) for name, some in data.groups_seen.items() for group in some}
+    with pytest.raises(InvalidRequest, match=r"1 group\(s\) of project .*\((P a|a.tif)\)"):
+        check_unseen("tuned", seen, [project_dataset(file, reader, ProjectChoices(group_by=group_by))])
+
+
+@pytest.mark.parametrize("group_by", ["", "Patient"])
 def test_a_model_that_was_trained_on_the_exported_slides_has_seen_the_project(tmp_path, group_by) -> None:
     file = write_project(
         tmp_path / "project",
@@ -86,7 +102,7 @@ def test_a_model_that_was_trained_on_the_exported_slides_has_seen_the_project(tm
     (exported / "b.tif").write_bytes((tmp_path / "project" / "slides" / "b.tif").read_bytes())
     feature = {"type": "Feature", "geometry": json.loads(shapely.to_geojson(box(0, 0, 50, 50))), "properties": {}}
     (exported / "b.geojson").write_text(json.dumps(feature), encoding="utf-8")
-    groups = training_data([open_dataset(f"geojson:{exported}")]).groups
+    groups = training_data([open_dataset(f"geojson:{exported}")]).groups_seen
     seen = {(name, group) for name, some in groups.items() for group in some}
     with pytest.raises(InvalidRequest, match=r"1 group\(s\) of project .*\((P b|b.tif)\)"):
         check_unseen("tuned", seen, [data])
