@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 from shapely.geometry import Point, box
+from typer.testing import CliRunner
 
 from qupath_sam.cli.datasets import DatasetOptions, open_all
-from qupath_sam.errors import InvalidRequest
+from qupath_sam.cli.train import train
+from qupath_sam.errors import InvalidRequest, QupathSamError
 from qupath_sam.evaluation.options import Target
 from qupath_sam.training.data import training_data
 from tests.evaluation.test_annotated import export, feature
@@ -30,8 +33,31 @@ def test_options_for_what_is_not_there_are_refused(options: DatasetOptions, comp
         open_all(options)
 
 
-def test_what_is_left_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "no data are named"),
+        (["tiles", "--class", "Tumor"], "--class"),
+        (["tiles", "--mpp", "0.5"], "--mpp"),
+        (["tiles", "--downsample", "2"], "--downsample"),
+        (["tiles", "--image", "a.svs"], "--image"),
+        (["tiles", "--group-by", "patient"], "--group-by"),
+        (["tiles", "--path-map", "a=b"], "--path-map"),
+        (["--project", "a.qpproj", "--mpp", "0.5", "--downsample", "2"], "not both"),
+        (["--project", "missing.qpproj"], "missing.qpproj"),
+        (["geojson-x5:.", "--target", "instances"], "a scale and a target of its own"),
+    ],
+)
+def test_train_hands_its_options_on(arguments: list[str], complaint: str, tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(train)
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out")])
+    assert isinstance(result.exception, QupathSamError)
+    assert complaint in str(result.exception)
+    assert not (tmp_path / "out").exists()
 
+
+def test_what_is_left_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (dataset,) = open_all(
         DatasetOptions(datasets=(export(tmp_path, feature(box(9, 9, 50, 50)), feature(Point(1, 1))),))
     )

@@ -18,6 +18,7 @@ from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.datasets import open_dataset
 from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.objects import Tile
+from qupath_sam.evaluation.options import WindowChoice
 from qupath_sam.evaluation.seen import check_unseen, groups_seen
 from qupath_sam.models.checkpoints import METADATA_KEY, read_entry
 from qupath_sam.models.load import load_segmenter
@@ -27,6 +28,7 @@ from qupath_sam.models.weights import add
 from qupath_sam.training.cost import costs_table, measure_row
 from qupath_sam.training.curves import CurveRow, append_row, cut_back, row_of
 from qupath_sam.training.data import TrainingData, training_data
+from qupath_sam.training.embeddings import EmbeddedViews
 from qupath_sam.training.loop import StepReport
 from qupath_sam.training.resume import RESUME_FILE, load_state
 from qupath_sam.training.run import CHECKPOINT_FILE, Places, TrainingRun, prepare_run
@@ -204,6 +206,17 @@ def test_a_run_is_not_resumed_with_other_settings_or_written_over(tmp_path: Path
         run(tmp_path / "run")
     with pytest.raises(InvalidRequest, match="learning_rate"):
         run(tmp_path / "run", replace(SETTINGS, learning_rate=1e-3), resume=True)
+    with pytest.raises(InvalidRequest, match="window"):
+        run(tmp_path / "run", replace(SETTINGS, window=WindowChoice.IMAGE), resume=True)
+
+
+def test_runs_in_other_windows_may_share_a_cache(tmp_path: Path) -> None:
+    one, other = (
+        run(tmp_path / window.value, replace(SETTINGS, window=window)).trainer.views for window in WindowChoice
+    )
+    assert isinstance(one, EmbeddedViews)
+    assert isinstance(other, EmbeddedViews)
+    assert {one.path(i) for i in range(3)}.isdisjoint(other.path(i) for i in range(3))
 
 
 def test_the_checkpoint_is_a_model(tmp_path: Path) -> None:
