@@ -106,7 +106,9 @@ def train(
     views: Annotated[int, typer.Option(min=1, help="Squares cut from the tiles.")] = 1000,
     window: Annotated[
         WindowChoice,
-        typer.Option(help="Squares of all scales, as the engine chooses them; or whole tiles, as in the papers."),
+        typer.Option(
+            help="Squares of all scales, as the engine chooses them; or what the papers' protocol shows of tiles."
+        ),
     ] = WindowChoice.AUTO,
     sessions_per_view: Annotated[
         int, typer.Option(min=1, help="Objects of a view that are clicked, sharing its encoding.")
