@@ -8,20 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qupath_sam.cli.datasets import (
-    FORMATS_HELP,
-    ClassOption,
-    DatasetOptions,
-    DownsampleOption,
-    GroupByOption,
-    HeapOption,
-    ImageOption,
-    MppOption,
-    PathMapOption,
-    ProjectOption,
-    TargetOption,
-    open_all,
-)
+from qupath_sam.cli import datasets as data_options
 from qupath_sam.cli.evaluation_outputs import command_line, make_report, print_tables, write_files
 from qupath_sam.evaluation.options import WindowChoice
 
@@ -34,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    datasets: Annotated[list[str] | None, typer.Argument(metavar="DATASET...", help=FORMATS_HELP)] = None,
+    datasets: Annotated[list[str] | None, typer.Argument(metavar="DATASET...", help=data_options.FORMATS_HELP)] = None,
     *,
     model: Annotated[list[str], typer.Option(help="Name of a model; may be repeated (see `qupath-sam models list`).")],
     max_clicks: Annotated[int, typer.Option(min=1, help="Clicks of every object.")] = 20,
@@ -48,21 +35,21 @@ def evaluate(
             "then each has files of its own, such as OUT-auto.json. Else image."
         ),
     ] = None,
-    project: ProjectOption = None,
-    path_class: ClassOption = None,
-    image: ImageOption = None,
-    group_by: GroupByOption = "",
-    mpp: MppOption = None,
-    downsample: DownsampleOption = None,
-    path_map: PathMapOption = None,
-    heap: HeapOption = "2g",
+    project: data_options.ProjectOption = None,
+    path_class: data_options.ClassOption = None,
+    image: data_options.ImageOption = None,
+    group_by: data_options.GroupByOption = "",
+    mpp: data_options.MppOption = None,
+    downsample: data_options.DownsampleOption = None,
+    path_map: data_options.PathMapOption = None,
+    heap: data_options.HeapOption = "2g",
     images: Annotated[
         int | None, typer.Option(min=1, help="At most this many images of a data set, drawn by the seed.")
     ] = None,
     objects_per_image: Annotated[
         int | None, typer.Option(min=1, help="At most this many objects of an image, drawn by the seed.")
     ] = None,
-    target: TargetOption = None,
+    target: data_options.TargetOption = None,
     min_area: Annotated[int | None, typer.Option(min=1, help="Smallest object, px; else as the data set says.")] = None,
     crop: Annotated[
         int | None,
@@ -115,7 +102,7 @@ def evaluate(
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
     wanted_split = None if split == "all" else split
-    wanted = DatasetOptions(
+    wanted = data_options.DatasetOptions(
         datasets=tuple(datasets or ()),
         projects=tuple(project or ()),
         classes=tuple(path_class or ()),
@@ -127,7 +114,7 @@ def evaluate(
         path_map=tuple(path_map or ()),
         heap=heap,
     )
-    opened = open_all(wanted)
+    opened = data_options.open_all(wanted)
     opened = [each.of_split(wanted_split).drawn(images, seed=seed) for each in opened]
     protocol = Protocol(max_clicks=max_clicks, seed=seed)
     configure_torch(threads)

@@ -8,20 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qupath_sam.cli.datasets import (
-    FORMATS_HELP,
-    ClassOption,
-    DatasetOptions,
-    DownsampleOption,
-    GroupByOption,
-    HeapOption,
-    ImageOption,
-    MppOption,
-    PathMapOption,
-    ProjectOption,
-    TargetOption,
-    open_all,
-)
+from qupath_sam.cli import datasets as data_options
 from qupath_sam.evaluation.options import WindowChoice
 
 if TYPE_CHECKING:
@@ -70,20 +57,20 @@ class ScheduleName(enum.Enum):
 def train(
     datasets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="DATASET...", help=f"{FORMATS_HELP} Where splits are named, only 'train'."),
+        typer.Argument(metavar="DATASET...", help=f"{data_options.FORMATS_HELP} Where splits are named, only 'train'."),
     ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint, its curves and the state to resume from.")],
     init: Annotated[str, typer.Option(help="Model to start from (see `qupath-sam models list`).")] = "lite_medsam",
-    project: ProjectOption = None,
-    path_class: ClassOption = None,
-    image: ImageOption = None,
-    group_by: GroupByOption = "",
-    mpp: MppOption = None,
-    downsample: DownsampleOption = None,
-    path_map: PathMapOption = None,
-    heap: HeapOption = "2g",
-    target: TargetOption = None,
+    project: data_options.ProjectOption = None,
+    path_class: data_options.ClassOption = None,
+    image: data_options.ImageOption = None,
+    group_by: data_options.GroupByOption = "",
+    mpp: data_options.MppOption = None,
+    downsample: data_options.DownsampleOption = None,
+    path_map: data_options.PathMapOption = None,
+    heap: data_options.HeapOption = "2g",
+    target: data_options.TargetOption = None,
     scenario: Annotated[
         ScenarioName | None, typer.Option(help="Which parts are trained, by the papers' names.")
     ] = None,
@@ -179,7 +166,7 @@ def train(
         lora=LoraSettings(rank=lora_rank, alpha=float(lora_rank)),
     )
     places = Places(out, cache=cache, device=device)
-    wanted = DatasetOptions(
+    wanted = data_options.DatasetOptions(
         datasets=tuple(datasets or ()),
         projects=tuple(project or ()),
         classes=tuple(path_class or ()),
@@ -191,7 +178,7 @@ def train(
         path_map=tuple(path_map or ()),
         heap=heap,
     )
-    data = training_data(open_all(wanted), target=target)
+    data = training_data(data_options.open_all(wanted), target=target)
     if cost_table:
         _print_costs(data, init, settings, places)
     else:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,8 +118,10 @@ def make_view(
     pixels, labels = each.tile.read_pixels(), each.tile.read_labels()
     if each.target is Target.REGION:
         labels = (labels != 0).astype(np.int32)
-    square = partial(_papers_square, crop=each.crop) if window is WindowChoice.IMAGE else _square
-    pixels, labels = square(pixels, labels, random)
+    if window is WindowChoice.IMAGE:
+        pixels, labels = _papers_square(pixels, labels, random, crop=each.crop)
+    else:
+        pixels, labels = _square(pixels, labels, random)
     scale = VIEW_SIZE / labels.shape[0]
     pixels = _scaled(pixels, input_size)
     labels = _scaled_labels(labels)
