@@ -83,3 +83,13 @@ def everything_else(project_file: Path) -> dict[str, str]:
         and file.name not in (DATA_FILE, SUMMARY_FILE)
         and file.relative_to(folder).parts[0] not in (".qupath-sam", ".qupath-sam.lock")
     }
+
+
+def all_bytes(project_file: Path) -> dict[str, bytes]:
+    """Every file of a project but what runs keep beside it, by its path in the project's folder."""
+    folder = project_file.parent
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.relative_to(folder).parts[0] != ".qupath-sam"
+    }

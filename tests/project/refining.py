@@ -72,12 +72,3 @@ class FailingGeometry(GrowingPredictor):
         if prompts.bounds[0] > 250 and prompts.bounds[0] < 350:
             raise GEOSException("TopologyException: side location conflict")
         return super().answer(prompts, window)
-
-
-def everything(project_file: Path) -> dict[str, bytes]:
-    folder = project_file.parent
-    return {
-        str(file.relative_to(folder)): file.read_bytes()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.relative_to(folder).parts[0] != ".qupath-sam"
-    }

@@ -30,8 +30,9 @@ from qupath_sam.project.selection import ObjectSelection
 from qupath_sam.prompts import Label
 from qupath_sam.regions import Region
 from qupath_sam.windows import WindowRequest
+from tests.project import plain_project
 from tests.project.plain_editor import GrowingPredictor, fill, prediction
-from tests.project.refining import EXTENT, OBJECTS, SQUARE, FailingGeometry, annotation, everything, objects_of, refine
+from tests.project.refining import EXTENT, OBJECTS, SQUARE, FailingGeometry, annotation, objects_of, refine
 
 
 def test_refine_changes_the_shape_and_nothing_else(project_file: Path) -> None:
@@ -72,10 +73,10 @@ def test_metadata_of_the_outline_before_go(project_file: Path) -> None:
 
 
 def test_dry_run_changes_no_file(project_file: Path) -> None:
-    before = everything(project_file)
+    before = plain_project.all_bytes(project_file)
     report = refine(project_file, run=RunOptions("refine", dry=True))
     assert Tally.of(report.decisions).actions["refined"] == 9
-    assert everything(project_file) == before
+    assert plain_project.all_bytes(project_file) == before
 
 
 def test_a_failure_of_geos_is_one_object_s(project_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

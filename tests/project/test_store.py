@@ -89,14 +89,14 @@ def test_sigkill_at_any_moment(project_file: Path) -> None:
 
 def test_undo_brings_the_bytes_back(project_file: Path) -> None:
     store = ProjectStore(project_file)
-    before = _all_bytes(project_file)
+    before = plain_project.all_bytes(project_file)
     run = store.begin("refine", {})
     plain_project.write_versions(store, project_file, run, 7)
     assert [plain_project.version_of(project_file, image) for image in "123"] == [7, 7, 7]
     undo = store.begin("undo", {"run": run.run_id})
     for image in read_project(project_file).images:
         store.undo(undo, store.run(run.run_id), image)
-    assert _all_bytes(project_file) == before
+    assert plain_project.all_bytes(project_file) == before
     again = store.begin("undo", {"run": undo.run_id})
     store.undo(again, undo, read_project(project_file).image("2"))
     assert [plain_project.version_of(project_file, image) for image in "123"] == [0, 7, 0]
@@ -127,13 +127,13 @@ def test_image_without_data_is_created_and_undone(project_file: Path) -> None:
     image = read_project(project_file).image("2")
     image.data_file.unlink()
     image.summary_file.unlink()
-    before = _all_bytes(project_file)
+    before = plain_project.all_bytes(project_file)
     store = ProjectStore(project_file)
     run = store.begin("import", {})
     plain_project.write_version(store, project_file, run, "2", 3)
     assert plain_project.version_of(project_file, "2") == 3
     store.undo(store.begin("undo", {}), run, image)
-    assert _all_bytes(project_file) == before
+    assert plain_project.all_bytes(project_file) == before
 
 
 @pytest.mark.parametrize("moment", ["before writing", "while writing"])
@@ -160,7 +160,7 @@ def test_somebody_else_saves_meanwhile(project_file: Path, moment: str) -> None:
 
 def test_failed_verification_changes_nothing(project_file: Path) -> None:
     store = ProjectStore(project_file)
-    before = _all_bytes(project_file)
+    before = plain_project.all_bytes(project_file)
     image = read_project(project_file).image("1")
 
     def write(path: Path) -> NewData:
@@ -172,7 +172,7 @@ def test_failed_verification_changes_nothing(project_file: Path) -> None:
 
     with pytest.raises(ProjectError, match="2 objects"):
         store.commit(store.begin("refine", {}), image, seen=Fingerprint.of(image.data_file), write=write, verify=verify)
-    assert _all_bytes(project_file) == before
+    assert plain_project.all_bytes(project_file) == before
 
 
 def test_recovery_does_not_touch_what_another_program_saved_after_the_crash(project_file: Path) -> None:
@@ -319,12 +319,3 @@ def test_fingerprints_compare_contents(tmp_path: Path) -> None:
     assert not same_contents(a, None)
     assert a is not None
     assert Fingerprint.from_json(a.to_json()) == a
-
-
-def _all_bytes(project_file: Path) -> dict[str, bytes]:
-    folder = project_file.parent
-    return {
-        str(file.relative_to(folder)): file.read_bytes()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.relative_to(folder).parts[0] != ".qupath-sam"
-    }

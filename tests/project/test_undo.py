@@ -17,17 +17,18 @@ from qupath_sam.project.refine import Proposal
 from qupath_sam.project.run import RunOptions, run_project, select_images
 from qupath_sam.project.segment import SegmentOptions, segment_image
 from qupath_sam.project.undo import inverse, undo_run
+from tests.project import plain_project
 from tests.project.plain_editor import GrowingPredictor, PlainEditor, fill
-from tests.project.refining import OBJECTS, SQUARE, annotation, everything, objects_of, refine
+from tests.project.refining import OBJECTS, SQUARE, annotation, objects_of, refine
 
 
 def test_undo_is_exact(project_file: Path) -> None:
-    before = everything(project_file)
+    before = plain_project.all_bytes(project_file)
     report = refine(project_file)
-    assert everything(project_file) != before
+    assert plain_project.all_bytes(project_file) != before
     undone = undo_run(read_project(project_file), report.run_id, PlainEditor())
     assert sorted(undone.whole) == ["slide 1.svs", "slide 2.svs", "slide 3.svs"]
-    assert everything(project_file) == before
+    assert plain_project.all_bytes(project_file) == before
 
 
 def test_undo_after_other_work_is_by_object(project_file: Path) -> None:
