@@ -152,7 +152,7 @@ def annotated_dataset(
         tiles += of_image
     if not tiles:
         raise InvalidRequest(
-            f"{name} has no annotation {_named(choices)} to evaluate{_listed(reasons)}; check --class, and the scale"
+            f"{name} has no annotation {_named(choices)}{_listed(reasons)}; check --class, and the scale"
         )
     target = choices.target or Target.INSTANCES
     min_area = {"min_area": 1} if target is Target.REGION else {}
