@@ -101,7 +101,9 @@ def train(
         int, typer.Option(min=1, help="Objects of a view that are clicked, sharing its encoding.")
     ] = 1,
     lr: Annotated[float, typer.Option(min=0, help="Learning rate at its highest.")] = 5e-4,
-    lr_head: Annotated[float, typer.Option(min=0, help="The same of the refinement head.")] = 2e-3,
+    lr_head: Annotated[
+        float, typer.Option(min=0, help="The same of new layers: the head, the modified decoder's.")
+    ] = 2e-3,
     lr_encoder: Annotated[
         float | None, typer.Option(min=0, help="The same of the encoder, where it is trained; --lr if not given.")
     ] = None,

@@ -26,6 +26,8 @@ _MASK_TOKENS = 4
 
 #: Parts of SAM's mask decoder that this one does without.
 REPLACED_PARTS = ("output_upscaling.", "output_hypernetworks_mlps.")
+#: Parts of this one that SAM's has not.
+ADDED_PARTS = ("global_attention.", "blocks.", "output.")
 
 
 class GlobalSelfAttention(nn.Module):
@@ -51,9 +53,24 @@ def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Of one head. On a CPU torch's fused attention takes twice as long as the plain products do."""
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value)
-    weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
+    scaled = query * query.shape[-1] ** -0.5  # there are 16 times as many weights
+    weights = (scaled @ key.transpose(-2, -1)).softmax(-1)
     attended: Tensor = weights @ value
     return attended
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Each channel of each image to mean 0 and variance 1, then scaled and shifted.
+
+    Of one image batch normalisation is the same, and unlike torch's instance normalisation leaves channels-last memory
+    as it is: the blocks train more than twice as fast.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(B, channels, H, W)`` to the same."""
+        if len(input) > 1:
+            return super().forward(input)
+        return F.batch_norm(input, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
 
 class ConvBlock(nn.Module):
@@ -63,9 +80,9 @@ class ConvBlock(nn.Module):
         super().__init__()
         half = channels // 2
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm1 = nn.InstanceNorm2d(channels, affine=True)
+        self.norm1 = InstanceNorm(channels, affine=True)
         self.conv2 = nn.Conv2d(channels, half, 3, padding=1)
-        self.norm2 = nn.InstanceNorm2d(half, affine=True)
+        self.norm2 = InstanceNorm(half, affine=True)
         self.shortcut = nn.Conv2d(channels, half, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,7 +97,7 @@ class UpConvBlock(ConvBlock):
         super().__init__(channels)
         half = channels // 2
         self.up = nn.ConvTranspose2d(half, half, 2, stride=2)
-        self.norm3 = nn.InstanceNorm2d(half, affine=True)
+        self.norm3 = InstanceNorm(half, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.gelu(self.norm3(self.up(super().forward(x))))
@@ -98,7 +115,7 @@ class HistologyMaskDecoder(nn.Module):
         self.global_attention = GlobalSelfAttention(_CHANNELS)
         self.blocks = nn.Sequential(
             UpConvBlock(_CHANNELS), UpConvBlock(_CHANNELS // 2), ConvBlock(2 * FEATURE_CHANNELS)
-        )
+        ).to(memory_format=torch.channels_last)  # as the transformer's answer is
         self.output = nn.Conv2d(FEATURE_CHANNELS, 1, 1)
 
     def decode(self, embedding: Tensor, sparse: Tensor, dense: Tensor, *, dense_position: Tensor) -> Decoded:

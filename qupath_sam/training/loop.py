@@ -22,6 +22,7 @@ from torch.nn.utils import clip_grad_norm_
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.devices import computes_in_bf16
 from qupath_sam.models.encoder_halves import late_map
+from qupath_sam.models.histology_decoder import ADDED_PARTS
 from qupath_sam.models.mask_decoder import Decoded
 from qupath_sam.models.network import PromptableNetwork
 from qupath_sam.models.refinement_head import Refined, refine
@@ -43,7 +44,9 @@ _LARGEST_GRADIENT = 1.0
 #: Beside a head, which share of answers train the decoder, by how many came before: its backward pass is half the time.
 _DECODER_SHARE = ((1, 1.0), (3, 0.35), (21, 0.12))
 _AVERAGE_DECAY = 0.997
-_ENCODER, _HEAD = "image_encoder.", "refinement_head."
+_ENCODER = "image_encoder."
+#: What begins from nothing learns faster than what is pretrained.
+_NEW = ("refinement_head.", *(f"mask_decoder.{part}" for part in ADDED_PARTS))
 
 
 class Views(Protocol):
@@ -375,16 +378,16 @@ def _loss(
 
 
 def _optimizer(trained: dict[str, torch.nn.Parameter], settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019); a new head learns faster than what is pretrained."""
-    rates = {
-        _ENCODER: settings.encoder_learning_rate or settings.learning_rate,
-        _HEAD: settings.head_learning_rate,
-        "": settings.learning_rate,
-    }
-    parts: dict[str, list[torch.nn.Parameter]] = {part: [] for part in rates}
+    """AdamW (Loshchilov and Hutter 2019) with a learning rate for each of `_ENCODER`, `_NEW` and the rest."""
+    rates: tuple[tuple[str | tuple[str, ...], float], ...] = (
+        (_ENCODER, settings.encoder_learning_rate or settings.learning_rate),
+        (_NEW, settings.head_learning_rate),
+        ("", settings.learning_rate),
+    )
+    parts: list[list[torch.nn.Parameter]] = [[] for _ in rates]
     for name, parameter in trained.items():
-        parts[next(part for part in rates if name.startswith(part))].append(parameter)
-    groups = [{"params": parts[part], "base_lr": rate} for part, rate in rates.items() if parts[part]]
+        parts[next(place for place, (names, _) in enumerate(rates) if name.startswith(names))].append(parameter)
+    groups = [{"params": part, "base_lr": rate} for part, (_, rate) in zip(parts, rates, strict=True) if part]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
 
 

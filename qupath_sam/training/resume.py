@@ -19,7 +19,7 @@ from qupath_sam.training.loop import Progress, StepReport, Trainer
 from qupath_sam.training.sampling import Session, Start
 
 RESUME_FILE = "resume.pt"
-_VERSION = 3
+_VERSION = 4
 
 
 def save_state(trainer: Trainer, path: Path, *, source: str, since_row: Sequence[StepReport] = ()) -> None:

@@ -43,7 +43,7 @@ class TrainingSettings:
         parts: of the network.
         length: of the run; the paper's 30 epochs.
         learning_rate: at its highest; 5e-4 in the paper.
-        head_learning_rate: of the refinement head, which starts from nothing.
+        head_learning_rate: of what starts from nothing: the refinement head, the layers that the modified decoder adds.
         encoder_learning_rate: of the encoder, where it is trained; None takes ``learning_rate``.
         focal_alpha: weight of the object's pixels in the normalised focal loss, against 1 - alpha for the background.
             Above .5 where outlines come out too small: the loss divides by what is hard in a view, and what is missed

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from qupath_sam.models.checkpoints import build_network, expected_shapes
-from qupath_sam.models.histology_decoder import ConvBlock, HistologyMaskDecoder, UpConvBlock
+from qupath_sam.models.histology_decoder import ADDED_PARTS, ConvBlock, HistologyMaskDecoder, InstanceNorm, UpConvBlock
 from qupath_sam.models.mask_decoder import FEATURE_CHANNELS, SamMaskDecoder
 from qupath_sam.models.network import DecoderKind, Parts
 from qupath_sam.models.registry import BUILT_IN, Family
@@ -37,13 +37,30 @@ def test_blocks_halve_channels_and_double_resolution() -> None:
     assert UpConvBlock(16)(x).shape == (1, 8, 16, 16)
 
 
+@pytest.mark.parametrize("images", [1, 2])
+def test_instance_norm_is_torchs(images: int) -> None:
+    torch.manual_seed(0)
+    ours, torchs = InstanceNorm(16, affine=True), torch.nn.InstanceNorm2d(16, affine=True)
+    torch.nn.init.normal_(ours.weight)
+    torchs.load_state_dict(ours.state_dict())
+    x = torch.randn(images, 16, 8, 8).to(memory_format=torch.channels_last).requires_grad_()
+    for training in (True, False):
+        ours.train(training)
+        torchs.train(training)
+        torch.testing.assert_close(ours(x), torchs(x))
+    (gradient,), (expected,) = (torch.autograd.grad(norm(x).square().sum(), x) for norm in (ours, torchs))
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_one_image_stays_channels_last() -> None:
+    """What makes the blocks fast on a CPU: no copy between two layers."""
+    x = torch.randn(1, 16, 8, 8).to(memory_format=torch.channels_last)
+    assert InstanceNorm(16, affine=True)(x).is_contiguous(memory_format=torch.channels_last)
+
+
 def test_size_is_that_of_the_rebuilt_paper() -> None:
     """The notes rebuilt it from the text with 1.55 M parameters more, and SAM's upscaling taken away."""
-    added = sum(
-        p.numel()
-        for name, p in HistologyMaskDecoder().named_parameters()
-        if name.startswith(("global_attention.", "blocks.", "output."))
-    )
+    added = sum(p.numel() for name, p in HistologyMaskDecoder().named_parameters() if name.startswith(ADDED_PARTS))
     assert added == pytest.approx(1.55e6, rel=0.01)
 
 
