@@ -27,14 +27,26 @@ def build_training_network(
         seed: of what is random.
 
     Raises:
-        InvalidRequest: a decoder for boxes alone that the model cannot give.
+        InvalidRequest: the parts do without the model's head, want SAM's decoder where the model has the modified one,
+            or a decoder for boxes alone that the model cannot give.
     """
+    own_parts = Parts.of(tensors)
+    if own_parts.refinement_head and not parts.refinement_head:
+        raise InvalidRequest(
+            "the model to start from has a refinement head, which its decoder was tuned with; "
+            "keep it (--head refinement), or start from another model (--init)"
+        )
+    if own_parts.decoder is DecoderKind.HISTOLOGY and parts.decoder is DecoderKind.SAM:
+        raise InvalidRequest(
+            "the model to start from has the modified decoder; keep it (--decoder histology), "
+            "or start from another model (--init)"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_network(family, parts)
     known = dict(tensors)
-    if parts.box_decoder and not Parts.of(known).box_decoder:
-        if Parts.of(known).decoder is not DecoderKind.SAM:
+    if parts.box_decoder and not own_parts.box_decoder:
+        if own_parts.decoder is not DecoderKind.SAM:
             raise InvalidRequest(
                 "boxes alone are answered by SAM's decoder, which this model has not; "
                 "start from another model (--init) or tune boxes too (--boxes tuned)"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from qupath_sam import __version__
 from qupath_sam.evaluation.seen import GROUPS_SEEN, groups_seen
-from qupath_sam.models.checkpoints import METADATA_KEY, read_checkpoint
+from qupath_sam.models.checkpoints import METADATA_KEY, CheckpointMetadata, over_base, read_checkpoint
 from qupath_sam.models.load import load_weights
 from qupath_sam.models.lora import LowRankLinear
 from qupath_sam.models.network import PromptableNetwork
@@ -165,7 +165,10 @@ def write_checkpoint(
             for key, tensor in tensors.items()
             if not (key in base.tensors and _same(tensor, base.tensors[key])) and not (boxes_from_base and key in boxes)
         }
-        if _numbers(changed) < _LARGEST_DELTA * _numbers(tensors):
+        delta = CheckpointMetadata("delta", base.name, base.sha256, box_decoder="base" if boxes_from_base else "")
+        small = _numbers(changed) < _LARGEST_DELTA * _numbers(tensors)
+        # A network that does without a part of the base, such as its head, must not get it back.
+        if small and over_base(changed, base.tensors, delta).keys() == tensors.keys():
             kept = changed
             form = {"format": "delta", "base": base.name, "base_sha256": base.sha256}
             form |= {"box_decoder": "base"} if boxes_from_base else {}

@@ -20,11 +20,14 @@ from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.objects import Tile
 from qupath_sam.evaluation.options import WindowChoice
 from qupath_sam.evaluation.seen import check_unseen, groups_seen
-from qupath_sam.models.checkpoints import METADATA_KEY, read_entry
+from qupath_sam.models.checkpoints import METADATA_KEY, expected_shapes, read_entry
 from qupath_sam.models.load import load_segmenter
-from qupath_sam.models.network import Parts
+from qupath_sam.models.network import DecoderKind, Parts
+from qupath_sam.models.registry import Family
 from qupath_sam.models.store import ModelStore
 from qupath_sam.models.weights import add
+from qupath_sam.training.build import build_training_network
+from qupath_sam.training.checkpoint import Base, load_origin, write_checkpoint
 from qupath_sam.training.cost import costs_table, measure_row
 from qupath_sam.training.curves import CurveRow, append_row, cut_back, row_of
 from qupath_sam.training.data import TrainingData, training_data
@@ -255,6 +258,39 @@ def test_what_a_model_started_from_counts_as_seen(tmp_path: Path) -> None:
         entry = json.loads(file.metadata()[METADATA_KEY])
     assert entry["groups_seen"] == {"discs": ["case18", "case26", "other"]}
     assert (entry["base"], entry["initial_model"]) == ("lite_medsam", "once")
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_what_is_read_is_what_was_written(tmp_path: Path, *, half: bool) -> None:
+    """Also on a base with a part that the network does without, which a delta would bring back."""
+    store = ModelStore(tmp_path / "home")
+    origin = load_origin("lite_medsam_histology", store)
+    base = Base(origin.base.name, origin.base_tensors, origin.base_sha256)
+    headless = {key: t for key, t in origin.tensors.items() if not key.startswith("refinement_head.")}
+    moved = {key: t + 0.01 if key.startswith("prompt_encoder.") else t for key, t in origin.tensors.items()}
+    for name, tensors, form in (("headless", headless, "full"), ("moved", moved, "delta")):
+        path = tmp_path / f"{name}.safetensors"
+        write_checkpoint(path, tensors, {"family": "lite_medsam"}, base=base, half=half)
+        assert read_entry(path)["format"] == form
+        add(name, path, store)
+        read = load_origin(name, store).tensors
+        assert read.keys() == tensors.keys()
+        for key, tensor in tensors.items():
+            torch.testing.assert_close(read[key], tensor, atol=2e-3 if half else 0, rtol=1e-3 if half else 0)
+
+
+@pytest.mark.parametrize(
+    ("had", "wanted", "option"),
+    [
+        (Parts(refinement_head=True), Parts(), "--head refinement"),
+        (Parts(DecoderKind.HISTOLOGY), Parts(), "--decoder histology"),
+    ],
+)
+def test_no_part_of_a_model_is_dropped_silently(had: Parts, wanted: Parts, option: str) -> None:
+    shapes = expected_shapes(Family.LITE_MEDSAM, had)
+    tensors = {key: torch.zeros(shape) for key, shape in shapes.items()}
+    with pytest.raises(InvalidRequest, match=option):
+        build_training_network(tensors, Family.LITE_MEDSAM, wanted, seed=0)
 
 
 def test_what_lora_begins_with_follows_from_the_seed(tmp_path: Path) -> None:
