@@ -74,6 +74,13 @@ def evaluate(
     zero_shot: Annotated[
         str | None, typer.Option(help="Of several models, the one before tuning: changes are from it. Else the first.")
     ] = None,
+    namesakes: Annotated[
+        bool,
+        typer.Option(
+            "--namesakes",
+            help="Take groups that are called like some that a model was trained on in a data set of another name.",
+        ),
+    ] = False,
     resume_dir: Annotated[
         Path | None, typer.Option(help="Keep each object's result here, and use those that still hold.")
     ] = None,
@@ -129,11 +136,20 @@ def evaluate(
                 window=chosen, per_tile=objects_per_image, target=target, min_area=min_area, crop=crop, seed=seed
             )
             comparison = _compare(
-                names, opened, protocol, choices, device=device, workers=workers, store=store, draw=cases is not None
+                names,
+                opened,
+                protocol,
+                choices,
+                device=device,
+                workers=workers,
+                store=store,
+                draw=cases is not None,
+                namesakes=namesakes,
             )
             settings = {
                 **describe(opened, choices, split=wanted_split),
                 "annotations": {"classes": list(wanted.classes), "mpp": mpp, "downsample": downsample},
+                "namesakes": namesakes,
                 "workers": workers,
                 "kept_of_other_versions": len(store.foreign) - foreign if store is not None else 0,
             }
@@ -164,6 +180,7 @@ def _compare(
     workers: int,
     store: ResultStore | None,
     draw: bool,
+    namesakes: bool,
 ) -> Comparison:
     """The evaluation of all models with one choice of windows, with a progress bar each."""
     from rich.console import Console
@@ -196,5 +213,6 @@ def _compare(
             workers=workers,
             store=store,
             with_cases=draw,
+            namesakes=namesakes,
             on_tile=on_tile,
         )

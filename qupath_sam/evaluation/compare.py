@@ -47,6 +47,7 @@ def compare_models(
     workers: int = 1,
     store: ResultStore | None = None,
     with_cases: bool = False,
+    namesakes: bool = False,
     on_tile: Callable[[str, int], None] = lambda model, objects: None,
 ) -> Comparison:
     """Evaluate models by name.
@@ -60,6 +61,7 @@ def compare_models(
         workers: processes that score objects, each with as many threads of torch as this one; 1 is this one alone.
         store: where results are kept and looked up.
         with_cases: whether to click the objects of a figure once more.
+        namesakes: see `check_unseen`.
         on_tile: called after each tile with the model's name and the number of objects.
 
     Raises:
@@ -72,7 +74,7 @@ def compare_models(
     for name in names:
         # All are checked before the first one runs for an hour.
         seen = groups_seen(home.find(name), home)
-        check_unseen(name, seen, datasets)
+        check_unseen(name, seen, datasets, namesakes=namesakes)
         comparison.tuned_on[name] = sorted({dataset for dataset, _ in seen})
     chosen: list[tuple[str, ObjectResult]] = []
     replayed: list[list[Case]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from qupath_sam.errors import InvalidRequest, WrongWeights
@@ -30,24 +30,37 @@ def groups_seen(spec: ModelSpec, store: ModelStore) -> frozenset[tuple[str, str]
     return groups_seen_in(store.weights_path(spec), store)
 
 
-def check_unseen(model: str, seen: Iterable[tuple[str, str]], datasets: Iterable[Dataset]) -> None:
+def check_unseen(
+    model: str, seen: Iterable[tuple[str, str]], datasets: Iterable[Dataset], *, namesakes: bool = False
+) -> None:
     """Refuse a model that has seen a group which is to be evaluated.
 
     A group counts as seen under any data set's name: a copy of a folder under another name holds the same patients.
     Slides count by their own names too, with or without suffix: a model that was trained on the exported slides of a
     project has seen the project, whatever metadata its patients are told by there.
 
+    Args:
+        model: its name, for the message.
+        seen: ``(data set, group)`` of what it was trained on.
+        datasets: what is to be evaluated.
+        namesakes: groups of data sets under other names are known to be others: every laboratory has a "patient01".
+
     Raises:
         InvalidRequest: naming the groups.
     """
-    names = {_without_suffix(group) for _, group in seen}
+    trained_on = {(dataset, _without_suffix(group)) for dataset, group in seen}
+    everywhere = {group for _, group in trained_on}
     for dataset in datasets:
-        known = sorted({tile.group for tile in dataset.tiles if not names.isdisjoint(_names(tile))})
+        own = {group for name, group in trained_on if name == dataset.name}
+        known = _groups_called(own if namesakes else everywhere, dataset)
         if known:
             some = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+            way_out = "choose another split (--split) or another model"
+            if not _groups_called(own, dataset):
+                way_out += ", or say that these are others who only bear the same names (--namesakes)"
             raise InvalidRequest(
                 f"model {model!r} was trained on {len(known)} group(s) of {dataset.name} that would be evaluated "
-                f"({some}); its scores would mean nothing: choose another split (--split) or another model"
+                f"({some}); its scores would mean nothing: {way_out}"
             )
 
 
@@ -65,6 +78,10 @@ def groups_seen_in(path: Path, store: ModelStore) -> frozenset[tuple[str, str]]:
         raise WrongWeights(f"{path} has metadata that cannot be read ({error}); add the model again") from error
     base = entry.get("base")
     return seen | groups_seen(store.find(base), store) if base else seen
+
+
+def _groups_called(names: Collection[str], dataset: Dataset) -> list[str]:
+    return sorted({tile.group for tile in dataset.tiles if not _names(tile).isdisjoint(names)})
 
 
 def _names(tile: Tile) -> set[str]:

@@ -173,8 +173,16 @@ def test_groups_a_checkpoint_has_seen(tmp_path) -> None:
     with pytest.raises(InvalidRequest, match=r"trained on 1 group.*case1"):
         check_unseen("tuned", seen, [dataset()])
     check_unseen("tuned", seen, [dataset(tiles=1)])
-    with pytest.raises(InvalidRequest, match="case1"):
+    with pytest.raises(InvalidRequest, match=r"case1.*--namesakes"):
         check_unseen("tuned", seen, [dataset(name="a copy under another name")])
+
+
+def test_namesakes_are_others_in_a_data_set_of_another_name_alone() -> None:
+    seen = [("set", "case1")]
+    check_unseen("tuned", seen, [dataset(name="another laboratory's")], namesakes=True)
+    with pytest.raises(InvalidRequest, match="case1") as refused:
+        check_unseen("tuned", seen, [dataset(name="set")], namesakes=True)
+    assert "--namesakes" not in str(refused.value), "where it would not help it is no advice"
 
 
 def test_models_of_others_say_nothing_of_groups_and_broken_metadata_is_an_error(tmp_path) -> None:
