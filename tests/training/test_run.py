@@ -99,10 +99,20 @@ def test_a_few_steps_on_the_packaged_weights_lower_the_loss(tmp_path: Path) -> N
     assert losses[2] < losses[0]
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["decoder", "late encoder"])
-def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path, *, late: bool) -> None:
-    encoder = {Trainable.LATE_ENCODER} if late else set()
-    settings = replace(SETTINGS, trainable=SETTINGS.trainable | encoder, sessions_per_view=2 if late else 1)
+SHORT = replace(SETTINGS, parts=Parts(), accumulate=1, views=2, length=Length(steps=3))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SETTINGS,
+        replace(SETTINGS, trainable=SETTINGS.trainable | {Trainable.LATE_ENCODER}, sessions_per_view=2),
+        replace(SHORT, parts=Parts(DecoderKind.HISTOLOGY)),
+        replace(SHORT, trainable=frozenset({Trainable.LORA, Trainable.DECODER})),
+    ],
+    ids=["decoder", "late encoder", "modified decoder", "whole encoder"],
+)
+def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path, settings: TrainingSettings) -> None:
     whole = run(tmp_path / "whole", settings).train()
     first = run(tmp_path / "killed", settings)
     steps = first.trainer.run()
