@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,10 +75,19 @@ def _with_suffix(path: Path, suffix: str) -> Path:
 def command_line(
     datasets: Sequence[str], models: Sequence[str], windows: Sequence[WindowChoice], options: Mapping[str, Any]
 ) -> str:
-    """What was asked, without where it was written and computed."""
-    parts = ["qupath-sam evaluate", *datasets, *(f"--model {name}" for name in models)]
-    parts += [f"--window {window.value}" for window in windows]
+    """What was asked, without where it was written and computed; a shell takes it as it is.
+
+    Args:
+        datasets: names, and projects as ``--project FILE``.
+        models, windows: that were compared.
+        options: by name without dashes; those at their defaults are left out.
+    """
+    words = ["qupath-sam", "evaluate"]
+    for dataset in datasets:
+        option, _, file = dataset.partition(" ")
+        words += [option, file] if option == "--project" else [dataset]
+    given = [("model", name) for name in models] + [("window", window.value) for window in windows]
     for name, value in options.items():
         values = value if isinstance(value, list) else [value]
-        parts += [f"--{name} {each}" for each in values if each not in (None, "", _DEFAULTS.get(name))]
-    return " ".join(parts)
+        given += [(name, str(each)) for each in values if each not in (None, "", _DEFAULTS.get(name))]
+    return shlex.join([*words, *(word for name, value in given for word in (f"--{name}", value))])

@@ -107,4 +107,7 @@ def _check_names(datasets: Sequence[Dataset]) -> None:
     names = [d.name for d in datasets]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
-        raise InvalidRequest(f"two data sets are called {', '.join(twice)}; rename one folder, reports go by its name")
+        raise InvalidRequest(
+            f"two data sets are called {', '.join(twice)} and reports go by that name; rename one folder, or evaluate "
+            "them in two runs"
+        )

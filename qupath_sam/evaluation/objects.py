@@ -46,7 +46,8 @@ class EvaluationObject:
     Attributes:
         dataset, image_id, group, mpp: of its tile.
         object_id: unique in the data set.
-        mask: bool ``(H, W)``, not empty; at the resolution at which IoU is measured.
+        labels: integer ``(H, W)`` at the resolution at which IoU is measured; all objects of a view share them.
+        value: of the object's px in ``labels``; None for all that are not 0.
         digest: hex SHA-256 of the pixels and the mask: what this object *is*, whatever it is called.
     """
 
@@ -55,8 +56,14 @@ class EvaluationObject:
     object_id: str
     group: str
     mpp: float | None
-    mask: Mask
+    labels: NDArray[np.integer]
+    value: int | None
     digest: str
+
+    @property
+    def mask(self) -> Mask:
+        """bool ``(H, W)``, not empty; made anew each time, as a large tile has no room for one of every object."""
+        return _mask(self.labels, self.value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,25 +123,26 @@ class Selection:
                 object_id=f"{tile.image_id}#{name}",
                 group=tile.group,
                 mpp=tile.mpp,
-                mask=mask,
-                digest=hashlib.sha256(pixels_digest + np.packbits(mask).tobytes()).hexdigest(),
+                labels=labels,
+                value=value,
+                digest=hashlib.sha256(pixels_digest + np.packbits(_mask(labels, value)).tobytes()).hexdigest(),
             )
-            for name, mask in self._masks(labels)
+            for name, value in self._values(labels)
         ]
         return TileView(pixels, tuple(self._draw(objects)), tile.mpp)
 
-    def _masks(self, labels: NDArray[np.integer]) -> Iterator[tuple[str, Mask]]:
+    def _values(self, labels: NDArray[np.integer]) -> Iterator[tuple[str, int | None]]:
+        """Name and value of every object that is large enough, by falling area."""
         if self.target is Target.REGION:
-            mask = labels != 0
-            if np.count_nonzero(mask) >= max(1, self.min_area):
-                yield "region", mask
+            if np.count_nonzero(labels) >= max(1, self.min_area):
+                yield "region", None
             return
         values, areas = np.unique(labels[labels != 0], return_counts=True)
         for value, area in sorted(
             zip(values.tolist(), areas.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0])
         ):
             if area >= self.min_area:
-                yield str(value), labels == value
+                yield str(value), value
 
     def _draw(self, objects: list[EvaluationObject]) -> list[EvaluationObject]:
         """``per_tile`` of the objects; which ones depends on the seed and on what each object is, not on its place."""
@@ -143,3 +151,8 @@ class Selection:
         lots = {o.object_id: hashlib.sha256(f"{self.seed}:{o.digest}".encode()).digest() for o in objects}
         drawn = sorted(objects, key=lambda o: lots[o.object_id])[: self.per_tile]
         return [o for o in objects if o in drawn]
+
+
+def _mask(labels: NDArray[np.integer], value: int | None) -> Mask:
+    mask: Mask = labels != 0 if value is None else labels == value
+    return mask

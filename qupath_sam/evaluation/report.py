@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -141,16 +139,13 @@ def _units(results: Sequence[ObjectResult]) -> list[tuple[str, str]]:
 
 
 def write_report(report: Mapping[str, Any], path: Path) -> None:
-    """Write a report as JSON; the file is there whole or not at all."""
+    """Write a report as JSON; what was there stays until the new file is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=1, allow_nan=False)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    text = json.dumps(report, indent=1, allow_nan=False)
+    part = path.with_suffix(".part")
+    # Not mkstemp, which makes files that only their owner may read.
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

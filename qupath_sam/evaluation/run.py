@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
 from types import TracebackType
@@ -128,6 +128,14 @@ class Evaluation:
         """
         tiles: list[_TileResults] = []
         under_way: dict[Future[list[ObjectResult]], _TileResults] = {}
+
+        def take(done: Iterable[Future[list[ObjectResult]]]) -> None:
+            for future in done:
+                of_tile = under_way.pop(future)
+                for result in future.result():
+                    self._take(of_tile, result)
+                on_tile(len(of_tile.results))
+
         for dataset in datasets:
             selection = self.choices.selection(dataset)
             for tile in dataset.tiles:
@@ -139,15 +147,13 @@ class Evaluation:
                 missing = of_tile.missing
                 if missing and submit is not None:
                     under_way[submit(tile, selection, missing)] = of_tile
+                    # Now, and not when all tiles have been read: a run that is stopped meanwhile keeps them.
+                    take([future for future in under_way if future.done()])
                     continue
                 for result in self.score(view, missing, reading_s=reading):
                     self._take(of_tile, result)
                 on_tile(len(of_tile.results))
-        for future in as_completed(under_way):
-            of_tile = under_way[future]
-            for result in future.result():
-                self._take(of_tile, result)
-            on_tile(len(of_tile.results))
+        take(as_completed(list(under_way)))
         return [result for of_tile in tiles for result in of_tile.results.values() if result is not None]
 
     def score(self, view: TileView, object_ids: Collection[str], *, reading_s: float) -> Iterator[ObjectResult]:

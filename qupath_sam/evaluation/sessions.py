@@ -79,9 +79,14 @@ class WholeImage:
         return self.decode(_prompts([], box=box)).mask
 
     def from_outline(self, outline: Polygon | MultiPolygon) -> Mask:
-        """See `PromptableImage.from_outline`: the outline's box, and the outline as the previous mask."""
-        prompts = _prompts([], box=Box(*outline.bounds), logits=outline_logits(outline, self._window))
-        return self.decode(prompts).mask
+        """See `PromptableImage.from_outline`: the outline's box, and the outline as the previous mask.
+
+        A model that takes only one of the two gets that one.
+        """
+        can = self._segmenter.capabilities
+        box = Box(*outline.bounds) if can.boxes else None
+        logits = outline_logits(outline, self._window) if can.mask_prompt else None
+        return self.decode(_prompts([], box=box, logits=logits)).mask
 
     def decode(self, prompts: WindowPrompts, *, several_masks: bool = False) -> _Decoded:
         """The model's answer for one object; of several masks, the one that the model itself scores best."""

@@ -39,6 +39,25 @@ def test_index(tmp_path) -> None:
     assert np.array_equal(tile.read_pixels(), painted(LABELS))
 
 
+def test_an_index_that_excel_saved(tmp_path) -> None:
+    write_indexed(tmp_path)
+    text = (tmp_path / "index.csv").read_text(encoding="utf-8")
+    (tmp_path / "index.csv").write_text(text, encoding="utf-8-sig")
+    assert only_tile(open_dataset(str(tmp_path))).group == "case1"
+
+
+@pytest.mark.parametrize("mpp", ["n/a", "0,25", "nan", "0", "-1"])
+def test_a_pixel_size_that_is_none_is_named(tmp_path, mpp) -> None:
+    write_indexed(tmp_path)
+    header = "image,instances,group,split,mpp\n"
+    rows = [f'images/a.png,instances/a.png,case1,train,"{each}"\n' for each in ("0.25", "", mpp)]
+    (tmp_path / "index.csv").write_text(header + "".join(rows[:2]), encoding="utf-8")
+    assert [tile.mpp for tile in open_dataset(str(tmp_path)).tiles] == [0.25, None]
+    (tmp_path / "index.csv").write_text(header + "".join(rows), encoding="utf-8")
+    with pytest.raises(InvalidRequest, match=rf"index\.csv, row 4: mpp is '{mpp}'; write um per px"):
+        open_dataset(str(tmp_path))
+
+
 def test_glands_of_ebhi_are_scored_from_a_larger_area_on(tmp_path) -> None:
     write_indexed(tmp_path / "ebhi_seg")
     assert open_dataset(str(tmp_path / "ebhi_seg")).min_area == 400

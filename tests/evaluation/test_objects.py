@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -49,6 +50,30 @@ def test_objects_are_drawn_alike_each_time_and_otherwise_by_another_seed() -> No
     assert [len(d) for d in drawn] == [4] * 4
     assert drawn[0] == drawn[1]
     assert len({frozenset(d) for d in drawn}) > 1
+
+
+def test_drawn_objects_and_their_digests_stay_what_they_were() -> None:
+    """Kept results are found by these."""
+    drawn = Selection(per_tile=4, seed=1).view(tile(many())).objects
+    assert [(o.object_id, o.digest[:16]) for o in drawn] == [
+        ("a#20", "f76f1f86d2a7b68a"),
+        ("a#13", "0376df051dbe4186"),
+        ("a#23", "3d08e5ee17cba075"),
+        ("a#6", "5dad194714cd75da"),
+    ]
+    assert all(np.array_equal(o.mask, many() == int(o.object_id[2:])) for o in drawn)
+
+
+@pytest.mark.parametrize("per_tile", [None, 2])
+def test_a_view_holds_no_mask_of_every_object(per_tile) -> None:
+    crowded = tile(np.kron(np.arange(256, dtype=np.uint16).reshape(16, 16), np.ones((32, 32), np.uint16)))
+    crowded = replace(crowded, read_pixels=lambda: np.zeros((512, 512, 3), np.uint8))
+    tracemalloc.start()
+    view = Selection(per_tile=per_tile).view(crowded)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(view.objects) == (per_tile or 255)
+    assert peak < 20 * 512 * 512, "20 bytes a px and not one for each of 255 objects"
 
 
 def test_an_empty_tile_has_no_objects() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from statistics import fmean
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qupath_sam.cli.evaluation_outputs import command_line
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.bootstrap import bootstrap_interval
 from qupath_sam.evaluation.generalisation import generalisation, generalisation_table
@@ -86,6 +88,33 @@ def test_the_report_has_the_layout_that_was_agreed(tmp_path) -> None:
     assert [len(summary[k]) for k in ("miou", "miou_ci95", "harm", "locality")] == [20] * 4
     assert (summary["n"], summary["groups"]) == (4, 4), "groups of one name in two data sets are two groups"
     assert [p.name for p in path.parent.iterdir()] == ["report.json"], "no temporary file is left"
+
+
+def test_a_report_may_be_read_by_others_and_a_broken_one_takes_no_good_ones_place(tmp_path) -> None:
+    path, other = tmp_path / "report.json", tmp_path / "other.json"
+    write_report({"a": 1}, path)
+    other.write_text("{}", encoding="utf-8")
+    assert path.stat().st_mode == other.stat().st_mode
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_report({"a": math.nan}, path)
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other.json", "report.json"]
+
+
+def test_the_command_on_the_page_can_be_given_to_a_shell() -> None:
+    command = command_line(
+        ["my glands", "geojson:a&b", "--project my study/project.qpproj"],
+        ["lite_medsam"],
+        [WindowChoice.AUTO],
+        {"class": ["Tumor: Positive", "it's"], "mpp": 0.5, "image": None, "split": "validation"},
+    )
+    assert shlex.split(command) == [
+        *("qupath-sam", "evaluate", "my glands", "geojson:a&b", "--project", "my study/project.qpproj"),
+        *("--model", "lite_medsam", "--window", "auto", "--class", "Tumor: Positive", "--class", "it's"),
+        *("--mpp", "0.5"),
+    ]
+    plain = command_line(["../a/b", "index:c"], ["m"], [WindowChoice.IMAGE], {"min-area": 4})
+    assert plain == "qupath-sam evaluate ../a/b index:c --model m --window image --min-area 4"
 
 
 def test_the_mean_lies_in_its_interval() -> None:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from shapely.geometry import box
 
 from qupath_sam.errors import InvalidRequest, UnsupportedPrompt, WrongWeights
 from qupath_sam.evaluation.cases import replay, success_and_failure
 from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.options import Target, WindowChoice
 from qupath_sam.evaluation.protocol import Protocol
-from qupath_sam.evaluation.results import ResultStore
+from qupath_sam.evaluation.results import ObjectResult, ResultStore
 from qupath_sam.evaluation.run import Choices, Evaluation, describe
 from qupath_sam.evaluation.seen import check_unseen, groups_seen
 from qupath_sam.models.base import Capabilities
 from qupath_sam.models.registry import BUILT_IN, LocalWeights
 from qupath_sam.models.store import ModelStore
-from tests.evaluation.pictures import tile, two_discs
+from tests.evaluation.pictures import painted, tile, two_discs
 from tests.evaluation.segmenters import AnsweringSegmenter, loaded, nothing, red, squares
 
 SHORT = Protocol(max_clicks=5, jitter_runs=1, jitter_clicks=2)
@@ -86,6 +88,28 @@ def test_a_run_that_was_stopped_goes_on(tmp_path) -> None:
     assert rest.embedded == 1 + 2
 
 
+def test_what_others_have_scored_is_kept_while_tiles_are_still_read(tmp_path) -> None:
+    """As after Ctrl-C, or a tile that cannot be read."""
+
+    def broken() -> np.ndarray:
+        raise InvalidRequest("no such tile")
+
+    data = dataset(tiles=3)
+    data = replace(data, tiles=(*data.tiles[:2], replace(data.tiles[2], read_pixels=broken)))
+    model, store = loaded(AnsweringSegmenter(squares)), ResultStore(tmp_path)
+    with Evaluation(model, protocol=SHORT, choices=Choices(), store=store) as evaluation:
+
+        def submit(tile, selection, object_ids) -> Future[list[ObjectResult]]:
+            done: Future[list[ObjectResult]] = Future()
+            done.set_result(list(evaluation.score(selection.view(tile), object_ids, reading_s=0)))
+            return done
+
+        with pytest.raises(InvalidRequest, match="no such tile"):
+            evaluation.run([data], submit=submit)
+    store.close()
+    assert len(store) == 4
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -127,6 +151,20 @@ def test_the_whole_image_protocol_crops_and_the_engines_own_windows_do_not() -> 
     assert Choices(window=WindowChoice.AUTO, crop=100).selection(data).crop == 100
     described = describe([data], Choices(min_area=7), split="validation")
     assert json.loads(json.dumps(described))["datasets"]["set"]["min_area"] == 7
+
+
+@pytest.mark.parametrize("window", list(WindowChoice))
+@pytest.mark.parametrize("takes", [("boxes",), ("mask_prompt",), ("boxes", "mask_prompt")], ids=str)
+def test_of_an_outline_a_model_is_told_what_it_takes(takes, window) -> None:
+    can = Capabilities(input_size=256, mask_count=1, boxes="boxes" in takes, mask_prompt="mask_prompt" in takes)
+    segmenter = AnsweringSegmenter(red, capabilities=can)
+    model = loaded(segmenter)
+    pixels = painted(two_discs())
+    with Evaluation(model, protocol=SHORT, choices=Choices(window=window)) as evaluation:
+        mask = evaluation.prompt(pixels, None).from_outline(box(8, 8, 56, 56))
+    assert ((mask > 0) != (two_discs() > 0)).mean() < 0.01
+    assert segmenter.asked
+    assert {(p.box is not None, p.logits is not None) for p, _ in segmenter.asked} == {(can.boxes, can.mask_prompt)}
 
 
 def test_a_model_without_clicks_is_refused() -> None:

@@ -20,6 +20,7 @@ from qupath_sam.evaluation.objects import Selection
 from qupath_sam.evaluation.options import Target
 from qupath_sam.evaluation.painting import paint
 from qupath_sam.regions import Region
+from tests.evaluation.pictures import save
 
 
 def coordinates(points) -> str:
@@ -125,8 +126,10 @@ def test_paip2019(tmp_path) -> None:
     expected[:200, :200] = True
     expected[100:120, 100:120] = False
     assert np.array_equal(tile.read_labels() > 0, expected)
-    (tile,) = open_dataset(f"paip2019-whole-x5:{tmp_path}").tiles
-    assert (tile.read_labels() > 0).sum() == 320**2
+    whole_tumour = open_dataset(f"paip2019-whole-x5:{tmp_path}")
+    assert (whole_tumour.tiles[0].read_labels() > 0).sum() == 320**2
+    names = [f"{tmp_path.name}-x5", f"{tmp_path.name}-paip2019-whole-x5"]
+    assert [open_dataset(f"paip2019-x5:{tmp_path}").name, whole_tumour.name] == names, "both can be evaluated at once"
 
 
 def test_slide_with_geojson(tmp_path, shared_data) -> None:
@@ -168,6 +171,49 @@ def test_of_geojson_the_wanted_annotations_are_the_target(tmp_path) -> None:
     assert area(classes=("Tumor",)) == 200 * 400
     with pytest.raises(InvalidRequest, match="a scale and a target of its own"):
         area(mpp=2)
+
+
+def write_geojson(path: Path, *shapes: Polygon) -> None:
+    """As QuPath writes it: a feature for each shape."""
+    path.parent.mkdir(exist_ok=True)
+    features = [{"type": "Feature", "geometry": json.loads(shapely.to_geojson(s)), "properties": {}} for s in shapes]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["a.geojson", "a.svs.geojson", "17 a.svs.geojson", "3 a.geojson", "sub/a.svs.geojson"])
+@pytest.mark.parametrize("slide_format", ["geojson", "geojson-x10"])
+def test_geojson_is_found_by_every_name_that_exports_give_it(tmp_path, slide_format, name) -> None:
+    write_tiff(tmp_path / "a.svs", (900, 900), 0.5)
+    save(np.zeros((9, 9, 3), np.uint8), tmp_path / "a.png")
+    write_geojson(tmp_path / name, box(0, 0, 400, 800))
+    dataset = open_dataset(f"{slide_format}:{tmp_path}")
+    assert dataset.left_out == (), "the overview beside the slide is no second one"
+    assert {tile.cut_from for tile in dataset.tiles} == {"a.svs"}
+
+
+def test_several_files_of_a_slide_count_together(tmp_path) -> None:
+    write_tiff(tmp_path / "a.tif", (900, 900), 0.5)
+    write_geojson(tmp_path / "a.geojson", box(0, 0, 400, 400))
+    write_geojson(tmp_path / "2 a.tif.geojson", box(0, 600, 400, 800))
+    (tile,) = open_dataset(f"geojson-x10:{tmp_path}").tiles
+    assert (tile.read_labels() > 0).sum() == 200 * 200 + 200 * 100
+    tiles = open_dataset(f"geojson:{tmp_path}").tiles
+    assert sum(len(Selection().view(tile).objects) for tile in tiles) == 2
+    assert len({tile.image_id for tile in tiles}) == len(tiles)
+
+
+def test_annotations_that_belong_to_no_slide_or_to_two_are_named(tmp_path) -> None:
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        write_tiff(tmp_path / place / "a.svs", (900, 900), 0.5)
+    write_tiff(tmp_path / "b.tif", (900, 900), 0.5)
+    for name in ("a", "b", "c"):
+        write_geojson(tmp_path / f"{name}.geojson", box(0, 0, 400, 800))
+    for slide_format in ("geojson", "geojson-x10"):
+        dataset = open_dataset(f"{slide_format}:{tmp_path}")
+        assert {tile.cut_from for tile in dataset.tiles} == {"b.tif"}
+        assert [each.image for each in dataset.left_out] == ["a.geojson", "c.geojson"]
+        assert [each.reason.split(" slides")[0] for each in dataset.left_out] == ["2", "no"]
 
 
 def test_a_slide_that_was_scanned_coarser_is_not_enlarged(tmp_path) -> None:

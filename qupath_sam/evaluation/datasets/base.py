@@ -86,23 +86,23 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Raises:
         InvalidRequest: missing, or not an image.
     """
-    return np.asarray(_open(path).convert("RGB"))
+    return np.asarray(open_image(path).convert("RGB"))
 
 
-def read_labels(path: Path) -> NDArray[np.integer]:
-    """Labels of an image file: integer ``(H, W)``. Colour images are binary masks: any channel above 0 is foreground.
+def open_image(path: Path) -> Image.Image:
+    """An image file, read whole.
 
     Raises:
-        InvalidRequest: missing, not an image, or of floating-point labels.
+        InvalidRequest: missing, or not an image.
     """
-    labels: NDArray[np.integer] = np.asarray(_open(path))
-    if labels.ndim == 3:
-        return np.asarray((labels[..., :3] > 0).any(axis=-1), dtype=np.uint8)
-    if labels.dtype == np.bool_:
-        return labels.astype(np.uint8)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise InvalidRequest(f"{path} holds {labels.dtype} values; labels must be integers (8- or 16-bit PNG or TIFF)")
-    return labels
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except FileNotFoundError as error:
+        raise InvalidRequest(f"{path} is missing; the data set is incomplete, fetch it again") from error
+    except (UnidentifiedImageError, OSError) as error:
+        raise InvalidRequest(f"{path} cannot be read as an image ({error}); the data set is broken there") from error
 
 
 def by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
@@ -124,14 +124,3 @@ def walk_folders(root: Path) -> Iterator[Path]:
     yield root
     for folder in sorted(p for p in root.iterdir() if p.is_dir()):
         yield from walk_folders(folder)
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except FileNotFoundError as error:
-        raise InvalidRequest(f"{path} is missing; the data set is incomplete, fetch it again") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise InvalidRequest(f"{path} cannot be read as an image ({error}); the data set is broken there") from error

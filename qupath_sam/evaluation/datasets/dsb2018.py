@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.datasets.base import Dataset, read_labels, read_rgb
+from qupath_sam.evaluation.datasets.base import Dataset, read_rgb
+from qupath_sam.evaluation.datasets.label_images import read_mask
 from qupath_sam.evaluation.objects import Tile
 
 
@@ -51,9 +52,9 @@ def read_nuclei(masks: Path) -> NDArray[np.integer]:
     files = sorted(masks.glob("*.png"))
     if not files:
         raise InvalidRequest(f"{masks} holds no mask; fetch the data set again")
-    labels = np.zeros(read_labels(files[0]).shape, dtype=np.int32)
+    labels = np.zeros(read_mask(files[0]).shape, dtype=np.int32)
     for number, file in enumerate(files, start=1):
-        nucleus = read_labels(file) > 0
+        nucleus = read_mask(file)
         if nucleus.shape != labels.shape:
             raise InvalidRequest(f"{file} differs in size from the other masks of its image; fetch the data set again")
         labels[nucleus] = number

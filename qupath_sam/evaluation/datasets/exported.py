@@ -1,15 +1,13 @@
 """Slides with the GeoJSON that QuPath or ``qupath-sam project export`` wrote of them: every annotation one object.
 
-Files and slides lie in or below one folder. A file belongs to the slide whose name it bears, with or without the
-slide's suffix and with or without the number that an export puts before it: ``a.geojson``, ``a.svs.geojson`` and
-``3 a.svs.geojson`` belong to ``a.svs``. The group is the slide.
+Files and slides lie in or below one folder and pair by their names (`qupath_sam.evaluation.datasets.pairing`). The
+group is the slide.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +22,11 @@ from qupath_sam.evaluation.datasets.annotated import (
     annotated_dataset,
 )
 from qupath_sam.evaluation.datasets.annotations import area_of
-from qupath_sam.evaluation.datasets.base import IMAGE_SUFFIXES, SLIDE_SUFFIXES, Dataset, LeftOut, walk_folders
+from qupath_sam.evaluation.datasets.base import IMAGE_SUFFIXES, SLIDE_SUFFIXES, Dataset, LeftOut
+from qupath_sam.evaluation.datasets.pairing import pair_files
 from qupath_sam.geojson import Area, ObjectType, read_features
 
-_ANNOTATION_SUFFIXES = (".geojson", ".json")
-_EXPORT_NUMBER = re.compile(r"^\d+ ")
+GEOJSON_SUFFIXES = (".geojson", ".json")
 
 
 def read(root: Path, choices: AnnotationChoices | None = None) -> Dataset:
@@ -37,21 +35,17 @@ def read(root: Path, choices: AnnotationChoices | None = None) -> Dataset:
     Raises:
         InvalidRequest: a file is no GeoJSON, or nothing is left.
     """
-    files = [path for folder in walk_folders(root) for path in sorted(folder.iterdir()) if path.is_file()]
-    slides = [path for path in files if path.suffix.lower() in (*SLIDE_SUFFIXES, *IMAGE_SUFFIXES)]
+    pairs = pair_files(root, annotations=GEOJSON_SUFFIXES, slides=(*SLIDE_SUFFIXES, *IMAGE_SUFFIXES))
     images: list[AnnotatedImage] = []
-    left_out: list[LeftOut] = []
-    for path in (path for path in files if path.suffix.lower() in _ANNOTATION_SUFFIXES):
-        owners = _slides_of(path, slides)
-        name = path.relative_to(root).as_posix()
-        if len(owners) != 1:
-            left_out.append(LeftOut(name, f"{len(owners) or 'no'} slides of that name in {root}"))
-            continue
-        annotations, unusable = read_annotations(path)
-        if unusable:
-            left_out.append(LeftOut(name, f"{unusable} features are no areas"))
-        slide = owners[0].relative_to(root).as_posix()
-        images.append(AnnotatedImage(slide, owners[0].stem, owners[0], annotations))
+    left_out = list(pairs.left_out)
+    for slide, files in pairs.of_slides.items():
+        annotations: list[Annotation] = []
+        for path in files:
+            found, unusable = read_annotations(path)
+            annotations += found
+            if unusable:
+                left_out.append(LeftOut(path.relative_to(root).as_posix(), f"{unusable} features are no areas"))
+        images.append(AnnotatedImage(slide.relative_to(root).as_posix(), slide.stem, slide, annotations))
     return annotated_dataset(root.resolve().name, images, choices or AnnotationChoices(), left_out=left_out)
 
 
@@ -103,10 +97,3 @@ def _repaired(feature: dict[str, Any]) -> dict[str, Any]:
     if drawn.is_valid:
         return feature
     return {**feature, "geometry": {**geometry, **json.loads(shapely.to_geojson(area_of(drawn)))}}
-
-
-def _slides_of(path: Path, slides: Sequence[Path]) -> list[Path]:
-    """Slides that a file of annotations may belong to; one beside it is preferred, and one of the whole name."""
-    names = {path.stem, _EXPORT_NUMBER.sub("", path.stem)}
-    found = [s for s in slides if s.name in names] or [s for s in slides if s.stem in names]
-    return [s for s in found if s.parent == path.parent] or found

@@ -1,8 +1,8 @@
 """A folder of images beside a folder of masks, without an index.
 
 ``images/`` holds the images; ``instances/`` or ``labels/`` label images (each value an object), or else ``masks/`` or
-``regions/`` binary masks. Files pair by their names without suffix. Every image is a group of its own, as nothing says
-which belong together.
+``regions/`` binary masks (`read_components` says which files are). Files pair by their names without suffix. Every
+image is a group of its own, as nothing says which belong together.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
-
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.datasets.base import IMAGE_SUFFIXES, Dataset, by_stem, first_folder, read_labels, read_rgb
+from qupath_sam.evaluation.datasets.base import IMAGE_SUFFIXES, Dataset, by_stem, first_folder, read_rgb
+from qupath_sam.evaluation.datasets.label_images import read_components, read_labels
 from qupath_sam.evaluation.objects import Tile
 
 _LABEL_FOLDERS, _MASK_FOLDERS = ("instances", "labels"), ("masks", "mask", "regions")
@@ -57,12 +54,3 @@ def read(root: Path) -> Dataset:
         for image, mask in pairs
     )
     return Dataset(name, tiles, crop=None)
-
-
-def read_components(path: Path) -> NDArray[np.integer]:
-    """A binary mask's 4-connected parts as labels; a file that holds more than two values is labels already."""
-    labels = read_labels(path)
-    if len(np.unique(labels)) > 2:
-        return labels
-    components: NDArray[np.integer] = ndimage.label(labels)[0]
-    return components

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import math
 from functools import partial
 from pathlib import Path
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.datasets.base import MIN_AREA_GLANDS, MIN_AREA_NUCLEI, Dataset, read_labels, read_rgb
+from qupath_sam.evaluation.datasets.base import MIN_AREA_GLANDS, MIN_AREA_NUCLEI, Dataset, read_rgb
+from qupath_sam.evaluation.datasets.label_images import read_labels
 from qupath_sam.evaluation.objects import Tile
 
 INDEX = "index.csv"
@@ -22,14 +24,15 @@ def read(root: Path) -> Dataset:
     """The tiles of the index. Sets named ``ebhi...`` hold glands, which are scored from 400 px on; others nuclei.
 
     Raises:
-        InvalidRequest: the index lacks a column.
+        InvalidRequest: the index lacks a column, or a pixel size is no number.
     """
-    with (root / INDEX).open(newline="", encoding="utf-8") as file:
+    # Excel begins a file with a byte order mark.
+    with (root / INDEX).open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         missing = {"image", "instances", "group", "split"} - set(reader.fieldnames or ())
         if missing:
             raise InvalidRequest(f"{root / INDEX} lacks the column(s) {', '.join(sorted(missing))}; add them")
-        rows = list(reader)
+        rows = [(reader.line_num, row) for row in reader]
     name = root.resolve().name
     tiles = tuple(
         Tile(
@@ -37,11 +40,23 @@ def read(root: Path) -> Dataset:
             image_id=row["image"],
             group=row["group"],
             split=row["split"] or None,
-            mpp=float(row["mpp"]) if row.get("mpp") else None,
+            mpp=_mpp(row.get("mpp"), f"{root / INDEX}, row {number}"),
             read_pixels=partial(read_rgb, root / row["image"]),
             read_labels=partial(read_labels, root / row["instances"]),
         )
-        for row in rows
+        for number, row in rows
     )
     glands = name.lower().startswith("ebhi")
     return Dataset(name, tiles, min_area=MIN_AREA_GLANDS if glands else MIN_AREA_NUCLEI)
+
+
+def _mpp(text: str | None, place: str) -> float | None:
+    if not text:
+        return None
+    try:
+        mpp = float(text)
+    except ValueError:
+        mpp = math.nan
+    if not 0 < mpp < math.inf:
+        raise InvalidRequest(f"{place}: mpp is {text!r}; write um per px as a number such as 0.25, or leave it empty")
+    return mpp

@@ -7,7 +7,7 @@ papers say neither, nor which patches of CAMELYON16 they drew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -61,7 +61,7 @@ class AnnotatedSlide:
     read_area: Callable[[], Area]
 
 
-def cut_slides(name: str, slides: list[AnnotatedSlide], cut: Cut) -> Dataset:
+def cut_slides(name: str, slides: list[AnnotatedSlide], cut: Cut, *, left_out: Iterable[LeftOut] = ()) -> Dataset:
     """Every patch of the slides that has the wanted share of tumour; a slide without any is left out, and named.
 
     Raises:
@@ -77,8 +77,8 @@ def cut_slides(name: str, slides: list[AnnotatedSlide], cut: Cut) -> Dataset:
     )
     if not tiles:
         raise InvalidRequest(f"{name}: there is {lacks}; check that the annotations have the format's own groups")
-    left_out = tuple(LeftOut(slide, lacks) for slide, of_slide in found.items() if not of_slide)
-    return Dataset(name, tiles, target=Target.REGION, min_area=1, crop=None, left_out=left_out)
+    empty = [LeftOut(slide, lacks) for slide, of_slide in found.items() if not of_slide]
+    return Dataset(name, tiles, target=Target.REGION, min_area=1, crop=None, left_out=(*left_out, *empty))
 
 
 def _tiles(name: str, slide: AnnotatedSlide, cut: Cut) -> Iterator[Tile]:

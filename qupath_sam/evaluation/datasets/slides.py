@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import shapely
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
 from qupath_sam.evaluation.datasets.annotations import Area, area_of, read_asap, read_imagescope, union_of
-from qupath_sam.evaluation.datasets.base import SLIDE_SUFFIXES, Dataset, walk_folders
-from qupath_sam.evaluation.datasets.exported import read_annotations
+from qupath_sam.evaluation.datasets.base import SLIDE_SUFFIXES, Dataset
+from qupath_sam.evaluation.datasets.exported import GEOJSON_SUFFIXES, read_annotations
+from qupath_sam.evaluation.datasets.pairing import pair_files
 from qupath_sam.evaluation.datasets.patches import AnnotatedSlide, Cut, cut_slides
 from qupath_sam.evaluation.options import Target
 
@@ -26,8 +28,7 @@ def read_camelyon16(root: Path, *, magnification: float) -> Dataset:
 
     Each slide is of another patient, so the slide is the group.
     """
-    slides = [AnnotatedSlide(s, s.stem, partial(_camelyon16_area, x)) for s, x in _pairs(root, (".xml",))]
-    return cut_slides(f"{root.resolve().name}-x{magnification:g}", slides, Cut(magnification))
+    return _cut(root, root.resolve().name, (".xml",), _camelyon16_area, magnification)
 
 
 def read_paip2019(root: Path, *, magnification: float, annotation: str = PAIP2019_VIABLE) -> Dataset:
@@ -36,12 +37,13 @@ def read_paip2019(root: Path, *, magnification: float, annotation: str = PAIP201
     Each slide is of another patient, so the slide is the group. The papers do not say which of the two annotated areas
     they segment; the challenge's own task is the viable tumour.
     """
-    slides = [AnnotatedSlide(s, s.stem, partial(_paip2019_area, x, annotation)) for s, x in _pairs(root, (".xml",))]
-    return cut_slides(f"{root.resolve().name}-x{magnification:g}", slides, Cut(magnification))
+    # The same folder may be asked for both areas at once, and reports go by the name.
+    name = f"{root.resolve().name}-paip2019-whole" if annotation == PAIP2019_WHOLE else root.resolve().name
+    return _cut(root, name, (".xml",), partial(_paip2019_area, annotation=annotation), magnification)
 
 
 def read_geojson_slides(root: Path, choices: AnnotationChoices | None = None, *, magnification: float) -> Dataset:
-    """Slides with ``<slide>.geojson`` beside them; every annotation of the wanted classes belongs to the target.
+    """Slides with GeoJSON named as for `exported.read`; every annotation of the wanted classes belongs to the target.
 
     Raises:
         InvalidRequest: another scale or target is asked for, and what `cut_slides` raises.
@@ -51,32 +53,32 @@ def read_geojson_slides(root: Path, choices: AnnotationChoices | None = None, *,
         raise InvalidRequest(
             f"geojson-x{magnification:g} has a scale and a target of its own; use geojson:FOLDER to choose them"
         )
-    wanted = partial(_geojson_area, choices=choices)
-    slides = [AnnotatedSlide(s, s.stem, partial(wanted, g)) for s, g in _pairs(root, (".geojson", ".json"))]
-    return cut_slides(f"{root.resolve().name}-x{magnification:g}", slides, Cut(magnification))
+    area_in = partial(_geojson_area, choices=choices)
+    return _cut(root, root.resolve().name, GEOJSON_SUFFIXES, area_in, magnification)
 
 
-def _camelyon16_area(path: Path) -> Area:
-    outlines = read_asap(path)
+def _cut(
+    root: Path, name: str, suffixes: Sequence[str], area_in: Callable[[Sequence[Path]], Area], magnification: float
+) -> Dataset:
+    """Patches of all slides below ``root`` that have annotations; several files of one slide count together."""
+    pairs = pair_files(root, annotations=suffixes, slides=SLIDE_SUFFIXES)
+    slides = [AnnotatedSlide(s, s.stem, partial(area_in, files)) for s, files in pairs.of_slides.items()]
+    return cut_slides(f"{name}-x{magnification:g}", slides, Cut(magnification), left_out=pairs.left_out)
+
+
+def _camelyon16_area(files: Sequence[Path]) -> Area:
+    outlines = [outline for path in files for outline in read_asap(path)]
     return union_of(
         (o for o in outlines if o.group in CAMELYON16_TUMOUR),
         cut_out=(o for o in outlines if o.group in CAMELYON16_NORMAL),
     )
 
 
-def _paip2019_area(path: Path, annotation: str) -> Area:
-    return union_of(o for o in read_imagescope(path) if o.group == annotation)
+def _paip2019_area(files: Sequence[Path], *, annotation: str) -> Area:
+    return union_of(o for path in files for o in read_imagescope(path) if o.group == annotation)
 
 
-def _geojson_area(path: Path, *, choices: AnnotationChoices) -> Area:
-    annotations, _ = read_annotations(path)
+def _geojson_area(files: Sequence[Path], *, choices: AnnotationChoices) -> Area:
+    annotations = [annotation for path in files for annotation in read_annotations(path)[0]]
     wanted = [a.geometry for a in annotations if choices.wants(a.path_class) and (a.z, a.t) == (0, 0)]
     return area_of(shapely.union_all(wanted))
-
-
-def _pairs(root: Path, annotation_suffixes: tuple[str, ...]) -> list[tuple[Path, Path]]:
-    """Slides and their annotation files, by name without suffix; masks as PAIP2019 ships them have none."""
-    files = [path for folder in walk_folders(root) for path in sorted(folder.iterdir()) if path.is_file()]
-    annotations = {p.stem: p for p in files if p.suffix.lower() in annotation_suffixes}
-    slides = [p for p in files if p.suffix.lower() in SLIDE_SUFFIXES]
-    return [(slide, annotations[slide.stem]) for slide in slides if slide.stem in annotations]
