@@ -15,7 +15,7 @@ from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.datasets import open_dataset
 from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
 from qupath_sam.evaluation.datasets.annotations import read_asap, read_imagescope, union_of
-from qupath_sam.evaluation.datasets.patches import Cut, patches
+from qupath_sam.evaluation.datasets.patches import AnnotatedSlide, Cut, cut_slides, patches
 from qupath_sam.evaluation.objects import Selection
 from qupath_sam.evaluation.options import Target
 from qupath_sam.evaluation.painting import paint
@@ -286,3 +286,9 @@ def test_paint_places_scales_and_lets_the_last_win() -> None:
     expected[:, :5] = 1
     expected[:, 5:15] = 2
     assert np.array_equal(labels, expected)
+
+
+def test_two_slides_of_one_name_are_refused_before_one_is_lost() -> None:
+    slides = [AnnotatedSlide(Path(folder) / "a.svs", "a", Polygon) for folder in ("one", "other")]
+    with pytest.raises(InvalidRequest, match=r"two slides are called a\.svs.*rename one"):
+        cut_slides("lab-x5", slides, Cut(5))

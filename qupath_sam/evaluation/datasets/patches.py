@@ -65,11 +65,18 @@ def cut_slides(name: str, slides: list[AnnotatedSlide], cut: Cut, *, left_out: I
     """Every patch of the slides that has the wanted share of tumour; a slide without any is left out, and named.
 
     Raises:
-        InvalidRequest: there are no slides, one has no pixel size, or none has such a patch.
+        InvalidRequest: there are no slides, two have one name, one has no pixel size, or none has such a patch.
         SlideError: a slide cannot be read.
     """
     if not slides:
         raise InvalidRequest(f"{name}: no slide has an annotation file of the same name; check the folder's layout")
+    names = [slide.path.name for slide in slides]
+    twice = sorted({each for each in names if names.count(each) > 1})
+    if twice:
+        raise InvalidRequest(
+            f"{name}: two slides are called {', '.join(twice)}, and patches and groups go by that name; rename one, or "
+            "name their folders one by one"
+        )
     found = {slide.path.name: tuple(_tiles(name, slide, cut)) for slide in slides}
     tiles = tuple(tile for of_slide in found.values() for tile in of_slide)
     lacks = (
