@@ -7,7 +7,7 @@ cores):
   an encode took 4160 ms, with ``OMP_WAIT_POLICY=passive`` 1294 ms, with ``GOMP_SPINCOUNT=1000`` 831 ms.
 * glibc hands large blocks back to the system after every layer and gets them again as zeroed pages:
   a bare ViT-B encode took 28.7 s, with the heap kept 12.3 s.
-* x86 processors take a hundred times as long for numbers below 1e-38, of which a peaked attention has millions:
+* x86 processors are slow with numbers below 1e-38, of which a trained attention has many (one weight in 25):
   a click of the modified mask decoder took 1.4 s once it was trained, and takes .66 s where they count as 0.
 
 Sources: libgomp manual, "GOMP_SPINCOUNT"; LLVM OpenMP runtime reference, "KMP_BLOCKTIME"; mallopt(3) and
@@ -123,7 +123,7 @@ def configure_torch(threads: int | None = None) -> int:
 def flush_denormals() -> bool:
     """Let numbers too small for full precision (below 1e-38) count as 0, on this thread and on those it starts.
 
-    No sum that holds anything else becomes another by it.
+    Added to numbers of ordinary size they are lost in rounding anyway.
 
     Returns:
         Whether the processor can.
