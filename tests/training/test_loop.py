@@ -136,3 +136,15 @@ def test_a_view_serves_several_sessions_before_the_next_is_drawn() -> None:
     drawn = [running._next_session().view for _ in range(6)]
     assert drawn[0::2] == drawn[1::2]
     assert sorted(drawn[0::2]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("parts", [Parts(DecoderKind.HISTOLOGY), Parts(refinement_head=True)])
+def test_what_begins_from_nothing_learns_at_a_rate_of_its_own(parts: Parts) -> None:
+    network = small_network(parts)
+    prepare_scenario(network, Scenario.SAM_MD.parts, LoraSettings())
+    settings = TrainingSettings(length=Length(steps=1), learning_rate=1e-4, head_learning_rate=1e-3)
+    running = Trainer(network, DiscViews(), settings, normalise=lambda image: image)
+    rate_of = {id(p): group["base_lr"] for group in running.optimizer.param_groups for p in group["params"]}
+    known = {name for name, _ in small_network().named_parameters()}
+    assert {rate_of[id(p)] for name, p in running.trained.items() if name in known} == {1e-4}
+    assert {rate_of[id(p)] for name, p in running.trained.items() if name not in known} == {1e-3}
