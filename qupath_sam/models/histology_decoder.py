@@ -24,6 +24,11 @@ _CHANNELS = 256
 #: As in SAM's decoder, so that its tokens and IoU head fit. Only the first is for this decoder's one mask.
 _MASK_TOKENS = 4
 
+#: Logits of attention further than this below a cell's highest count as this far: weights of e**-60 change nothing.
+#: Lower ones would: once trained, one weight in 25 was below 1e-38, and with such numbers x86 processors take so long
+#: that a click took twice the time.
+_WIDEST_SPREAD = 60.0
+
 #: Parts of SAM's mask decoder that this one does without.
 REPLACED_PARTS = ("output_upscaling.", "output_hypernetworks_mlps.")
 #: Parts of this one that SAM's has not.
@@ -44,19 +49,28 @@ class GlobalSelfAttention(nn.Module):
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
         """``(B, cells, channels)`` and the position encoding ``(1, cells, channels)`` to ``(B, cells, channels)``."""
         placed = tokens + position
-        attended = _attention(self.query(placed), self.key(placed), self.value(tokens))
+        attended = attention(self.query(placed), self.key(placed), self.value(tokens))
         output: Tensor = self.norm(tokens + self.projection(attended))
         return output
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Of one head. On a CPU torch's fused attention takes twice as long as the plain products do."""
+def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Of one head, each ``(B, cells, channels)``. On a CPU torch's fused attention takes twice as long as products."""
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value)
-    scaled = query * query.shape[-1] ** -0.5  # there are 16 times as many weights
-    weights = (scaled @ key.transpose(-2, -1)).softmax(-1)
-    attended: Tensor = weights @ value
+    attended: Tensor = _weights(query, key) @ value
     return attended
+
+
+def _weights(query: Tensor, key: Tensor) -> Tensor:
+    """``(B, cells, cells)``, each row of which sums to 1."""
+    scaled = query * query.shape[-1] ** -0.5  # there are 16 times as many weights
+    similarity = scaled @ key.transpose(-2, -1)
+    if similarity.dtype == torch.float32:  # bf16 products take numbers too small for 0 by themselves
+        with torch.no_grad():  # what is bounded here has no weight, and so no gradient to speak of
+            similarity.clamp_(min=similarity.amax(-1, keepdim=True) - _WIDEST_SPREAD)
+    weights: Tensor = similarity.softmax(-1)
+    return weights
 
 
 class InstanceNorm(nn.InstanceNorm2d):

@@ -20,7 +20,6 @@ from qupath_sam.models.promptable import PromptableSegmenter
 from qupath_sam.models.registry import Family, LocalWeights, ModelSpec, PackagedWeights, WeightsFile
 from qupath_sam.models.sam import SamSegmenter
 from qupath_sam.models.store import ModelStore
-from qupath_sam.models.threads import flush_denormals
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,6 @@ def check_digest(spec: ModelSpec, path: Path, digest: str) -> None:
 
 def build_segmenter(spec: ModelSpec, tensors: dict[str, Tensor], execution: Execution) -> PromptableSegmenter:
     """The adapter of the model's family round a network with these weights; they must fit."""
-    flush_denormals()
     network = build_network_with(tensors, spec.family)
     return ADAPTERS[spec.family](network, capabilities=spec.capabilities, execution=execution)
 

@@ -1,14 +1,11 @@
 """What the process must say to OpenMP and to the C library before torch loads, and how many threads torch gets.
 
-Settings that matter more on CPU than any change to a model (the first two measured with another busy process on the two
-cores):
+Two settings matter more on CPU than any change to a model (measured with another busy process on the two cores):
 
 * OpenMP threads that wait for each other spin by default, and take the cores from whoever would do the work:
   an encode took 4160 ms, with ``OMP_WAIT_POLICY=passive`` 1294 ms, with ``GOMP_SPINCOUNT=1000`` 831 ms.
 * glibc hands large blocks back to the system after every layer and gets them again as zeroed pages:
   a bare ViT-B encode took 28.7 s, with the heap kept 12.3 s.
-* x86 processors are slow with numbers below 1e-38, of which a trained attention has many (one weight in 25):
-  a click of the modified mask decoder took 1.4 s once it was trained, and takes .66 s where they count as 0.
 
 Sources: libgomp manual, "GOMP_SPINCOUNT"; LLVM OpenMP runtime reference, "KMP_BLOCKTIME"; mallopt(3) and
 "Malloc Tunable Parameters" in the glibc manual.
@@ -116,21 +113,7 @@ def configure_torch(threads: int | None = None) -> int:
         threads = available_cores()
     if threads is not None:
         torch.set_num_threads(threads)
-    flush_denormals()
     return torch.get_num_threads()
-
-
-def flush_denormals() -> bool:
-    """Let numbers too small for full precision (below 1e-38) count as 0, on this thread and on those it starts.
-
-    Added to numbers of ordinary size they are lost in rounding anyway.
-
-    Returns:
-        Whether the processor can.
-    """
-    import torch
-
-    return torch.set_flush_denormal(True)
 
 
 def available_cores() -> int:

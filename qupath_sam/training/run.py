@@ -22,7 +22,6 @@ from qupath_sam.models.network import PromptableNetwork
 from qupath_sam.models.promptable import PromptableSegmenter
 from qupath_sam.models.registry import Family
 from qupath_sam.models.store import ModelStore
-from qupath_sam.models.threads import flush_denormals
 from qupath_sam.training.build import build_training_network
 from qupath_sam.training.checkpoint import Origin, Report, load_origin, network_state, save_checkpoint
 from qupath_sam.training.curves import CURVES_FILE, append_row, cut_back, row_of
@@ -150,7 +149,6 @@ def build_trainer(
     if family is Family.FAKE:
         raise InvalidRequest("the fake has nothing to train; start from another model (--init)")
     execution = choose_execution(places.device)
-    flush_denormals()
     network = build_training_network(origin.tensors, family, settings.parts, seed=settings.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)  # of what LoRA begins with

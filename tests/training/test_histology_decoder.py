@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
+from qupath_sam.models import histology_decoder
 from qupath_sam.models.checkpoints import build_network, expected_shapes
-from qupath_sam.models.histology_decoder import ADDED_PARTS, ConvBlock, HistologyMaskDecoder, InstanceNorm, UpConvBlock
+from qupath_sam.models.histology_decoder import (
+    ADDED_PARTS,
+    ConvBlock,
+    HistologyMaskDecoder,
+    InstanceNorm,
+    UpConvBlock,
+    attention,
+)
 from qupath_sam.models.mask_decoder import FEATURE_CHANNELS, SamMaskDecoder
 from qupath_sam.models.network import DecoderKind, Parts
 from qupath_sam.models.registry import BUILT_IN, Family
@@ -56,6 +64,22 @@ def test_one_image_stays_channels_last() -> None:
     """What makes the blocks fast on a CPU: no copy between two layers."""
     x = torch.randn(1, 16, 8, 8).to(memory_format=torch.channels_last)
     assert InstanceNorm(16, affine=True)(x).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_attention_is_torchs_and_has_no_number_that_processors_are_slow_with() -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(1, 64, 32) * scale for scale in (8, 8, 1)]
+    ours, torchs = ([each.clone().requires_grad_() for each in inputs] for _ in range(2))
+    smallest = torch.finfo(torch.float32).tiny
+    plain = (inputs[0] @ inputs[1].transpose(1, 2) * 32**-0.5).softmax(-1)
+    assert ((plain > 0) & (plain < smallest)).any(), "else this shows nothing"
+    assert histology_decoder._weights(inputs[0], inputs[1]).min() >= smallest
+
+    torch.testing.assert_close(attention(*ours), torch.nn.functional.scaled_dot_product_attention(*torchs))
+    (attention(*ours) ** 2).sum().backward()
+    (torch.nn.functional.scaled_dot_product_attention(*torchs) ** 2).sum().backward()
+    for own, expected in zip(ours, torchs, strict=True):
+        torch.testing.assert_close(own.grad, expected.grad, rtol=2e-3, atol=2e-3)
 
 
 def test_size_is_that_of_the_rebuilt_paper() -> None:
