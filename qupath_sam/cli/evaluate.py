@@ -148,8 +148,16 @@ def evaluate(
             )
             settings = {
                 **describe(opened, choices, split=wanted_split),
-                "annotations": {"classes": list(wanted.classes), "mpp": mpp, "downsample": downsample},
+                "annotations": {
+                    "classes": list(wanted.classes),
+                    "images": list(wanted.images),
+                    "group_by": group_by or None,
+                    "mpp": mpp,
+                    "downsample": downsample,
+                },
+                "images": images,
                 "namesakes": namesakes,
+                "device": device,
                 "workers": workers,
                 "kept_of_other_versions": len(store.foreign) - foreign if store is not None else 0,
             }

@@ -213,7 +213,8 @@ def _train(data: TrainingData, init: str, settings: TrainingSettings, places: Pl
         def on_step(report: StepReport) -> None:
             first = "" if report.first_iou is None else f" IoU of first answers {report.first_iou:.3f}"
             later = "" if report.later_iou is None else f", of later ones {report.later_iou:.3f}"
-            scores = f"loss {report.loss:.3f}{first}{later}"
+            loss = "" if report.loss is None else f"loss {report.loss:.3f}"
+            scores = f"{loss}{first}{later}".strip()
             progress.update(bar, completed=run.trainer.share_done, step=report.step, scores=scores)
 
         path = run.train(on_step)

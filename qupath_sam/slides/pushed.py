@@ -47,6 +47,7 @@ class PushedReader(RasterReader):
         image_size: tuple[int, int],
         mpp: float | None = None,
         rendering: str = "",
+        max_px: float = MAX_PUSHED_PX,
     ) -> None:
         """Decode pushed pixels.
 
@@ -57,16 +58,17 @@ class PushedReader(RasterReader):
             image_size: width and height of the whole image at level 0.
             mpp: pixel size of the whole image at level 0 in um.
             rendering: how the client made the picture ("QuPath 0.7.0, channels 1-3"), for the provenance.
+            max_px: larger pictures are refused.
 
         Raises:
             InvalidRequest: the picture has another size than stated, or its proportions are not the region's.
             InvalidRegion: the region is not inside the image.
-            RequestTooLarge: more than `MAX_PUSHED_PX`.
+            RequestTooLarge: more than ``max_px``.
             SlideUnreadable: broken PNG or JPEG.
             SlideUnsupported: more than 8 bits a channel, or no RGB.
         """
         width, height = size
-        _check_sizes(size, region, image_size)
+        _check_sizes(size, region, image_size, max_px=max_px)
         pixels = _decode(data, pixel_format, width, height)
         held = [pixels]
         del pixels
@@ -98,7 +100,7 @@ class PushedReader(RasterReader):
 
     @classmethod
     def of_image(cls, pixels: NDArray[np.uint8], mpp: float | None) -> Self:
-        """A whole image that is at hand.
+        """A whole image that is at hand, of any size.
 
         Args:
             pixels: uint8 ``(H, W, 3)`` RGB, taken as level 0.
@@ -112,16 +114,17 @@ class PushedReader(RasterReader):
             region=Region(0, 0, width, height),
             image_size=(width, height),
             mpp=mpp,
+            max_px=math.inf,
         )
 
 
-def _check_sizes(size: tuple[int, int], region: Region, image_size: tuple[int, int]) -> None:
+def _check_sizes(size: tuple[int, int], region: Region, image_size: tuple[int, int], *, max_px: float) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise InvalidRequest(f"a picture of {width} x {height} px holds nothing; state the size of what is pushed")
-    if width * height > MAX_PUSHED_PX:
+    if width * height > max_px:
         raise RequestTooLarge(
-            f"a picture of {width} x {height} px is more than the {MAX_PUSHED_PX} px taken at once; "
+            f"a picture of {width} x {height} px is more than the {max_px} px taken at once; "
             "push a smaller region or a higher downsample"
         )
     if min(image_size) < 1 or not Region(0, 0, *image_size).encloses(region):

@@ -19,7 +19,8 @@ class CurveRow:
     Attributes:
         step, epoch, prompts, seconds, learning_rate: as of the last of them.
         loss: mean over their answers.
-        first_iou, later_iou: mean IoU of their first and of their later answers; None where there were none.
+        first_iou, later_iou: mean IoU of their first and of their later answers. None, as the loss, where there were
+            none.
     """
 
     step: int
@@ -27,7 +28,7 @@ class CurveRow:
     prompts: int
     seconds: float
     learning_rate: float
-    loss: float
+    loss: float | None
     first_iou: float | None
     later_iou: float | None
 
@@ -41,8 +42,7 @@ def row_of(reports: Sequence[StepReport]) -> CurveRow:
     Raises:
         ValueError: there are no steps.
     """
-    loss = _mean((report.loss, report.answers) for report in reports)
-    if loss is None:
+    if not reports:
         raise ValueError("a row of the curves needs at least one step")
     last = reports[-1]
     return CurveRow(
@@ -51,7 +51,7 @@ def row_of(reports: Sequence[StepReport]) -> CurveRow:
         prompts=last.prompts,
         seconds=last.seconds,
         learning_rate=last.learning_rate,
-        loss=loss,
+        loss=_mean((report.loss, report.answers) for report in reports),
         first_iou=_mean((report.first_iou, report.first_answers) for report in reports),
         later_iou=_mean((report.later_iou, report.answers - report.first_answers) for report in reports),
     )

@@ -68,7 +68,7 @@ class StepReport:
     Attributes:
         step, epoch, prompts, seconds: of the run so far.
         answers: that it learnt from.
-        loss: mean over its answers.
+        loss: mean over its answers; None where it had none to learn from.
         first_answers: how many of them were the first to an object.
         first_iou, later_iou: mean IoU of first and of later answers; None where there were none.
     """
@@ -79,7 +79,7 @@ class StepReport:
     seconds: float
     learning_rate: float
     answers: int
-    loss: float
+    loss: float | None
     first_answers: int
     first_iou: float | None
     later_iou: float | None
@@ -199,7 +199,7 @@ class Trainer:
             seconds=progress.seconds,
             learning_rate=settings.learning_rate * factor,
             answers=len(losses),
-            loss=float(np.mean(losses)),
+            loss=_mean(losses),
             first_answers=sum(answers == 0 for answers, _ in ious),
             first_iou=_mean([iou for answers, iou in ious if answers == 0]),
             later_iou=_mean([iou for answers, iou in ious if answers > 0]),
@@ -249,15 +249,17 @@ class Trainer:
         views = [self._view(session.view) for session in sessions]
         decoded, refined = self._answer(views, embedding, prompts, answers=answers)
         loss = _loss(decoded, refined, truth, sessions, answers=answers, alpha=self.settings.focal_alpha)
-        if loss.requires_grad:  # a box alone may be for a decoder that is not trained
+        learns = loss.requires_grad  # a box alone may be for a decoder that is not trained
+        if learns:
             (loss.sum() / len(self.progress.sessions)).backward()  # type: ignore[no-untyped-call]
-        losses += loss.detach().tolist()
+            losses += loss.detach().tolist()
         logits = (decoded.logits[:, :1].detach().float() if refined is None else refined.logits)[:, 0]
         logits = logits.clamp(-_DECODER_LIMIT, _DECODER_LIMIT)
         found, wanted = logits > 0, truth[:, 0] > 0.5
         iou = (found & wanted).sum((1, 2)) / (found | wanted).sum((1, 2)).clamp_min(1)
         for index, session, own, value in zip(indices, sessions, logits, iou.tolist(), strict=True):
-            ious.append((session.answers, value))
+            if learns:
+                ious.append((session.answers, value))
             if not session.go_on(own, self.random, self.settings.mix):
                 self.progress.sessions[index] = self._next_session()
 

@@ -70,6 +70,7 @@ def test_the_command(shared_data, tmp_path) -> None:
     assert report["results"]["fake"]["pooled"]["n"] == 12
     assert report["protocol"]["max_clicks"] == 6
     assert report["protocol"]["datasets"]["ebhi_seg"]["min_area"] == 400
+    assert (report["protocol"]["images"], report["protocol"]["device"]) == (None, "auto")
     assert report["machine"]["cores"] >= 1
     for set_name in SETS:
         assert f"| {set_name} | 4 (" in result.stdout

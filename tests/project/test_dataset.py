@@ -221,6 +221,7 @@ def test_the_command_on_a_project_of_qupath(small_project, tmp_path) -> None:
     assert report["results"]["fake"]["small"]["n"] == 9
     assert report["results"]["fake"]["small"]["groups"] == 3
     assert report["protocol"]["annotations"]["classes"] == ["Tumor"]
+    assert report["protocol"]["annotations"]["group_by"] is None
     said = report["protocol"]["datasets"]["small"]
     assert said["crop"] is None
     assert [each["image"] for each in said["left_out"]].count("slide 2.tiff") == 2

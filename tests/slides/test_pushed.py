@@ -143,6 +143,14 @@ def test_too_much_is_refused() -> None:
         pushed(b"", size=(10_000, 10_000), region=Region(0, 0, 10_000, 10_000), image_size=(10_000, 10_000))
 
 
+def test_an_image_at_hand_may_be_larger_than_what_is_taken_from_a_client() -> None:
+    pixels = np.zeros((2**13, 2**12 + 1, 3), np.uint8)
+    pixels[-1, -1] = 200
+    slide = PushedReader.of_image(pixels, mpp=None)
+    assert (slide.info.width, slide.info.height) == (2**12 + 1, 2**13)
+    assert slide.read(Window.of(Region(2**12, 2**13 - 1, 1, 1), 1)).tolist() == [[[200] * 3]]
+
+
 @pytest.mark.parametrize("pixel_format", [PixelFormat.PNG, PixelFormat.JPEG])
 @pytest.mark.parametrize("data", [b"", b"hello", encoded(PIXELS, "PNG")[:200], encoded(PIXELS, "JPEG")[:400]])
 def test_broken_pictures_are_told(pixel_format: PixelFormat, data: bytes) -> None:

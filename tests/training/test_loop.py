@@ -11,8 +11,10 @@ from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.network import DecoderKind, Parts
 from qupath_sam.models.view_prompts import ViewClick, ViewPrompts
 from qupath_sam.training import loop
+from qupath_sam.training.curves import row_of
 from qupath_sam.training.embeddings import EncodedView
 from qupath_sam.training.loop import Trainer, network_prompts
+from qupath_sam.training.sampling import PromptMix
 from qupath_sam.training.scenarios import LoraSettings, Scenario, Trainable, prepare_scenario
 from qupath_sam.training.settings import Length, TrainingSettings
 from tests.training.networks import ONE_CLICK, DiscViews, EarlyViews, small_network
@@ -75,6 +77,19 @@ def test_a_step_takes_one_answer_of_every_session(batch: int, accumulate: int) -
     assert report.first_iou is not None
     assert report.later_iou is None
     assert running.share_done == 1
+
+
+def test_boxes_that_the_original_decoder_answers_are_nothing_to_learn_from() -> None:
+    """Nor do they make the loss look small, or the IoU like the trained decoder's."""
+    network = small_network(Parts(refinement_head=True, box_decoder=True))
+    prepare_scenario(network, Scenario.SAM_MD.parts, LoraSettings())
+    before = copy.deepcopy(network.state_dict())
+    boxes = PromptMix(boxes=1, outlines=0, single=1, unions=0)
+    running = Trainer(network, DiscViews(), TrainingSettings(length=Length(steps=1), mix=boxes), normalise=torch.relu)
+    report = running.step()
+    assert (report.answers, report.prompts, report.loss, report.first_iou) == (0, 0, None, None)
+    assert row_of([report]).loss is None
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
 def test_views_without_objects_end_in_an_error() -> None:

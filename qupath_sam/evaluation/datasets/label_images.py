@@ -21,10 +21,16 @@ def read_labels(path: Path) -> NDArray[np.integer]:
     """Labels of an image file: integer ``(H, W)``. An image of two colours is a mask: any channel above 0 is an object.
 
     Raises:
-        InvalidRequest: missing, not an image, in several colours, or of floating-point labels.
+        InvalidRequest: missing, not an image, a JPEG, in several colours, or of floating-point labels.
     """
-    values = _values(open_image(path), path)
+    image = open_image(path)
+    values = _values(image, path)
     if values.ndim == 2:
+        if _is_jpeg(image):
+            raise InvalidRequest(
+                f"{path} is a JPEG, which changes the numbers of objects; save labels as PNG or TIFF, or put a mask "
+                "into a folder 'masks'"
+            )
         return values
     # Packed into one number a px, colours are sorted many times faster than by rows.
     colours = len(np.unique(values.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)))
