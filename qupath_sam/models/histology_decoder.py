@@ -24,9 +24,9 @@ _CHANNELS = 256
 #: As in SAM's decoder, so that its tokens and IoU head fit. Only the first is for this decoder's one mask.
 _MASK_TOKENS = 4
 
-#: Logits of attention further than this below a cell's highest count as this far: weights of e**-60 change nothing.
-#: Lower ones would: once trained, one weight in 25 was below 1e-38, and with such numbers x86 processors take so long
-#: that a click took twice the time.
+#: Logits of attention further than this below a cell's highest count as this far: a weight of e**-60 changes
+#: nothing. Smaller ones cost time: once trained, one in 25 was below 1e-38, and x86 processors are so slow with such
+#: numbers that a click took twice as long.
 _WIDEST_SPREAD = 60.0
 
 #: Parts of SAM's mask decoder that this one does without.

@@ -24,13 +24,13 @@ def read_labels(path: Path) -> NDArray[np.integer]:
         InvalidRequest: missing, not an image, a JPEG, in several colours, or of floating-point labels.
     """
     image = open_image(path)
+    if _is_jpeg(image):
+        raise InvalidRequest(
+            f"{path} is a JPEG, which changes the numbers of objects; save labels as PNG or TIFF, or put a mask into a "
+            "folder 'masks'"
+        )
     values = _values(image, path)
     if values.ndim == 2:
-        if _is_jpeg(image):
-            raise InvalidRequest(
-                f"{path} is a JPEG, which changes the numbers of objects; save labels as PNG or TIFF, or put a mask "
-                "into a folder 'masks'"
-            )
         return values
     # Packed into one number a px, colours are sorted many times faster than by rows.
     colours = len(np.unique(values.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)))
