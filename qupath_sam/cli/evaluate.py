@@ -54,7 +54,8 @@ def evaluate(
     crop: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Show this many px at the top left; 0 shows whole images. Else 256 of tiles, --window image."
+            min=0,
+            help="Show this many px at the top left; 0 shows whole images. Else 256 of nuclei, --window image.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of drawn images and objects, jitter and spoilt outlines.")] = 0,

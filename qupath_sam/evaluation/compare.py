@@ -15,6 +15,7 @@ from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.panels import Case
 from qupath_sam.evaluation.processes import EvaluationProcesses, Job
 from qupath_sam.evaluation.protocol import Protocol
+from qupath_sam.evaluation.report import POOLED
 from qupath_sam.evaluation.results import ObjectResult, ResultStore
 from qupath_sam.evaluation.run import Choices, Evaluation
 from qupath_sam.evaluation.seen import check_unseen, groups_seen
@@ -105,6 +106,10 @@ def compare_models(
 
 def _check_names(datasets: Sequence[Dataset]) -> None:
     names = [d.name for d in datasets]
+    if POOLED in names:
+        raise InvalidRequest(
+            f"a data set may not be called {POOLED!r}, as reports call all together so; rename its folder"
+        )
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise InvalidRequest(

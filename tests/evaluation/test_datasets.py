@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.evaluation.compare import compare_models
 from qupath_sam.evaluation.datasets import FORMATS, open_dataset
-from qupath_sam.evaluation.datasets.base import Dataset
+from qupath_sam.evaluation.datasets.base import Dataset, read_rgb
 from qupath_sam.evaluation.objects import Tile
+from qupath_sam.evaluation.protocol import Protocol
+from qupath_sam.evaluation.run import Choices
 from qupath_sam.evaluation.seen import check_unseen
 from tests.evaluation.pictures import disc, painted, save, two_discs
 
@@ -206,6 +210,75 @@ def test_a_missing_image_is_named(tmp_path) -> None:
     (tmp_path / "images" / "a.png").unlink()
     with pytest.raises(InvalidRequest, match=r"a\.png is missing"):
         only_tile(open_dataset(str(tmp_path))).read_pixels()
+
+
+@pytest.mark.parametrize("pixels", [np.full((8, 8), 2000, np.uint16), np.full((8, 8), 0.5, np.float32)])
+def test_pixels_of_more_than_8_bits_are_refused_rather_than_shown_white(tmp_path, pixels) -> None:
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    with pytest.raises(InvalidRequest, match=r"a\.tif has more than 8 bits .*; save it as 8-bit"):
+        read_rgb(tmp_path / "a.tif")
+
+
+def test_8_bit_grey_becomes_rgb(tmp_path) -> None:
+    save(np.full((8, 8), 77, np.uint8), tmp_path / "a.png")
+    assert np.array_equal(read_rgb(tmp_path / "a.png"), np.full((8, 8, 3), 77))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [("images/a.png,instances/a.png\n", r"row 2 ends before group, split"), ("", "names no image")],
+)
+def test_an_index_that_is_not_complete_is_named(tmp_path, rows, message) -> None:
+    write_indexed(tmp_path)
+    (tmp_path / "index.csv").write_text("image,instances,group,split\n" + rows, encoding="utf-8")
+    with pytest.raises(InvalidRequest, match=rf"index\.csv.*{message}"):
+        open_dataset(str(tmp_path))
+
+
+def test_an_index_in_another_encoding_is_named(tmp_path) -> None:
+    write_indexed(tmp_path)
+    (tmp_path / "index.csv").write_bytes("image,instances,group,split\nimages/ä.png,b,c,train\n".encode("latin-1"))
+    with pytest.raises(InvalidRequest, match="not in UTF-8"):
+        open_dataset(str(tmp_path))
+
+
+def test_files_of_a_folder_without_a_partner_are_said_to_be_left_out(tmp_path) -> None:
+    for image in ("a", "b"):
+        save(painted(LABELS), tmp_path / "images" / f"{image}.png")
+    for mask in ("a", "c"):
+        save(LABELS.astype(np.uint16), tmp_path / "labels" / f"{mask}.png")
+    dataset = open_dataset(str(tmp_path))
+    assert only_tile(dataset).image_id == "a.png"
+    assert [each.image for each in dataset.left_out] == ["images/b.png", "labels/c.png"]
+
+
+def test_two_images_of_one_name_are_refused_before_one_is_lost(tmp_path) -> None:
+    for name in ("a.png", "a.tif"):
+        save(painted(LABELS), tmp_path / "images" / name)
+    save(LABELS.astype(np.uint16), tmp_path / "labels" / "a.png")
+    with pytest.raises(InvalidRequest, match=r"holds a\.png and a\.tif"):
+        open_dataset(str(tmp_path))
+
+
+def test_a_data_set_cannot_be_called_as_all_together(tmp_path) -> None:
+    write_indexed(tmp_path / "pooled")
+    dataset = open_dataset(str(tmp_path / "pooled"))
+    with pytest.raises(InvalidRequest, match="may not be called 'pooled'"):
+        compare_models(["lite_medsam"], [dataset], protocol=Protocol(), choices=Choices())
+
+
+def test_a_fold_whose_pixels_are_shares_is_refused(tmp_path) -> None:
+    write_pannuke(tmp_path, tmp_path)
+    np.save(tmp_path / "images.npy", np.load(tmp_path / "images.npy") / 255)
+    with pytest.raises(InvalidRequest, match="multiply them by 255"):
+        open_dataset(str(tmp_path)).tiles[0].read_pixels()
+
+
+def test_a_fold_without_classes_is_refused(tmp_path) -> None:
+    write_pannuke(tmp_path, tmp_path)
+    np.save(tmp_path / "masks.npy", np.load(tmp_path / "masks.npy")[..., 0])
+    with pytest.raises(InvalidRequest, match="expected"):
+        open_dataset(str(tmp_path))
 
 
 def test_arrays_that_would_run_code_are_refused(tmp_path) -> None:

@@ -14,7 +14,7 @@ from shapely.geometry import Polygon, box
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.datasets import open_dataset
 from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
-from qupath_sam.evaluation.datasets.annotations import read_asap, read_imagescope, union_of
+from qupath_sam.evaluation.datasets.annotations import imagescope_mpp, read_asap, read_imagescope, union_of
 from qupath_sam.evaluation.datasets.patches import AnnotatedSlide, Cut, cut_slides, patches
 from qupath_sam.evaluation.objects import Selection
 from qupath_sam.evaluation.options import Target
@@ -277,6 +277,23 @@ def test_broken_annotation_files_are_named(tmp_path) -> None:
     path.write_text("<Other/>", encoding="utf-8")
     with pytest.raises(InvalidRequest, match="'Other'"):
         read_imagescope(path)
+
+
+@pytest.mark.parametrize(("given", "wrong"), [('X="1"', 'X="nan"'), ('Order="1"', 'Order="x"')])
+def test_coordinates_that_are_no_numbers_are_named(tmp_path, given, wrong) -> None:
+    path = tmp_path / "a.xml"
+    text = asap(("_0", [(1, 1), (9, 1), (9, 9)]))
+    assert given in text
+    path.write_text(text.replace(given, wrong), encoding="utf-8")
+    with pytest.raises(InvalidRequest, match=rf"a\.xml: Coordinate has no number '{wrong.split('=')[0]}'"):
+        read_asap(path)
+
+
+def test_a_pixel_size_with_a_comma_is_named(tmp_path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text('<Annotations MicronsPerPixel="0,25"/>', encoding="utf-8")
+    with pytest.raises(InvalidRequest, match=r"a\.xml: Annotations has no number 'MicronsPerPixel'"):
+        imagescope_mpp(path)
 
 
 def test_paint_places_scales_and_lets_the_last_win() -> None:

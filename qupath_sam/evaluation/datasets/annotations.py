@@ -6,6 +6,7 @@ without area is dropped. Both count coordinates from the top left on pixel edges
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,8 @@ def read_asap(path: Path) -> list[Outline]:
     outlines = []
     for annotation in root.iterfind("./Annotations/Annotation"):
         coordinates = sorted(
-            annotation.iterfind("./Coordinates/Coordinate"), key=lambda c: int(float(c.get("Order", 0)))
+            annotation.iterfind("./Coordinates/Coordinate"),
+            key=lambda c: _number(c, "Order", path) if "Order" in c.attrib else 0.0,
         )
         points = [(_number(c, "X", path), _number(c, "Y", path)) for c in coordinates]
         outlines += _outlines(points, annotation.get("PartOfGroup", ""), negative=False)
@@ -68,9 +70,14 @@ def read_imagescope(path: Path) -> list[Outline]:
 
 
 def imagescope_mpp(path: Path) -> float | None:
-    """um per px that an ImageScope file states, or None."""
-    stated = _xml(path, "Annotations").get("MicronsPerPixel")
-    return float(stated) if stated and float(stated) > 0 else None
+    """um per px that an ImageScope file states, or None.
+
+    Raises:
+        InvalidRequest: not such a file, or it states what is no number.
+    """
+    root = _xml(path, "Annotations")
+    stated = _number(root, "MicronsPerPixel", path) if root.get("MicronsPerPixel") else 0.0
+    return stated if stated > 0 else None
 
 
 def union_of(outlines: Iterable[Outline], *, cut_out: Iterable[Outline] = ()) -> Area:
@@ -114,6 +121,9 @@ def _xml(path: Path, root_tag: str) -> ElementTree.Element:
 
 def _number(element: ElementTree.Element, name: str, path: Path) -> float:
     try:
-        return float(element.attrib[name])
-    except (KeyError, ValueError) as error:
-        raise InvalidRequest(f"{path}: a {element.tag} has no number {name!r}; fetch the file again") from error
+        value = float(element.attrib[name])
+    except (KeyError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidRequest(f"{path}: {element.tag} has no number {name!r}; fetch the file again")
+    return value

@@ -84,9 +84,15 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     """Pixels of an image file: uint8 ``(H, W, 3)`` RGB; an alpha channel is dropped, grey becomes RGB.
 
     Raises:
-        InvalidRequest: missing, or not an image.
+        InvalidRequest: missing, not an image, or of more than 8 bits, where Pillow would clip nearly all to white.
     """
-    return np.asarray(open_image(path).convert("RGB"))
+    image = open_image(path)
+    if image.mode[0] in "IF":
+        raise InvalidRequest(
+            f"{path} has more than 8 bits a channel (mode {image.mode}), and nothing says which value is white; "
+            "save it as 8-bit"
+        )
+    return np.asarray(image.convert("RGB"))
 
 
 def open_image(path: Path) -> Image.Image:
@@ -106,9 +112,20 @@ def open_image(path: Path) -> Image.Image:
 
 
 def by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """Files of a folder by name without suffix, sorted; suffixes are compared without case."""
+    """Files of a folder by name without suffix, sorted; suffixes are compared without case.
+
+    Raises:
+        InvalidRequest: two files differ in their suffixes alone, and only one could be had.
+    """
     wanted = tuple(suffixes)
-    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in wanted and not p.name.startswith(".")}
+    found: dict[str, Path] = {}
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in wanted and not p.name.startswith(".")):
+        if path.stem in found:
+            raise InvalidRequest(
+                f"{folder} holds {found[path.stem].name} and {path.name}, and files pair by that name; move one away"
+            )
+        found[path.stem] = path
+    return found
 
 
 def first_folder(root: Path, names: Sequence[str]) -> Path | None:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.datasets.base import IMAGE_SUFFIXES, Dataset, by_stem, first_folder, read_rgb
+from qupath_sam.evaluation.datasets.base import IMAGE_SUFFIXES, Dataset, LeftOut, by_stem, first_folder, read_rgb
 from qupath_sam.evaluation.datasets.label_images import read_components, read_labels
 from qupath_sam.evaluation.objects import Tile
 
@@ -36,8 +36,8 @@ def read(root: Path) -> Dataset:
     annotations = labels or first_folder(root, _MASK_FOLDERS)
     if images is None or annotations is None:
         raise InvalidRequest(f"{root} needs a folder 'images' and one of {', '.join(_LABEL_FOLDERS + _MASK_FOLDERS)}")
-    masks = by_stem(annotations, IMAGE_SUFFIXES)
-    pairs = [(image, masks[stem]) for stem, image in by_stem(images, IMAGE_SUFFIXES).items() if stem in masks]
+    masks, pictures = by_stem(annotations, IMAGE_SUFFIXES), by_stem(images, IMAGE_SUFFIXES)
+    pairs = [(image, masks[stem]) for stem, image in pictures.items() if stem in masks]
     if not pairs:
         raise InvalidRequest(f"no image of {images} has a mask of the same name in {annotations}; rename one of them")
     name = root.resolve().name
@@ -53,4 +53,9 @@ def read(root: Path) -> Dataset:
         )
         for image, mask in pairs
     )
-    return Dataset(name, tiles, crop=None)
+    alone = [(image, annotations) for stem, image in pictures.items() if stem not in masks]
+    alone += [(mask, images) for stem, mask in masks.items() if stem not in pictures]
+    left_out = tuple(
+        LeftOut(f"{path.parent.name}/{path.name}", f"no file of that name in {other.name}/") for path, other in alone
+    )
+    return Dataset(name, tiles, crop=None, left_out=left_out)

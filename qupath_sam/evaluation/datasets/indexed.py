@@ -13,6 +13,7 @@ from qupath_sam.evaluation.datasets.label_images import read_labels
 from qupath_sam.evaluation.objects import Tile
 
 INDEX = "index.csv"
+_COLUMNS = {"image", "instances", "group", "split"}
 
 
 def recognises(root: Path) -> bool:
@@ -24,15 +25,9 @@ def read(root: Path) -> Dataset:
     """The tiles of the index. Sets named ``ebhi...`` hold glands, which are scored from 400 px on; others nuclei.
 
     Raises:
-        InvalidRequest: the index lacks a column, or a pixel size is no number.
+        InvalidRequest: the index is no UTF-8, lacks a column, a row or a cell, or a pixel size is no number.
     """
-    # Excel begins a file with a byte order mark.
-    with (root / INDEX).open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = {"image", "instances", "group", "split"} - set(reader.fieldnames or ())
-        if missing:
-            raise InvalidRequest(f"{root / INDEX} lacks the column(s) {', '.join(sorted(missing))}; add them")
-        rows = [(reader.line_num, row) for row in reader]
+    rows = _rows(root / INDEX)
     name = root.resolve().name
     tiles = tuple(
         Tile(
@@ -48,6 +43,28 @@ def read(root: Path) -> Dataset:
     )
     glands = name.lower().startswith("ebhi")
     return Dataset(name, tiles, min_area=MIN_AREA_GLANDS if glands else MIN_AREA_NUCLEI)
+
+
+def _rows(index: Path) -> list[tuple[int, dict[str, str]]]:
+    """Its rows, each with the number of its line."""
+    rows: list[tuple[int, dict[str, str]]] = []
+    try:
+        # Excel begins a file with a byte order mark.
+        with index.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = _COLUMNS - set(reader.fieldnames or ())
+            if missing:
+                raise InvalidRequest(f"{index} lacks the column(s) {', '.join(sorted(missing))}; add them")
+            for row in reader:
+                short = sorted(column for column in _COLUMNS if row[column] is None)
+                if short:
+                    raise InvalidRequest(f"{index}, row {reader.line_num} ends before {', '.join(short)}; complete it")
+                rows.append((reader.line_num, row))
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{index} is not in UTF-8 ({error}); save it as CSV UTF-8") from error
+    if not rows:
+        raise InvalidRequest(f"{index} names no image; add a row for each")
+    return rows
 
 
 def _mpp(text: str | None, place: str) -> float | None:

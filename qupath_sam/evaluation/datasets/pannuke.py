@@ -51,6 +51,11 @@ def read(root: Path) -> Dataset:
         tissues, masks, images = (_load(path) for path in (fold.types, fold.masks, fold.images))
         if not len(tissues) == len(masks) == len(images):
             raise InvalidRequest(f"the arrays of {fold.name} differ in length; fetch the fold again")
+        if images.ndim != 4 or images.shape[-1] != 3 or masks.ndim != 4 or masks.shape[-1] < _CELL_CLASSES:
+            raise InvalidRequest(
+                f"{fold.images} and {fold.masks} are of shapes {images.shape} and {masks.shape}, expected (N, H, W, 3) "
+                f"and (N, H, W, {_CELL_CLASSES} or more); fetch the fold again"
+            )
         tiles += [
             Tile(
                 dataset=name,
@@ -76,7 +81,10 @@ def _load(path: Path) -> NDArray[Any]:
 
 
 def _read_pixels(images: Path, index: int) -> NDArray[np.uint8]:
-    return np.asarray(_load(images)[index]).round().clip(0, 255).astype(np.uint8)
+    values = np.asarray(_load(images)[index])
+    if np.issubdtype(values.dtype, np.floating) and 0 < values.max() <= 1:
+        raise InvalidRequest(f"{images} holds values of 0 to 1, PanNuke's are 0 to 255; multiply them by 255")
+    return values.round().clip(0, 255).astype(np.uint8)
 
 
 def _read_cells(path: Path, index: int) -> NDArray[np.integer]:
