@@ -15,8 +15,9 @@ def normalised_focal_loss(
     """Focal loss whose weights sum to one in every mask (Sofiiuk et al. 2019; RITM, Sofiiuk et al. 2022, sec. 3.4).
 
     ``-2 alpha_t sum(b log p_t) / sum(b)`` with ``b = (1 - p_t) ** gamma``, ``alpha_t`` being alpha inside the object
-    and 1 - alpha outside: with alpha .5 a weighted mean of the cross entropy. No gradient flows through the weights, so
-    that it stays as large as the cross entropy's when nearly all pixels are right.
+    and 1 - alpha outside: with alpha .5 a weighted mean of the cross entropy. No gradient flows through the weights,
+    where RITM's code keeps that of ``b`` and detaches the sum alone: the same value, another gradient. So it stays
+    as large as the cross entropy's when nearly all pixels are right.
 
     Args:
         logits: of the mask.
