@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qupath_sam.cli import datasets as data_options
-from qupath_sam.cli.evaluation_outputs import command_line, make_report, print_tables, write_files
+from qupath_sam.cli.evaluation_outputs import command_line, make_report, print_tables, with_suffix, write_files
+from qupath_sam.cli.targets import check_target
 from qupath_sam.evaluation.options import WindowChoice
 
 if TYPE_CHECKING:
@@ -106,9 +107,11 @@ def evaluate(
     windows = list(dict.fromkeys(window or [WindowChoice.IMAGE]))
     if zero_shot is not None and zero_shot not in names:
         raise InvalidRequest(f"--zero-shot {zero_shot} is not among the models; add --model {zero_shot}")
-    for path in (json, markdown, plot, cases):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+    suffixes = {chosen: f"-{chosen.value}" if len(windows) > 1 else "" for chosen in windows}
+    for path in (json, plot, cases):
+        for suffix in suffixes.values():
+            check_target(path and with_suffix(path, suffix), make_folder=True)
+    check_target(markdown, make_folder=True)
     wanted_split = None if split == "all" else split
     wanted = data_options.DatasetOptions(
         datasets=tuple(datasets or ()),
@@ -157,15 +160,17 @@ def evaluate(
                     "downsample": downsample,
                 },
                 "images": images,
+                "without_objects": comparison.without_objects,
                 "namesakes": namesakes,
                 "device": device,
-                "workers": workers,
+                "workers": sorted({r.workers for of_model in comparison.results.values() for r in of_model}),
                 "kept_of_other_versions": len(store.foreign) - foreign if store is not None else 0,
             }
             reports[chosen] = make_report(comparison, protocol, settings, zero_shot or names[0])
-            suffix = f"-{chosen.value}" if len(windows) > 1 else ""
-            print_tables(reports[chosen], title=f"--window {chosen.value}" if suffix else "")
-            write_files(reports[chosen], comparison, suffix, json=json, plot=plot, cases=cases)
+            for name in comparison.without_objects:
+                typer.echo(f"{name}: no object is large enough; lower --min-area or --crop 0", err=True)
+            print_tables(reports[chosen], title=f"--window {chosen.value}" if len(windows) > 1 else "")
+            write_files(reports[chosen], comparison, suffixes[chosen], json=json, plot=plot, cases=cases)
     if markdown is not None:
         from qupath_sam.evaluation.page import page
 
@@ -173,8 +178,11 @@ def evaluate(
         drawn = {"images": images, "objects-per-image": objects_per_image, "min-area": min_area, "crop": crop}
         rules = {"target": target and target.value, "split": split, "max-clicks": max_clicks, "seed": seed}
         options: dict[str, Any] = {**scope, **drawn, **rules}
+        flags = [
+            flag for flag, given in {"namesakes": namesakes, "any-version": resume_dir and any_version}.items() if given
+        ]
         command = command_line(
-            [*(datasets or []), *(f"--project {each}" for each in project or [])], names, windows, options
+            [*(datasets or []), *(f"--project {each}" for each in project or [])], names, windows, options, flags=flags
         )
         markdown.write_text(page(reports, command=command), encoding="utf-8")
 

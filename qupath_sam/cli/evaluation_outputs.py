@@ -61,19 +61,25 @@ def write_files(
     from qupath_sam.evaluation.report import write_report
 
     if json is not None:
-        write_report(report, _with_suffix(json, suffix))
+        write_report(report, with_suffix(json, suffix))
     if plot is not None:
-        draw_curves(report).save(_with_suffix(plot, suffix), format="PNG")
+        draw_curves(report).save(with_suffix(plot, suffix), format="PNG")
     if cases is not None:
-        draw_cases(comparison.cases).save(_with_suffix(cases, suffix), format="PNG")
+        draw_cases(comparison.cases).save(with_suffix(cases, suffix), format="PNG")
 
 
-def _with_suffix(path: Path, suffix: str) -> Path:
+def with_suffix(path: Path, suffix: str) -> Path:
+    """The path with ``suffix`` before its extension."""
     return path.with_name(f"{path.stem}{suffix}{path.suffix}")
 
 
 def command_line(
-    datasets: Sequence[str], models: Sequence[str], windows: Sequence[WindowChoice], options: Mapping[str, Any]
+    datasets: Sequence[str],
+    models: Sequence[str],
+    windows: Sequence[WindowChoice],
+    options: Mapping[str, Any],
+    *,
+    flags: Sequence[str] = (),
 ) -> str:
     """What was asked, without where it was written and computed; a shell takes it as it is.
 
@@ -81,6 +87,7 @@ def command_line(
         datasets: names, and projects as ``--project FILE``.
         models, windows: that were compared.
         options: by name without dashes; those at their defaults are left out.
+        flags: options without a value, by name.
     """
     words = ["qupath-sam", "evaluate"]
     for dataset in datasets:
@@ -90,4 +97,5 @@ def command_line(
     for name, value in options.items():
         values = value if isinstance(value, list) else [value]
         given += [(name, str(each)) for each in values if each not in (None, "", _DEFAULTS.get(name))]
-    return shlex.join([*words, *(word for name, value in given for word in (f"--{name}", value))])
+    words += [word for name, value in given for word in (f"--{name}", value)]
+    return shlex.join([*words, *(f"--{flag}" for flag in flags)])

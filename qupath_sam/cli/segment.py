@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
+from qupath_sam.cli.targets import check_target
 from qupath_sam.clicking import MaskChoice
-from qupath_sam.errors import InvalidRequest
 from qupath_sam.regions import Region
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def segment(
     from qupath_sam.results import OutputOptions
     from qupath_sam.windows import WindowRequest
 
-    _check_target(output)
-    _check_target(overlay, suffix=".png")
+    check_target(output)
+    check_target(overlay, suffix=".png")
     outlines = [geometry for path in outline or [] for geometry in read_outlines(path)]
     objects = objects_from([parse_point(p) for p in point or []], [parse_box(b) for b in box or []], outlines)
     options: dict[str, Any] = {
@@ -115,16 +115,6 @@ def segment(
         typer.echo(json.dumps(_summary(prediction), indent=2))
     else:
         _print_table(prediction, output, overlay)
-
-
-def _check_target(path: Path | None, *, suffix: str | None = None) -> None:
-    """Raise `InvalidRequest` where a file could not be written: before the work, not after it."""
-    if path is None:
-        return
-    if suffix is not None and path.suffix.lower() != suffix:
-        raise InvalidRequest(f"{path} must end in {suffix}; rename it")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InvalidRequest(f"{path} cannot be written: choose a file in a folder that exists and may be written to")
 
 
 def _predict_there(

@@ -29,11 +29,13 @@ class Comparison:
 
     Attributes:
         results: every object.
+        without_objects: names of data sets that hold no object of the wanted size.
         tuned_on: names of the data sets that a model's checkpoint says it has seen groups of.
         cases: successes and failures of the first model, as every model does on them; only where asked for.
     """
 
     results: dict[str, list[ObjectResult]] = field(default_factory=dict)
+    without_objects: list[str] = field(default_factory=list)
     tuned_on: dict[str, list[str]] = field(default_factory=dict)
     cases: list[Case] = field(default_factory=list)
 
@@ -85,12 +87,14 @@ def compare_models(
             evaluation = stack.enter_context(Evaluation(model, protocol=protocol, choices=choices, store=store))
             submit = None
             if workers > 1:
-                job = Job(name, device, torch.get_num_threads(), protocol, choices)
-                submit = stack.enter_context(EvaluationProcesses(job, workers)).submit
+                job = Job(name, device, torch.get_num_threads(), protocol, choices, workers)
+                submit = stack.enter_context(EvaluationProcesses(job)).submit
             results = evaluation.run(datasets, on_tile=partial(on_tile, name), submit=submit)
             if not results:
                 raise InvalidRequest("the data sets hold no object of the wanted size; lower --min-area or --crop 0")
             comparison.results[name] = results
+            having = {result.dataset for result in results}
+            comparison.without_objects = [dataset.name for dataset in datasets if dataset.name not in having]
             if with_cases:
                 chosen = chosen or success_and_failure(results)
                 replayed.append(

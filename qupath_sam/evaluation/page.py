@@ -26,12 +26,17 @@ def page(reports: Mapping[WindowChoice, Mapping[str, Any]], *, command: str) -> 
         command: that made them.
     """
     parts = [f"**{_TITLES[window]}**\n\n{_table(report)}" for window, report in reports.items()]
+    protocols = [report["protocol"] for report in reports.values()]
+    empty = sorted({name for protocol in protocols for name in protocol.get("without_objects", ())})
+    foreign = sum(protocol.get("kept_of_other_versions", 0) for protocol in protocols)
+    notes = f" No object of {', '.join(empty)} is large enough." if empty else ""
+    notes += f" {foreign} results were kept from other versions or machines." if foreign else ""
     clicks = {int(report["protocol"]["max_clicks"]) for report in reports.values()}
     legend = (
         "In parentheses 95 % intervals, bootstrapped over the groups of each data set, or its images where it has one. "
         f"{' / '.join(map(str, clicks))} clicks an object; NoF@85: share of objects that never reach IoU .85; fall: "
         "the most that mean IoU loses from one click to the next; harm: pixels that a click after the "
-        f"{SETTLED_AFTER}th spoils, of the object's area.\n\n    {command}\n"
+        f"{SETTLED_AFTER}th spoils, of the object's area.{notes}\n\n    {command}\n"
     )
     return "\n".join([*parts, legend])
 

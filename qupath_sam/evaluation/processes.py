@@ -36,6 +36,7 @@ class Job:
         device: auto, cpu, cuda, cuda:1 or mps.
         threads: of torch in each process.
         protocol, choices: as of `qupath_sam.evaluation.run.Evaluation`.
+        workers: processes that do the job.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Job:
     threads: int
     protocol: Protocol
     choices: Choices
+    workers: int
 
 
 class EvaluationProcesses:
@@ -51,10 +53,10 @@ class EvaluationProcesses:
     Leaving it by an error ends the processes at once; nothing of the tiles under way is kept.
     """
 
-    def __init__(self, job: Job, workers: int) -> None:
+    def __init__(self, job: Job) -> None:
         # Threads, CUDA and a JVM's handles do not survive a fork.
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
+        self._pool = ProcessPoolExecutor(job.workers, mp_context=context, initializer=_start, initargs=(job,))
 
     def submit(self, tile: Tile, selection: Selection, object_ids: tuple[str, ...]) -> Future[list[ObjectResult]]:
         """Score the named objects of a tile."""
@@ -99,7 +101,7 @@ def _start(job: Job) -> None:
     prepare_process()
     configure_torch(job.threads)
     model = load_segmenter(job.model, device=job.device)
-    _evaluation = Evaluation(model, protocol=job.protocol, choices=job.choices)
+    _evaluation = Evaluation(model, protocol=job.protocol, choices=job.choices, workers=job.workers)
 
 
 def _end_with_parent() -> None:

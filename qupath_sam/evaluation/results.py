@@ -32,7 +32,9 @@ class ObjectResult:
         iou, harm, locality: after each click.
         clicks: ``(x, y, 1 or 0)`` of those that were made.
         click_ms: milliseconds of the answer to each click made.
-        seconds: wall time of the click loop, and of reading and encoding the image with its first object.
+        seconds: wall time of the click loop.
+        setup_s: of reading and encoding the object's image, which its objects share; counts once an image.
+        workers: processes that scored objects at the time, as they slow each other down.
         box_iou, refine_gain, jitter: see `qupath_sam.evaluation.protocol.ObjectScores`.
     """
 
@@ -47,6 +49,8 @@ class ObjectResult:
     clicks: tuple[tuple[int, int, int], ...]
     click_ms: tuple[float, ...]
     seconds: float
+    setup_s: float
+    workers: int
     box_iou: float | None
     refine_gain: float | None
     jitter: float | None

@@ -82,19 +82,27 @@ class Evaluation:
         protocol: its settings.
         choices: of the caller.
         store: where results are kept and looked up; None keeps nothing.
+        workers: processes that score objects, this one or others; goes into the results.
 
     Raises:
         UnsupportedPrompt: the model takes no clicks.
     """
 
     def __init__(
-        self, model: LoadedModel, *, protocol: Protocol, choices: Choices, store: ResultStore | None = None
+        self,
+        model: LoadedModel,
+        *,
+        protocol: Protocol,
+        choices: Choices,
+        store: ResultStore | None = None,
+        workers: int = 1,
     ) -> None:
         check_clickable(model.segmenter, model.spec.name)
         self._model = model
         self._protocol = protocol
         self.choices = choices
         self._store = store
+        self._workers = workers
         self._warm = False
         self._engine = OwnWindowsEngine(model) if choices.window is WindowChoice.AUTO else None
         self._made_by = making(code_digest(self._answering_modules()), model.device) if store is not None else ""
@@ -162,7 +170,7 @@ class Evaluation:
         Args:
             view: of a tile.
             object_ids: of some of its objects.
-            reading_s: what reading the view took; counts with its first object.
+            reading_s: what reading the view took.
         """
         setup = reading_s
         image: PromptableImage | None = None
@@ -175,7 +183,6 @@ class Evaluation:
                 image = self.prompt(view.pixels, view.mpp)
                 setup += time.perf_counter() - started
             yield self._score(item, image, setup)
-            setup = 0.0
 
     def prompt(self, pixels: NDArray[np.uint8], mpp: float | None) -> PromptableImage:
         """An image that is ready for prompts, in the windows that were chosen.
@@ -199,7 +206,7 @@ class Evaluation:
         if self._store is not None:
             self._store.add(of_tile.keys[result.object_id], self._made_by, result)
 
-    def _score(self, item: EvaluationObject, image: PromptableImage, setup_seconds: float) -> ObjectResult:
+    def _score(self, item: EvaluationObject, image: PromptableImage, setup_s: float) -> ObjectResult:
         scores = score_object(
             image,
             item.mask,
@@ -207,7 +214,7 @@ class Evaluation:
             capabilities=self._model.segmenter.capabilities,
             digest=item.digest,
         )
-        return _result(item, scores, setup_seconds)
+        return _result(item, scores, setup_s=setup_s, workers=self._workers)
 
     def _key(self, item: EvaluationObject) -> str:
         model = self._model
@@ -256,7 +263,7 @@ def _described(dataset: Dataset, selection: Selection) -> dict[str, object]:
     }
 
 
-def _result(item: EvaluationObject, scores: ObjectScores, setup_seconds: float) -> ObjectResult:
+def _result(item: EvaluationObject, scores: ObjectScores, *, setup_s: float, workers: int) -> ObjectResult:
     run = scores.run
     return ObjectResult(
         dataset=item.dataset,
@@ -269,7 +276,9 @@ def _result(item: EvaluationObject, scores: ObjectScores, setup_seconds: float) 
         locality=run.locality,
         clicks=tuple((c.x, c.y, c.label.value) for c in run.clicks),
         click_ms=tuple(1000 * s for s in run.click_seconds),
-        seconds=scores.seconds + setup_seconds,
+        seconds=scores.seconds,
+        setup_s=setup_s,
+        workers=workers,
         box_iou=scores.box_iou,
         refine_gain=scores.refine_gain,
         jitter=scores.jitter,

@@ -183,7 +183,11 @@ def test_monuseg(tmp_path, training) -> None:
     regions = "".join(imagescope_region(i, p) for i, p in enumerate([*squares, line], start=1))
     (tmp_path / annotations).mkdir(exist_ok=True)
     (tmp_path / annotations / f"{name}.xml").write_text(IMAGESCOPE.format(regions=regions), encoding="utf-8")
-    tile = only_tile(open_dataset(str(tmp_path)))
+    save(np.full((40, 50, 3), 255, np.uint8), tmp_path / images / "TCGA-alone.tif")
+    opened = open_dataset(str(tmp_path))
+    (left_out,) = opened.left_out
+    assert left_out.image.endswith("/TCGA-alone.tif")
+    tile = only_tile(opened)
     assert (tile.group, tile.mpp) == ("TCGA-18-5592", 0.252)
     expected = np.zeros((40, 50), int)
     expected[5:15, 5:15] = 1

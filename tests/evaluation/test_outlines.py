@@ -18,6 +18,15 @@ def test_the_iou_is_near_what_was_asked_for(radius, iou) -> None:
     assert reached == pytest.approx([iou] * 4, abs=0.05)
 
 
+def test_an_object_that_fills_the_image_is_spoilt_too() -> None:
+    """A field that is positive all over would let it swell, and there is no room."""
+    filled, nearly = np.ones((64, 64), bool), np.ones((64, 64), bool)
+    nearly[:2] = False
+    for truth in (filled, nearly):
+        reached = [intersection_over_union(perturbed_outline(truth, seed=s, iou=0.8), truth) for s in range(12)]
+        assert reached == pytest.approx([0.8] * 12, abs=0.05)
+
+
 def test_a_seed_decides_and_seeds_differ() -> None:
     truth = disc(64, 32, 32, 12)
     one, same, other = (perturbed_outline(truth, seed=s, iou=0.8) for s in (1, 1, 2))

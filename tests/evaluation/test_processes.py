@@ -33,7 +33,7 @@ def datasets(tmp_path):
 
 
 def without_times(results: list[ObjectResult]) -> list[ObjectResult]:
-    return [replace(r, click_ms=(), seconds=0.0) for r in results]
+    return [replace(r, click_ms=(), seconds=0.0, setup_s=0.0, workers=1) for r in results]
 
 
 def test_two_processes_give_the_results_of_one_and_keep_them(datasets, tmp_path) -> None:
@@ -51,6 +51,8 @@ def test_two_processes_give_the_results_of_one_and_keep_them(datasets, tmp_path)
     )
     assert without_times(two.results["fake"]) == without_times(one.results["fake"])
     assert tiles == [2, 2, 2]
+    assert {r.workers for r in one.results["fake"]} == {1}
+    assert {r.workers for r in two.results["fake"]} == {2}
     assert len(store) == 6
     again = compare_models(["fake"], datasets, protocol=SHORT, choices=Choices(), workers=2, store=store)
     store.close()
@@ -59,7 +61,7 @@ def test_two_processes_give_the_results_of_one_and_keep_them(datasets, tmp_path)
 
 def test_a_process_that_is_killed_says_what_to_do(datasets) -> None:
     def run_and_kill() -> None:
-        with EvaluationProcesses(Job("fake", "cpu", 1, SHORT, Choices()), 1) as running:
+        with EvaluationProcesses(Job("fake", "cpu", 1, SHORT, Choices(), 1)) as running:
             future = running.submit(datasets[0].tiles[0], Choices().selection(datasets[0]), ("0#1",))
             processes._end(running._pool)
             future.result()

@@ -64,6 +64,18 @@ def test_seconds_per_click_are_all_seconds_over_all_clicks_and_latency_is_per_cl
     assert summary["click_ms"] == pytest.approx({"p50": 25.0, "p95": 38.5})
 
 
+def test_an_image_is_read_and_encoded_once_whichever_of_its_objects_are_asked_for() -> None:
+    found = [
+        result(image_id=image, object_id=f"{image}{number}", seconds=1.0, setup_s=setup, click_ms=(10.0,) * 10)
+        for image, setup in [("a", 2.0), ("b", 4.0)]
+        for number in range(3)
+    ]
+    assert summarise(found)["spc_s"] == pytest.approx((6 + 2 + 4) / 60)
+    assert summarise([found[2], found[5]])["spc_s"] == pytest.approx((2 + 2 + 4) / 20)
+    later = result(image_id="a", object_id="a9", seconds=1.0, setup_s=3.0, click_ms=(10.0,) * 10)
+    assert summarise([found[0], later])["spc_s"] == pytest.approx((2 + 2.5) / 20), "of two runs the mean"
+
+
 def test_what_no_object_has_is_null_and_what_some_have_is_their_mean() -> None:
     summary = summarise([result(box_iou=0.6, jitter=None), result(box_iou=None, jitter=None)])
     assert summary["box_iou"] == 0.6
@@ -113,6 +125,8 @@ def test_the_command_on_the_page_can_be_given_to_a_shell() -> None:
         *("--model", "lite_medsam", "--window", "auto", "--class", "Tumor: Positive", "--class", "it's"),
         *("--mpp", "0.5"),
     ]
+    told = command_line(["a"], ["m"], [WindowChoice.IMAGE], {"seed": 0}, flags=["namesakes", "any-version"])
+    assert told.endswith("--window image --namesakes --any-version")
     plain = command_line(["../a/b", "index:c"], ["m"], [WindowChoice.IMAGE], {"min-area": 4})
     assert plain == "qupath-sam evaluate ../a/b index:c --model m --window image --min-area 4"
 

@@ -20,6 +20,8 @@ def result(**changes) -> ObjectResult:
         "clicks": ((3, 4, 1), (9, 9, 0)),
         "click_ms": (20.0, 30.0),
         "seconds": 0.1,
+        "setup_s": 0.0,
+        "workers": 1,
         "box_iou": 0.7,
         "refine_gain": None,
         "jitter": 0.05,

@@ -53,7 +53,7 @@ def test_every_object_of_every_tile_once_and_an_image_is_encoded_once() -> None:
     assert all(len(r.iou) == 5 and r.seconds > 0 for r in results)
 
 
-def test_reading_and_encoding_count_with_an_images_first_object() -> None:
+def test_reading_and_encoding_are_told_of_every_object_of_an_image() -> None:
     slow = dataset(tiles=1)
     pixels = slow.tiles[0].read_pixels()
 
@@ -64,7 +64,8 @@ def test_reading_and_encoding_count_with_an_images_first_object() -> None:
 
     slow = replace(slow, tiles=(replace(slow.tiles[0], read_pixels=read),))
     first, second = run(AnsweringSegmenter(red), [slow])
-    assert first.seconds > 2 * second.seconds
+    assert first.setup_s == second.setup_s > first.seconds + second.seconds
+    assert first.workers == 1
 
 
 def test_a_run_that_is_repeated_computes_nothing(tmp_path) -> None:

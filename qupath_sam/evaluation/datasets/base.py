@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -126,6 +126,19 @@ def by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
             )
         found[path.stem] = path
     return found
+
+
+def without_partner(one: Mapping[str, Path], other: Mapping[str, Path], *, folders: tuple[str, str]) -> list[LeftOut]:
+    """Files that have none of their name among the others.
+
+    Args:
+        one, other: of `by_stem`.
+        folders: what to call where they lie.
+    """
+    first, second = folders
+    alone = [(path, second) for stem, path in one.items() if stem not in other]
+    alone += [(path, first) for stem, path in other.items() if stem not in one]
+    return [LeftOut(f"{path.parent.name}/{path.name}", f"no file of that name in {there}/") for path, there in alone]
 
 
 def first_folder(root: Path, names: Sequence[str]) -> Path | None:

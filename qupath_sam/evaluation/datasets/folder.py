@@ -11,7 +11,14 @@ from functools import partial
 from pathlib import Path
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.datasets.base import IMAGE_SUFFIXES, Dataset, LeftOut, by_stem, first_folder, read_rgb
+from qupath_sam.evaluation.datasets.base import (
+    IMAGE_SUFFIXES,
+    Dataset,
+    by_stem,
+    first_folder,
+    read_rgb,
+    without_partner,
+)
 from qupath_sam.evaluation.datasets.label_images import read_components, read_labels
 from qupath_sam.evaluation.objects import Tile
 
@@ -53,9 +60,5 @@ def read(root: Path) -> Dataset:
         )
         for image, mask in pairs
     )
-    alone = [(image, annotations) for stem, image in pictures.items() if stem not in masks]
-    alone += [(mask, images) for stem, mask in masks.items() if stem not in pictures]
-    left_out = tuple(
-        LeftOut(f"{path.parent.name}/{path.name}", f"no file of that name in {other.name}/") for path, other in alone
-    )
-    return Dataset(name, tiles, crop=None, left_out=left_out)
+    left_out = without_partner(pictures, masks, folders=(images.name, annotations.name))
+    return Dataset(name, tiles, crop=None, left_out=tuple(left_out))

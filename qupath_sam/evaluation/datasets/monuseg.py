@@ -14,32 +14,37 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qupath_sam.evaluation.datasets.annotations import imagescope_mpp, read_imagescope
-from qupath_sam.evaluation.datasets.base import Dataset, by_stem, first_folder, read_rgb
+from qupath_sam.evaluation.datasets.base import Dataset, by_stem, first_folder, read_rgb, without_partner
 from qupath_sam.evaluation.objects import Tile
 from qupath_sam.evaluation.painting import paint
 
 
 def recognises(root: Path) -> bool:
     """Whether there are TIFF tiles with ImageScope files of the same names."""
-    return any(b"<Annotations" in xml.read_bytes()[:2048] for _, xml in _pairs(root)[:1])
+    images, annotations = _files(root)
+    paired = [annotations[stem] for stem in images if stem in annotations]
+    return any(b"<Annotations" in xml.read_bytes()[:2048] for xml in paired[:1])
 
 
 def read(root: Path) -> Dataset:
     """One tile for every image with an annotation file. Where nuclei overlap, the later one has the pixels."""
     name = root.resolve().name
+    images, annotations = _files(root)
     tiles = tuple(
         Tile(
             dataset=name,
-            image_id=image.stem,
-            group="-".join(image.stem.split("-")[:3]),
+            image_id=stem,
+            group="-".join(stem.split("-")[:3]),
             split=None,
-            mpp=imagescope_mpp(xml),
+            mpp=imagescope_mpp(annotations[stem]),
             read_pixels=partial(read_rgb, image),
-            read_labels=partial(_read_nuclei, image, xml),
+            read_labels=partial(_read_nuclei, image, annotations[stem]),
         )
-        for image, xml in _pairs(root)
+        for stem, image in images.items()
+        if stem in annotations
     )
-    return Dataset(name, tiles)
+    places = _image_folder(root).name, _annotation_folder(root).name
+    return Dataset(name, tiles, left_out=tuple(without_partner(images, annotations, folders=places)))
 
 
 def _read_nuclei(image: Path, xml: Path) -> NDArray[np.integer]:
@@ -48,11 +53,16 @@ def _read_nuclei(image: Path, xml: Path) -> NDArray[np.integer]:
     return paint([o.area for o in read_imagescope(xml) if not o.negative], (height, width))
 
 
-def _pairs(root: Path) -> list[tuple[Path, Path]]:
+def _files(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images and annotation files by the names that pair them."""
     if not root.is_dir():
-        return []
-    images = first_folder(root, ("tissue images", "images")) or root
-    annotations = by_stem(first_folder(root, ("annotations",)) or root, (".xml",))
-    return [
-        (path, annotations[stem]) for stem, path in by_stem(images, (".tif", ".tiff")).items() if stem in annotations
-    ]
+        return {}, {}
+    return by_stem(_image_folder(root), (".tif", ".tiff")), by_stem(_annotation_folder(root), (".xml",))
+
+
+def _image_folder(root: Path) -> Path:
+    return first_folder(root, ("tissue images", "images")) or root
+
+
+def _annotation_folder(root: Path) -> Path:
+    return first_folder(root, ("annotations",)) or root

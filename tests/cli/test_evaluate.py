@@ -1,0 +1,71 @@
+"""`qupath-sam evaluate` from end to end, with the discs of the fake model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from click.testing import Result
+from typer.testing import CliRunner
+
+from qupath_sam.cli.evaluate import evaluate
+from qupath_sam.errors import InvalidRequest
+from tests.evaluation.pictures import painted, save, two_discs
+
+
+def written(root: Path, *, scale: int = 1) -> str:
+    """A data set of one picture, each ``scale``-th pixel of it."""
+    labels = two_discs()[::scale, ::scale]
+    save(painted(labels), root / "images" / "0.png")
+    save(labels.astype(np.uint16), root / "masks" / "0.png")
+    return str(root)
+
+
+def run(*arguments: str | Path) -> Result:
+    app = typer.Typer()
+    app.command()(evaluate)
+    return CliRunner().invoke(app, [*map(str, arguments), "--model", "fake", "--max-clicks", "2"])
+
+
+def test_a_data_set_without_an_object_that_is_large_enough_is_named(tmp_path: Path) -> None:
+    large, small = written(tmp_path / "large"), written(tmp_path / "small", scale=8)
+    result = run(large, small, "--json", tmp_path / "a.json", "--markdown", tmp_path / "a.md")
+    assert result.exit_code == 0, result.output
+    assert "small: no object is large enough; lower --min-area" in result.stderr
+    report = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert report["protocol"]["without_objects"] == ["small"]
+    assert report["protocol"]["workers"] == [1]
+    assert set(report["results"]["fake"]) == {"large", "pooled"}
+    page = (tmp_path / "a.md").read_text(encoding="utf-8")
+    assert "No object of small is large enough." in page
+    assert f"qupath-sam evaluate {large} {small} --model fake --window image --max-clicks 2" in page
+
+
+def test_kept_results_of_others_and_namesakes_stand_in_the_command(tmp_path: Path) -> None:
+    given, kept = written(tmp_path / "set"), tmp_path / "kept"
+    assert run(given, "--resume-dir", kept).exit_code == 0
+    lines = (kept / "objects.jsonl").read_text(encoding="utf-8").splitlines()
+    other = [json.dumps({**json.loads(line), "made_by": "another machine"}) for line in lines]
+    (kept / "objects.jsonl").write_text("\n".join(other) + "\n", encoding="utf-8")
+    page = tmp_path / "a.md"
+    assert run(given, "--resume-dir", kept, "--any-version", "--namesakes", "--markdown", page).exit_code == 0
+    text = page.read_text(encoding="utf-8")
+    assert "2 results were kept from other versions or machines." in text
+    assert text.rstrip().endswith("--max-clicks 2 --namesakes --any-version")
+
+
+@pytest.mark.parametrize("option", ["--json", "--markdown", "--plot", "--cases"])
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path, option: str) -> None:
+    """The data set does not exist: had it been looked for first, that would be the complaint."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for path, complaint in [(tmp_path, "cannot be written"), (tmp_path / "file" / "a", "cannot be made")]:
+        result = run(tmp_path / "absent", option, path)
+        assert isinstance(result.exception, InvalidRequest)
+        assert complaint in str(result.exception)
+    (tmp_path / "a-auto.out").mkdir()
+    if option != "--markdown":
+        result = run(tmp_path / "absent", option, tmp_path / "a.out", "--window", "image", "--window", "auto")
+        assert "a-auto.out cannot be written" in str(result.exception)
