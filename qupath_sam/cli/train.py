@@ -108,8 +108,13 @@ def train(
         float | None, typer.Option(min=0, help="The same of the encoder, where it is trained; --lr if not given.")
     ] = None,
     clicks_only: Annotated[
-        bool, typer.Option("--clicks-only", help="No session begins with a box or an outline, as in the papers.")
+        bool,
+        typer.Option("--clicks-only", help="No session begins with a box or an outline; nor does one in the papers."),
     ] = False,
+    exact_clicks: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of clicks in the very middle of the error; others lie well inside it."),
+    ] = 0.75,
     focal_alpha: Annotated[
         float, typer.Option(min=0.05, max=0.95, help="Weight of the object in the focal loss; 1 - this is the rest's.")
     ] = 0.5,
@@ -131,6 +136,8 @@ def train(
 
     Killed, the same command with --resume goes on where the last save was.
     """
+    from dataclasses import replace
+
     from qupath_sam.errors import InvalidRequest
     from qupath_sam.models.network import DecoderKind, Parts
     from qupath_sam.training.data import training_data
@@ -146,6 +153,7 @@ def train(
     refined = head is HeadName.REFINEMENT
     # Of a tuned encoder's embeddings the original decoder knows nothing.
     original_boxes = boxes is BoxesName.ORIGINAL or (boxes is None and refined and not trains_encoder(trainable))
+    mix = PromptMix(exact=exact_clicks)
     unlimited = epochs is None and steps is None and minutes is None
     settings = TrainingSettings(
         trainable=trainable,
@@ -164,7 +172,7 @@ def train(
         window=window,
         sessions_per_view=sessions_per_view,
         seed=seed,
-        mix=PromptMix(boxes=0, outlines=0) if clicks_only else PromptMix(),
+        mix=replace(mix, boxes=0, outlines=0) if clicks_only else mix,
         lora=LoraSettings(rank=lora_rank, alpha=float(lora_rank)),
     )
     places = Places(out, cache=cache, device=device)

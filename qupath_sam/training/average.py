@@ -22,7 +22,7 @@ from qupath_sam.models.network import Parts
 from qupath_sam.models.registry import Family
 from qupath_sam.models.store import ModelStore
 from qupath_sam.models.weights import family_of
-from qupath_sam.training.checkpoint import Base, merged_groups, write_checkpoint
+from qupath_sam.training.checkpoint import Base, load_base, merged_groups, write_checkpoint
 
 SUFFIX = ".safetensors"
 #: What the metadata of the mean repeats of each source's.
@@ -161,10 +161,8 @@ def _said(source: _Source) -> dict[str, Any]:
 
 
 def _common_base(sources: Sequence[_Source], store: ModelStore) -> Base | None:
-    """The model that all sources are deltas on; None where one is not, or on another."""
+    """The built-in model that all sources are deltas on; None where one is not, or on another."""
     names = {source.entry.get("base", "") for source in sources}
     if len(names) > 1 or "" in names:
         return None
-    base = store.find(names.pop())
-    weights = load_weights(base, store)
-    return Base(base.name, weights.tensors, weights.sha256)
+    return load_base(names.pop(), store)

@@ -18,16 +18,26 @@ from safetensors.torch import save
 from torch import Tensor
 
 from qupath_sam import __version__
+from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.seen import GROUPS_SEEN, groups_seen
 from qupath_sam.models.checkpoints import METADATA_KEY, CheckpointMetadata, over_base, read_checkpoint
 from qupath_sam.models.load import load_weights
 from qupath_sam.models.lora import LowRankLinear
 from qupath_sam.models.network import PromptableNetwork
-from qupath_sam.models.registry import ModelSpec
+from qupath_sam.models.registry import BUILT_IN, Family, ModelSpec
 from qupath_sam.models.store import ModelStore
 
 #: A delta is worth it while it is smaller than this share of all tensors.
 _LARGEST_DELTA = 0.7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Base:
+    """A built-in model that a delta may be written on: its name, all its tensors, and the digest of its file."""
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,16 +47,14 @@ class Origin:
     Attributes:
         spec: of the model it started from.
         tensors: all of that model's.
-        base: itself, or where it is a delta, the model below it.
-        base_tensors, base_sha256: of the base.
+        base: itself, or where it is a delta, the model below it; None where that is no built-in one, as on another
+            machine its name would mean nothing.
         seen: ``(data set, group)`` that the model was trained on before.
     """
 
     spec: ModelSpec
     tensors: dict[str, Tensor]
-    base: ModelSpec
-    base_tensors: dict[str, Tensor]
-    base_sha256: str
+    base: Base | None
     seen: frozenset[tuple[str, str]]
 
 
@@ -54,16 +62,27 @@ def load_origin(name: str, store: ModelStore) -> Origin:
     """A model to start from.
 
     Raises:
+        InvalidRequest: it is the fake.
         UnknownModel, WeightsMissing, WrongWeights: it cannot be had.
     """
     spec = store.find(name)
+    if spec.family is Family.FAKE:
+        raise InvalidRequest("the fake has nothing to train; start from another model (--init)")
     weights = load_weights(spec, store)
     metadata = read_checkpoint(store.weights_path(spec)).metadata
-    base, base_weights = spec, weights
     if metadata is not None and metadata.format == "delta":
-        base = store.find(metadata.base)
-        base_weights = load_weights(base, store)
-    return Origin(spec, weights.tensors, base, base_weights.tensors, base_weights.sha256, groups_seen(spec, store))
+        base = load_base(metadata.base, store)
+    else:
+        base = Base(name, weights.tensors, weights.sha256) if name in BUILT_IN else None
+    return Origin(spec, weights.tensors, base, groups_seen(spec, store))
+
+
+def load_base(name: str, store: ModelStore) -> Base | None:
+    """What a delta on a model needs of it; None where it is not built in."""
+    if name not in BUILT_IN:
+        return None
+    weights = load_weights(store.find(name), store)
+    return Base(name, weights.tensors, weights.sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +119,6 @@ def network_state(network: PromptableNetwork, replaced: Mapping[str, Tensor] | N
     return {key: tensor.cpu() for key, tensor in state.items()}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Base:
-    """A model that a delta may be written on: its name, all its tensors, and the digest of its file."""
-
-    name: str
-    tensors: Mapping[str, Tensor]
-    sha256: str
-
-
 def save_checkpoint(
     path: Path, tensors: Mapping[str, Tensor], origin: Origin, report: Report, *, half: bool = True
 ) -> None:
@@ -130,8 +140,7 @@ def save_checkpoint(
         "data_digest": report.data_digest,
         "metrics": dict(report.metrics),
     }
-    base = Base(origin.base.name, origin.base_tensors, origin.base_sha256)
-    write_checkpoint(path, tensors, entry, base=base, half=half)
+    write_checkpoint(path, tensors, entry, base=origin.base, half=half)
 
 
 def merged_groups(groups: Mapping[str, Iterable[str]], more: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 import psutil
 import torch
 
+from qupath_sam.models.histology_decoder import ADDED_PARTS
 from qupath_sam.models.network import DecoderKind, Parts
 from qupath_sam.models.store import ModelStore
 from qupath_sam.models.threads import keep_heap
-from qupath_sam.training.checkpoint import load_origin
+from qupath_sam.training.checkpoint import Origin, load_origin
 from qupath_sam.training.data import TrainingData
 from qupath_sam.training.run import Places, build_trainer
 from qupath_sam.training.scenarios import Scenario, Trainable, parameter_counts
 from qupath_sam.training.settings import Length, TrainingSettings
 
+_ADDED = ("refinement_head.", "box_decoder.")
 _LORA = frozenset({Trainable.LORA, Trainable.DECODER})
 
 #: Rows of the table: what is trained, and of which network.
@@ -72,7 +74,7 @@ def measure_costs(
 
     Args:
         data: to train on.
-        init: name of the model to start from.
+        init: name of the model to start from; a head and a modified decoder of its own are left out.
         settings, places: as for a run; what is trained is each row's.
         steps: timed, after one that is not.
         rows: of `ROWS`.
@@ -95,7 +97,8 @@ def measure_row(
     keep_heap()  # what was needed once stays with the process, and so can be read off it
     trainable, parts = ROWS[name]
     chosen = replace(settings, trainable=trainable, parts=parts, length=Length(steps=steps + 1))
-    trainer = build_trainer(data, load_origin(init, ModelStore(places.home)), chosen, places, data_digest=data.digest())
+    origin = _plain(load_origin(init, ModelStore(places.home)))
+    trainer = build_trainer(data, origin, chosen, places, data_digest=data.digest())
     on_cuda = trainer.device.type == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(trainer.device)
@@ -115,6 +118,12 @@ def measure_row(
         epoch_seconds=answer * trainer.progress.prompts / max(1, trainer.progress.drawn) * len(trainer.views),
         memory_bytes=torch.cuda.max_memory_allocated(trainer.device) if on_cuda else _process_memory(),
     )
+
+
+def _plain(origin: Origin) -> Origin:
+    """Without the parts that rows add: a row has its own or none, and what they hold costs the same, trained or not."""
+    added = (*_ADDED, *(f"mask_decoder.{part}" for part in ADDED_PARTS))
+    return replace(origin, tensors={key: t for key, t in origin.tensors.items() if not key.startswith(added)})
 
 
 def costs_table(costs: Sequence[Cost]) -> str:

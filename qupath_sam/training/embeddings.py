@@ -6,6 +6,7 @@ An embedding takes 2.1 MB on disk in fp16, LiteMedSAM's early map 1.3 MB.
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,9 +107,10 @@ class EmbeddedViews:
         except (FileNotFoundError, SafetensorError):
             tensors = self._encoded(index)
             self._folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
+            # Of its own: runs that share the folder may make the same view at the same time.
+            part = path.with_suffix(f".{uuid.uuid4().hex}.part")
             save_file(tensors, part)
-            part.replace(path)
+            _put(part, path)
         targets: list[int] = tensors[_TARGETS].tolist()
         return EncodedView(tensors[_IMAGE], tensors[_LABELS].numpy(), tuple(targets), tensors[_EMBEDDING])
 
@@ -129,6 +131,16 @@ class EmbeddedViews:
             _LABELS: torch.from_numpy(view.labels),
             _TARGETS: torch.tensor(view.targets, dtype=torch.int64),
         }
+
+
+def _put(part: Path, path: Path) -> None:
+    """Move a whole file to its place, unless another run has put the same there and has it open (Windows)."""
+    try:
+        part.replace(path)
+    except PermissionError:
+        part.unlink()
+        if not path.exists():
+            raise
 
 
 def image_of(view: View) -> Tensor:

@@ -382,7 +382,10 @@ def _loss(
 def _optimizer(trained: dict[str, torch.nn.Parameter], settings: TrainingSettings) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019) with a learning rate for each of `_ENCODER`, `_NEW` and the rest."""
     rates: tuple[tuple[str | tuple[str, ...], float], ...] = (
-        (_ENCODER, settings.encoder_learning_rate or settings.learning_rate),
+        (
+            _ENCODER,
+            settings.learning_rate if settings.encoder_learning_rate is None else settings.encoder_learning_rate,
+        ),
         (_NEW, settings.head_learning_rate),
         ("", settings.learning_rate),
     )

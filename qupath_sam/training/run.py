@@ -20,11 +20,10 @@ from qupath_sam.models.encoder_halves import early_map
 from qupath_sam.models.load import ADAPTERS, build_segmenter
 from qupath_sam.models.network import PromptableNetwork
 from qupath_sam.models.promptable import PromptableSegmenter
-from qupath_sam.models.registry import Family
 from qupath_sam.models.store import ModelStore
 from qupath_sam.training.build import build_training_network
 from qupath_sam.training.checkpoint import Origin, Report, load_origin, network_state, save_checkpoint
-from qupath_sam.training.curves import CURVES_FILE, append_row, cut_back, row_of
+from qupath_sam.training.curves import CURVES_FILE, CurveRow, append_row, cut_back, row_of
 from qupath_sam.training.data import TrainingData
 from qupath_sam.training.embeddings import EmbeddedViews, FreshViews
 from qupath_sam.training.loop import StepReport, Trainer, Views
@@ -36,6 +35,8 @@ from qupath_sam.training.views import colour_donors, make_view, plan_views
 CHECKPOINT_FILE = "model.safetensors"
 #: Steps of one row of the curves, and seconds between two saves.
 STEPS_A_ROW, _SECONDS_A_SAVE = 10, 120.0
+#: Of the last row, for the checkpoint: counts, and means over its answers.
+_METRICS = ("step", "prompts", "loss", "first_iou", "later_iou")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,10 @@ class TrainingRun:
         """Where the trained weights are written."""
         return self.places.out / CHECKPOINT_FILE
 
-    def save(self, last: StepReport | None) -> None:
-        """Write the checkpoint (averaged weights) and the state to resume from."""
+    def save(self, last: CurveRow | None) -> None:
+        """Write the checkpoint (averaged weights) with what the last steps were like, and the state to resume from."""
         trainer = self.trainer
-        metrics = {} if last is None else {"step": last.step, "prompts": last.prompts, "loss": last.loss}
+        metrics = {} if last is None else {name: getattr(last, name) for name in _METRICS}
         report = Report(trainer.settings.as_json(), self.data_digest, self.data.groups_seen, metrics)
         tensors = network_state(trainer.network, trainer.average)
         save_checkpoint(self.checkpoint, tensors, self.origin, report)
@@ -96,19 +97,20 @@ class TrainingRun:
             The checkpoint.
         """
         curves = self.places.out / CURVES_FILE
-        saved, report = time.monotonic(), None
+        saved, row = time.monotonic(), None
         for report in self.trainer.run():
             self.since_row.append(report)
+            row = row_of(self.since_row)
             if report.step % STEPS_A_ROW == 0:
-                append_row(curves, row_of(self.since_row))
+                append_row(curves, row)
                 self.since_row.clear()
             if on_step is not None:
                 on_step(report)
             if time.monotonic() - saved > _SECONDS_A_SAVE:
-                self.save(report)
+                self.save(row)
                 saved = time.monotonic()
-        if report is not None or not self.checkpoint.exists():  # a run that had ended is left as it is
-            self.save(report)
+        if row is not None or not self.checkpoint.exists():  # a run that had ended is left as it is
+            self.save(row)
         return self.checkpoint
 
 
@@ -146,8 +148,6 @@ def build_trainer(
 ) -> Trainer:
     """The trainer alone, without looking at what lies in ``places.out``."""
     family = origin.spec.family
-    if family is Family.FAKE:
-        raise InvalidRequest("the fake has nothing to train; start from another model (--init)")
     execution = choose_execution(places.device)
     network = build_training_network(origin.tensors, family, settings.parts, seed=settings.seed)
     with torch.random.fork_rng(devices=[]):
@@ -173,7 +173,7 @@ def build_trainer(
         plain = {key: tensor.clone() for key, tensor in origin.tensors.items()}
         segmenter = build_segmenter(origin.spec, plain, execution)
         encode = partial(_early, network, adapter.normalise) if late else partial(_embedded, segmenter)
-        kept = "early" if late else segmenter.preprocessing_version
+        kept = f"early+{segmenter.preprocessing_version}" if late else segmenter.preprocessing_version
         views = EmbeddedViews(
             plans,
             make,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +48,23 @@ def test_embedded_views_are_encoded_once_for_all_epochs(tmp_path: Path) -> None:
             assert view.embedding is not None
             assert view.embedding[0, 0, 0, 0] == make(PLANS[place]).pixels[0, 0, 0]
     assert len(encoded) == len(PLANS)
+
+
+def test_runs_that_share_a_cache_may_make_the_same_view_at_the_same_time(tmp_path: Path) -> None:
+    """Two wait for each other in the middle of it; each then puts what it made."""
+    both = threading.Barrier(2)
+
+    def encode(pixels: np.ndarray) -> torch.Tensor:
+        both.wait(timeout=60)
+        return torch.full((1, 1, 2, 2), float(pixels[0, 0, 0]))
+
+    def first_view(run: int) -> torch.Tensor | None:
+        return EmbeddedViews(PLANS, make, encode=encode, source="test", folder=tmp_path)[0].embedding
+
+    with ThreadPoolExecutor(2) as runs:
+        one, other = runs.map(first_view, range(2))
+    assert one is not None
+    assert other is not None
+    assert torch.equal(one, other)
+    (kept,) = tmp_path.iterdir()
+    assert kept.suffix == ".safetensors"

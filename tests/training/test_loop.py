@@ -163,3 +163,16 @@ def test_what_begins_from_nothing_learns_at_a_rate_of_its_own(parts: Parts) -> N
     known = {name for name, _ in small_network().named_parameters()}
     assert {rate_of[id(p)] for name, p in running.trained.items() if name in known} == {1e-4}
     assert {rate_of[id(p)] for name, p in running.trained.items() if name not in known} == {1e-3}
+
+
+@pytest.mark.parametrize(("given", "rate"), [(None, 1e-4), (0.0, 0.0), (1e-5, 1e-5)])
+def test_the_encoder_learns_at_the_rate_that_was_given(given: float | None, rate: float) -> None:
+    network = small_network()
+    prepare_scenario(network, Scenario.SAM_WHOLE.parts, LoraSettings())
+    settings = TrainingSettings(
+        trainable=Scenario.SAM_WHOLE.parts, length=Length(steps=1), learning_rate=1e-4, encoder_learning_rate=given
+    )
+    running = Trainer(network, DiscViews(), settings, normalise=lambda image: image)
+    rate_of = {id(p): group["base_lr"] for group in running.optimizer.param_groups for p in group["params"]}
+    of_encoder = {rate_of[id(p)] for name, p in running.trained.items() if name.startswith("image_encoder.")}
+    assert of_encoder == {rate}

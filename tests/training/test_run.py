@@ -27,7 +27,7 @@ from qupath_sam.models.registry import Family
 from qupath_sam.models.store import ModelStore
 from qupath_sam.models.weights import add
 from qupath_sam.training.build import build_training_network
-from qupath_sam.training.checkpoint import Base, load_origin, write_checkpoint
+from qupath_sam.training.checkpoint import load_origin, write_checkpoint
 from qupath_sam.training.cost import costs_table, measure_row
 from qupath_sam.training.curves import CurveRow, append_row, cut_back, row_of
 from qupath_sam.training.data import TrainingData, training_data
@@ -143,7 +143,7 @@ def test_killed_and_resumed_draws_the_same_curves(tmp_path: Path, monkeypatch: p
 
     def kill(report: StepReport) -> None:
         if report.step == 2:
-            killed.save(report)
+            killed.save(row_of(killed.since_row))
         if report.step == 4:
             raise KeyboardInterrupt
 
@@ -270,12 +270,52 @@ def test_what_a_model_started_from_counts_as_seen(tmp_path: Path) -> None:
     assert (entry["base"], entry["initial_model"]) == ("lite_medsam", "once")
 
 
+def test_on_a_model_of_ones_own_everything_is_written(tmp_path: Path) -> None:
+    """Another machine has no model of that name."""
+    store = ModelStore(tmp_path / "home")
+    origin = load_origin("lite_medsam", store)
+    moved = {key: t + 0.01 if key.startswith("image_encoder.") else t for key, t in origin.tensors.items()}
+    write_checkpoint(tmp_path / "own.safetensors", moved, {"family": "lite_medsam"}, base=None)
+    add("own", tmp_path / "own.safetensors", store)
+    assert load_origin("own", store).base is None
+    places = Places(tmp_path / "run", cache=tmp_path / "embeddings", device="cpu", home=tmp_path / "home")
+    tuned = prepare_run(tiles(), "own", replace(SETTINGS, length=Length(steps=1)), places).train()
+    entry = read_entry(tuned)
+    assert (entry["format"], entry.get("base"), entry["initial_model"]) == ("full", None, "own")
+    elsewhere = ModelStore(tmp_path / "another home")
+    add("tuned", tuned, elsewhere)
+    assert load_segmenter("tuned", device="cpu", home=elsewhere.home).spec.name == "tuned"
+
+
+def test_the_checkpoint_says_what_the_last_steps_were_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the last row of the curves, or what there is of the next one."""
+    monkeypatch.setattr("qupath_sam.training.run.STEPS_A_ROW", 2)
+    settings = replace(SETTINGS, parts=Parts(), accumulate=1, views=2)
+    for steps, since in ((4, 3), (5, 5)):
+        reports: list[StepReport] = []
+        entry = read_entry(
+            run(tmp_path / f"{steps}", replace(settings, length=Length(steps=steps))).train(reports.append)
+        )
+        row = row_of([report for report in reports if report.step >= since])
+        assert entry["metrics"] == {
+            key: getattr(row, key) for key in ("step", "prompts", "loss", "first_iou", "later_iou")
+        }
+
+
+def test_the_fake_has_nothing_to_train(tmp_path: Path) -> None:
+    places = Places(tmp_path / "run", device="cpu", home=tmp_path / "home")
+    with pytest.raises(InvalidRequest, match="nothing to train"):
+        prepare_run(tiles(), "fake", SETTINGS, places)
+    assert not places.out.exists()
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_what_is_read_is_what_was_written(tmp_path: Path, *, half: bool) -> None:
     """Also on a base with a part that the network does without, which a delta would bring back."""
     store = ModelStore(tmp_path / "home")
     origin = load_origin("lite_medsam_histology", store)
-    base = Base(origin.base.name, origin.base_tensors, origin.base_sha256)
+    base = origin.base
+    assert base is not None
     headless = {key: t for key, t in origin.tensors.items() if not key.startswith("refinement_head.")}
     moved = {key: t + 0.01 if key.startswith("prompt_encoder.") else t for key, t in origin.tensors.items()}
     for name, tensors, form in (("headless", headless, "full"), ("moved", moved, "delta")):
@@ -327,14 +367,14 @@ def test_a_whole_network_is_saved_whole(tmp_path: Path) -> None:
     assert loaded.spec.family.value == "lite_medsam"
 
 
-def test_a_row_of_the_cost_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize("init", ["lite_medsam", "lite_medsam_histology"])
+def test_a_row_of_the_cost_table(tmp_path: Path, init: str) -> None:
+    """From a model with a head of its own too."""
     save(pixels(18), tmp_path / "data" / "images" / "a.png")
     save(labels(18).astype(np.uint8), tmp_path / "data" / "labels" / "a.png")
     places = Places(tmp_path / "out", device="cpu", home=tmp_path / "home")
     settings = replace(SETTINGS, accumulate=1, views=1)
-    cost = measure_row(
-        "SAM^MD", training_data([open_dataset(str(tmp_path / "data"))]), "lite_medsam", settings, places, steps=1
-    )
+    cost = measure_row("SAM^MD", training_data([open_dataset(str(tmp_path / "data"))]), init, settings, places, steps=1)
     assert (cost.trained, cost.parameters) == (4_058_340, 9_791_300)
     assert min(cost.answer_seconds, cost.epoch_seconds, cost.memory_bytes) > 0
     assert "| SAM^MD | 4,058,340 | 41.4% |" in costs_table([cost])
@@ -369,11 +409,12 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     app = Typer()
     app.command()(train)
     options = ["--views", "2", "--accumulate", "1", "--device", "cpu", "--out", str(tmp_path / "out"), "--seed", "3"]
-    options += ["--clicks-only", "--window", "image"]
+    options += ["--clicks-only", "--exact-clicks", "0.25", "--window", "image"]
     result = CliRunner().invoke(app, [str(tmp_path / "data"), "--steps", "1", *options])
     assert result.exit_code == 0, result.output
     config = read_entry(tmp_path / "out" / CHECKPOINT_FILE)["config"]
-    assert (config["mix"]["boxes"], config["mix"]["outlines"], config["window"]) == (0, 0, "image")
+    mix = config["mix"]
+    assert (mix["boxes"], mix["outlines"], mix["exact"], config["window"]) == (0, 0, 0.25, "image")
     again = CliRunner().invoke(app, [str(tmp_path / "data"), "--steps", "10", "--resume", *options])
     assert again.exit_code == 0, again.output
     with (tmp_path / "out" / "curves.csv").open(newline="") as file:
