@@ -163,12 +163,14 @@ def evaluate(
                 "without_objects": comparison.without_objects,
                 "namesakes": namesakes,
                 "device": device,
-                "workers": sorted({r.workers for of_model in comparison.results.values() for r in of_model}),
+                "workers": workers,
+                "times_with_workers": sorted({r.workers for of_model in comparison.results.values() for r in of_model}),
                 "kept_of_other_versions": len(store.foreign) - foreign if store is not None else 0,
             }
             reports[chosen] = make_report(comparison, protocol, settings, zero_shot or names[0])
             for name in comparison.without_objects:
-                typer.echo(f"{name}: no object is large enough; lower --min-area or --crop 0", err=True)
+                complaint = f"--window {chosen.value} shows no object that is large enough"
+                typer.echo(f"{name}: {complaint}; lower --min-area, or give --crop 0", err=True)
             print_tables(reports[chosen], title=f"--window {chosen.value}" if len(windows) > 1 else "")
             write_files(reports[chosen], comparison, suffixes[chosen], json=json, plot=plot, cases=cases)
     if markdown is not None:
@@ -178,9 +180,7 @@ def evaluate(
         drawn = {"images": images, "objects-per-image": objects_per_image, "min-area": min_area, "crop": crop}
         rules = {"target": target and target.value, "split": split, "max-clicks": max_clicks, "seed": seed}
         options: dict[str, Any] = {**scope, **drawn, **rules}
-        flags = [
-            flag for flag, given in {"namesakes": namesakes, "any-version": resume_dir and any_version}.items() if given
-        ]
+        flags = ["namesakes"] if namesakes else []
         command = command_line(
             [*(datasets or []), *(f"--project {each}" for each in project or [])], names, windows, options, flags=flags
         )

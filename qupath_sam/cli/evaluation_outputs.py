@@ -69,8 +69,8 @@ def write_files(
 
 
 def with_suffix(path: Path, suffix: str) -> Path:
-    """The path with ``suffix`` before its extension."""
-    return path.with_name(f"{path.stem}{suffix}{path.suffix}")
+    """The path with ``suffix`` before its extension; one without a name, such as ".", as it is."""
+    return path.with_name(f"{path.stem}{suffix}{path.suffix}") if path.name else path
 
 
 def command_line(

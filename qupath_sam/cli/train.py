@@ -113,7 +113,9 @@ def train(
     ] = False,
     exact_clicks: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of clicks in the very middle of the error; others lie well inside it."),
+        typer.Option(
+            min=0, max=1, help="Share of clicks in the very middle of the object or error; others lie well inside."
+        ),
     ] = 0.75,
     focal_alpha: Annotated[
         float, typer.Option(min=0.05, max=0.95, help="Weight of the object in the focal loss; 1 - this is the rest's.")

@@ -24,8 +24,8 @@ def perturbed_outline(truth: Mask, *, seed: Seed, iou: float) -> Mask:
     The signed distance to the object's outline gets a random field added whose waves are a quarter of the object's
     diameter wide, and the part above 0 is the new object: it swells here, shrinks there, may lose a tip or a hole. The
     field's strength is found by bisection so that the IoU with the truth comes as near to ``iou`` as pixels allow.
-    An object that fills the image cannot swell, and a field that is positive all over leaves it as it was: then the
-    field less its mean is taken.
+    Where they allow nothing near it, the field less its mean is tried: an object that fills the image cannot swell, and
+    a field that is positive all over leaves it as it was.
     FocalClick's DAVIS-585 (Chen et al. 2022, sec. 4) starts from masks spoilt to an IoU of 0.75 to 0.85.
 
     Args:

@@ -26,10 +26,14 @@ def page(reports: Mapping[WindowChoice, Mapping[str, Any]], *, command: str) -> 
         command: that made them.
     """
     parts = [f"**{_TITLES[window]}**\n\n{_table(report)}" for window, report in reports.items()]
-    protocols = [report["protocol"] for report in reports.values()]
-    empty = sorted({name for protocol in protocols for name in protocol.get("without_objects", ())})
-    foreign = sum(protocol.get("kept_of_other_versions", 0) for protocol in protocols)
-    notes = f" No object of {', '.join(empty)} is large enough." if empty else ""
+    protocols = {window: report["protocol"] for window, report in reports.items()}
+    empty = {window: protocol.get("without_objects") for window, protocol in protocols.items()}
+    foreign = sum(protocol.get("kept_of_other_versions", 0) for protocol in protocols.values())
+    notes = "".join(
+        f" Of {', '.join(names)} `--window {window.value}` shows no object that is large enough."
+        for window, names in empty.items()
+        if names
+    )
     notes += f" {foreign} results were kept from other versions or machines." if foreign else ""
     clicks = {int(report["protocol"]["max_clicks"]) for report in reports.values()}
     legend = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import psutil
 import torch
 
-from qupath_sam.models.histology_decoder import ADDED_PARTS
+from qupath_sam.models.checkpoints import build_network
 from qupath_sam.models.network import DecoderKind, Parts
 from qupath_sam.models.store import ModelStore
 from qupath_sam.models.threads import keep_heap
@@ -21,7 +21,6 @@ from qupath_sam.training.run import Places, build_trainer
 from qupath_sam.training.scenarios import Scenario, Trainable, parameter_counts
 from qupath_sam.training.settings import Length, TrainingSettings
 
-_ADDED = ("refinement_head.", "box_decoder.")
 _LORA = frozenset({Trainable.LORA, Trainable.DECODER})
 
 #: Rows of the table: what is trained, and of which network.
@@ -121,9 +120,9 @@ def measure_row(
 
 
 def _plain(origin: Origin) -> Origin:
-    """Without the parts that rows add: a row has its own or none, and what they hold costs the same, trained or not."""
-    added = (*_ADDED, *(f"mask_decoder.{part}" for part in ADDED_PARTS))
-    return replace(origin, tensors={key: t for key, t in origin.tensors.items() if not key.startswith(added)})
+    """A plain network, as rows bring their own parts. What the model lacks of it is random, and costs the same."""
+    plain = build_network(origin.spec.family, Parts()).state_dict()
+    return replace(origin, tensors={key: origin.tensors.get(key, tensor) for key, tensor in plain.items()})
 
 
 def costs_table(costs: Sequence[Cost]) -> str:

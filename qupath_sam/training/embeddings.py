@@ -109,8 +109,11 @@ class EmbeddedViews:
             self._folder.mkdir(parents=True, exist_ok=True)
             # Of its own: runs that share the folder may make the same view at the same time.
             part = path.with_suffix(f".{uuid.uuid4().hex}.part")
-            save_file(tensors, part)
-            _put(part, path)
+            try:
+                save_file(tensors, part)
+                _put(part, path)
+            finally:
+                part.unlink(missing_ok=True)
         targets: list[int] = tensors[_TARGETS].tolist()
         return EncodedView(tensors[_IMAGE], tensors[_LABELS].numpy(), tuple(targets), tensors[_EMBEDDING])
 
@@ -138,7 +141,6 @@ def _put(part: Path, path: Path) -> None:
     try:
         part.replace(path)
     except PermissionError:
-        part.unlink()
         if not path.exists():
             raise
 

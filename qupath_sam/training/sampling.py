@@ -1,12 +1,13 @@
 """The simulated user of training: what is asked for, and which prompts come one after another.
 
 Iterative training of RITM (Sofiiuk et al. 2022, sec. 3.3) after Mahadevan et al. 2018: the first click inside the
-object, each next one into the largest error of the model's own last answer, which goes in as mask prompt. It differs
-in two ways. Three clicks in four (`PromptMix.exact`) are the protocol's own, in the middle of the object or the error;
-the fourth is any pixel at least two fifths as far from the border as the middle is. RITM draws all so, at half, and
-Kim et al. (sec. 3.2) their first click anywhere. And RITM makes up to three such clicks before one training step; here
-a `Session` lasts up to twenty, and every answer on the way is trained on: so the long sequences that the protocol asks
-for are seen, and no forward pass is spent on replaying clicks.
+object, each next one into an error of the model's own last answer, which goes in as mask prompt. It differs in two
+ways. Three clicks in four (`PromptMix.exact`) are the protocol's own, in the middle of the object or of the largest
+error; the fourth is any pixel well inside the object or either kind of error. RITM draws all so, at least half as far
+from the border as the middle, in the larger kind, and Kim et al. (sec. 3.2) their first click anywhere. And RITM
+makes up to three such clicks before one training step; here a `Session` lasts up to twenty, and every answer on the
+way is trained on: so the long sequences that the protocol asks for are seen, and no forward pass is spent on
+replaying clicks.
 """
 
 from __future__ import annotations

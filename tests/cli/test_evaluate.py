@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +35,17 @@ def test_a_data_set_without_an_object_that_is_large_enough_is_named(tmp_path: Pa
     large, small = written(tmp_path / "large"), written(tmp_path / "small", scale=8)
     result = run(large, small, "--json", tmp_path / "a.json", "--markdown", tmp_path / "a.md")
     assert result.exit_code == 0, result.output
-    assert "small: no object is large enough; lower --min-area" in result.stderr
+    assert "small: --window image shows no object that is large enough; lower --min-area" in result.stderr
     report = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert report["protocol"]["without_objects"] == ["small"]
-    assert report["protocol"]["workers"] == [1]
+    assert report["protocol"]["times_with_workers"] == [1]
     assert set(report["results"]["fake"]) == {"large", "pooled"}
     page = (tmp_path / "a.md").read_text(encoding="utf-8")
-    assert "No object of small is large enough." in page
-    assert f"qupath-sam evaluate {large} {small} --model fake --window image --max-clicks 2" in page
+    assert "Of small `--window image` shows no object that is large enough." in page
+    assert shlex.join(["qupath-sam", "evaluate", large, small, "--model", "fake"]) in page
 
 
-def test_kept_results_of_others_and_namesakes_stand_in_the_command(tmp_path: Path) -> None:
+def test_kept_results_of_others_are_counted_on_the_page(tmp_path: Path) -> None:
     given, kept = written(tmp_path / "set"), tmp_path / "kept"
     assert run(given, "--resume-dir", kept).exit_code == 0
     lines = (kept / "objects.jsonl").read_text(encoding="utf-8").splitlines()
@@ -54,14 +55,18 @@ def test_kept_results_of_others_and_namesakes_stand_in_the_command(tmp_path: Pat
     assert run(given, "--resume-dir", kept, "--any-version", "--namesakes", "--markdown", page).exit_code == 0
     text = page.read_text(encoding="utf-8")
     assert "2 results were kept from other versions or machines." in text
-    assert text.rstrip().endswith("--max-clicks 2 --namesakes --any-version")
+    assert text.rstrip().endswith("--max-clicks 2 --namesakes")
 
 
 @pytest.mark.parametrize("option", ["--json", "--markdown", "--plot", "--cases"])
 def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path, option: str) -> None:
     """The data set does not exist: had it been looked for first, that would be the complaint."""
     (tmp_path / "file").write_text("", encoding="utf-8")
-    for path, complaint in [(tmp_path, "cannot be written"), (tmp_path / "file" / "a", "cannot be made")]:
+    for path, complaint in [
+        (tmp_path, "cannot be written"),
+        (Path("."), "cannot be written"),
+        (tmp_path / "file" / "a", "cannot be made"),
+    ]:
         result = run(tmp_path / "absent", option, path)
         assert isinstance(result.exception, InvalidRequest)
         assert complaint in str(result.exception)

@@ -125,8 +125,8 @@ def test_the_command_on_the_page_can_be_given_to_a_shell() -> None:
         *("--model", "lite_medsam", "--window", "auto", "--class", "Tumor: Positive", "--class", "it's"),
         *("--mpp", "0.5"),
     ]
-    told = command_line(["a"], ["m"], [WindowChoice.IMAGE], {"seed": 0}, flags=["namesakes", "any-version"])
-    assert told.endswith("--window image --namesakes --any-version")
+    told = command_line(["a"], ["m"], [WindowChoice.IMAGE], {"seed": 0}, flags=["namesakes"])
+    assert told.endswith("--window image --namesakes")
     plain = command_line(["../a/b", "index:c"], ["m"], [WindowChoice.IMAGE], {"min-area": 4})
     assert plain == "qupath-sam evaluate ../a/b index:c --model m --window image --min-area 4"
 

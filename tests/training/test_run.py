@@ -20,7 +20,7 @@ from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.objects import Tile
 from qupath_sam.evaluation.options import WindowChoice
 from qupath_sam.evaluation.seen import check_unseen, groups_seen
-from qupath_sam.models.checkpoints import METADATA_KEY, expected_shapes, read_entry
+from qupath_sam.models.checkpoints import METADATA_KEY, build_network, expected_shapes, read_entry
 from qupath_sam.models.load import load_segmenter
 from qupath_sam.models.network import DecoderKind, Parts
 from qupath_sam.models.registry import Family
@@ -367,9 +367,12 @@ def test_a_whole_network_is_saved_whole(tmp_path: Path) -> None:
     assert loaded.spec.family.value == "lite_medsam"
 
 
-@pytest.mark.parametrize("init", ["lite_medsam", "lite_medsam_histology"])
+@pytest.mark.parametrize("init", ["lite_medsam", "lite_medsam_histology", "modified"])
 def test_a_row_of_the_cost_table(tmp_path: Path, init: str) -> None:
-    """From a model with a head of its own too."""
+    """From a model with a head or a modified decoder of its own too."""
+    modified = build_network(Family.LITE_MEDSAM, Parts(DecoderKind.HISTOLOGY)).state_dict()
+    write_checkpoint(tmp_path / "modified.safetensors", modified, {"family": "lite_medsam"}, base=None)
+    add("modified", tmp_path / "modified.safetensors", ModelStore(tmp_path / "home"))
     save(pixels(18), tmp_path / "data" / "images" / "a.png")
     save(labels(18).astype(np.uint8), tmp_path / "data" / "labels" / "a.png")
     places = Places(tmp_path / "out", device="cpu", home=tmp_path / "home")

@@ -28,11 +28,11 @@ def recognises(root: Path) -> bool:
 
 def read(root: Path) -> Dataset:
     """One tile for every image with an annotation file. Where nuclei overlap, the later one has the pixels."""
-    name = root.resolve().name
+    root = root.resolve()
     images, annotations = _files(root)
     tiles = tuple(
         Tile(
-            dataset=name,
+            dataset=root.name,
             image_id=stem,
             group="-".join(stem.split("-")[:3]),
             split=None,
@@ -44,7 +44,7 @@ def read(root: Path) -> Dataset:
         if stem in annotations
     )
     places = _image_folder(root).name, _annotation_folder(root).name
-    return Dataset(name, tiles, left_out=tuple(without_partner(images, annotations, folders=places)))
+    return Dataset(root.name, tiles, left_out=tuple(without_partner(images, annotations, folders=places)))
 
 
 def _read_nuclei(image: Path, xml: Path) -> NDArray[np.integer]:
