@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import math
 import os
 import uuid
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from qupath_sam.geojson import (
     ObjectType,
     PathClass,
     default_color,
+    parse_collection,
     read_features,
     read_geojson,
     to_geojson,
@@ -201,6 +205,22 @@ def test_points_and_lines_stand_beside_areas(kind: str, coordinates: list, expec
         ({"names": ["Gland", "Lumen"], "color": [1, 2, 3, 4]}, PathClass(("Gland", "Lumen"), (1, 2, 3))),
         ({"name": "Gland", "colorRGB": -65536}, PathClass(("Gland",), (255, 0, 0))),
         ({"name": "Gland"}, PathClass.of("Gland")),
+        ('{"name": "Tumor", "color": [1, 2, 3]}', PathClass(("Tumor",), (1, 2, 3))),
+        ('{"names": ["Tumor", "Positive"], "color": [1, 2, 3]}', PathClass(("Tumor", "Positive"), (1, 2, 3))),
+        ('["Tumor", "Positive"]', PathClass.of("Tumor: Positive")),
+        ("{'name': 'Tumor', 'color': [1, 2, 3]}", PathClass(("Tumor",), (1, 2, 3))),
+        ("{'name': 'Tumor', 'color': array([1, 2, 3])}", PathClass(("Tumor",), (1, 2, 3))),
+        ("{'name': 'Tumor', 'color': [np.int64(1), np.int64(2), np.int64(3)]}", PathClass(("Tumor",), (1, 2, 3))),
+        ("{'name': 'Tumor', 'color': None}", PathClass.of("Tumor")),
+        (json.dumps(json.dumps({"name": "Tumor"})), PathClass.of("Tumor")),
+        ({"name": '"a"'}, PathClass.of('"a"')),
+        ({"name": "None"}, PathClass.of("None")),
+        ('"Tumor"', PathClass.of("Tumor")),
+        ("[artefact]", PathClass.of("[artefact]")),
+        ("{'name': None}", None),
+        ("None", None),
+        ("Unclassified", None),
+        (math.nan, None),
         ({"name": " "}, None),
         ({}, None),
         (None, None),
@@ -209,6 +229,215 @@ def test_points_and_lines_stand_beside_areas(kind: str, coordinates: list, expec
 def test_every_way_of_saying_a_class(written: object, expected: PathClass | None) -> None:
     document = {"type": "Feature", "geometry": GEOMETRY, "properties": {"classification": written}}
     assert read_features(json.dumps(document))[0].classification == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ([200, 0, 0], (200, 0, 0)),
+        ([200.0, 0.0, 0.0], (200, 0, 0)),
+        ([0.5, 0, 1], (128, 0, 255)),
+        ([1.0, 0.0, 0.0, 1.0], (255, 0, 0)),
+        ([1, 0, 0], (1, 0, 0)),
+        ("[200, 0, 0]", (200, 0, 0)),
+        ("200,0,0", (200, 0, 0)),
+        ("#c80000", (200, 0, 0)),
+        ("#C80000FF", (200, 0, 0)),
+        ("#f00", (255, 0, 0)),
+        ("0xffc80000", (200, 0, 0)),
+        ("rgb(200, 0, 0)", (200, 0, 0)),
+        (-3670016, (200, 0, 0)),
+        ("-3670016", (200, 0, 0)),
+        (None, None),
+    ],
+)
+def test_every_way_of_saying_a_colour(written: object, expected: tuple | None) -> None:
+    of_object = {"type": "Feature", "geometry": GEOMETRY, "properties": {"color": written}}
+    of_class = {
+        "type": "Feature",
+        "geometry": GEOMETRY,
+        "properties": {"classification": {"name": "a", "color": written}},
+    }
+    collection = parse_collection(json.dumps([of_object, of_class]))
+    assert collection.left_out == ()
+    assert collection.features[0].color == expected
+    assert collection.features[1].classification == PathClass(("a",), expected or default_color("a"))
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        *((yes, True) for yes in (True, "true", "True", 1, "1", 1.0)),
+        *((no, False) for no in (None, False, "false", 0, "")),
+    ],
+)
+def test_every_way_of_saying_locked(written: object, expected: bool) -> None:
+    document = {"type": "Feature", "geometry": GEOMETRY, "properties": {"isLocked": written}}
+    collection = parse_collection(json.dumps(document))
+    assert (collection.features[0].is_locked, collection.left_out) == (expected, ())
+
+
+@pytest.mark.parametrize(
+    ("properties", "said"),
+    [
+        ({"color": "reddish"}, "colour 'reddish'"),
+        ({"color": [300, 0, 0]}, "colour"),
+        ({"color": True}, "colour True"),
+        ({"measurements": {"grade": "high", "a": 1}}, "measurements 'grade' are no numbers"),
+        ({"measurements": "{broken: 1"}, "measurements"),
+        ({"classification": "a\nb"}, "class name"),
+        ({"classification": '{"name": "Tu'}, "looks like JSON"),
+        ({"classification": {"names": 3}}, "class"),
+        ({"name": {"first": 1}}, "name"),
+        ({"metadata": [1]}, "metadata"),
+        ({"isLocked": "perhaps"}, "isLocked"),
+        ({"childObjects": "[1"}, "child objects"),
+        ("nothing", "properties"),
+    ],
+)
+def test_a_property_that_cannot_be_read_is_named_and_the_outline_used(properties: object, said: str) -> None:
+    document = [GEOMETRY, {"type": "Feature", "geometry": GEOMETRY, "properties": properties}]
+    collection = parse_collection(json.dumps(document))
+    assert (len(collection.features), collection.refused) == (2, ())
+    assert said in collection.left_out_text()
+    assert "feature 1" in collection.left_out_text()
+    read = collection.features[1]
+    assert (read.classification, read.color, read.name, read.metadata, read.is_locked) == (None, None, None, {}, False)
+    assert read.measurements.get("a", 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("plane", "expected"),
+    [
+        ({"c": -1.0, "z": 2.0, "t": 0.0}, (-1, 2, 0)),
+        ({"c": "-1", "z": "2", "t": None}, (-1, 2, 0)),
+        (None, (-1, 0, 0)),
+    ],
+)
+def test_every_way_of_saying_a_plane(plane: object, expected: tuple[int, int, int]) -> None:
+    collection = parse_collection(json.dumps(GEOMETRY | {"plane": plane}))
+    (read,) = collection.features
+    assert ((read.c, read.z, read.t), collection.left_out) == (expected, ())
+
+
+def test_a_plane_between_two_is_named() -> None:
+    collection = parse_collection(json.dumps(GEOMETRY | {"plane": {"z": 1.5}}))
+    assert collection.features[0].z == 0
+    assert "plane's z 1.5 is no whole number" in collection.left_out_text()
+
+
+def test_nested_values_that_a_table_has_turned_into_text() -> None:
+    properties = {
+        "measurements": '[{"name": "a", "value": 1}]',
+        "metadata": '{"slide": "7"}',
+        "childObjects": json.dumps([GEOMETRY]),
+    }
+    collection = parse_collection(json.dumps({"type": "Feature", "geometry": GEOMETRY, "properties": properties}))
+    parent, _ = collection.features
+    assert (parent.measurements, parent.metadata, collection.left_out) == ({"a": 1}, {"slide": "7"}, ())
+
+
+def test_the_root_of_an_image_is_no_object_but_its_children_are() -> None:
+    root = {"type": "Feature", "geometry": None, "properties": {"objectType": "root", "childObjects": [GEOMETRY]}}
+    collection = parse_collection(json.dumps([root]))
+    assert (len(collection.features), collection.refused) == (1, ())
+    assert "root of an image" in collection.left_out_text()
+
+
+def test_all_bad_features_are_named_at_once() -> None:
+    missing = {"type": "Feature", "geometry": None}
+    bow_ties = [BOW_TIE, {"type": "Polygon", "coordinates": [[[9, 0], [11, 2], [11, 0], [9, 2], [9, 0]]]}]
+    document = [GEOMETRY, *bow_ties, GEOMETRY, missing]
+    collection = parse_collection(json.dumps(document))
+    assert len(collection.features) == 2
+    with pytest.raises(InvalidRequest) as caught:
+        collection.complete(or_else="give --skip-bad")
+    message = str(caught.value)
+    assert "3 of 5 features" in message
+    assert "features 1, 2: the geometry is not valid" in message
+    assert "feature 4: it has no geometry" in message
+    assert message.endswith("or give --skip-bad)")
+
+
+COLLECTION = {"type": "GeometryCollection"}
+
+
+@pytest.mark.parametrize(
+    ("geometries", "expected", "left_out"),
+    [
+        ([GEOMETRY], SQUARE, False),
+        (
+            [{"type": "Polygon", "coordinates": [[[5, 0], [20, 0], [20, 10], [5, 10]]]}, GEOMETRY],
+            shapely.box(0, 0, 20, 10),
+            False,
+        ),
+        ([GEOMETRY, {"type": "LineString", "coordinates": [[0, 0], [9, 30]]}], SQUARE, True),
+        ([COLLECTION | {"geometries": [GEOMETRY]}, {"type": "Point", "coordinates": [1, 2]}], SQUARE, True),
+        ([{"type": "LineString", "coordinates": [[0, 0], [9, 30]]}], MultiLineString([[(0, 0), (9, 30)]]), False),
+        (
+            [{"type": "Point", "coordinates": [1, 2]}, {"type": "Point", "coordinates": [3, 4]}],
+            MultiPoint([(1, 2), (3, 4)]),
+            False,
+        ),
+    ],
+)
+def test_a_collection_is_what_qupath_makes_of_it(geometries: list, expected: object, left_out: bool) -> None:
+    collection = parse_collection(json.dumps(COLLECTION | {"geometries": geometries}))
+    (read,) = collection.features
+    assert read.geometry.equals(expected)
+    assert bool(collection.left_out) is left_out
+
+
+def test_collections_of_make_valid_are_read() -> None:
+    spiked = shapely.make_valid(Polygon([(0, 0), (10, 0), (10, 10), (10, 20), (10, 10), (0, 10)]))
+    assert spiked.geom_type == "GeometryCollection"
+    (read,) = read_features(shapely.to_geojson(spiked))
+    assert read.geometry.equals(SQUARE)
+
+
+def _zipped(*files: tuple[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files:
+            archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+TEXT = json.dumps({"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": GEOMETRY}]})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "count"),
+    [
+        ("a.geojson.gz", gzip.compress(TEXT.encode()), 1),
+        ("a.geojson", gzip.compress(b"\xef\xbb\xbf" + TEXT.encode()), 1),
+        ("a.zip", _zipped(("a.geojson", TEXT)), 1),
+        ("a.zip", _zipped(("a.geojson", TEXT), ("b.json", TEXT), ("__MACOSX/a.geojson", "x"), ("read.txt", "x")), 2),
+        ("a.geojson", TEXT.encode("utf-8-sig"), 1),
+        ("a.geojson", TEXT.encode("utf-16"), 1),
+    ],
+)
+def test_files_are_read_by_what_they_hold(name: str, content: bytes, count: int, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert [feature.geometry.equals(SQUARE) for feature in read_geojson(tmp_path / name)] == [True] * count
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(TEXT.encode())[:-20], "cannot be unpacked"),
+        (_zipped(("a.geojson", TEXT))[:-30], "cannot be unpacked"),
+        (_zipped(("readme.txt", TEXT)), "without a .geojson"),
+        (_zipped(("a.geojson", "[null]")), "feature 0"),
+        (_zipped(("a.geojson", TEXT), ("b.geojson", "[null]")), "b.geojson, feature 0"),
+        (_zipped(("a.geojson", "{")), "a.geojson: this is not JSON"),
+    ],
+)
+def test_compressed_files_that_cannot_be_read_are_named(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(InvalidRequest, match=message) as caught:
+        read_geojson(tmp_path / "a.zip")
+    assert "a.zip" in str(caught.value)
 
 
 def test_measurements_as_a_list_repeated_metadata_and_children() -> None:
@@ -229,7 +458,7 @@ BOW_TIE = {"type": "Polygon", "coordinates": [[[0, 0], [2, 2], [2, 0], [0, 2], [
     ("document", "message"),
     [
         ([GEOMETRY, BOW_TIE], "feature 1.*not valid.*Self-intersection"),
-        ([GEOMETRY, None], "feature 1 is no GeoJSON feature"),
+        ([GEOMETRY, None], "feature 1 cannot be used: it is no GeoJSON feature"),
         ([GEOMETRY, GEOMETRY, {"type": "Feature", "geometry": None}], "feature 2.*no geometry"),
         ({"type": "Point", "coordinates": []}, "feature 0.*at least 1"),
         ({"type": "Point", "coordinates": [1, None]}, "feature 0.*not finite"),
@@ -239,17 +468,18 @@ BOW_TIE = {"type": "Polygon", "coordinates": [[[0, 0], [2, 2], [2, 0], [0, 2], [
         ({"type": "LineString", "coordinates": [[1, 2]]}, "at least 2"),
         ({"type": "LineString", "coordinates": [[1, 2], [1, 2]]}, "not valid"),
         ({"type": "MultiLineString", "coordinates": [[1, 2], [3, 4]]}, "no list of"),
-        ({"type": "Circle", "coordinates": [1, 2]}, "feature 0"),
-        ({"type": "GeometryCollection", "geometries": [GEOMETRY]}, "GeometryCollection"),
+        ({"type": "Circle", "coordinates": [1, 2]}, "no GeoJSON"),
+        ({"type": "Feature", "geometry": {"type": "Circle", "coordinates": [1, 2]}}, "feature 0.*Circle"),
+        ({"type": "GeometryCollection", "geometries": []}, "empty GeometryCollection"),
+        ({"type": "GeometryCollection", "geometries": [None]}, "no geometry"),
+        ({"type": "GeometryCollection"}, "GeometryCollection without"),
         ({"type": "Polygon", "coordinates": []}, "without rings"),
         ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "at least 3"),
         ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [math.nan, 0], [0, 0]]]}, "not finite"),
         ({"type": "MultiPolygon", "coordinates": []}, "empty"),
         ({"type": "FeatureCollection"}, "no list of features"),
-        ({"type": "Feature", "geometry": GEOMETRY, "properties": {"color": "#ff0000"}}, "colour"),
-        ({"type": "Feature", "geometry": GEOMETRY, "properties": {"measurements": {"a": "many"}}}, "feature 0.*many"),
-        ({"type": "Feature", "geometry": GEOMETRY, "properties": {"classification": "a\nb"}}, "class name"),
-        (42, "feature 0"),
+        ({"type": "Feature", "geometry": GEOMETRY, "properties": {"objectType": "tma_core"}}, "feature 0.*TMA core"),
+        (42, "no GeoJSON"),
     ],
 )
 def test_what_cannot_be_read_is_named(document: object, message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,7 @@ from qupath_sam.cli.project_options import (
     ScoreOption,
     ServerOption,
     SimplifyOption,
+    SkipBadOption,
     ThumbnailOption,
     WorkersOption,
 )
@@ -262,14 +264,17 @@ def import_(
     existing: Annotated[
         ExistingChoice, typer.Option(help="Features whose id is in the image already: leave out, or add with a new id.")
     ] = ExistingChoice.SKIP,
+    skip_bad: SkipBadOption = False,
     dry_run: DryOption = False,
     heap: HeapOption = "2g",
     time_limit: LimitOption = 900.0,
     keep_runs: KeepOption = 10,
 ) -> None:
     """Add the objects of GeoJSON files to the images of PROJECT. What is there stays as it is."""
+    from qupath_sam.cli.prompts import usable
     from qupath_sam.errors import InvalidRequest
-    from qupath_sam.project.exchange import Existing, file_of, import_features, read_features_for
+    from qupath_sam.geojson import read_collection
+    from qupath_sam.project.exchange import Existing, file_of, import_features, source_of
     from qupath_sam.project.objects import Kind
     from qupath_sam.project.run import RunOptions, select_images
 
@@ -281,9 +286,20 @@ def import_(
     elif len(images) != 1:
         raise InvalidRequest(f"say for which of the {len(images)} images {source} is: add --image NAME")
 
+    # Looked at before the run begins: a file that cannot be used leaves no run behind. The last one is kept.
+    @lru_cache(maxsize=1)
+    def features_for(entry_id: str) -> Any:
+        path = source_of(opened.image(entry_id), source)
+        return usable(read_collection(path), path, skip_bad=skip_bad, note=notes.append)
+
+    notes: list[str] = []
+    for entry in images:
+        features_for(entry.entry_id)
+    for text in notes:
+        typer.echo(text, err=True)
+
     def propose(worker: int, entry: Any, contents: Any) -> Any:
-        features = read_features_for(entry, source)
-        return import_features(entry, features, contents.objects, Existing(existing.value))
+        return import_features(entry, features_for(entry.entry_id), contents.objects, Existing(existing.value))
 
     with Session.open_without_server(heap, time_limit) as session:
         kinds = tuple(kind for kind in Kind if kind is not Kind.ROOT)

@@ -43,3 +43,6 @@ ProvenanceOption = Annotated[
 HeapOption = Annotated[str, typer.Option(help="Java heap of QuPath's process.")]
 LimitOption = Annotated[float, typer.Option("--time-limit", help="Seconds QuPath may take for one image.")]
 KeepOption = Annotated[int, typer.Option(min=1, help="Backups of so many runs are kept.")]
+SkipBadOption = Annotated[
+    bool, typer.Option("--skip-bad", help="Use the others where features of a GeoJSON file cannot be used.")
+]

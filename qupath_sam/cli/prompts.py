@@ -9,8 +9,9 @@ from pathlib import Path
 
 from shapely.geometry import MultiPolygon, Polygon
 
-from qupath_sam.errors import InvalidPrompt, InvalidRegion
-from qupath_sam.geojson import Area, read_geojson
+from qupath_sam.errors import InvalidPrompt, InvalidRegion, InvalidRequest
+from qupath_sam.geojson import AnnotationFeature, Area, FeatureCollection, read_collection
+from qupath_sam.geojson.reading import Fault
 from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.regions import Region
 
@@ -43,23 +44,60 @@ def parse_region(text: str) -> Region:
     return Region(x, y, width, height)
 
 
-def read_outlines(path: Path) -> list[Polygon | MultiPolygon]:
+def read_outlines(
+    path: Path, *, skip_bad: bool = False, note: Callable[[str], None] = lambda text: None
+) -> list[Polygon | MultiPolygon]:
     """The polygons of a GeoJSON file, level-0 px.
 
+    Args:
+        skip_bad: use the others where a feature is no outline.
+        note: told what was left out.
+
     Raises:
-        InvalidRequest: no GeoJSON, no polygon in it, or something else as well.
+        InvalidRequest: no GeoJSON, or no polygon in it.
+        InvalidPrompt: a feature is no outline; the message names all of them.
     """
-    outlines = []
-    for feature in read_geojson(path):
-        if not isinstance(feature.geometry, Area):
-            raise InvalidPrompt(
-                f"{path}: object {feature.id} is a {feature.geometry.geom_type}, but only a Polygon or MultiPolygon "
-                "is an outline; leave it out of the file"
-            )
-        outlines.append(feature.geometry)
+    collection = read_collection(path)
+    faults = [
+        Fault(
+            f"object {feature.id}",
+            f"it is a {feature.geometry.geom_type}, but only a Polygon or MultiPolygon is an outline",
+        )
+        for feature in collection.features
+        if not isinstance(feature.geometry, Area)
+    ]
+    areas = tuple(feature for feature in collection.features if isinstance(feature.geometry, Area))
+    collection = FeatureCollection(areas, (*collection.refused, *faults), collection.left_out)
+    outlines = [
+        feature.geometry
+        for feature in usable(collection, path, skip_bad=skip_bad, note=note)
+        if isinstance(feature.geometry, Area)
+    ]
     if not outlines:
         raise InvalidPrompt(f"{path} holds no polygon; draw an outline in QuPath and export it as GeoJSON")
     return outlines
+
+
+def usable(
+    collection: FeatureCollection, path: Path, *, skip_bad: bool, note: Callable[[str], None]
+) -> list[AnnotationFeature]:
+    """The features of a file that can be used, as ``--skip-bad`` says.
+
+    Args:
+        note: told what was skipped and left out.
+
+    Raises:
+        InvalidPrompt: features cannot be used, and may not be skipped; the message names them all.
+    """
+    if not skip_bad:
+        try:
+            collection.complete(or_else="give --skip-bad")
+        except InvalidRequest as error:
+            raise InvalidPrompt(f"{path}: {error}") from error
+    for text in (collection.refused_text(), collection.left_out_text()):
+        if text:
+            note(f"{path}: {text}")
+    return list(collection.features)
 
 
 def objects_from(

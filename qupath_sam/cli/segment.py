@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
+from qupath_sam.cli.project_options import SkipBadOption
 from qupath_sam.cli.targets import check_target
 from qupath_sam.clicking import MaskChoice
 from qupath_sam.regions import Region
@@ -38,6 +39,7 @@ def segment(
     interior_points: Annotated[
         int, typer.Option(help="Most points inside each --outline given to the model; yours take their place.")
     ] = 1,
+    skip_bad: SkipBadOption = False,
     region: Annotated[str | None, typer.Option(help="X,Y,WIDTH,HEIGHT: the window itself.")] = None,
     downsample: Annotated[float | None, typer.Option(help="Level-0 px per window px.")] = None,
     mpp: Annotated[float | None, typer.Option(help="µm per window px.")] = None,
@@ -74,7 +76,8 @@ def segment(
 
     check_target(output)
     check_target(overlay, suffix=".png")
-    outlines = [geometry for path in outline or [] for geometry in read_outlines(path)]
+    read = partial(read_outlines, skip_bad=skip_bad, note=partial(typer.echo, err=True))
+    outlines = [geometry for path in outline or [] for geometry in read(path)]
     objects = objects_from([parse_point(p) for p in point or []], [parse_box(b) for b in box or []], outlines)
     options: dict[str, Any] = {
         "model": model,
@@ -89,7 +92,7 @@ def segment(
             fill_holes_area=fill_holes,
             min_area=min_area,
             simplify_tolerance=simplify,
-            clip=_union(read_outlines(clip)) if clip is not None else None,
+            clip=_union(read(clip)) if clip is not None else None,
             clean_share=clean,
         ),
     }

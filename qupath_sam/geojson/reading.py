@@ -1,70 +1,164 @@
-"""GeoJSON of QuPath, of this package, or of anybody else, as far as it means areas, points and lines.
+"""GeoJSON of QuPath, of this package, or of other programs, as far as it means areas, points and lines.
 
 Read generously: FeatureCollection, Feature, an array of features or a bare geometry; nulls where something is absent;
-measurements as an object or as ``[{"name", "value"}]``; a classification as text, with or without its colour; colours
-as ``[r, g, b]`` or packed into one number; children (``childObjects``) as objects of their own; a z in coordinates.
+measurements as an object or as ``[{"name", "value"}]``; a classification as text, with or without its colour; children
+(``childObjects``) as objects of their own; a z in coordinates.
+
+The shape decides whether a feature is used. A property that cannot be read is left out, and named.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import shapely
-from shapely.geometry import LineString, MultiLineString, MultiPoint, MultiPolygon, Point, Polygon
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.geojson.features import AnnotationFeature, Color, ObjectType, PathClass, Shape, default_color
+from qupath_sam.geojson import properties as values
+from qupath_sam.geojson.features import AnnotationFeature, ObjectType
+from qupath_sam.geojson.files import read_content
+from qupath_sam.geojson.shapes import GEOMETRY_TYPES, is_mixed, shape_of
 
-_OBJECT_TYPES = {kind.value: kind for kind in ObjectType} | {
-    "PathAnnotationObject": ObjectType.ANNOTATION,
-    "PathDetectionObject": ObjectType.DETECTION,
-    "PathCellObject": ObjectType.CELL,
-    "PathTileObject": ObjectType.TILE,
-}  # the second half: as QuPath up to 0.3 wrote them
-_GEOMETRY_TYPES = (
-    *("Point", "MultiPoint", "LineString", "MultiLineString"),
-    *("Polygon", "MultiPolygon", "GeometryCollection"),
-)
+_AS_QUPATH = "give a file as QuPath exports it"
+#: Most features that a message names for one reason.
+_MOST_NAMED = 1000
+
+_NO_MEASUREMENTS: tuple[dict[str, float], list[str]] = ({}, [])
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that could not be used.
+
+    Attributes:
+        where: names the feature, such as "feature 3" or "feature 3, child 0"; the first one is feature 0.
+        reason: why.
+    """
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCollection:
+    """What was read of a GeoJSON document.
+
+    Attributes:
+        features: all that can be used, children behind their parents.
+        refused: features that cannot be used.
+        left_out: what features that are used have said beside their shape, and what cannot be read of it.
+    """
+
+    features: tuple[AnnotationFeature, ...]
+    refused: tuple[Fault, ...] = ()
+    left_out: tuple[Fault, ...] = ()
+
+    def complete(self, *, or_else: str = "") -> list[AnnotationFeature]:
+        """All features.
+
+        Args:
+            or_else: what a caller can do beside correcting the file, such as "give --skip-bad".
+
+        Raises:
+            InvalidRequest: a feature was refused; the message names them all.
+        """
+        if self.refused:
+            them = "it" if len(self.refused) == 1 else "them"
+            remedies = [f"correct {them}", f"leave {them} out of the file", *([or_else] if or_else else [])]
+            raise InvalidRequest(f"{self.refused_text()} ({', '.join(remedies[:-1])} or {remedies[-1]})")
+        return list(self.features)
+
+    def refused_text(self) -> str:
+        """One sentence about all refused features; empty where there is none."""
+        if not self.refused:
+            return ""
+        if len(self.refused) == 1:
+            (fault,) = self.refused
+            return f"{fault.where} cannot be used: {fault.reason}"
+        count = len(self.features) + len(self.refused)
+        return f"{len(self.refused)} of {count} features cannot be used: {_by_reason(self.refused)}"
+
+    def left_out_text(self) -> str:
+        """One sentence about everything that was left out; empty where there is nothing."""
+        return f"left out: {_by_reason(self.left_out)}" if self.left_out else ""
 
 
 def read_geojson(path: Path) -> list[AnnotationFeature]:
-    """`read_features` of a file.
+    """All objects of a file: `read_collection`, complete.
 
     Raises:
-        InvalidRequest: the file cannot be opened, or as `read_features`.
+        InvalidRequest: the file cannot be read, or one of its features cannot be used.
     """
+    collection = read_collection(path)
     try:
-        text = path.read_text("utf-8-sig")
-    except FileNotFoundError:
-        raise InvalidRequest(f"there is no file {path}; check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{path} cannot be read as GeoJSON ({error}); export it from QuPath again") from error
-    try:
-        return read_features(text)
+        return collection.complete()
     except InvalidRequest as error:
         raise InvalidRequest(f"{path}: {error}") from error
 
 
-def read_features(text: str) -> list[AnnotationFeature]:
-    """All objects of a GeoJSON text, children behind their parents.
+def read_features(text: str | bytes) -> list[AnnotationFeature]:
+    """All objects of a GeoJSON text: `parse_collection`, complete.
+
+    Raises:
+        InvalidRequest: no GeoJSON, or one of its features cannot be used.
+    """
+    return parse_collection(text).complete()
+
+
+def read_collection(path: Path) -> FeatureCollection:
+    """What a file holds; it may be compressed as QuPath's export dialog does it (``.geojson.gz``, ``.zip``).
+
+    Raises:
+        InvalidRequest: the file cannot be opened, or is no GeoJSON at all.
+    """
+    features: list[AnnotationFeature] = []
+    refused: list[Fault] = []
+    left_out: list[Fault] = []
+    contents = read_content(path)
+    for name, content in contents:
+        try:
+            collection = parse_collection(content)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{name}: {error}") from error
+        inside = f"{name}, " if len(contents) > 1 else ""
+        features += collection.features
+        refused += (Fault(inside + fault.where, fault.reason) for fault in collection.refused)
+        left_out += (Fault(inside + fault.where, fault.reason) for fault in collection.left_out)
+    return FeatureCollection(tuple(features), tuple(refused), tuple(left_out))
+
+
+def parse_collection(text: str | bytes) -> FeatureCollection:
+    """What a GeoJSON text holds.
 
     A feature without an id, or with one that is no UUID, is given a new one. The nucleus of a cell is left out.
 
+    Args:
+        text: as bytes it is UTF-8, or what its byte-order mark says.
+
     Raises:
-        InvalidRequest: no JSON, no GeoJSON, or a feature whose shape is not valid; the message says which and why.
+        InvalidRequest: no JSON, or no GeoJSON.
     """
     try:
-        document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_merge_repeated)
-        return [feature for where, item in _items(document) for feature in _features(item, where)]
+        content = text.removeprefix("\ufeff") if isinstance(text, str) else text
+        document = json.loads(content, object_pairs_hook=_merge_repeated)
+        reader = _Reader()
+        for where, item in _items(document):
+            reader.read(item, where)
     except json.JSONDecodeError as error:
         raise InvalidRequest(f"this is not JSON ({error}); give a GeoJSON file as QuPath exports it") from None
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"this cannot be read as GeoJSON ({error}); export it from QuPath again") from None
     except RecursionError:
-        raise InvalidRequest("this JSON is nested too deeply to be GeoJSON; give a file as QuPath exports it") from None
+        raise InvalidRequest(f"this JSON is nested too deeply to be GeoJSON; {_AS_QUPATH}") from None
+    return FeatureCollection(tuple(reader.features), tuple(reader.refused), tuple(reader.left_out))
 
 
 def _merge_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -78,94 +172,122 @@ def _merge_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _items(document: Any) -> Iterator[tuple[str, Any]]:
     """Features with what to call them in a message."""
-    if isinstance(document, dict) and document.get("type") == "FeatureCollection":
+    if isinstance(document, dict) and (document.get("type") == "FeatureCollection" or "features" in document):
         document = document.get("features")
         if not isinstance(document, list):
-            raise InvalidRequest("this FeatureCollection has no list of features; give a file as QuPath exports it")
+            raise InvalidRequest(f"this FeatureCollection has no list of features; {_AS_QUPATH}")
     if isinstance(document, list):
         for index, item in enumerate(document):
             yield f"feature {index}", item
-    else:
+    elif isinstance(document, dict) and document.get("type") in ("Feature", *GEOMETRY_TYPES):
         yield "feature 0", document
+    else:
+        raise InvalidRequest(f"this JSON is no GeoJSON: it has no feature and no geometry; {_AS_QUPATH}")
 
 
-def _features(item: Any, where: str) -> Iterator[AnnotationFeature]:
-    if isinstance(item, dict) and item.get("type") in _GEOMETRY_TYPES:
-        item = {"type": "Feature", "geometry": item}
-    if not isinstance(item, dict) or item.get("type") != "Feature":
-        raise InvalidRequest(f"{where} is no GeoJSON feature; give a file as QuPath exports it")
-    properties = item.get("properties") or {}
-    try:
+class _Reader:
+    """Collects features, and what is wrong with others."""
+
+    def __init__(self) -> None:
+        self.features: list[AnnotationFeature] = []
+        self.refused: list[Fault] = []
+        self.left_out: list[Fault] = []
+
+    def read(self, item: Any, where: str) -> None:
+        """Take a feature and its children."""
+        if isinstance(item, dict) and item.get("type") in GEOMETRY_TYPES:
+            item = {"type": "Feature", "geometry": item}
+        if not isinstance(item, dict) or item.get("type") != "Feature":
+            self.refused.append(Fault(where, "it is no GeoJSON feature"))
+            return
+        properties = item.get("properties") or {}
         if not isinstance(properties, dict):
-            raise ValueError("its properties are no object")
-        yield _feature(item, properties)
-    except (ValueError, TypeError, OverflowError, shapely.errors.ShapelyError) as error:
-        raise InvalidRequest(f"{where} cannot be used: {error} (correct it, or leave it out of the file)") from error
-    children = properties.get("childObjects") or properties.get("children")
-    for index, child in enumerate(children if isinstance(children, list) else []):
-        yield from _features(child, f"{where}, child {index}")
+            self.left_out.append(Fault(where, "its properties are no object"))
+            properties = {}
+        faults: list[Fault] = []
+        try:
+            self.features.append(_feature(item, properties, _Lenient(where, faults)))
+            self.left_out += faults
+        except _NotAnObject as error:
+            self.left_out.append(Fault(where, str(error)))
+        except (ValueError, TypeError, OverflowError, shapely.errors.ShapelyError) as error:
+            self.refused.append(Fault(where, str(error)))
+        try:
+            children = values.unwrapped(properties.get("childObjects") or properties.get("children")) or []
+            if not isinstance(children, list):
+                raise ValueError("are no list")
+        except ValueError as error:
+            self.left_out.append(Fault(where, f"its child objects {error}"))
+            return
+        for index, child in enumerate(children):
+            self.read(child, f"{where}, child {index}")
 
 
-def _feature(item: dict[str, Any], properties: dict[str, Any]) -> AnnotationFeature:
+class _NotAnObject(Exception):
+    """The feature stands for the root of an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Lenient:
+    """Reads properties; one that cannot be used is noted and replaced by what its absence means."""
+
+    where: str
+    faults: list[Fault]
+
+    def read(self, what: str, read: Callable[[], T], absent: T) -> T:
+        try:
+            return read()
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            self.note(f"its {what} {error}")
+            return absent
+
+    def note(self, reason: str) -> None:
+        self.faults.append(Fault(self.where, reason))
+
+
+def _feature(item: dict[str, Any], properties: dict[str, Any], lenient: _Lenient) -> AnnotationFeature:
+    kind = _object_type(item, properties)
     geometry = item.get("geometry")
     if not isinstance(geometry, dict):
         raise ValueError("it has no geometry")
+    if is_mixed(geometry):
+        lenient.note("its geometry is a collection: lines and points beside areas, and points beside lines")
     plane = geometry.get("plane")
-    name = properties.get("name")
+    plane = plane if isinstance(plane, dict) else {}
+    numbers, others = lenient.read(
+        "measurements", lambda: values.measurements(properties.get("measurements")), _NO_MEASUREMENTS
+    )
+    if others:
+        shown = ", ".join(repr(other) for other in others[:5]) + (", ..." if len(others) > 5 else "")
+        lenient.note(f"its measurements {shown} are no numbers")
     return AnnotationFeature(
-        geometry=_shape(geometry),
+        geometry=shape_of(geometry),
         id=_id(item.get("id")),
-        object_type=_object_type(item, properties),
-        name=str(name) if name else None,
-        classification=_classification(properties.get("classification")),
-        color=_color(properties.get("color")),
-        measurements=_measurements(properties.get("measurements")),
-        metadata=_metadata(properties.get("metadata")),
-        is_locked=properties.get("isLocked") is True,
-        z=_whole(plane, "z"),
-        t=_whole(plane, "t"),
-        c=_whole(plane, "c", -1),
+        object_type=kind,
+        name=lenient.read("name", lambda: values.name(properties.get("name")), None),
+        classification=lenient.read("class", lambda: values.classification(properties.get("classification")), None),
+        color=lenient.read("colour", lambda: values.color(properties.get("color")), None),
+        measurements=numbers,
+        metadata=lenient.read("metadata", lambda: values.metadata(properties.get("metadata")), {}),
+        is_locked=lenient.read("isLocked", lambda: values.is_locked(properties.get("isLocked")), absent=False),
+        z=lenient.read("plane's z", lambda: values.plane_index(plane.get("z"), 0), 0),
+        t=lenient.read("plane's t", lambda: values.plane_index(plane.get("t"), 0), 0),
+        c=lenient.read("plane's c", lambda: values.plane_index(plane.get("c"), -1), -1),
     )
 
 
-def _shape(geometry: dict[str, Any]) -> Shape:
-    kind, coordinates = geometry.get("type"), geometry.get("coordinates")
-    if not isinstance(coordinates, list):
-        raise ValueError(f"its geometry is a {kind} without coordinates; QuPath takes areas, points and lines")
-    match kind:
-        case "Point":
-            return Point(_positions([coordinates], at_least=1)[0])
-        case "MultiPoint":
-            return MultiPoint(_positions(coordinates, at_least=1))
-        case "LineString":
-            return LineString(_positions(coordinates, at_least=2))
-        case "MultiLineString":
-            return MultiLineString([_positions(line, at_least=2) for line in coordinates])
-        case "Polygon":
-            return _polygon(coordinates)
-        case "MultiPolygon":
-            return MultiPolygon([_polygon(rings) for rings in coordinates])
-    raise ValueError(f"its geometry is a {kind}; QuPath takes areas, points and lines")
-
-
-def _polygon(rings: Any) -> Polygon:
-    if not isinstance(rings, list) or not rings:
-        raise ValueError("its geometry has a polygon without rings")
-    # shapely closes a ring that is open.
-    shell, *holes = [_positions(ring, at_least=3) for ring in rings]
-    return Polygon(shell, holes)
-
-
-def _positions(positions: Any, *, at_least: int) -> Any:
-    """Vertices ``(n, 2)``."""
-    if not isinstance(positions, list) or not all(isinstance(position, list) for position in positions):
-        raise ValueError(f"its geometry has coordinates that are no list of [x, y], of which it needs {at_least}")
-    vertices = np.array([position[:2] for position in positions], dtype=np.float64)
-    if vertices.ndim != 2 or vertices.shape[0] < at_least or vertices.shape[1] != 2:
-        raise ValueError(f"its geometry has coordinates that are no list of at least {at_least} [x, y]")
-    if not np.isfinite(vertices).all():
-        raise ValueError("its geometry has coordinates that are not finite numbers")
-    return vertices
+def _object_type(item: dict[str, Any], properties: dict[str, Any]) -> ObjectType:
+    """As QuPath decides: an annotation unless something it knows is said."""
+    for value in (properties.get("objectType"), properties.get("object_type"), properties.get("type"), item.get("id")):
+        if values.is_root(value):
+            raise _NotAnObject("it is the root of an image, which is no object")
+        try:
+            kind = values.object_type(value)
+        except ValueError as error:
+            raise ValueError(f"it {error}") from None
+        if kind is not None:
+            return kind
+    return ObjectType.ANNOTATION
 
 
 def _id(value: Any) -> uuid.UUID:
@@ -175,55 +297,18 @@ def _id(value: Any) -> uuid.UUID:
         return uuid.uuid4()
 
 
-def _object_type(item: dict[str, Any], properties: dict[str, Any]) -> ObjectType:
-    """As QuPath decides: an annotation unless something it knows is said."""
-    for value in (properties.get("objectType"), properties.get("object_type"), properties.get("type"), item.get("id")):
-        if isinstance(value, str) and value in _OBJECT_TYPES:
-            return _OBJECT_TYPES[value]
-    return ObjectType.ANNOTATION
-
-
-def _classification(value: Any) -> PathClass | None:
-    color = None
-    if isinstance(value, dict):
-        color = _color(value.get("color", value.get("colorRGB")))
-        names = value.get("names") or [value.get("name")]
-    else:
-        names = [value]
-    if not isinstance(names, list):
-        raise ValueError(f"its class names are no list but {names!r}")
-    shown = ":".join(str(name) for name in names if name)
-    parts = tuple(part.strip() for part in shown.split(":") if part.strip())
-    return PathClass(parts, color or default_color(": ".join(parts))) if parts else None
-
-
-def _color(value: Any) -> Color | None:
-    """``[r, g, b]``, with or without alpha, or as Java packs it: alpha, red, green, blue, a byte each, signed."""
-    if value is None:
-        return None
-    if isinstance(value, int):
-        return Color(value >> 16 & 255, value >> 8 & 255, value & 255)
-    if isinstance(value, list) and len(value) in (3, 4):
-        return Color(*(int(channel) for channel in value[:3]))
-    raise ValueError(f"its colour {value!r} is not [red, green, blue]")
-
-
-def _measurements(value: Any) -> dict[str, float]:
-    if isinstance(value, list):
-        value = {entry["name"]: entry.get("value") for entry in value if isinstance(entry, dict) and "name" in entry}
-    if not isinstance(value, dict):
-        return {}
-    return {str(name): float(number) for name, number in value.items() if number is not None}
-
-
-def _metadata(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict):
-        return {}
-    return {key: text if isinstance(text, str) else json.dumps(text) for key, text in value.items() if text is not None}
-
-
-def _whole(plane: Any, key: str, default: int = 0) -> int:
-    value = plane.get(key, default) if isinstance(plane, dict) else default
-    if not isinstance(value, int):
-        raise ValueError(f"its plane has {key} = {value!r}, which is no whole number")
-    return value
+def _by_reason(faults: Iterable[Fault]) -> str:
+    """Faults grouped by reason: "features 1, 4: it has no geometry; feature 7: ..."."""
+    groups: dict[str, list[Fault]] = {}
+    for fault in faults:
+        groups.setdefault(re.sub(r"\[[^\]]*\]", "", fault.reason), []).append(fault)
+    texts = []
+    for reason, group in groups.items():
+        if len(group) == 1:
+            texts.append(f"{group[0].where}: {group[0].reason}")
+            continue
+        places = [fault.where.removeprefix("feature ") for fault in group[:_MOST_NAMED]]
+        more = f" and {len(group) - _MOST_NAMED} more" if len(group) > _MOST_NAMED else ""
+        separator = "; " if any("," in place for place in places) else ", "
+        texts.append(f"features {separator.join(places)}{more}: {reason}")
+    return "; ".join(texts)

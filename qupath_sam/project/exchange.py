@@ -18,8 +18,16 @@ import shapely
 from shapely.geometry import LineString, MultiPoint, Point, Polygon
 
 from qupath_sam.errors import InvalidRequest, ProjectError
-from qupath_sam.geojson import AnnotationFeature, Area, ObjectType, PathClass, Shape, read_geojson, write_geojson
+from qupath_sam.geojson import (
+    AnnotationFeature,
+    Area,
+    ObjectType,
+    PathClass,
+    Shape,
+    write_geojson,
+)
 from qupath_sam.geojson.features import Color
+from qupath_sam.geojson.files import SUFFIXES
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Edit, ImageObject, Kind, Plane, parents_first
@@ -58,11 +66,15 @@ def file_name(image: ImageEntry) -> str:
 
 
 def file_of(folder: Path, image: ImageEntry) -> Path | None:
-    """The file in ``folder`` that `file_name` made for an image, though it may have been renamed behind its number."""
+    """The file in ``folder`` that `file_name` made for an image.
+
+    It may have been renamed behind its number, and compressed as QuPath's export dialog does it.
+    """
     exact = folder / file_name(image)
     if exact.is_file():
         return exact
-    return next(iter(sorted(folder.glob(f"{image.entry_id} *.geojson"))), None)
+    named = sorted(folder.glob(f"{image.entry_id} *"))
+    return next((path for path in named if path.is_file() and path.name.lower().endswith(SUFFIXES)), None)
 
 
 def export_image(image: ImageEntry, objects: Sequence[ImageObject], folder: Path) -> Exported:
@@ -144,8 +156,8 @@ def import_features(
     return Proposal(edit, tuple(decisions), 0.0, skipped=left)
 
 
-def read_features_for(image: ImageEntry, source: Path) -> list[AnnotationFeature]:
-    """Features for an image from a GeoJSON file, or from the folder that an export wrote.
+def source_of(image: ImageEntry, source: Path) -> Path:
+    """The file to import into an image: ``source`` itself, or the one in the folder that an export wrote.
 
     Raises:
         ProjectError: nothing in the folder is for this image.
@@ -153,7 +165,7 @@ def read_features_for(image: ImageEntry, source: Path) -> list[AnnotationFeature
     path = file_of(source, image) if source.is_dir() else source
     if path is None:
         raise ProjectError(f"no file for image {image.name!r} in {source}: its name begins with {image.entry_id!r}")
-    return read_geojson(path)
+    return path
 
 
 def _fresh(features: Iterable[AnnotationFeature], taken: set[str], existing: Existing) -> Iterator[ImageObject | None]:

@@ -111,6 +111,22 @@ def test_a_file_of_outlines_with_something_else_is_refused(other, tmp_path) -> N
         read_outlines(file)
 
 
+def test_bad_features_are_skipped_where_that_is_asked_for(tmp_path) -> None:
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 9]]]}
+    bow_tie = {"type": "Polygon", "coordinates": [[[0, 0], [2, 2], [2, 0], [0, 2]]]}
+    text = {"type": "Feature", "geometry": square, "properties": {"color": "reddish"}}
+    point = {"type": "Point", "coordinates": [5, 5]}
+    file = tmp_path / "outlines.geojson"
+    file.write_text(json.dumps([square, bow_tie, text, {"type": "Feature", "geometry": None}, point]))
+    with pytest.raises(InvalidPrompt) as caught:
+        read_outlines(file)
+    notes: list[str] = []
+    assert len(read_outlines(file, skip_bad=True, note=notes.append)) == 2
+    for said in (str(caught.value), notes[0]):
+        assert all(part in said for part in ("3 of 5", "feature 1: the geometry is not valid", "feature 3", "a Point"))
+    assert "colour 'reddish'" in notes[1]
+
+
 def test_an_outline_is_asked_about_as_in_a_project(qupath_sam, server_address, tmp_path) -> None:
     rough = shapely.Point(700, 600).buffer(60)
     project = prompts_from_outline(rough, Region(0, 0, 2220, 2967))

@@ -73,6 +73,24 @@ def test_no_run_is_begun_without_a_qupath(project_file: Path, tmp_path: Path, mo
     assert not (project_file.parent / ".qupath-sam").exists()
 
 
+def test_a_file_that_cannot_be_imported_leaves_no_run(
+    project_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAQUO_QUPATH_DIR", str(tmp_path))
+    good = {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9]]]}
+    bow_tie = {"type": "Polygon", "coordinates": [[[0, 0], [2, 2], [2, 0], [0, 2]]]}
+    (tmp_path / "2 slide.geojson").write_text(json.dumps([good, bow_tie, None]))
+    arguments = ["import", str(project_file), str(tmp_path)]
+    error = run.invoke(app, arguments).exception
+    assert isinstance(error, InvalidRequest)
+    assert "2 of 3 features" in str(error)
+    assert "give --skip-bad" in str(error)
+    skipped = run.invoke(app, [*arguments, "--skip-bad"])
+    assert "2 of 3 features" in skipped.stderr
+    assert isinstance(skipped.exception, ProjectError)  # no QuPath here: the file itself was taken
+    assert not (project_file.parent / ".qupath-sam").exists()
+
+
 @pytest.mark.parametrize("command", [["refine"], ["segment", "--class", "SAM"]])
 def test_a_report_that_cannot_be_written_is_said_before_the_work(
     project_file: Path, tmp_path: Path, command: list[str]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import math
 import uuid
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from qupath_sam.project.exchange import (
     file_name,
     import_features,
     object_of,
-    read_features_for,
+    source_of,
 )
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import ImageObject, Kind, Plane
@@ -52,7 +55,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     exported = export_image(IMAGE, [FULL, DETECTION, item(Polygon())], tmp_path)
     assert (exported.objects, exported.left_out) == (2, 1)
     assert exported.path.name == "12 a_b_ _c__.svs.geojson"
-    full, detection = (object_of(feature) for feature in read_features_for(IMAGE, tmp_path))
+    full, detection = (object_of(feature) for feature in read_geojson(source_of(IMAGE, tmp_path)))
     assert full.geometry.equals(FULL.geometry)
     assert math.isnan(full.measurements["NaN"])
     same = "object_id", "kind", "plane", "path_class", "name", "locked", "color", "metadata"
@@ -78,14 +81,14 @@ def test_points_and_lines_keep_all_that_areas_keep(shape: Any, roi: str, tmp_pat
     holder = replace(elsewhere, object_id=str(uuid.uuid4()), plane=original.plane)
     exported = export_image(IMAGE, [original], tmp_path)
     assert (exported.objects, exported.left_out) == (1, 0)
-    proposal = import_features(IMAGE, read_features_for(IMAGE, tmp_path), [elsewhere, holder])
+    proposal = import_features(IMAGE, read_geojson(source_of(IMAGE, tmp_path)), [elsewhere, holder])
     assert proposal.edit.additions == (replace(original, roi=roi, parent_id=holder.object_id, probability=ANY),)
 
 
 def test_a_channel_is_kept_and_does_not_part_from_the_parent(tmp_path: Path) -> None:
     around = item(shapely.box(0, 0, 99, 99))
     stained = replace(item(shapely.box(1, 1, 9, 9)), plane=Plane(2, 0, 0))
-    (read,) = read_features_for(IMAGE, export_image(IMAGE, [stained], tmp_path).path)
+    (read,) = read_geojson(source_of(IMAGE, export_image(IMAGE, [stained], tmp_path).path))
     (added,) = import_features(IMAGE, [read], [around]).edit.additions
     assert (added.plane, added.parent_id) == (Plane(2, 0, 0), around.object_id)
 
@@ -101,9 +104,23 @@ def test_nothing_lies_in_points_and_lines() -> None:
 def test_files_are_found_by_the_number_in_front(tmp_path: Path) -> None:
     path = export_image(IMAGE, [FULL], tmp_path).path
     path.rename(tmp_path / "12 renamed in QuPath.geojson")
-    assert len(read_features_for(replace(IMAGE, name="other"), tmp_path)) == 1
+    other = replace(IMAGE, name="other")
+    assert len(read_geojson(source_of(other, tmp_path))) == 1
+    for name, compressed in (("12 renamed.geojson.gz", gzip.compress), ("12 renamed.zip", _zipped)):
+        content = source_of(other, tmp_path).read_bytes()
+        source_of(other, tmp_path).unlink()
+        (tmp_path / name).write_bytes(compressed(content))
+        assert len(read_geojson(source_of(other, tmp_path))) == 1
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(ProjectError, match="begins with '2'"):
-        read_features_for(replace(IMAGE, entry_id="2"), tmp_path)
+        source_of(replace(IMAGE, entry_id="2"), tmp_path)
+
+
+def _zipped(content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("renamed.geojson", content)
+    return buffer.getvalue()
 
 
 def test_shapes_that_are_not_valid_are_left_out() -> None:
