@@ -21,7 +21,9 @@ class LocalClient:
 
     def __init__(self, settings: ServerSettings) -> None:
         self.engine = build_engine(settings)
-        self.slides = SlideCache(capacity=settings.max_slides, path_map=PathMap(settings.path_map))
+        self.slides = SlideCache(
+            capacity=settings.max_slides, path_map=PathMap(settings.path_map), permissions=settings.permissions
+        )
 
     def close(self) -> None:
         """Stop the inference thread and close the slides."""

@@ -37,6 +37,17 @@ def serve(
     read_slides: Annotated[
         bool, typer.Option("--read-slides/--no-read-slides", help="Open slides here, or take pushed pixels only.")
     ] = True,
+    slides: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder whose slides may be opened; may be repeated. Needed where other machines get in."),
+    ] = None,
+    allow_url: Annotated[
+        list[str] | None,
+        typer.Option(help="Schemes (https,s3,…) or origins (https://slides.lab) that may be opened; else paths only."),
+    ] = None,
+    reflection: Annotated[
+        bool, typer.Option("--reflection/--no-reflection", help="Tell who asks which services there are.")
+    ] = True,
     embedding_mib: Annotated[int, typer.Option(help="Memory for embeddings, MiB.")] = 1024,
     embedding_folder: Annotated[
         Path | None, typer.Option(help="Keep embeddings on disk as well, in this folder.")
@@ -68,6 +79,9 @@ def serve(
         threads=threads,
         path_map=PathMap.parse(path_map or []).pairs,
         read_slides=read_slides,
+        slide_roots=tuple(slides) if slides else None,
+        allow_urls=tuple(allow_url or ()),
+        reflection=reflection,
         embedding_bytes=embedding_mib * MIB,
         embedding_folder=embedding_folder,
         embedding_folder_bytes=embedding_folder_gib * 1024 * MIB,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ SUMMARY_FILE = "summary.json"
 #: QuPath moves the old data here while it saves; where it is still there, QuPath was killed while saving.
 INTERRUPTED_FILE = "data.qpdata.bkp"
 
+_ENTRY_ID = re.compile(r"[0-9]{1,18}")
 _MAGIC = b"\xac\xed\x00\x05"  # Java's serialisation stream, version 5
 _END = b"t\x00\x03EOF"  # the string with which PathIO ends every file
 
@@ -98,6 +100,21 @@ def read_project(file: Path) -> Project:
         raise ProjectError(f"{file} cannot be read as a QuPath project ({error!r}); open it in QuPath once") from error
 
 
+def checked_entry_id(entry_id: object) -> str:
+    """QuPath's number of an entry, as text. It becomes the name of a folder, so that nothing but digits may be in it.
+
+    Raises:
+        ProjectError: it is no number.
+    """
+    text = str(entry_id)
+    if not _ENTRY_ID.fullmatch(text):
+        raise ProjectError(
+            f"the project has an image with the entry id {text[:40]!r}, which is no number; QuPath writes none: do "
+            "not use this project file"
+        )
+    return text
+
+
 def count_objects(image: ImageEntry) -> dict[str, Any]:
     """The "hierarchy" part of summary.json; empty where there is none."""
     try:
@@ -135,7 +152,7 @@ def _entry(image: dict[str, Any], folder: Path) -> ImageEntry:
     calibration = metadata.get("pixelCalibration", {})
     sides = [calibration.get(side, {}) for side in ("pixelWidth", "pixelHeight")]
     in_um = all(side.get("unit") in ("µm", "um") and float(side.get("value", 0)) > 0 for side in sides)
-    entry_id = str(image["entryID"])
+    entry_id = checked_entry_id(image["entryID"])
     return ImageEntry(
         entry_id=entry_id,
         name=str(image.get("imageName", "")),

@@ -27,7 +27,7 @@ from qupath_sam.errors import ProjectError
 from qupath_sam.project.filesystem import TEMPORARY_SUFFIX, Filesystem
 from qupath_sam.project.fingerprint import Fingerprint, same_contents
 from qupath_sam.project.journal import Journal
-from qupath_sam.project.layout import ImageEntry, read_project
+from qupath_sam.project.layout import ImageEntry, checked_entry_id, read_project
 from qupath_sam.project.lock import ProjectLock
 
 STATE_FOLDER = ".qupath-sam"
@@ -223,7 +223,7 @@ class ProjectStore:
         """Bring every image that a crash caught half-way to wholly old or wholly new. Safe to repeat."""
         completed, rolled_back, foreign = [], [], []
         for run, record in self._pending():
-            entry_id = str(record["image"])
+            entry_id = checked_entry_id(record["image"])
             data_file = self._project_file.parent / "data" / entry_id / "data.qpdata"
             current = Fingerprint.of(data_file)
             if same_contents(current, Fingerprint.from_json(record["new"])):

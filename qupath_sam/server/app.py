@@ -115,9 +115,7 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
     credentials = _credentials(settings)
     configure_torch(settings.threads or None)
     engine = build_engine(settings)
-    slides = (
-        SlideCache(capacity=settings.max_slides, path_map=PathMap(settings.path_map)) if settings.read_slides else None
-    )
+    slides = _slides(settings) if settings.read_slides else None
     images = Images(slides, PushedStore(settings.pushed_bytes))
     # A stream holds its thread for as long as it is open; threads that wait cost nothing.
     pool = ThreadPoolExecutor(settings.max_calls + 8, thread_name_prefix="qupath-sam-call")
@@ -138,7 +136,8 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
     pb_grpc.add_SegmentationServiceServicer_to_server(servicer, server)
     health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    if settings.reflection:
+        reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     port = _bind(server, settings, credentials)
     try:
         if settings.warm_up:
@@ -152,6 +151,12 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
     server.start()
     _warn(settings)
     return RunningServer(settings.address(port), port, engine, server, pool, health_servicer, slides)
+
+
+def _slides(settings: ServerSettings) -> SlideCache:
+    return SlideCache(
+        capacity=settings.max_slides, path_map=PathMap(settings.path_map), permissions=settings.permissions
+    )
 
 
 def _chain(settings: ServerSettings) -> list[grpc.ServerInterceptor]:
@@ -168,11 +173,19 @@ def _credentials(settings: ServerSettings) -> grpc.ServerCredentials | None:
 def _warn(settings: ServerSettings) -> None:
     """Say loudly what other machines could do that nobody may have thought of."""
     if settings.is_loopback:
+        if settings.read_slides and settings.slide_roots is None:
+            log.info("any slide that this account can read is opened; --slides FOLDER narrows it to some folders")
         return
+    if settings.read_slides and settings.permissions.opens_everything:
+        log.warning(
+            "listening on %s: --slides names the whole of this machine, so that whoever is let in can ask of any file "
+            "whether it is there, and see every image. Name the folders that slides lie in.",
+            settings.host,
+        )
     if not settings.token:
         log.warning(
-            "listening on %s: everybody who can reach this address can segment, and read any slide this machine "
-            "can read. Let in only who has a token (--token-file), or keep it inside a network you trust.",
+            "listening on %s: everybody who can reach this address can segment, and read any slide that the server "
+            "opens. Let in only who has a token (--token-file), or keep it inside a network you trust.",
             settings.host,
         )
     if not settings.is_encrypted:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.protocol.bearer import check_token, is_loopback
+from qupath_sam.slides.permissions import Permissions
+from qupath_sam.slides.urls import UrlRules, is_url
 
 MIB = 1024 * 1024
 
@@ -31,6 +33,9 @@ class ServerSettings:
         models_home: where added and pulled weights lie; None takes the user's data folder.
         path_map: ``((client prefix, server prefix), ...)``.
         read_slides: open slides by path or URI; otherwise pixels must be pushed.
+        slide_roots: folders whose slides may be opened; None opens any, on a server of this machine alone.
+        allow_urls: what `qupath_sam.slides.urls.UrlRules.parse` reads; empty opens paths only.
+        reflection: whether gRPC's reflection tells which services there are.
         max_message_bytes: largest message, both ways.
         max_objects: most objects of one Predict.
         max_points: most points in the clicks of one object.
@@ -60,6 +65,9 @@ class ServerSettings:
     models_home: Path | None = None
     path_map: tuple[tuple[str, str], ...] = ()
     read_slides: bool = True
+    slide_roots: tuple[Path, ...] | None = None
+    allow_urls: tuple[str, ...] = ()
+    reflection: bool = True
     max_message_bytes: int = MAX_MESSAGE_BYTES
     max_objects: int = 1024
     max_points: int = 1024
@@ -94,6 +102,23 @@ class ServerSettings:
             if getattr(self, name) < 0:
                 raise InvalidRequest(f"{name} must not be negative, got {getattr(self, name)}")
         self._check_locks()
+        self._check_slides()
+
+    def _check_slides(self) -> None:
+        permissions = self.permissions
+        if self.read_slides and permissions.roots is None and not self.is_loopback:
+            raise InvalidRequest(
+                f"a server on {self.host} must not open every file of this machine for whoever reaches it; name the "
+                "folders of the slides with --slides FOLDER (which may be repeated), or say --no-read-slides"
+            )
+        for _, server in self.path_map:
+            if is_url(server):
+                permissions.urls.check(server, given=f"the path map's {server}")
+
+    @property
+    def permissions(self) -> Permissions:
+        """What may be opened for clients; raises `InvalidRequest` where a root is no folder."""
+        return Permissions.of(self.slide_roots, UrlRules.parse(self.allow_urls))
 
     def _check_locks(self) -> None:
         if (self.tls_certificate is None) != (self.tls_key is None):

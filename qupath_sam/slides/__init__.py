@@ -13,15 +13,19 @@ if TYPE_CHECKING:
     from qupath_sam.slides.cache import SlideCache
     from qupath_sam.slides.location import Location, PathMap, parse_location
     from qupath_sam.slides.open import open_slide
+    from qupath_sam.slides.permissions import Permissions
     from qupath_sam.slides.pushed import PixelFormat, PushedReader
+    from qupath_sam.slides.urls import UrlRules
 
 __all__ = [
     "Location",
     "PathMap",
+    "Permissions",
     "PixelFormat",
     "PushedReader",
     "SlideCache",
     "SlideRecipe",
+    "UrlRules",
     "open_slide",
     "parse_builder",
     "parse_location",
@@ -30,10 +34,12 @@ __all__ = [
 _MODULES = {
     "Location": "location",
     "PathMap": "location",
+    "Permissions": "permissions",
     "PixelFormat": "pushed",
     "PushedReader": "pushed",
     "SlideCache": "cache",
     "SlideRecipe": "builder",
+    "UrlRules": "urls",
     "open_slide": "open",
     "parse_builder": "builder",
     "parse_location": "location",

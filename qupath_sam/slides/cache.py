@@ -15,6 +15,7 @@ from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import SlideRecipe
 from qupath_sam.slides.location import Location, PathMap
 from qupath_sam.slides.open import SlideSource, check_size, locate, open_located
+from qupath_sam.slides.permissions import EVERY_PATH, Permissions
 from qupath_sam.slides.source import Stamp, stamp
 
 URL_RECHECK_S = 30.0
@@ -44,6 +45,12 @@ class SlideCache:
 
     A slide whose file changed (size, modification time, ETag) is opened anew; requests for one slide at one time open
     it once. More slides than ``capacity`` stay open only while they are all in use.
+
+    Args:
+        capacity: slides kept open.
+        path_map: from the client's folders to this machine's.
+        permissions: what may be opened; by default every path and no URL.
+        clock: seconds.
     """
 
     def __init__(
@@ -51,12 +58,14 @@ class SlideCache:
         *,
         capacity: int = 32,
         path_map: PathMap | None = None,
+        permissions: Permissions = EVERY_PATH,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"a cache of {capacity} slides keeps nothing; give at least 1")
         self._capacity = capacity
         self._path_map = path_map
+        self._permissions = permissions
         self._clock = clock
         self._urls: OrderedDict[str, tuple[Stamp, float]] = OrderedDict()
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
@@ -80,7 +89,7 @@ class SlideCache:
         """
         if (z, t) != (0, 0):
             raise SlideUnsupported(f"plane z={z}, t={t} of a stack cannot be read here; push the pixels of the plane")
-        location = locate(source, self._path_map)
+        location = locate(source, self._path_map, self._permissions)
         entry = self._borrow(location, source)
         try:
             reader = entry.reader.result()

@@ -16,9 +16,9 @@ from pathlib import PureWindowsPath
 from urllib.parse import unquote_to_bytes
 
 from qupath_sam.errors import InvalidRequest, SlideUnsupported
+from qupath_sam.slides.urls import NO_URLS, UrlRules, is_url
 
 _DRIVE = re.compile(r"^[A-Za-z]:[\\/]")
-_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+(://|::)")
 _FILE_URI = re.compile(r"^file:", re.IGNORECASE)
 
 
@@ -27,14 +27,23 @@ class Location:
     """A slide's place, as this machine spells it.
 
     Attributes:
-        target: a path of this machine, or a URL for fsspec.
-        is_url: whether ``target`` is a URL. One is only ever opened because a caller passed it.
-        given: what the caller sent, for messages.
+        target: a path of this machine, or a URL.
+        is_url: whether ``target`` is a URL. One is opened only where ``urls`` allow it.
+        given: what the caller sent, for messages, which never repeat ``target``.
+        urls: which URLs may be opened.
+        real: the path without symbolic links, where somebody has looked; it is what is opened then.
     """
 
     target: str
     is_url: bool
     given: str
+    urls: UrlRules = NO_URLS
+    real: str = ""
+
+    @property
+    def path(self) -> str:
+        """What is opened."""
+        return self.real or self.target
 
     @property
     def is_foreign(self) -> bool:
@@ -95,25 +104,30 @@ class PathMap:
                 yield len(prefix), parts[len(prefix) :], server
 
 
-def parse_location(given: str | os.PathLike[str], path_map: PathMap | None = None) -> Location:
+def parse_location(
+    given: str | os.PathLike[str], path_map: PathMap | None = None, *, urls: UrlRules = NO_URLS
+) -> Location:
     """Read a path or URI as clients send it. Opens nothing and looks at no disk.
 
     Takes ``file:`` URIs in all spellings of Java and browsers (``file:/a``, ``file:///a``, ``file:/C:/a``,
-    ``file:////host/share/a``, ``file://host/share/a``; percent-encoded UTF-8), POSIX, Windows and UNC paths, and any
-    URL of fsspec (``s3://…``, ``https://…``, ``memory://…``).
+    ``file:////host/share/a``, ``file://host/share/a``; percent-encoded UTF-8), POSIX, Windows and UNC paths, and the
+    URLs that ``urls`` allow (``https://…``, ``s3://…``).
 
     Raises:
         InvalidRequest: empty, holding a NUL, or wrongly encoded.
-        SlideUnsupported: a ``file:`` URI with ``#…`` or ``?…``, by which old projects name a series.
+        SlideUnsupported: a URL that is not allowed, or a ``file:`` URI with ``#…`` or ``?…``, by which old projects
+            name a series.
     """
     text = os.fspath(given)
     if not text.strip() or "\0" in text:
         raise InvalidRequest(f"{text!r} is no path or URI of a slide; send the image's path or its URI")
-    if _URL.match(text) and not _FILE_URI.match(text):
-        return Location(text, is_url=True, given=text)
-    path = _plain_path(text)
-    target = path_map.translate(path) if path_map is not None else path
-    return Location(target, is_url=bool(_URL.match(target)), given=text)
+    target = text
+    if _FILE_URI.match(text) or not is_url(text):
+        path = _plain_path(text)
+        target = path_map.translate(path) if path_map is not None else path
+    if is_url(target):
+        urls.check(target, given=text)
+    return Location(target, is_url=is_url(target), given=text, urls=urls)
 
 
 def _plain_path(text: str) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from qupath_sam.errors import SlideMismatch, SlideUnreadable, SlideUnsupported
+from qupath_sam.errors import OutOfMemory, QupathSamError, SlideMismatch, SlideUnreadable, SlideUnsupported
 from qupath_sam.regions import Region
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import ReaderProvider, SlideRecipe
 from qupath_sam.slides.location import Location, PathMap, parse_location
+from qupath_sam.slides.permissions import EVERY_PATH, Permissions
 from qupath_sam.slides.source import Stamp, open_binary, stamp
 from qupath_sam.slides.wrapped import CalibratedReader, CroppedReader, OrientedReader
+
+log = logging.getLogger(__name__)
 
 SlideSource = str | os.PathLike[str] | Location | SlideRecipe
 """What a slide is asked for by: a path or URI, or QuPath's builder as `qupath_sam.slides.builder` reads it."""
@@ -24,6 +30,7 @@ def open_slide(
     *,
     expected_size: tuple[int, int] | None = None,
     path_map: PathMap | None = None,
+    permissions: Permissions = EVERY_PATH,
     z: int = 0,
     t: int = 0,
 ) -> SlideReader:
@@ -34,26 +41,34 @@ def open_slide(
     Args:
         expected_size: level-0 width and height that the caller believes in; a recipe's own is checked as well.
         path_map: from the client's folders to this machine's.
+        permissions: what may be opened; by default every path and no URL.
         z, t: plane; only ``0, 0`` can be read.
 
     Raises:
-        SlideNotFound: nothing there, or not visible from here.
+        SlideNotFound: nothing there, not visible from here, or outside of what may be opened.
         SlideUnreadable: a folder, an empty, truncated or broken file, or no image at all.
         SlideMismatch: it opens, but with another size than expected.
-        SlideUnsupported: not 8-bit RGB, another plane, or a reader that is not installed.
+        SlideUnsupported: not 8-bit RGB, another plane, a URL that may not be opened, or a reader that is not
+            installed.
         InvalidRequest: the path or URI itself is wrong.
     """
     if (z, t) != (0, 0):
         raise SlideUnsupported(f"plane z={z}, t={t} of a stack cannot be read here; push the pixels of the plane")
-    location = locate(source, path_map)
+    location = locate(source, path_map, permissions)
     return open_located(location, stamp(location), source, expected_size=expected_size)
 
 
-def locate(source: SlideSource, path_map: PathMap | None) -> Location:
-    """The file or URL behind ``source``; errors as `qupath_sam.slides.location.parse_location`."""
-    if isinstance(source, Location):
-        return source
-    return parse_location(source.uri if isinstance(source, SlideRecipe) else source, path_map)
+def locate(source: SlideSource, path_map: PathMap | None, permissions: Permissions = EVERY_PATH) -> Location:
+    """The file or URL behind ``source``, where it may be opened.
+
+    Raises:
+        InvalidRequest, SlideUnsupported: as `qupath_sam.slides.location.parse_location`.
+        SlideNotFound: as `qupath_sam.slides.permissions.Permissions.check`.
+    """
+    if not isinstance(source, Location):
+        text = source.uri if isinstance(source, SlideRecipe) else source
+        source = parse_location(text, path_map, urls=permissions.urls)
+    return permissions.check(source)
 
 
 def open_located(
@@ -61,7 +76,8 @@ def open_located(
 ) -> SlideReader:
     """`open_slide` for a caller that has already looked at the file."""
     recipe = source if isinstance(source, SlideRecipe) else None
-    reader, bounds = _reader(location, found)
+    with _every_error_mapped(location):
+        reader, bounds = _reader(location, found)
     try:
         if bounds is not None:
             reader = _within_bounds(reader, bounds, recipe, location)
@@ -116,6 +132,28 @@ def _reader(location: Location, found: Stamp) -> tuple[SlideReader, Region | Non
 
         return ImageReader(location, at=found), None
     raise SlideUnreadable(f"{location.given} is no TIFF, PNG, JPEG or BMP; if QuPath opens it, push the pixels")
+
+
+@contextmanager
+def _every_error_mapped(location: Location) -> Iterator[None]:
+    """Whatever a decoder raises of a file, the file is to blame; and its errors tell no path of this machine."""
+    try:
+        yield
+    except QupathSamError as error:
+        told = str(error)
+        for path in (os.path.realpath(location.path), location.target):
+            if not location.is_url and path != location.given and len(path) > 1:
+                told = told.replace(path, location.given)
+        if told == str(error):
+            raise
+        raise type(error)(told) from error
+    except MemoryError as error:
+        raise OutOfMemory(f"no memory left to open {location.given}; close other slides, or push the pixels") from error
+    except Exception as error:
+        log.warning("a reader failed on a file", exc_info=True)
+        raise SlideUnreadable(
+            f"{location.given} cannot be read ({type(error).__name__}); see that it opens in QuPath, or push the pixels"
+        ) from error
 
 
 def _within_bounds(reader: SlideReader, bounds: Region, recipe: SlideRecipe | None, location: Location) -> SlideReader:

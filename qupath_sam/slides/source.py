@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
-from qupath_sam.errors import SlideError, SlideNotFound, SlideUnreadable, SlideUnsupported
+from qupath_sam.errors import QupathSamError, SlideNotFound, SlideUnreadable, SlideUnsupported
 from qupath_sam.slides.location import Location
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ def stamp(location: Location) -> Stamp:
         SlideUnsupported: a URL of a kind that no installed package opens.
     """
     with file_errors(location):
-        found = _stamp_of_url(location.target) if location.is_url else _stamp_of_path(location)
+        found = _stamp_of_url(location) if location.is_url else _stamp_of_path(location)
     if found.size_bytes == 0:
         raise SlideUnreadable(f"{location.given} is empty; copy the slide again")
     return found
@@ -46,8 +49,12 @@ def open_binary(location: Location) -> IO[bytes]:
     """Open for reading; errors as `stamp`."""
     with file_errors(location):
         if not location.is_url:
-            return open(location.target, "rb")
-        file_system, path = _file_system(location.target)
+            return open(location.path, "rb")
+        if _is_web(location):
+            from qupath_sam.slides.web import open_web
+
+            return open_web(location.target, location.urls, given=location.given)
+        file_system, path = _file_system(location)
         return cast("IO[bytes]", file_system.open(path, "rb"))
 
 
@@ -56,9 +63,9 @@ def file_errors(location: Location) -> Iterator[None]:
     """Map what the operating system and fsspec raise when a file cannot be had."""
     try:
         yield
-    except SlideError:
+    except QupathSamError:
         raise
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise SlideNotFound(_not_found(location)) from error
     except PermissionError as error:
         raise SlideNotFound(
@@ -66,48 +73,76 @@ def file_errors(location: Location) -> Iterator[None]:
         ) from error
     except ImportError as error:
         raise SlideUnsupported(f"{location.given} needs a package that is not installed: {error}") from error
-    except (OSError, ValueError, TypeError) as error:
-        # ValueError: fsspec's unknown protocol, or a name the operating system cannot take; TypeError: a file system
-        # of fsspec that needs more than a URL (reference://)
-        raise SlideNotFound(f"{location.given} cannot be opened: {error}; check the path or push the pixels") from error
+    except OSError as error:
+        # Its own text has the path that was looked at.
+        reason = error.strerror or type(error).__name__
+        raise SlideNotFound(
+            f"{location.given} cannot be opened ({reason}); check the path or push the pixels"
+        ) from error
+    except ValueError as error:
+        # a name that the operating system cannot take
+        raise SlideNotFound(f"{location.given} cannot be opened; check the path or push the pixels") from error
+    except Exception as error:
+        # What the packages behind fsspec raise has no common base: botocore's, aiohttp's, BadZipFile and more.
+        if not location.is_url or isinstance(error, MemoryError):
+            raise
+        raise SlideNotFound(
+            f"{location.given} cannot be opened ({type(error).__name__}); check the URL or push the pixels"
+        ) from error
 
 
 def _stamp_of_path(location: Location) -> Stamp:
     if location.is_foreign:
         raise SlideNotFound(_not_found(location))
-    status = os.stat(location.target)
-    resolved = os.path.realpath(location.target)
+    status = os.stat(location.path)
+    resolved = os.path.realpath(location.path)
     if os.path.isdir(resolved):
         raise SlideUnreadable(f"{location.given} is a folder; name the slide's file in it")
     return Stamp(resolved, status.st_size, str(status.st_mtime_ns))
 
 
-def _stamp_of_url(url: str) -> Stamp:
-    file_system, path = _file_system(url)
+def _stamp_of_url(location: Location) -> Stamp:
+    if _is_web(location):
+        from qupath_sam.slides.web import WebFile
+
+        with closing(WebFile(location.target, location.urls, given=location.given)) as file:
+            return Stamp(location.target, file.size, file.version)
+    file_system, path = _file_system(location)
     info = file_system.info(path)
     if info.get("type") == "directory":
-        raise SlideUnreadable(f"{url} is a folder; name the slide's file in it")
+        raise SlideUnreadable(f"{location.given} is a folder; name the slide's file in it")
     size = info.get("size")
     known = ("ETag", "etag", "md5Hash", "checksum", "LastModified", "last_modified", "mtime", "modified", "created")
     version = next((str(info[key]) for key in known if info.get(key)), "")
-    return Stamp(url, -1 if size is None else int(size), version)
+    return Stamp(location.target, -1 if size is None else int(size), version)
 
 
-def _file_system(url: str) -> tuple[Any, str]:
+def _is_web(location: Location) -> bool:
+    return location.target.lower().startswith(("http://", "https://"))
+
+
+def _file_system(location: Location) -> tuple[Any, str]:
+    """The one place that gives a text to fsspec, which would run what some URLs say."""
+    location.urls.check(location.target, given=location.given)
     from fsspec.core import url_to_fs
 
-    file_system, path = url_to_fs(url)
+    file_system, path = url_to_fs(location.target)
     return file_system, path
 
 
 def _not_found(location: Location) -> str:
+    log.debug("%s is not at %s", location.given, location.target)
     if location.is_foreign:
         return (
             f"{location.given} is a Windows path, and the server runs elsewhere; map its folder "
             r"(for example 'D:\slides=/mnt/slides') or push the pixels"
         )
-    mapped = "" if location.target == location.given else f" (looked for {location.target})"
+    return not_here(location.given)
+
+
+def not_here(given: str) -> str:
+    """What is said of a slide that is absent, and in the same words of one that may not be opened."""
     return (
-        f"{location.given} is not on this machine{mapped}; check the path, map the client's folder to the server's, "
-        "or push the pixels"
+        f"{given} is not on this machine, or not among the slides that may be opened; check the path, map the client's "
+        "folder to the server's, or push the pixels"
     )

@@ -319,3 +319,26 @@ def test_fingerprints_compare_contents(tmp_path: Path) -> None:
     assert not same_contents(a, None)
     assert a is not None
     assert Fingerprint.from_json(a.to_json()) == a
+
+
+@pytest.mark.parametrize(
+    "entry_id", ["../../elsewhere", "..", ".", "", "/etc", "C:\\x", "1/../..", "1\0", "x", "\u0661", "-1", None]
+)
+def test_an_entry_id_that_is_no_number_leads_nowhere(project_file: Path, entry_id: str | None) -> None:
+    content = json.loads(project_file.read_text("utf-8"))
+    content["images"][0]["entryID"] = entry_id
+    project_file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ProjectError, match="no number"):
+        read_project(project_file)
+
+
+def test_a_journal_leads_nowhere_either(project_file: Path) -> None:
+    """It lies in the project's folder, where somebody may have changed it."""
+    victim = project_file.parent.parent / "victim"
+    victim.mkdir()
+    (victim / "summary.json").write_text("{}")
+    run = ProjectStore(project_file).begin("refine", {})
+    run.journal.append("prepared", image="../../victim", old=None, new=None)
+    with pytest.raises(ProjectError, match="no number"):
+        ProjectStore(project_file).recover()
+    assert (victim / "summary.json").exists()

@@ -199,20 +199,20 @@ def test_tls_at_a_plain_server_is_told(locked):
 
 def test_a_token_may_not_travel_unencrypted_unless_somebody_says_so(caplog):
     with pytest.raises(InvalidRequest, match=r"--tls-certificate.*--token-without-tls"):
-        fake(host="0.0.0.0", token=TOKEN)
+        fake(host="0.0.0.0", read_slides=False, token=TOKEN)
     fake(host="127.0.0.1", token=TOKEN)
-    fake(host="0.0.0.0", token=TOKEN, tls_certificate=CERTIFICATE, tls_key=KEY)
-    with start_server(fake(host="0.0.0.0", token=TOKEN, token_without_tls=True)):
+    fake(host="0.0.0.0", read_slides=False, token=TOKEN, tls_certificate=CERTIFICATE, tls_key=KEY)
+    with start_server(fake(host="0.0.0.0", read_slides=False, token=TOKEN, token_without_tls=True)):
         assert ["the token too" in record.getMessage() for record in caplog.records] == [True]
 
 
 def test_with_a_token_and_tls_there_is_nothing_to_warn_of(caplog):
-    with start_server(fake(host="0.0.0.0", token=TOKEN, tls_certificate=CERTIFICATE, tls_key=KEY)):
+    with start_server(fake(host="0.0.0.0", read_slides=False, token=TOKEN, tls_certificate=CERTIFICATE, tls_key=KEY)):
         assert not caplog.records
 
 
 def test_encryption_alone_still_lets_everybody_in_and_says_so(caplog):
-    with start_server(fake(host="0.0.0.0", tls_certificate=CERTIFICATE, tls_key=KEY)):
+    with start_server(fake(host="0.0.0.0", read_slides=False, tls_certificate=CERTIFICATE, tls_key=KEY)):
         assert ["everybody who can reach" in record.getMessage() for record in caplog.records] == [True]
 
 
@@ -229,8 +229,8 @@ def test_a_client_that_shows_its_token_to_the_network_says_so(caplog):
 def test_what_is_announced_says_who_gets_in():
     assert fake().exposure == "this machine only"
     assert fake(token=TOKEN).exposure == "this machine only, with the token"
-    assert fake(host="0.0.0.0").exposure == "EVERY MACHINE THAT CAN REACH IT, WITHOUT A TOKEN"
-    both = fake(host="0.0.0.0", token=TOKEN, tls_certificate=CERTIFICATE, tls_key=KEY)
+    assert fake(host="0.0.0.0", read_slides=False).exposure == "EVERY MACHINE THAT CAN REACH IT, WITHOUT A TOKEN"
+    both = fake(host="0.0.0.0", read_slides=False, token=TOKEN, tls_certificate=CERTIFICATE, tls_key=KEY)
     assert both.exposure == "every machine that can reach it, with the token; encrypted"
     assert TOKEN not in repr(both) + repr(Access(token=TOKEN))
 

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from qupath_sam import errors
 from qupath_sam.client import SamClient
 from qupath_sam.client.sam import predict_request
+from qupath_sam.errors import InvalidRequest, SlideUnsupported
 from qupath_sam.prompts import Click, ObjectPrompts
 from qupath_sam.protocol.status import ERROR_METADATA, TABLE, error_info, error_of
 from qupath_sam.server.app import SERVICE_NAME, start_server
@@ -276,10 +277,39 @@ def test_two_servers_cannot_share_a_port(server):
 
 
 def test_a_server_that_others_can_reach_says_so(caplog):
-    with start_server(ServerSettings(host="0.0.0.0", port=0, model="fake", device="cpu")):
+    with start_server(ServerSettings(host="0.0.0.0", port=0, model="fake", device="cpu", read_slides=False)):
         assert any("everybody who can reach" in record.message for record in caplog.records)
     assert ServerSettings(host="::1").is_loopback
-    assert not ServerSettings(host="192.0.2.7").is_loopback
+    assert not ServerSettings(host="192.0.2.7", read_slides=False).is_loopback
+
+
+def test_a_server_for_others_opens_the_folders_that_are_named(caplog, tmp_path):
+    with pytest.raises(InvalidRequest, match=r"--slides FOLDER.*--no-read-slides"):
+        ServerSettings(host="0.0.0.0")
+    assert ServerSettings(host="0.0.0.0", slide_roots=(tmp_path,)).permissions.roots
+    everything = ServerSettings(
+        host="0.0.0.0", port=0, model="fake", device="cpu", slide_roots=(Path(tmp_path.anchor),)
+    )
+    with start_server(everything):
+        assert any("the whole of this machine" in record.message for record in caplog.records)
+
+
+def test_a_path_map_to_a_url_needs_that_url_to_be_allowed():
+    with pytest.raises(SlideUnsupported, match="path map"):
+        ServerSettings(path_map=(("/a", "s3://bucket"),))
+    ServerSettings(path_map=(("/a", "s3://bucket"),), allow_urls=("s3",))
+
+
+def test_reflection_can_be_off():
+    with (
+        start_server(ServerSettings(port=0, model="fake", device="cpu", reflection=False)) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=10)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(call)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_fault_of_the_server_is_internal_and_keeps_its_innards(server, client, slide, monkeypatch, caplog):

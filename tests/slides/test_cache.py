@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qupath_sam.errors import ServerUnavailable, SlideMismatch, SlideNotFound, SlideUnreadable, SlideUnsupported
 from qupath_sam.regions import Region, Window
-from qupath_sam.slides import PathMap, SlideCache, parse_builder
+from qupath_sam.slides import PathMap, Permissions, SlideCache, UrlRules, parse_builder
 from qupath_sam.slides import cache as cache_module
 from qupath_sam.slides.base import SlideInfo, SlideReader
 from tests.contracts.readers import coordinate_pixels
@@ -160,7 +160,7 @@ def test_a_url_is_asked_now_and_then(slides: list[Path], opened: list[Watched]) 
     import fsspec
 
     now = [0.0]
-    cache = SlideCache(clock=lambda: now[0])
+    cache = SlideCache(clock=lambda: now[0], permissions=Permissions(urls=UrlRules(frozenset({"memory"}))))
     for content, later, readers in ((0, 0, 1), (1, 29, 1), (1, 2, 2)):
         now[0] += later
         with fsspec.open("memory://cached/a.tif", "wb") as file:

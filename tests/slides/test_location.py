@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from qupath_sam.errors import InvalidRequest, SlideUnsupported
 from qupath_sam.slides.location import Location, PathMap, parse_location
+from qupath_sam.slides.urls import UrlRules
 
 SPELLINGS = [
     pytest.param("/data/a.svs", "/data/a.svs", id="posix"),
@@ -43,10 +44,11 @@ def test_spellings(given_text: str, target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["memory://a/b.tif", "s3://bucket/a.svs", "https://host/a.svs?x=1#y", "simplecache::s3://bucket/a.svs"]
+    "url", ["memory://a/b.tif", "s3://bucket/a.svs", "https://host/a.svs?x=1#y", "HTTPS://host/a.svs"]
 )
-def test_urls_are_left_alone(url: str) -> None:
-    assert parse_location(url) == Location(url, is_url=True, given=url)
+def test_urls_that_are_allowed_are_left_alone(url: str) -> None:
+    rules = UrlRules(frozenset({"memory", "s3", "https"}))
+    assert parse_location(url, urls=rules) == Location(url, is_url=True, given=url, urls=rules)
 
 
 def test_a_path_object_is_taken(tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ def test_any_name_survives_a_java_uri(name: str) -> None:
     ("text", "name"), [(r"C:\a\b.mrxs", "b.mrxs"), ("/a/b.svs", "b.svs"), ("https://h/a/b.tif?x=/y", "b.tif")]
 )
 def test_name(text: str, name: str) -> None:
-    assert parse_location(text).name == name
+    assert parse_location(text, urls=UrlRules(frozenset({"https"}))).name == name
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a Windows path is at home on Windows")
@@ -118,7 +120,7 @@ MAPPED = [
 
 @pytest.mark.parametrize(("text", "target"), MAPPED)
 def test_path_map(text: str, target: str) -> None:
-    location = parse_location(text, MAP)
+    location = parse_location(text, MAP, urls=UrlRules(frozenset({"s3"})))
     assert location.target == target
     assert location.is_url == target.startswith("s3://")
 

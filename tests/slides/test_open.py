@@ -20,10 +20,12 @@ from qupath_sam.errors import (
     SlideUnsupported,
 )
 from qupath_sam.regions import Region, Window
-from qupath_sam.slides import PathMap, open_slide, parse_builder
+from qupath_sam.slides import PathMap, Permissions, UrlRules, open_slide, parse_builder
 from tests.contracts.readers import coordinate_pixels
 from tests.slides.test_builder import leaf, wrapped
 from tests.slides.written import SCN_SIZE, write_leica, write_tiff
+
+IN_MEMORY = Permissions(urls=UrlRules(frozenset({"memory"})))
 
 
 @pytest.fixture
@@ -47,7 +49,9 @@ def test_to_a_url_through_the_map(slide: Path) -> None:
 
     with fsspec.open("memory://mapped/a.tif", "wb") as file:
         file.write(slide.read_bytes())
-    with closing(open_slide("/data/a.tif", path_map=PathMap.parse(["/data=memory://mapped"]))) as reader:
+    with closing(
+        open_slide("/data/a.tif", path_map=PathMap.parse(["/data=memory://mapped"]), permissions=IN_MEMORY)
+    ) as reader:
         assert reader.info.width == 208
 
 
@@ -132,18 +136,18 @@ def test_a_name_too_long_is_told() -> None:
     ("url", "error"),
     [
         ("memory://nowhere/a.tif", SlideNotFound),
-        ("nonsense://a/b.tif", SlideNotFound),
+        ("nonsense://a/b.tif", SlideUnsupported),
     ],
 )
 def test_urls_that_lead_nowhere(url: str, error: type[SlideError]) -> None:
     with pytest.raises(error):
-        open_slide(url)
+        open_slide(url, permissions=IN_MEMORY)
 
 
 def test_a_url_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(SlideUnsupported, match="s3fs"):
-        open_slide("s3://bucket/a.tif")
+        open_slide("s3://bucket/a.tif", permissions=Permissions(urls=UrlRules.parse(["s3"])))
 
 
 @pytest.mark.parametrize(("z", "t"), [(1, 0), (0, 1)])

@@ -15,7 +15,7 @@ from PIL import Image
 
 from qupath_sam.errors import SlideNotFound, SlideUnreadable, SlideUnsupported
 from qupath_sam.regions import Region, Window
-from qupath_sam.slides import open_slide, parse_location
+from qupath_sam.slides import UrlRules, open_slide, parse_location
 from qupath_sam.slides.openslide import SUFFIXES, OpenSlideReader
 from qupath_sam.slides.tiff import TiffReader
 from tests.contracts.readers import ReaderContract, coordinate_pixels
@@ -126,4 +126,4 @@ def test_a_slide_that_opens_but_cannot_be_read(shared_data: Path) -> None:
 
 def test_a_url_is_refused() -> None:
     with pytest.raises(SlideUnsupported, match="local files"):
-        OpenSlideReader(parse_location("memory://a.mrxs"))
+        OpenSlideReader(parse_location("memory://a.mrxs", urls=UrlRules(frozenset({"memory"}))))

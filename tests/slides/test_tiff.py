@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qupath_sam.errors import SlideUnreadable, SlideUnsupported
 from qupath_sam.regions import Region, Window
-from qupath_sam.slides import open_slide
+from qupath_sam.slides import Permissions, UrlRules, open_slide
 from qupath_sam.slides.base import SlideReader
 from tests.contracts.readers import ReaderContract, coordinate_pixels
 from tests.slides.written import write_tiff
@@ -71,7 +71,7 @@ class TestInMemoryUrl(TiffContract):
 
     @classmethod
     def open(cls, written: str) -> SlideReader:  # type: ignore[override]
-        return open_slide(written)
+        return open_slide(written, permissions=Permissions(urls=UrlRules(frozenset({"memory"}))))
 
 
 @pytest.mark.filterwarnings("ignore:hamamatsu-format metadata")  # of the TiffSlide compared with; ours is silent
