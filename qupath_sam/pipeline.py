@@ -370,7 +370,7 @@ class _Run:
             pixel_source=info.reader,
             device=self._loaded.device,
             mpp=self._mpp,
-            remarks=(info.mpp_remark,) if info.mpp_remark else (),
+            remarks=info.all_remarks,
         )
 
 

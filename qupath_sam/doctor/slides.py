@@ -13,8 +13,8 @@ from qupath_sam.regions import Window
 
 
 def readers() -> Iterator[Finding]:
-    """tiffslide and its decoders, which everybody needs; openslide for the formats it alone reads."""
-    for module, distribution in (("tiffslide", "tiffslide"), ("imagecodecs", "imagecodecs")):
+    """tifffile and its decoders, which everybody needs; openslide for the formats it alone reads."""
+    for module, distribution in (("tifffile", "tifffile"), ("imagecodecs", "imagecodecs")):
         version, error = _loaded(module, distribution)
         if error:
             remedy = f"`pip install --force-reinstall {distribution}`"
@@ -51,6 +51,7 @@ def slide(location: str | None) -> Iterator[Finding]:
         f"{location or 'the demo slide'}: {info.width} x {info.height} px, {len(info.levels)} levels, "
         f"{f'{info.mpp:g} µm/px' if info.mpp else 'no pixel size'}, {info.reader}, overview in {milliseconds:.0f} ms"
     )
+    said += "".join(f"; {remark}" for remark in info.remarks)
     if info.mpp is None:
         why = f" ({info.mpp_remark})" if info.mpp_remark else ""
         remedy = "set the pixel size in QuPath, or work with --downsample instead of --mpp"

@@ -98,7 +98,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
                 level_downsamples=[level.downsample for level in info.levels],
                 fingerprint=info.fingerprint,
                 pixel_source=info.reader,
-                remarks=[info.mpp_remark] if info.mpp_remark else [],
+                remarks=info.all_remarks,
                 ladder=self._engine.ladder(info).downsamples,
             )
 

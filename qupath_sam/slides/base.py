@@ -39,6 +39,9 @@ class SlideInfo:
         reader: name and version of the library that decodes, for the provenance.
         extent: the part of level 0 that has pixels; the whole slide, but for pushed pixels only their region.
         finest_downsample: the finest scale at which pixels exist; 1.0, but for pushed pixels their own.
+        remarks: what else a person should know: which of several images this is, or how channels are shown.
+        channels: names of the image's channels, in order; empty for plain RGB or grey.
+        depth, times: planes of the stack that this is one of.
     """
 
     width: int
@@ -50,6 +53,15 @@ class SlideInfo:
     reader: str
     extent: Region
     finest_downsample: float = 1.0
+    remarks: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    depth: int = 1
+    times: int = 1
+
+    @property
+    def all_remarks(self) -> tuple[str, ...]:
+        """Everything that a person should know, the pixel size first."""
+        return (self.mpp_remark, *self.remarks) if self.mpp_remark else self.remarks
 
 
 class SlideReader(Protocol):

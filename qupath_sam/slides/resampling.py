@@ -111,6 +111,18 @@ def read_window(window: Window, rasters: Sequence[Raster], extent: Region) -> ND
     return _read_grid(raster, across, down, extent)
 
 
+def read_scaled(raster: Raster, x: float, y: float, step: float, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Px of another grid, computed from a raster's: uint8 ``(height, width, 3)``.
+
+    Args:
+        x, y: top-left corner of the grid, in level-0 px; its px lie inside the raster.
+        step: level-0 px per px of the grid.
+        size: width and height in px of the grid.
+    """
+    around = Region(math.floor(x) - 1, math.floor(y) - 1, math.ceil(size[0] * step) + 2, math.ceil(size[1] * step) + 2)
+    return _read_grid(raster, _Axis(x, step, size[0]), _Axis(y, step, size[1]), around)
+
+
 def _check_work(window: Window, raster: Raster, extent: Region) -> None:
     touched = extent.intersection(window.region)
     assert touched is not None  # check_window has seen to it

@@ -1,4 +1,4 @@
-"""Tiled and flat TIFF in all their slide dialects (SVS, NDPI, SCN, Philips, generic), by tiffslide."""
+"""TIFF in all its slide dialects (SVS, NDPI, SCN, Philips, QPTIFF, OME-TIFF, ImageJ, generic), by tifffile."""
 
 from __future__ import annotations
 
@@ -9,48 +9,43 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
-from tiffslide import tiffslide
 
-from qupath_sam.errors import OutOfMemory, SlideError, SlideUnreadable, SlideUnsupported
+from qupath_sam.errors import OutOfMemory, QupathSamError, SlideUnreadable, SlideUnsupported
 from qupath_sam.regions import Region
+from qupath_sam.slides import pixel_size
 from qupath_sam.slides.base import Level, SlideInfo
-from qupath_sam.slides.coverage import Piece, bounds_of, chunk_table, paint_missing
 from qupath_sam.slides.fingerprint import fingerprint
 from qupath_sam.slides.location import Location
+from qupath_sam.slides.pixel_size import PixelSize
 from qupath_sam.slides.pyramid import levels_of, plausible_mpp
 from qupath_sam.slides.raster import RasterReader, rasters_of
+from qupath_sam.slides.rendering import Rendering
+from qupath_sam.slides.resampling import WHITE, Raster, read_scaled
 from qupath_sam.slides.source import Stamp, open_binary, stamp
+from qupath_sam.slides.tiff_colours import Shown, samples_wanted, shown
+from qupath_sam.slides.tiff_layout import Layout, layout_of, ome_image
+from qupath_sam.slides.tiles import FileBytes, LevelPixels, Tiles, chunk_size
 
 MAX_CHUNK_PX = 2**27
 """Largest tile or strip to decode at once; a flat image saved as one strip is one chunk."""
 MAX_SIDE = 2**24
-_CONVERTING = {
-    tifffile.COMPRESSION.OJPEG,
-    tifffile.COMPRESSION.JPEG,
-    tifffile.COMPRESSION.APERIO_JP2000_RGB,
-    tifffile.COMPRESSION.JPEG2000,
-}
-_READER = f"tiffslide {version('tiffslide')}"
+_READER = f"tifffile {version('tifffile')}"
 
-# `warnings.catch_warnings` swaps a global; tiffslide warns of every NDPI that it knows but part of its metadata.
+# `warnings.catch_warnings` swaps a global; tiffslide and numpy warn of files that they know but in part.
 _opening = threading.Lock()
 
 
-class _LevelSlide(tiffslide.TiffSlide):
-    """TiffSlide whose ``read_region`` takes its location in level px: rounding through level 0 loses exactness."""
-
-    def _read_region_loc_transform(self, location: tuple[int, int], level: int) -> tuple[int, int]:
-        return location
+class OverlappingTiles(SlideUnsupported):
+    """A TIFF whose tiles overlap, which OpenSlide alone stitches."""
 
 
 class TiffReader(RasterReader):
-    """Reads with tiffslide.
+    """Reads with tifffile.
 
     Attributes:
         bounds: the part that QuPath's OpenSlide reader crops to (Leica SCN); None for most slides.
@@ -58,34 +53,43 @@ class TiffReader(RasterReader):
 
     bounds: Region | None
 
-    def __init__(self, location: Location, *, at: Stamp | None = None) -> None:
-        """Open a slide; ``at`` is its stamp where the caller has just taken it.
+    def __init__(
+        self,
+        location: Location,
+        *,
+        at: Stamp | None = None,
+        rendering: Rendering | None = None,
+        z: int = 0,
+        t: int = 0,
+    ) -> None:
+        """Open a slide.
+
+        Args:
+            at: its stamp where the caller has just taken it.
+            rendering: how to show what is not 8-bit RGB; None shows all channels, each by its own range.
+            z, t: plane of a stack.
 
         Raises:
             SlideNotFound, SlideUnreadable: see `qupath_sam.slides.source.stamp`; or no TIFF, or a broken one.
-            SlideUnsupported: not 8-bit RGB, or laid out in a way that tiffslide does not know.
+            SlideUnsupported: pixels that are neither colours nor channels, or laid out in a way that is not known.
+            OverlappingTiles: OpenSlide has to read it.
+            InvalidRequest: a channel or plane that it has not.
         """
         found = at or stamp(location)
         stream = open_binary(location)
         try:
-            opened = _open(stream, location, found)
+            opened = _open(stream, location, found, rendering or Rendering(), z, t)
         except BaseException:
             stream.close()
             raise
-        slide = opened.slide
+        rasters: list[Raster] = []
 
         def read_level(index: int, region: Region) -> NDArray[np.uint8]:
             with _decoding(location.given):
-                pixels = slide.read_region((region.x, region.y), index, (region.width, region.height), as_array=True)
-            if pixels.shape != (region.height, region.width, 3):
-                raise SlideUnreadable(
-                    f"{location.given} gave {pixels.shape} px where {region} was asked; copy it again"
-                )
-            rgb = _rgb_of_ycbcr(pixels) if opened.is_ycbcr else cast("NDArray[np.uint8]", pixels)
-            return paint_missing(rgb, region, opened.pieces[index])
+                return _read(opened, rasters, index, region)
 
         def release() -> None:
-            slide.close()
+            opened.tiff.close()
             stream.close()
 
         width, height = opened.levels[0].width, opened.levels[0].height
@@ -95,13 +99,19 @@ class TiffReader(RasterReader):
             levels=opened.levels,
             mpp=opened.mpp,
             mpp_remark=opened.mpp_remark,
-            fingerprint=fingerprint(found.resolved, found.size_bytes, found.version, _READER),
-            reader=_READER,
+            fingerprint=fingerprint(
+                found.resolved, found.size_bytes, found.version, _READER, z, t, rendering, opened.shown.how
+            ),
+            reader=f"{_READER} ({opened.shown.how})" if opened.shown.how else _READER,
             extent=Region(0, 0, width, height),
+            remarks=opened.remarks,
+            channels=tuple(channel.name for channel in opened.layout.channels),
+            depth=opened.layout.depth,
+            times=opened.layout.times,
         )
-        composed = "tiffslide.series-composition" in slide.properties
-        self.bounds = bounds_of(opened.pieces[0], info.extent) if composed else None
-        super().__init__(info, rasters_of(opened.levels, read_level), name=location.given, release=release)
+        self.bounds = opened.pixels[0].bounds if opened.layout.is_composed else None
+        rasters += rasters_of(opened.levels, read_level)
+        super().__init__(info, rasters, name=location.given, release=release)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,77 +119,119 @@ class _Opened:
     """What opening finds out.
 
     Attributes:
-        pieces: the images that make up each level, by level.
-        is_ycbcr: whether tiffslide gives YCbCr as it is stored, and not RGB.
-        mpp, mpp_remark: as in `SlideInfo`.
+        pixels: of each level, as stored.
+        mpp, mpp_remark, remarks: as in `SlideInfo`.
     """
 
-    slide: _LevelSlide
+    tiff: tifffile.TiffFile
+    layout: Layout
     levels: tuple[Level, ...]
-    pieces: list[list[Piece]]
-    is_ycbcr: bool
+    pixels: tuple[LevelPixels, ...]
+    shown: Shown
     mpp: float | None
     mpp_remark: str
+    remarks: tuple[str, ...]
 
 
-def _open(stream: Any, location: Location, found: Stamp) -> _Opened:
+def _open(stream: Any, location: Location, found: Stamp, rendering: Rendering, z: int, t: int) -> _Opened:
     with _decoding(location.given), _opening, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        slide = _LevelSlide(stream, tifffile_options={"name": location.name})
-        properties = slide.properties
-        levels = levels_of(slide.level_dimensions)
-        _check_layout(slide, location)
-        pages = _level_pages(slide)
-        _check_pixels(pages, str(properties["tiffslide.series-axes"]), location)
-        _check_complete(slide.ts_tifffile, pages, found.size_bytes, location)
-        mpp, remark = plausible_mpp(
-            _number(properties.get(tiffslide.PROPERTY_NAME_MPP_X)),
-            _number(properties.get(tiffslide.PROPERTY_NAME_MPP_Y)),
-        )
-        return _Opened(slide, levels, _pieces(slide), _is_stored_as_ycbcr(pages[0]), mpp, remark)
+        warnings.simplefilter("ignore")
+        # _multifile: an OME-TIFF names other files, and none is opened because a file says so.
+        tiff = tifffile.TiffFile(stream, name=location.name, _multifile=False)
+        _check_no_overlaps(tiff, location)
+        layout = layout_of(tiff, location)
+        _check_plane(layout, z, t, location)
+        wanted = samples_wanted(layout, rendering, location)
+        _check_sizes(layout, location)
+        pixels = layout.level_pixels(FileBytes(stream), wanted, z, t, location)
+        parts = [part for level in pixels for piece in level.pieces for part in piece.parts]
+        _check_alike(parts, location)
+        _check_complete(tiff, parts, found.size_bytes, location)
+        size = _pixel_size(tiff, layout)
+        mpp, mpp_remark = plausible_mpp(size.across, size.down)
+        how = shown(layout, rendering, pixels)
+        planes = layout.depth * layout.times
+        stack = f"plane z={z}, t={t} of a stack of {layout.depth} x {layout.times} is read" if planes > 1 else ""
+        remarks = tuple(remark for remark in (layout.remark, stack, size.remark, how.remark) if remark)
+        return _Opened(tiff, layout, levels_of(layout.sizes), pixels, how, mpp, mpp_remark, remarks)
 
 
-def _check_layout(slide: _LevelSlide, location: Location) -> None:
-    if slide.ts_tifffile.is_bif:
+def _read(opened: _Opened, rasters: Sequence[Raster], index: int, region: Region) -> NDArray[np.uint8]:
+    """RGB of a region in level px. Tiles that this level alone lacks come from the next finer one, as in OpenSlide."""
+    stored, missing = opened.pixels[index].read(region)
+    rgb = opened.shown.colours(stored)
+    if missing is None:
+        return rgb
+    rgb = rgb.copy()
+    rgb[missing] = WHITE
+    for hole in opened.pixels[index].holes(region) if index else ():
+        if _has_finer_data(opened, index, hole):
+            scale = rasters[index].scale[0]
+            patch = read_scaled(rasters[index - 1], hole.x * scale, hole.y * scale, scale, (hole.width, hole.height))
+            rows = slice(hole.y - region.y, hole.bottom - region.y)
+            rgb[rows, hole.x - region.x : hole.right - region.x] = patch
+    return rgb
+
+
+def _has_finer_data(opened: _Opened, index: int, hole: Region) -> bool:
+    """Whether any finer level has tiles where level ``index`` has a hole."""
+    for finer in range(index):
+        ratio = opened.levels[index].downsample / opened.levels[finer].downsample
+        left, top = int(hole.x * ratio), int(hole.y * ratio)
+        under = Region(left, top, max(1, int(hole.right * ratio) - left), max(1, int(hole.bottom * ratio) - top))
+        if opened.pixels[finer].has_data(under):
+            return True
+    return False
+
+
+def _check_no_overlaps(tiff: tifffile.TiffFile, location: Location) -> None:
+    first = tiff.pages.first
+    trestle = str(first.software).startswith("MedScan") and "OverlapsXY=" in first.description
+    if not (tiff.is_bif or trestle):
+        return
+    vendor = "Ventana" if tiff.is_bif else "Trestle"
+    raise OverlappingTiles(
+        f"{location.given} is a {vendor} slide, whose tiles overlap: OpenSlide alone stitches them; pip install "
+        '"qupath-sam[openslide]", or push the pixels'
+    )
+
+
+def _check_plane(layout: Layout, z: int, t: int, location: Location) -> None:
+    if not (0 <= z < layout.depth and 0 <= t < layout.times):
         raise SlideUnsupported(
-            f"{location.given} is a Ventana slide, whose overlapping tiles tiffslide does not stitch; "
-            "give it the ending .bif, with which OpenSlide reads it, or push the pixels"
+            f"{location.given} has no plane z={z}, t={t}: it has {layout.depth} x {layout.times}, counted from 0; "
+            "name one that it has, or push the pixels of the plane"
         )
 
 
-def _level_pages(slide: _LevelSlide) -> list[Any]:
-    """A page of each level, of each scanned area."""
-    properties = slide.properties
-    composition = properties.get("tiffslide.series-composition") or {}
-    used = list(composition.get("located_series", [properties["tiffslide.series-index"]]))
-    return [level.keyframe for index in used for level in slide.ts_tifffile.series[index].levels]
+def _check_sizes(layout: Layout, location: Location) -> None:
+    """Refuse what a header claims and no machine can hold, before anything of that size is made."""
+    for placed in layout.placed:
+        for level in placed.series.levels:
+            key = level.keyframe
+            if max(key.imagewidth, key.imagelength) > MAX_SIDE:
+                raise SlideUnreadable(f"{location.given} claims {key.imagewidth} x {key.imagelength} px; copy it again")
+            width, height = chunk_size(key)
+            if width * height > MAX_CHUNK_PX:
+                raise SlideUnsupported(
+                    f"{location.given} holds {width} x {height} px in one piece, too much to decode for every region; "
+                    "convert it to a tiled pyramid or push the pixels"
+                )
 
 
-def _check_pixels(pages: Sequence[Any], axes: str, location: Location) -> None:
-    for page in pages:
-        photometric = getattr(page.photometric, "name", str(page.photometric))
-        rgb = axes == "YXS" and page.samplesperpixel == 3 and photometric in ("RGB", "YCBCR")
-        if not rgb or page.dtype != np.uint8:
-            raise SlideUnsupported(
-                f"{location.given} is not 8-bit RGB ({page.samplesperpixel} x {page.dtype}, axes {axes}, "
-                f"{photometric}): how it looks depends on the viewer's settings; push the pixels as QuPath renders them"
-            )
-        if max(page.imagewidth, page.imagelength) > MAX_SIDE:
-            raise SlideUnreadable(f"{location.given} claims {page.imagewidth} x {page.imagelength} px; copy it again")
-        if int(np.prod(page.chunks[:2], dtype=object)) > MAX_CHUNK_PX:
-            raise SlideUnsupported(
-                f"{location.given} holds {page.chunks[1]} x {page.chunks[0]} px in one piece, too much to decode for "
-                "every region; convert it to a tiled pyramid or push the pixels"
-            )
+def _check_alike(parts: Sequence[Tiles], location: Location) -> None:
+    if len({part.dtype for part in parts}) > 1:
+        raise SlideUnsupported(
+            f"{location.given} stores its levels or channels as different types of numbers; push the pixels"
+        )
 
 
-def _check_complete(tiff: tifffile.TiffFile, pages: Sequence[Any], size_bytes: int, location: Location) -> None:
+def _check_complete(tiff: tifffile.TiffFile, parts: Sequence[Tiles], size_bytes: int, location: Location) -> None:
     """Refuse a file that ends before its pixels or levels do.
 
     Decoders fill the rest of a tile with grey or black, and tifffile leaves out levels, both without an error.
     """
-    end = max(int((offsets + counts).max(initial=0)) for offsets, counts in map(chunk_table, pages))
-    end = max(end, _next_directory(tiff))
+    end = max(max(part.end for part in parts), _next_directory(tiff))
     if 0 <= size_bytes < end:
         raise SlideUnreadable(
             f"{location.given} is truncated: it has {size_bytes} bytes and goes on at {end}; copy it again"
@@ -196,57 +248,38 @@ def _next_directory(tiff: tifffile.TiffFile) -> int:
     return int(offset)
 
 
-def _pieces(slide: _LevelSlide) -> list[list[Piece]]:
-    """The images that make up each level, by level."""
-    series = slide.ts_tifffile.series
-    composition = slide.properties.get("tiffslide.series-composition")
-    if composition is None:
-        only = series[slide.properties["tiffslide.series-index"]]
-        return [[Piece.of_page(level.keyframe, 0, 0)] for level in only.levels]
-    located = composition["located_series"].items()
-    return [
-        [
-            Piece.of_page(series[index].levels[level].keyframe, offsets[level][1], offsets[level][0])
-            for index, offsets in located
-        ]
-        for level in range(slide.level_count)
-    ]
-
-
-def _is_stored_as_ycbcr(page: Any) -> bool:
-    """Whether decoding gives YCbCr: only JPEG's decoder converts, and Aperio's 33003 is YCbCr whatever its tags say."""
-    if page.compression == tifffile.COMPRESSION.APERIO_JP2000_YCBC:
-        return True
-    return page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in _CONVERTING
-
-
-def _rgb_of_ycbcr(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    height, width = pixels.shape[:2]
-    return np.array(Image.frombytes("YCbCr", (width, height), pixels.tobytes()).convert("RGB"))
-
-
-def _number(value: object) -> float | None:
-    try:
-        return None if value is None else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
+def _pixel_size(tiff: tifffile.TiffFile, layout: Layout) -> PixelSize:
+    """The pixel size by whoever knows best: the vendor's text, then OME-XML, then the tags."""
+    page = layout.first_page
+    tags = pixel_size.of_resolution_tags(page)
+    pixels = ome_image(tiff, layout.index)
+    if pixels is not None:
+        return pixel_size.preferred(pixel_size.of_ome(pixels), tags, by="the OME-XML")
+    stated = layout.pixel_size
+    if tiff.is_svs:
+        stated = pixel_size.of_aperio(tiff.pages.first.description)
+    elif tiff.is_philips and tiff.philips_metadata:
+        stated = pixel_size.of_philips(tiff.philips_metadata)
+    elif tiff.is_imagej:
+        stated = pixel_size.of_imagej(page, tiff.imagej_metadata or {})
+    return stated if stated.known else tags
 
 
 @contextmanager
 def _decoding(given: str) -> Iterator[None]:
-    """Map what tiffslide, tifffile and imagecodecs raise on files that are broken or unknown to them.
+    """Map what tifffile, tiffslide and imagecodecs raise on files that are broken or unknown to them.
 
     Their exceptions have no common base: Jpeg8Error, TiffFileError, IndexError, KeyError, struct.error and more.
     """
     try:
         yield
-    except SlideError:
+    except QupathSamError:
         raise
     except MemoryError as error:
         raise OutOfMemory(f"no memory left to decode {given}; read a smaller region") from error
     except NotImplementedError as error:
         raise SlideUnsupported(
-            f"{given} is laid out in a way that tiffslide does not know: {error}; push the pixels"
+            f"{given} is laid out in a way that tifffile does not know: {error}; push the pixels"
         ) from error
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".strip(": ")

@@ -18,7 +18,7 @@ from qupath_sam.regions import Region, Window
 from qupath_sam.slides import Permissions, UrlRules, open_slide
 from qupath_sam.slides.base import SlideReader
 from tests.contracts.readers import ReaderContract, coordinate_pixels
-from tests.slides.written import write_tiff
+from tests.slides.written import drop_tiles, write_tiff
 
 
 class TiffContract(ReaderContract):
@@ -90,7 +90,7 @@ def test_what_is_known_of_real_slides(shared_data: Path) -> None:
     with closing(open_slide(shared_data / "slides" / "CMU-1-Small-Region.svs")) as reader:
         assert (reader.info.width, reader.info.height, reader.info.mpp) == (2220, 2967, 0.499)
         assert reader.info.mpp_remark == ""
-        assert reader.info.reader.startswith("tiffslide ")
+        assert reader.info.reader.startswith("tifffile ")
     with closing(open_slide(shared_data / "slides" / "test3-DAPI-2-387.ndpi")) as reader:
         assert reader.info.mpp == pytest.approx(0.22818, abs=1e-5)
     with closing(open_slide(shared_data / "slides" / "openslide-py-boxes.tiff")) as reader:
@@ -110,7 +110,7 @@ def test_a_slide_that_opens_but_cannot_be_read(shared_data: Path) -> None:
 def test_missing_tiles_are_white(tmp_path: Path) -> None:
     pixels = coordinate_pixels(200, 120)
     path = write_tiff(tmp_path / "sparse.tif", pixels, tile=(32, 48), bigtiff=True)
-    _drop_tiles(path, [1, 7])  # of five in a row: row 0, column 1 and row 1, column 2
+    drop_tiles(path, [1, 7])  # of five in a row: row 0, column 1 and row 1, column 2
     expected = pixels.copy()
     expected[0:32, 48:96] = 255
     expected[32:64, 96:144] = 255
@@ -118,18 +118,6 @@ def test_missing_tiles_are_white(tmp_path: Path) -> None:
         np.testing.assert_array_equal(reader.read(Window(Region(0, 0, 200, 120), 200, 120)), expected)
         np.testing.assert_array_equal(reader.read(Window(Region(60, 20, 50, 30), 50, 30)), expected[20:50, 60:110])
         assert (reader.read(Window(Region(48, 0, 48, 32), 3, 2)) == 255).all()
-
-
-def _drop_tiles(path: Path, tiles: list[int]) -> None:
-    """Make tiles of a little-endian TIFF missing: no offset, no bytes."""
-    with tifffile.TiffFile(path) as tiff:
-        tags = [tiff.pages[0].tags["TileOffsets"], tiff.pages[0].tags["TileByteCounts"]]
-        places = [(tag.valueoffset, {16: 8, 13: 4, 4: 4, 3: 2}[int(tag.dtype)]) for tag in tags]
-    data = bytearray(path.read_bytes())
-    for offset, size in places:
-        for tile in tiles:
-            data[offset + tile * size : offset + (tile + 1) * size] = bytes(size)
-    path.write_bytes(data)
 
 
 @pytest.mark.parametrize("kept", [0.05, 0.3, 0.6, 0.9, 0.999])
@@ -173,20 +161,83 @@ def _read_everything(reader: SlideReader) -> None:
         reader.read(Window.of(Region(0, 0, info.width, info.height), downsample))
 
 
+RAMP = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+"""Values 0 to 4095: 12 bits of 16."""
+SHARES = (RAMP // 16).astype(np.uint8)
+
+
+def grey(values: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.repeat(values.astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "expected"),
+    [
+        pytest.param(SHARES, {"photometric": "minisblack"}, grey(SHARES), id="grey"),
+        pytest.param(SHARES, {"photometric": "miniswhite"}, grey(255 - SHARES), id="grey inverted"),
+        pytest.param(SHARES > 100, {"photometric": "minisblack"}, grey(255 * (SHARES > 100)), id="bits"),
+        pytest.param(RAMP, {"photometric": "minisblack"}, grey(RAMP / 4095 * 255 + 0.5), id="grey16"),
+        pytest.param(np.stack([RAMP] * 3, -1), {}, grey(RAMP / 4095 * 255 + 0.5), id="rgb16"),
+        pytest.param(np.stack([RAMP] * 3, -1) // 16, {"compression": None}, grey(RAMP // 16), id="8 of 16 bits"),
+        pytest.param(np.stack([RAMP] * 3, -1) / np.float32(4095), {}, grey(RAMP / 4095 * 255 + 0.5), id="float"),
+        pytest.param(
+            np.stack([SHARES, SHARES, SHARES, 255 * (SHARES > 100)], -1).astype(np.uint8),
+            {"extrasamples": ["unassalpha"]},
+            grey(np.where(SHARES > 100, SHARES, 255)),
+            id="rgba",
+        ),
+        pytest.param(
+            np.stack([SHARES, 255 * (SHARES > 100)], -1).astype(np.uint8),
+            {"photometric": "minisblack", "extrasamples": ["unassalpha"], "planarconfig": "contig"},
+            grey(np.where(SHARES > 100, SHARES, 255)),
+            id="grey and alpha",
+        ),
+        pytest.param(
+            np.stack([SHARES // 2] * 3 + [SHARES // 2 + 128], -1),
+            {"extrasamples": ["assocalpha"]},
+            grey(np.minimum(SHARES // 2 + 255 - (SHARES // 2 + 128), 255)),
+            id="premultiplied",
+        ),
+        pytest.param(
+            np.stack([SHARES, SHARES, SHARES, SHARES], -1), {"extrasamples": ["unspecified"]}, grey(SHARES), id="rgbx"
+        ),
+        pytest.param(
+            np.stack([SHARES, SHARES // 2, 255 - SHARES]),
+            {"planarconfig": "separate"},
+            np.stack([SHARES, SHARES // 2, 255 - SHARES], -1),
+            id="planar",
+        ),
+        pytest.param(
+            SHARES // 64,
+            {"photometric": "palette", "colormap": np.repeat(np.arange(256, dtype=np.uint16)[None] * 85 * 256, 3, 0)},
+            grey(SHARES // 64 * 85),
+            id="palette",
+        ),
+    ],
+)
+def test_what_becomes_rgb(
+    tmp_path: Path, pixels: NDArray[Any], options: dict[str, Any], expected: NDArray[np.uint8]
+) -> None:
+    path = write_tiff(tmp_path / "x.tif", pixels, tile=(32, 32), **options)
+    with closing(open_slide(path)) as reader:
+        read = reader.read(Window(Region(0, 0, 64, 64), 64, 64))
+        assert np.abs(read.astype(int) - expected).max() <= (1 if pixels.dtype.itemsize > 1 else 0)
+        scaled = pixels.dtype.itemsize > 1
+        assert bool(reader.info.remarks) == scaled
+        assert ("(" in reader.info.reader) == scaled
+
+
 @pytest.mark.parametrize(
     ("pixels", "options"),
     [
-        pytest.param(np.zeros((64, 64), np.uint8), {"photometric": "minisblack"}, id="grey"),
-        pytest.param(np.zeros((64, 64), np.uint16), {"photometric": "minisblack"}, id="grey16"),
-        pytest.param(np.zeros((64, 64, 3), np.uint16), {}, id="rgb16"),
-        pytest.param(np.zeros((64, 64, 4), np.uint8), {"extrasamples": ["unassalpha"]}, id="rgba"),
-        pytest.param(np.zeros((5, 64, 64), np.uint8), {"photometric": "minisblack"}, id="channels"),
         pytest.param(np.zeros((64, 64, 4), np.uint8), {"photometric": "separated"}, id="cmyk"),
-        pytest.param(np.zeros((3, 64, 64), np.uint8), {"planarconfig": "separate"}, id="planar"),
-        pytest.param(np.zeros((64, 64, 3), np.float32), {}, id="float"),
+        pytest.param(np.zeros((64, 64, 3), np.uint8), {"photometric": "cielab"}, id="lab"),
+        pytest.param(np.zeros((64, 64), np.complex64), {"photometric": "minisblack"}, id="complex"),
     ],
 )
-def test_what_is_not_8_bit_rgb_is_refused(tmp_path: Path, pixels: NDArray[Any], options: dict[str, Any]) -> None:
+def test_what_is_neither_colour_nor_channels_is_refused(
+    tmp_path: Path, pixels: NDArray[Any], options: dict[str, Any]
+) -> None:
     path = write_tiff(tmp_path / "x.tif", pixels, tile=(32, 32), **options)
     with pytest.raises(SlideUnsupported, match="push the pixels"):
         open_slide(path)

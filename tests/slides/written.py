@@ -22,6 +22,18 @@ def write_tiff(path: Path, pixels: NDArray[Any], *, downsamples: tuple[int, ...]
     return path
 
 
+def drop_tiles(path: Path, tiles: list[int], *, page: int = 0) -> None:
+    """Make tiles of a little-endian TIFF missing: no offset, no bytes."""
+    with tifffile.TiffFile(path) as tiff:
+        tags = [tiff.pages[page].tags["TileOffsets"], tiff.pages[page].tags["TileByteCounts"]]
+        places = [(tag.valueoffset, {16: 8, 13: 4, 4: 4, 3: 2}[int(tag.dtype)]) for tag in tags]
+    data = bytearray(path.read_bytes())
+    for offset, size in places:
+        for tile in tiles:
+            data[offset + tile * size : offset + (tile + 1) * size] = bytes(size)
+    path.write_bytes(data)
+
+
 NM_PER_PX = 500
 SCN_SIZE = (400, 300)
 SCN_AREAS = {(80, 60): (160, 96), (260, 180): (96, 64)}
