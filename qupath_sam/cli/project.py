@@ -45,6 +45,9 @@ from qupath_sam.cli.project_session import (
     run_with_progress,
 )
 
+#: Class of prompts where none is named: what nobody draws by accident.
+PROMPT_CLASS = "SAM"
+
 app = typer.Typer(
     name="project",
     help="Refine and segment whole QuPath projects. Close the project in QuPath first: it knows no lock.",
@@ -192,8 +195,9 @@ def segment(
     *,
     image: ImageOption = None,
     path_class: Annotated[
-        list[str], typer.Option("--class", help="Class of the prompts, or PROMPTS=OUTLINES; may be repeated.")
-    ],
+        list[str] | None,
+        typer.Option("--class", help="Class of the prompts, or PROMPTS=OUTLINES; may be repeated. SAM where left out."),
+    ] = None,
     together: Annotated[
         bool, typer.Option("--together", help="All points of one annotation are one object, not one each.")
     ] = False,
@@ -235,7 +239,7 @@ def segment(
         server or [], path_map or [], heap, time_limit, push_pixels=push_pixels, access=access
     ) as session:
         options = SegmentOptions(
-            classes=_classes(path_class),
+            classes=_classes(path_class or (PROMPT_CLASS,)),
             together=together,
             keep_prompts=keep_prompts,
             model=model,

@@ -73,7 +73,7 @@ class Tally:
 
 #: Refusals that no server was asked about.
 _NOT_ASKED = (
-    *(Refusal.LOCKED, Refusal.OLD_INVALID, Refusal.OLD_OUTSIDE),
+    *(Refusal.LOCKED, Refusal.HAS_CHILDREN, Refusal.LARGER_THAN_WINDOW, Refusal.OLD_INVALID, Refusal.OLD_OUTSIDE),
     *(Refusal.SAME_ID, Refusal.PROMPT_OUTSIDE),
 )
 
@@ -122,6 +122,7 @@ def _to_json(decision: Decision) -> dict[str, Any]:
             "probability": before.probability,
             "measurements": dict(before.measurements),
             "metadata": dict(before.metadata),
+            "children": before.children,
         },
         "new_wkb": decision.new_wkb.hex(),
         "refusal": None if decision.refusal is None else decision.refusal.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import shapely
@@ -15,6 +16,8 @@ class Refusal(enum.Enum):
     """Why an object was left as it is. The values are what reports and counts say."""
 
     LOCKED = "locked"
+    HAS_CHILDREN = "has children; name its class to refine it"
+    LARGER_THAN_WINDOW = "larger than a window; name its class to refine it"
     OLD_INVALID = "old outline is no valid area"
     OLD_OUTSIDE = "old outline is outside the image"
     SAME_ID = "another annotation has the same id"
@@ -24,6 +27,8 @@ class Refusal(enum.Enum):
     LOW_SCORE = "score too low"
     LOW_IOU = "too different from the old outline"
     AREA_CHANGE = "area changes too much"
+    PART_LOST = "a part of the old outline is lost"
+    HOLE_LOST = "a hole of the old outline is lost"
     CUT_OFF = "cut off by the window"
     PROMPT_OUTSIDE = "prompt is outside the image"
     FAILED = "the server could not answer"
@@ -38,12 +43,15 @@ class Guards:
         max_area_change: the area may become this many times larger, or smaller.
         min_score: least score that the model gives itself, 0 to 1.
         allow_cut_off: take a mask that runs into the edge of its window.
+        min_part_iou: least intersection over union of each part, and of each hole, with one of the new outline's.
+            A hole of a hundredth of the area hardly shows in the IoU of the whole.
     """
 
     min_iou: float = 0.5
     max_area_change: float = 2.0
     min_score: float = 0.0
     allow_cut_off: bool = False
+    min_part_iou: float = 0.5
 
     def refusal(
         self,
@@ -53,8 +61,17 @@ class Guards:
         score: float,
         touches_window_edge: bool,
         extent: Region,
+        least_area: float = 0.0,
     ) -> Refusal | None:
-        """The first reason not to take ``new`` (level-0 px) for ``old``; None where there is none."""
+        """The first reason not to take ``new`` (level-0 px) for ``old``; None where there is none.
+
+        Args:
+            old, new: level-0 px.
+            score: the model's own.
+            touches_window_edge: the mask runs into the edge of its window.
+            extent: the image.
+            least_area: parts and holes of ``old`` below this area, px2, may go: the model cannot see them.
+        """
         if new.is_empty or new.area <= 0:
             return Refusal.EMPTY
         if not new.is_valid:
@@ -70,13 +87,77 @@ class Guards:
             return Refusal.AREA_CHANGE
         if intersection_over_union(old, new) < self.min_iou:
             return Refusal.LOW_IOU
+        if not _all_matched(parts_of(old), parts_of(new), self.min_part_iou, least_area):
+            return Refusal.PART_LOST
+        if not _all_matched(holes_of(old), holes_of(new), self.min_part_iou, least_area):
+            return Refusal.HOLE_LOST
         return None
 
 
-def old_refusal(old: object, *, locked: bool, extent: Region) -> Refusal | None:
+def without_strangers(new: Polygon | MultiPolygon, old: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
+    """The parts of ``new`` that are the parts of ``old``: for each of these, the one that agrees best with it.
+
+    A part of its own that a model finds besides is another object, or a scrap: it does not belong to what a person
+    has drawn in one piece. Where no part overlaps, the geometry comes back as it is.
+
+    Args:
+        new, old: valid areas of one frame.
+    """
+    found = parts_of(new)
+    if len(found) < 2:
+        return new
+    pairs = _matches(parts_of(old), found, least=0.0)
+    kept = sorted({pair.new for pair in pairs})
+    if not kept or len(kept) == len(found):
+        return new
+    return found[kept[0]] if len(kept) == 1 else MultiPolygon([found[index] for index in kept])
+
+
+def parts_of(area: Polygon | MultiPolygon) -> list[Polygon]:
+    """The polygons of an area."""
+    return list(shapely.get_parts(area))
+
+
+def holes_of(area: Polygon | MultiPolygon) -> list[Polygon]:
+    """The holes of an area, as polygons."""
+    return [Polygon(ring) for part in parts_of(area) for ring in part.interiors]
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    old: int
+    new: int
+    iou: float
+
+
+def _all_matched(old: Sequence[Polygon], new: Sequence[Polygon], min_iou: float, least_area: float) -> bool:
+    """Whether each of ``old`` of at least ``least_area`` has one of ``new`` for itself that agrees with it."""
+    matched = {match.old for match in _matches(old, new, least=min_iou)}
+    return all(index in matched or shape.area < least_area for index, shape in enumerate(old))
+
+
+def _matches(old: Sequence[Polygon], new: Sequence[Polygon], *, least: float) -> list[_Match]:
+    """Pairs of overlapping shapes with an IoU of at least ``least``, the best first; each shape is in one pair."""
+    if not old or not new:
+        return []
+    candidates = [
+        _Match(int(first), int(second), intersection_over_union(old[first], new[second]))
+        for second, first in shapely.STRtree(old).query(list(new), predicate="intersects").T
+    ]
+    pairs: list[_Match] = []
+    for match in sorted(candidates, key=lambda match: -match.iou):
+        taken = any(match.old == pair.old or match.new == pair.new for pair in pairs)
+        if match.iou > 0 and match.iou >= least and not taken:
+            pairs.append(match)
+    return pairs
+
+
+def old_refusal(old: object, *, locked: bool, extent: Region, has_children: bool = False) -> Refusal | None:
     """A reason not to ask for a better outline at all; None where there is none."""
     if locked:
         return Refusal.LOCKED
+    if has_children:
+        return Refusal.HAS_CHILDREN
     if not isinstance(old, Polygon | MultiPolygon) or old.is_empty or not old.is_valid or old.area <= 0:
         return Refusal.OLD_INVALID
     if shapely.box(*extent.bounds).intersection(old).area <= 0:

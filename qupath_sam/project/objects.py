@@ -48,6 +48,7 @@ class ImageObject:
         probability: of the class; NaN where unknown.
         measurements: in order.
         metadata: in order.
+        children: how many objects, of all kinds, have it as their parent.
     """
 
     object_id: str
@@ -63,6 +64,7 @@ class ImageObject:
     probability: float = float("nan")
     measurements: Mapping[str, float] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    children: int = 0
 
     @property
     def geometry(self) -> BaseGeometry:

@@ -158,6 +158,7 @@ class Bridge:
             probability=float(item.getClassProbability()),
             measurements=measurements_of(item),
             metadata=metadata_of(item),
+            children=int(item.nChildObjects()),
         )
 
     def _snapshot(self, hierarchy: Any, edit: Edit) -> Snapshot:

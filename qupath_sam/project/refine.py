@@ -18,7 +18,13 @@ from qupath_sam.polygons.cleaning import clean_against
 from qupath_sam.project.boundary import BoundaryOptions, is_too_large, refine_boundary
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.failures import OF_AN_OBJECT, ask_together, reason_of
-from qupath_sam.project.guards import Guards, Refusal, intersection_over_union, old_refusal
+from qupath_sam.project.guards import (
+    Guards,
+    Refusal,
+    intersection_over_union,
+    old_refusal,
+    without_strangers,
+)
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Edit, ImageObject, ShapeChange
 from qupath_sam.project.predictor import ImageSource, Predictor, extent_of
@@ -30,6 +36,8 @@ from qupath_sam.windows import WindowRequest
 
 #: Most objects of one call: small enough that a call takes seconds, large enough that its overhead does not count.
 OBJECTS_PER_CALL = 64
+#: Side of the smallest part or hole that a model is expected to see, window px.
+SEEN_PX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +113,21 @@ def refine_image(
     job = _Job(image, extent, options, predictor, source)
     objects = list(objects)
     times = Counter(item.object_id for item in objects)
+    # A region that a person works in is of any class; who wants such a one redrawn says so.
+    named = bool(options.selection.path_classes)
     for item in options.selection.select(objects, image):
-        refusal = old_refusal(item.geometry, locked=item.locked and not options.selection.locked, extent=extent)
+        refusal = old_refusal(
+            item.geometry,
+            locked=item.locked and not options.selection.locked,
+            extent=extent,
+            has_children=item.children > 0 and not named,
+        )
         if refusal is not None:
             job.refuse(item, refusal)
         elif times[item.object_id] > 1:  # QuPath makes such twins where one file is imported twice
             job.refuse(item, Refusal.SAME_ID)
         elif is_too_large(_area(item), options.boundary(image)):
-            job.along_border(item)
+            job.along_border(item) if named else job.refuse(item, Refusal.LARGER_THAN_WINDOW)
         else:
             job.queue(item)
     job.flush()
@@ -198,7 +213,9 @@ class _Job:
                 return
             metadata = metadata_of(*answers[-1]) if answers else {}
             metadata |= {"qupath-sam.window": remark, "qupath-sam.touches_edge": "false"}
-            self._decide(item, refined.geometry, refined.score, metadata, cut_off=False, remark=remark)
+            self._decide(
+                item, refined.geometry, refined.score, metadata, options.downsample, cut_off=False, remark=remark
+            )
 
     def refuse(self, item: ImageObject, refusal: Refusal, *, remark: str = "") -> None:
         """Leave an object as it is."""
@@ -238,7 +255,14 @@ class _Job:
             best = result.outlines[0]
             metadata = metadata_of(result, prediction.provenance)
             with self._refusing(item):
-                self._decide(item, best.geometry, best.score, metadata, cut_off=result.touches_window_edge)
+                self._decide(
+                    item,
+                    best.geometry,
+                    best.score,
+                    metadata,
+                    result.window.downsample,
+                    cut_off=result.touches_window_edge,
+                )
 
     def _decide(
         self,
@@ -246,6 +270,7 @@ class _Job:
         new: Polygon | MultiPolygon,
         score: float,
         metadata: dict[str, str],
+        downsample: float,
         *,
         cut_off: bool,
         remark: str = "",
@@ -254,7 +279,16 @@ class _Job:
         if new.is_valid:
             # Again, as a server does it only where it was given the outline, and for one window.
             new = clean_against(new, old, self._options.clean_share)
-        refusal = self._options.guards.refusal(old, new, score=score, touches_window_edge=cut_off, extent=self._extent)
+            if self._options.clean_share > 0:
+                new = without_strangers(new, old)
+        refusal = self._options.guards.refusal(
+            old,
+            new,
+            score=score,
+            touches_window_edge=cut_off,
+            extent=self._extent,
+            least_area=(SEEN_PX * downsample) ** 2,
+        )
         iou = intersection_over_union(old, new) if new.is_valid and not new.is_empty else float("nan")
         wkb = shapely.to_wkb(new, output_dimension=2)
         if refusal is not None:

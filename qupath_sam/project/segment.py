@@ -8,7 +8,8 @@ them.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import shapely
@@ -142,8 +143,8 @@ def segment_image(
             decisions.append(
                 Decision(image.entry_id, image.name, Action.ADDED, added.object_id, new_wkb=added.wkb, score=best.score)
             )
-    removals = () if options.keep_prompts else tuple(dict.fromkeys(sorted(answered - failed)))
     by_id = {item.object_id: item for item in objects}
+    removals = () if options.keep_prompts else tuple(sorted(_childless(answered - failed, by_id)))
     additions = [replace(added, parent_id=_staying_parent(added.parent_id, by_id, removals)) for added in additions]
     decisions += [
         Decision(image.entry_id, image.name, Action.REMOVED, object_id, before=by_id[object_id])
@@ -216,6 +217,17 @@ def _with_negatives(found: list[PromptedObject], ignored: Sequence[ImageObject])
 def _with_click(item: PromptedObject, click: Click, givers: Sequence[str]) -> PromptedObject:
     prompts = replace(item.prompts, clicks=(*item.prompts.clicks, click))
     return replace(item, prompts=prompts, negatives=tuple(dict.fromkeys(givers)))
+
+
+def _childless(prompts: Collection[str], by_id: Mapping[str, ImageObject]) -> set[str]:
+    """Those prompts in which nothing lies but others of them: what else lay there would be flung to their parent."""
+    going = set(prompts)
+    while True:
+        inside = Counter(by_id[object_id].parent_id for object_id in going)
+        staying = {object_id for object_id in going if by_id[object_id].children > inside[object_id]}
+        if not staying:
+            return going
+        going -= staying
 
 
 def _staying_parent(parent_id: str | None, by_id: Mapping[str, ImageObject], removals: Sequence[str]) -> str | None:

@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_imported_leaves_no_run(
     assert not (project_file.parent / ".qupath-sam").exists()
 
 
-@pytest.mark.parametrize("command", [["refine"], ["segment", "--class", "SAM"]])
+@pytest.mark.parametrize("command", [["refine"], ["segment", "--class", "SAM"], ["segment"]])
 def test_a_report_that_cannot_be_written_is_said_before_the_work(
     project_file: Path, tmp_path: Path, command: list[str]
 ) -> None:

@@ -17,7 +17,7 @@ from shapely.geometry import Point, Polygon
 from qupath_sam.client.images import Pushed
 from qupath_sam.errors import DeadlineExceeded, ProjectError, SlideNotFound
 from qupath_sam.project.decisions import Tally
-from qupath_sam.project.guards import Guards, Refusal, intersection_over_union
+from qupath_sam.project.guards import Guards, Refusal, intersection_over_union, parts_of, without_strangers
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.measurements import depends_on_shape
 from qupath_sam.project.objects import ImageObject, Plane
@@ -146,7 +146,7 @@ def test_large_outlines_are_asked_for_along_their_border(project_file: Path) -> 
     fill(project_file, [large], "1")
     predictor = GrowingPredictor(by=4)
     _, images = select_images(project_file, ("1",))
-    options = RefineOptions(mpp=1.0, window_px=256)
+    options = RefineOptions(ObjectSelection(path_classes=("Tumor",)), mpp=1.0, window_px=256)
     proposal = refine_image(images[0], [large], options, predictor, ServerReadsSlides())
     assert len(predictor.calls) > 10
     for _, prompts, window in predictor.calls:
@@ -171,7 +171,8 @@ def test_a_large_outline_along_which_nothing_was_found_is_left_alone(
 
     large = annotation(shapely.box(100, 100, 800, 700))
     _, images = select_images(project_file, ("1",))
-    proposal = refine_image(images[0], [large], RefineOptions(mpp=1.0), Finds(), ServerReadsSlides())
+    options = RefineOptions(ObjectSelection(path_classes=("Tumor",)), mpp=1.0)
+    proposal = refine_image(images[0], [large], options, Finds(), ServerReadsSlides())
     assert not proposal.edit
     assert [decision.refusal for decision in proposal.decisions] == [refusal]
 
@@ -210,6 +211,86 @@ def test_hopeless_outlines_are_not_asked_about(project_file: Path, item: ImageOb
     assert [decision.refusal for decision in proposal.decisions] == [refusal]
     assert not predictor.calls
     assert not proposal.edit
+
+
+@pytest.mark.parametrize("kept_by", ["children", "size"])
+def test_a_region_is_redrawn_only_where_its_class_is_named(project_file: Path, kept_by: str) -> None:
+    """On 0.1.0 `project refine` without a class redrew the rectangle that a person works in."""
+    large = kept_by == "size"
+    region = annotation(shapely.box(100, 100, 800, 700) if large else SQUARE, None, children=0 if large else 300)
+    inside = annotation(shapely.box(300, 300, 380, 380), parent_id=region.object_id)
+    _, images = select_images(project_file, ("1",))
+    predictor = GrowingPredictor()
+    proposal = refine_image(images[0], [region, inside], RefineOptions(), predictor, ServerReadsSlides())
+    assert [change.object_id for change in proposal.edit.changes] == [inside.object_id]
+    refusal = Refusal.LARGER_THAN_WINDOW if large else Refusal.HAS_CHILDREN
+    assert [d.refusal for d in proposal.decisions if d.object_id == region.object_id] == [refusal]
+    assert len(predictor.calls) == 1
+    assert "name its class" in refusal.value
+    named = RefineOptions(ObjectSelection(path_classes=("Unclassified",)))
+    proposal = refine_image(images[0], [region, inside], named, predictor, ServerReadsSlides())
+    assert [change.object_id for change in proposal.edit.changes] == [region.object_id]
+
+
+WITH_HOLE = shapely.box(0, 0, 400, 300).difference(shapely.box(100, 100, 200, 170))
+IN_TWO = shapely.union_all([shapely.box(0, 0, 300, 300), shapely.box(350, 0, 450, 100)])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (WITH_HOLE, shapely.box(2, 0, 400, 300).difference(shapely.box(104, 98, 205, 172)), None),
+        # 7,000 px2 became a sliver of 145, or nothing: the whole hardly shows it.
+        (WITH_HOLE, shapely.box(0, 0, 400, 300).difference(shapely.box(100, 100, 110, 114.5)), Refusal.HOLE_LOST),
+        (WITH_HOLE, shapely.box(0, 0, 400, 300), Refusal.HOLE_LOST),
+        (WITH_HOLE, shapely.box(0, 0, 400, 300).difference(shapely.box(250, 100, 350, 170)), Refusal.HOLE_LOST),
+        (IN_TWO, shapely.union_all([shapely.box(2, 0, 300, 298), shapely.box(352, 2, 455, 104)]), None),
+        (IN_TWO, shapely.box(0, 0, 300, 300), Refusal.PART_LOST),
+        (IN_TWO, shapely.box(0, 0, 450, 300), Refusal.PART_LOST),
+        (IN_TWO, shapely.union_all([shapely.box(0, 0, 300, 300), shapely.box(350, 0, 390, 30)]), Refusal.PART_LOST),
+    ],
+)
+def test_every_part_and_hole_is_matched(old: Any, new: Any, expected: Refusal | None) -> None:
+    extent = Region(-10, -10, 1000, 1000)
+    guards = Guards()
+    assert guards.refusal(old, new, score=1, touches_window_edge=False, extent=extent) is expected
+    assert intersection_over_union(old, new) > 0.7
+    if expected is Refusal.HOLE_LOST:  # the hole is 7000 px2
+        for least, unseen in ((6999, expected), (7001, None)):
+            given = guards.refusal(old, new, score=1, touches_window_edge=False, extent=extent, least_area=least)
+            assert given is unseen
+
+
+def test_a_square_stays_in_one_piece(project_file: Path) -> None:
+    """A square of 40 px came back in four parts."""
+    square = annotation(shapely.box(100, 100, 140, 140))
+    scraps = [shapely.box(100, 137, 108, 140), shapely.box(137, 100, 140, 106), shapely.box(150, 150, 160, 160)]
+
+    class InFour(GrowingPredictor):
+        def answer(self, prompts: Any, window: Any) -> Any:
+            return shapely.union_all([shapely.box(100, 100, 136, 136), *scraps])
+
+    _, images = select_images(project_file, ("1",))
+    proposal = refine_image(images[0], [square], RefineOptions(), InFour(), ServerReadsSlides())
+    (change,) = proposal.edit.changes
+    assert shapely.from_wkb(change.new_wkb).equals(shapely.box(100, 100, 136, 136))
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10**6))
+def test_strangers_go_and_nothing_else(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    boxes = [shapely.box(x, y, x + w, y + h) for x, y, w, h in chance.uniform((0, 0, 5, 5), (90, 90, 40, 40), (8, 4))]
+    old, new = shapely.union_all(boxes[:4]), shapely.union_all(boxes[4:])
+    kept = without_strangers(new, old)
+    parts = [part.wkb for part in parts_of(new)]
+    assert all(part.wkb in parts for part in parts_of(kept)), "a part has changed"
+    assert kept.is_valid
+    assert without_strangers(kept, old).equals(kept)
+    assert without_strangers(old, old).equals(old)
+    if len(parts_of(kept)) < len(parts):
+        assert len(parts_of(kept)) <= len(parts_of(old))
+        assert all(part.intersection(old).area > 0 for part in parts_of(kept))
 
 
 def test_locked_objects_are_refined_on_request(project_file: Path) -> None:

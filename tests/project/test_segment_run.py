@@ -67,6 +67,25 @@ def test_segment_prompts(project_file: Path) -> None:
     assert keep.edit.additions[3].parent_id == objects[1].object_id
 
 
+def test_prompts_with_children_stay(project_file: Path) -> None:
+    """On 0.1.0 a rectangle became a blob, and its 449 children were flung to the root."""
+    region = annotation(shapely.box(300, 300, 700, 700), "SAM", "Rectangle", children=2)
+    inner = annotation(shapely.box(400, 400, 500, 500), "SAM", "Rectangle", parent_id=region.object_id, children=1)
+    point = annotation(Point(450, 450), "SAM", "Points", parent_id=inner.object_id)
+    nucleus = annotation(SQUARE, "Nucleus", parent_id=region.object_id)
+    _, images = select_images(project_file, ("1",))
+    proposal = segment_image(
+        images[0],
+        [region, inner, point, nucleus],
+        SegmentOptions({"SAM": "SAM"}),
+        GrowingPredictor(),
+        ServerReadsSlides(),
+    )
+    assert len(proposal.edit.additions) == 3
+    assert set(proposal.edit.removals) == {inner.object_id, point.object_id}, "what lay in them goes as well"
+    assert [added.parent_id for added in proposal.edit.additions] == [None, region.object_id, region.object_id]
+
+
 def test_a_prompt_at_fault_does_not_take_the_others_with_it(project_file: Path) -> None:
     class Refuses(GrowingPredictor):
         def predict(self, image: Any, objects: Any, **keywords: Any) -> Any:
