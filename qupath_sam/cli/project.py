@@ -130,6 +130,10 @@ def refine(
     box: Annotated[bool, typer.Option("--box/--no-box", help="Give the outline's box to the model.")] = True,
     mask: Annotated[bool, typer.Option("--mask/--no-mask", help="Give the outline itself as mask prompt.")] = True,
     min_iou: Annotated[float, typer.Option(help="Refuse outlines that agree less with the old one.")] = 0.5,
+    min_part_iou: Annotated[
+        float,
+        typer.Option(help="Refuse outlines of which a part or a hole agrees less with the old one; 0 looks at none."),
+    ] = 0.5,
     max_area_change: Annotated[float, typer.Option(help="Refuse areas this many times larger or smaller.")] = 2.0,
     min_score: ScoreOption = 0.0,
     allow_cut_off: Annotated[
@@ -169,7 +173,7 @@ def refine(
                 tuple(path_class or ()), tuple(not_class or ()), tuple(name or ()), min_area, max_area, locked
             ),
             prompts=PromptOptions(outline=mask, box=box, interior=interior_points, exterior=exterior_points),
-            guards=Guards(min_iou, max_area_change, min_score, allow_cut_off),
+            guards=Guards(min_iou, max_area_change, min_score, allow_cut_off, min_part_iou),
             model=model,
             output=OutputOptions(fill_holes_area=fill_holes, min_area=drop_parts, simplify_tolerance=simplify),
             mpp=mpp,

@@ -44,7 +44,7 @@ class Guards:
         min_score: least score that the model gives itself, 0 to 1.
         allow_cut_off: take a mask that runs into the edge of its window.
         min_part_iou: least intersection over union of each part, and of each hole, with one of the new outline's.
-            A hole of a hundredth of the area hardly shows in the IoU of the whole.
+            A hole of a hundredth of the area hardly shows in the IoU of the whole. 0 looks at none of them.
     """
 
     min_iou: float = 0.5
@@ -132,6 +132,8 @@ class _Match:
 
 def _all_matched(old: Sequence[Polygon], new: Sequence[Polygon], min_iou: float, least_area: float) -> bool:
     """Whether each of ``old`` of at least ``least_area`` has one of ``new`` for itself that agrees with it."""
+    if min_iou <= 0:
+        return True
     matched = {match.old for match in _matches(old, new, least=min_iou)}
     return all(index in matched or shape.area < least_area for index, shape in enumerate(old))
 

@@ -75,6 +75,7 @@ def test_the_numbers_are_the_codes_own() -> None:
     assert f"below `--min-score` ({guards.min_score:g}," in text
     assert f"more than `--max-area-change` ({guards.max_area_change:g}) times" in text
     assert f"below `--min-iou` ({guards.min_iou:g})" in text
+    assert f"below `--min-part-iou` ({guards.min_part_iou:g})" in text
     assert f"box ({100 * prompts.box_margin:g} % wider)" in text
     assert (prompts.interior, "one point in its middle" in text) == (1, True)
     assert f"up to {MOST_THUMBNAILS} objects" in text

@@ -323,6 +323,7 @@ def _output(*arguments: str) -> str:
 def test_command_line_stops_resumes_reports_and_undoes(small_project: Path, tmp_path: Path) -> None:
     before = _bytes(small_project)
     refining = ("refine", str(small_project), "--class", "Tumor", "--model", "fake", "--min-iou", "0.3")
+    refining += ("--min-part-iou", "0")  # the fake model draws neither holes nor second parts
     report = tmp_path / "report"
     assert "nothing was written" in _output(*refining, "--dry-run", "--report", str(report))
     assert _bytes(small_project) == before
