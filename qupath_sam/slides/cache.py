@@ -10,19 +10,20 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from qupath_sam.errors import ServerUnavailable, SlideUnsupported
+from qupath_sam.errors import ServerUnavailable
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import SlideRecipe
 from qupath_sam.slides.location import Location, PathMap
 from qupath_sam.slides.open import SlideSource, check_size, locate, open_located
 from qupath_sam.slides.permissions import EVERY_PATH, Permissions
+from qupath_sam.slides.rendering import Rendering
 from qupath_sam.slides.source import Stamp, stamp
 
 URL_RECHECK_S = 30.0
 """How long a URL is taken to be unchanged: asking costs a round trip, and every click would wait for it."""
 
-_Key = tuple[str, SlideRecipe | None]
-"""The real path (or URL) and what is done to the image, however the caller spelled it."""
+_Key = tuple[str, SlideRecipe | None, int, int, Rendering | None]
+"""The real path (or URL), what is done to the image, its plane and how it is shown, however the caller spelled it."""
 
 
 @dataclass(slots=True)
@@ -79,7 +80,13 @@ class SlideCache:
 
     @contextmanager
     def open(
-        self, source: SlideSource, *, expected_size: tuple[int, int] | None = None, z: int = 0, t: int = 0
+        self,
+        source: SlideSource,
+        *,
+        expected_size: tuple[int, int] | None = None,
+        z: int = 0,
+        t: int = 0,
+        rendering: Rendering | None = None,
     ) -> Iterator[SlideReader]:
         """Borrow a slide's reader; it stays open until the ``with`` block ends. Do not close it.
 
@@ -87,10 +94,8 @@ class SlideCache:
             ServerUnavailable: the cache was closed.
             SlideError: as `qupath_sam.slides.open.open_slide`. Failures are not remembered.
         """
-        if (z, t) != (0, 0):
-            raise SlideUnsupported(f"plane z={z}, t={t} of a stack cannot be read here; push the pixels of the plane")
         location = locate(source, self._path_map, self._permissions)
-        entry = self._borrow(location, source)
+        entry = self._borrow(location, source, z, t, rendering)
         try:
             reader = entry.reader.result()
             check_size(reader, expected_size, location)
@@ -105,9 +110,9 @@ class SlideCache:
             retired = [self._retire(key) for key in list(self._entries)]
         _close(entry for entry in retired if entry.users == 0)
 
-    def _borrow(self, location: Location, source: SlideSource) -> _Entry:
+    def _borrow(self, location: Location, source: SlideSource, z: int, t: int, rendering: Rendering | None) -> _Entry:
         found = self._stamp(location)
-        key = found.resolved, source if isinstance(source, SlideRecipe) else None
+        key = found.resolved, source if isinstance(source, SlideRecipe) else None, z, t, rendering
         with self._lock:
             if self._closed:
                 raise ServerUnavailable(
@@ -147,7 +152,10 @@ class SlideCache:
 
     def _open(self, key: _Key, entry: _Entry, location: Location, source: SlideSource) -> None:
         try:
-            entry.reader.set_result(open_located(location, entry.stamp, source, expected_size=None))
+            _, _, z, t, rendering = key
+            entry.reader.set_result(
+                open_located(location, entry.stamp, source, expected_size=None, z=z, t=t, rendering=rendering)
+            )
         except BaseException as error:
             with self._lock:
                 if self._entries.get(key) is entry:

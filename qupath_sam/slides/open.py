@@ -11,8 +11,10 @@ from qupath_sam.errors import OutOfMemory, QupathSamError, SlideMismatch, SlideU
 from qupath_sam.regions import Region
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import ReaderProvider, SlideRecipe
+from qupath_sam.slides.containers import check_not_elsewhere
 from qupath_sam.slides.location import Location, PathMap, parse_location
 from qupath_sam.slides.permissions import EVERY_PATH, Permissions
+from qupath_sam.slides.rendering import Rendering
 from qupath_sam.slides.source import Stamp, open_binary, stamp
 from qupath_sam.slides.wrapped import CalibratedReader, CroppedReader, OrientedReader
 
@@ -33,6 +35,7 @@ def open_slide(
     permissions: Permissions = EVERY_PATH,
     z: int = 0,
     t: int = 0,
+    rendering: Rendering | None = None,
 ) -> SlideReader:
     """Open a slide in QuPath's frame.
 
@@ -42,20 +45,19 @@ def open_slide(
         expected_size: level-0 width and height that the caller believes in; a recipe's own is checked as well.
         path_map: from the client's folders to this machine's.
         permissions: what may be opened; by default every path and no URL.
-        z, t: plane; only ``0, 0`` can be read.
+        z, t: plane of a stack.
+        rendering: how to show what is not 8-bit RGB; None shows all channels, each by its own range.
 
     Raises:
         SlideNotFound: nothing there, not visible from here, or outside of what may be opened.
         SlideUnreadable: a folder, an empty, truncated or broken file, or no image at all.
         SlideMismatch: it opens, but with another size than expected.
-        SlideUnsupported: not 8-bit RGB, another plane, a URL that may not be opened, or a reader that is not
-            installed.
-        InvalidRequest: the path or URI itself is wrong.
+        SlideUnsupported: neither colours nor channels, a plane that it has not, a URL that may not be opened, or a
+            reader that is not installed.
+        InvalidRequest: the path or URI itself is wrong, or a channel that the image has not.
     """
-    if (z, t) != (0, 0):
-        raise SlideUnsupported(f"plane z={z}, t={t} of a stack cannot be read here; push the pixels of the plane")
     location = locate(source, path_map, permissions)
-    return open_located(location, stamp(location), source, expected_size=expected_size)
+    return open_located(location, stamp(location), source, expected_size=expected_size, z=z, t=t, rendering=rendering)
 
 
 def locate(source: SlideSource, path_map: PathMap | None, permissions: Permissions = EVERY_PATH) -> Location:
@@ -72,12 +74,19 @@ def locate(source: SlideSource, path_map: PathMap | None, permissions: Permissio
 
 
 def open_located(
-    location: Location, found: Stamp, source: SlideSource, *, expected_size: tuple[int, int] | None
+    location: Location,
+    found: Stamp,
+    source: SlideSource,
+    *,
+    expected_size: tuple[int, int] | None,
+    z: int = 0,
+    t: int = 0,
+    rendering: Rendering | None = None,
 ) -> SlideReader:
     """`open_slide` for a caller that has already looked at the file."""
     recipe = source if isinstance(source, SlideRecipe) else None
     with _every_error_mapped(location):
-        reader, bounds = _reader(location, found)
+        reader, bounds = _reader(location, found, z, t, rendering)
     try:
         if bounds is not None:
             reader = _within_bounds(reader, bounds, recipe, location)
@@ -112,26 +121,56 @@ def check_size(reader: SlideReader, expected: tuple[int, int] | None, location: 
     )
 
 
-def _reader(location: Location, found: Stamp) -> tuple[SlideReader, Region | None]:
-    """The reader for a file by its first bytes, and the bounds to which QuPath crops it."""
+def _reader(
+    location: Location, found: Stamp, z: int, t: int, rendering: Rendering | None
+) -> tuple[SlideReader, Region | None]:
+    """The reader for a file by its name and first bytes, and the bounds to which QuPath crops it."""
     # Imported here: each pulls in its own decoder, and one slide needs one of them.
     from qupath_sam.slides import openslide
 
-    if os.path.splitext(location.name)[1].lower() in openslide.SUFFIXES:
-        by_openslide = openslide.OpenSlideReader(location, at=found)
-        return by_openslide, by_openslide.bounds
+    check_not_elsewhere(location)
     with open_binary(location) as stream:
-        head = stream.read(8)
+        head = stream.read(openslide.HEAD_BYTES)
+    if os.path.splitext(location.name)[1].lower() in openslide.SUFFIXES or openslide.knows_content(head):
+        return _by_openslide(location, found, z, t, rendering)
     if head.startswith(_TIFF):
-        from qupath_sam.slides.tiff import TiffReader
+        from qupath_sam.slides.tiff import OverlappingTiles, TiffReader
 
-        by_tiffslide = TiffReader(location, at=found)
-        return by_tiffslide, by_tiffslide.bounds
+        try:
+            by_tifffile = TiffReader(location, at=found, rendering=rendering, z=z, t=t)
+        except OverlappingTiles:
+            if location.is_url or not openslide.is_installed():
+                raise
+            return _by_openslide(location, found, z, t, rendering)
+        return by_tifffile, by_tifffile.bounds
+    _check_single_plane(location, z, t)
     if head.startswith(_IMAGE):
         from qupath_sam.slides.image import ImageReader
 
-        return ImageReader(location, at=found), None
+        return ImageReader(location, at=found, rendering=rendering), None
     raise SlideUnreadable(f"{location.given} is no TIFF, PNG, JPEG or BMP; if QuPath opens it, push the pixels")
+
+
+def _by_openslide(
+    location: Location, found: Stamp, z: int, t: int, rendering: Rendering | None
+) -> tuple[SlideReader, Region | None]:
+    from qupath_sam.slides.openslide import OpenSlideReader
+
+    _check_single_plane(location, z, t)
+    if rendering is not None:
+        raise SlideUnsupported(
+            f"{location.given} is read by OpenSlide, which gives colours and no channels; leave channels and "
+            "range out, or push the pixels"
+        )
+    reader = OpenSlideReader(location, at=found)
+    return reader, reader.bounds
+
+
+def _check_single_plane(location: Location, z: int, t: int) -> None:
+    if (z, t) != (0, 0):
+        raise SlideUnsupported(
+            f"{location.given} has no plane z={z}, t={t} that can be read here; push the pixels of the plane"
+        )
 
 
 @contextmanager

@@ -1,9 +1,10 @@
-"""Slides that tiffslide cannot read (MIRAX, VMS, DICOM and others), by the optional OpenSlide."""
+"""Slides that tifffile cannot read (MIRAX, VMS, DICOM, overlapping tiles and others), by the optional OpenSlide."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -14,13 +15,25 @@ from qupath_sam.regions import Region
 from qupath_sam.slides.base import SlideInfo
 from qupath_sam.slides.fingerprint import fingerprint
 from qupath_sam.slides.location import Location
+from qupath_sam.slides.openslide_handle import ReopeningSlide
+from qupath_sam.slides.pixel_size import number
 from qupath_sam.slides.pyramid import levels_of, plausible_mpp
 from qupath_sam.slides.raster import RasterReader, rasters_of
 from qupath_sam.slides.resampling import WHITE
 from qupath_sam.slides.source import Stamp, stamp
 
 SUFFIXES = frozenset({".mrxs", ".vms", ".vmu", ".dcm", ".zvi", ".czi", ".bif"})
-"""Files that OpenSlide reads and tiffslide does not, or not rightly (.bif: overlapping tiles)."""
+"""Files that OpenSlide alone reads, or stitches (.bif: overlapping tiles)."""
+_DICOM_AT = 128
+_BY_CONTENT = (b"ZISRAWFILE", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"SQLite format 3\0")
+"""How CZI, ZVI and Sakura's files begin."""
+HEAD_BYTES = _DICOM_AT + 4
+
+
+def knows_content(head: bytes) -> bool:
+    """Whether a file that begins like this (`HEAD_BYTES`) is OpenSlide's, whatever it is called: PACS export DICOM
+    without an ending."""
+    return head[_DICOM_AT:HEAD_BYTES] == b"DICM" or head.startswith(_BY_CONTENT)
 
 
 class OpenSlideReader(RasterReader):
@@ -44,22 +57,22 @@ class OpenSlideReader(RasterReader):
             raise SlideUnsupported(f"{location.given}: OpenSlide reads local files only; push the pixels")
         found = at or stamp(location)
         with _decoding(openslide, location.given):
-            slide = openslide.OpenSlide(found.resolved)
-            properties = dict(slide.properties)
-            levels = levels_of(slide.level_dimensions)
-        exact = tuple(slide.level_downsamples)
+            reopening = ReopeningSlide(partial(openslide.OpenSlide, found.resolved), openslide.OpenSlideError)
+            properties = dict(reopening.slide.properties)
+            levels = levels_of(reopening.slide.level_dimensions)
+            exact = tuple(reopening.slide.level_downsamples)
         reader = f"openslide {openslide.__library_version__}"
 
         def read_level(index: int, region: Region) -> NDArray[np.uint8]:
             # OpenSlide takes level-0 px and divides by its own downsample; the fraction it keeps is below half a px.
             place = round(region.x * exact[index]), round(region.y * exact[index])
             with _decoding(openslide, location.given):
-                pixels = np.asarray(slide.read_region(place, index, (region.width, region.height)))
+                pixels = reopening.read_region(place, index, (region.width, region.height))
             return _on_white(pixels)
 
         mpp, remark = plausible_mpp(
-            _number(properties.get(openslide.PROPERTY_NAME_MPP_X)),
-            _number(properties.get(openslide.PROPERTY_NAME_MPP_Y)),
+            number(properties.get(openslide.PROPERTY_NAME_MPP_X)),
+            number(properties.get(openslide.PROPERTY_NAME_MPP_Y)),
         )
         info = SlideInfo(
             width=levels[0].width,
@@ -72,7 +85,16 @@ class OpenSlideReader(RasterReader):
             extent=Region(0, 0, levels[0].width, levels[0].height),
         )
         self.bounds = _bounds(openslide, properties, info.extent)
-        super().__init__(info, rasters_of(levels, read_level), name=location.given, release=slide.close)
+        super().__init__(info, rasters_of(levels, read_level), name=location.given, release=reopening.close)
+
+
+def is_installed() -> bool:
+    """Whether OpenSlide can be used."""
+    try:
+        import openslide  # noqa: F401
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _library(location: Location) -> ModuleType:
@@ -116,10 +138,3 @@ def _bounds(openslide: ModuleType, properties: Mapping[str, str], extent: Region
         return Region(*(int(properties[name]) for name in names)).intersection(extent)
     except (KeyError, ValueError):
         return None  # QuPath too reads the whole slide where one is missing or no number
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,9 +14,10 @@ from PIL import Image
 
 from qupath_sam.errors import SlideUnreadable, SlideUnsupported
 from qupath_sam.regions import Region, Window
+from qupath_sam.slides import PixelFormat, PushedReader, open_slide
 from qupath_sam.slides import image as image_module
-from qupath_sam.slides import open_slide
 from qupath_sam.slides.base import SlideReader
+from qupath_sam.slides.rendering import ChannelDisplay, Rendering
 from tests.contracts.readers import ReaderContract, coordinate_pixels
 
 
@@ -74,17 +77,49 @@ def test_orientation_tags_are_ignored_as_in_qupath(tmp_path: Path) -> None:
     assert (reader.info.width, reader.info.height) == (40, 30)
 
 
-@pytest.mark.parametrize(
-    ("picture", "suffix"),
-    [
-        pytest.param(Image.fromarray(np.zeros((30, 40), np.uint16)), ".png", id="16-bit"),
-        pytest.param(Image.new("CMYK", (40, 30)), ".jpg", id="cmyk"),
-    ],
-)
-def test_what_is_refused(tmp_path: Path, picture: Image.Image, suffix: str) -> None:
-    picture.save(tmp_path / f"a{suffix}")
+def test_cmyk_is_refused(tmp_path: Path) -> None:
+    Image.new("CMYK", (40, 30)).save(tmp_path / "a.jpg")
     with pytest.raises(SlideUnsupported, match="push the pixels"):
-        open_slide(tmp_path / f"a{suffix}")
+        open_slide(tmp_path / "a.jpg")
+
+
+TWELVE_BITS = np.linspace(0, 4095, 1200).astype(np.uint16).reshape(30, 40)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 4])
+def test_twelve_of_sixteen_bits_are_scaled_with_a_remark(tmp_path: Path, samples: int) -> None:
+    """As cameras write them; Pillow would drop the lower byte and show an all but black picture."""
+    colours = samples - (samples in (2, 4))
+    pixels = np.repeat(TWELVE_BITS[:, :, None], samples, axis=2)
+    if colours < samples:
+        pixels[:, :, -1] = 4095
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(pixels[:, :, 0] if samples == 1 else pixels))
+    expected = np.repeat((TWELVE_BITS / 4095 * 255)[:, :, None], 3, axis=2)
+    assert np.abs(_whole(tmp_path / "a.png") - expected).max() <= 1
+    with closing(open_slide(tmp_path / "a.png")) as reader:
+        assert "to 409" in reader.info.reader
+        assert "state a range" in reader.info.remarks[0]
+
+
+def test_a_range_and_channels_are_as_the_caller_says(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(TWELVE_BITS))
+    with closing(open_slide(tmp_path / "a.png", rendering=Rendering(low=0, high=8190))) as reader:
+        read = reader.read(Window(Region(0, 0, 40, 30), 40, 30))
+        assert np.abs(read[:, :, 1] - TWELVE_BITS / 8190 * 255).max() <= 1
+        assert reader.info.remarks == ()
+    Image.fromarray(coordinate_pixels()).save(tmp_path / "b.png")
+    with closing(open_slide(tmp_path / "b.png", rendering=Rendering((ChannelDisplay("Green", 0, 255),)))) as reader:
+        read = reader.read(Window(Region(0, 0, 208, 152), 208, 152))
+        np.testing.assert_array_equal(read, np.repeat(coordinate_pixels()[:, :, 1:2], 3, axis=2))
+
+
+def test_sixteen_bits_are_not_pushed(tmp_path: Path) -> None:
+    """A client pushes what it shows; nobody here can know how it shows 16 bits."""
+    data = imagecodecs.png_encode(np.repeat(TWELVE_BITS[:, :, None], 3, axis=2))
+    with pytest.raises(SlideUnsupported, match="push the pixels as QuPath"):
+        PushedReader(
+            data, pixel_format=PixelFormat.PNG, size=(40, 30), region=Region(0, 0, 40, 30), image_size=(40, 30)
+        )
 
 
 def test_a_large_image_is_refused_by_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

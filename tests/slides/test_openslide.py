@@ -17,9 +17,11 @@ from qupath_sam.errors import SlideNotFound, SlideUnreadable, SlideUnsupported
 from qupath_sam.regions import Region, Window
 from qupath_sam.slides import UrlRules, open_slide, parse_location
 from qupath_sam.slides.openslide import SUFFIXES, OpenSlideReader
+from qupath_sam.slides.rendering import Rendering
 from qupath_sam.slides.tiff import TiffReader
-from tests.contracts.readers import ReaderContract, coordinate_pixels
-from tests.slides.written import SCN_AREAS, SCN_SIZE, write_leica, write_tiff
+from tests.contracts.dicom import write_dicom
+from tests.contracts.readers import HEIGHT, WIDTH, ReaderContract, coordinate_pixels
+from tests.slides.written import SCN_AREAS, SCN_SIZE, write_leica, write_tiff, write_trestle
 
 pytest.importorskip("openslide")
 
@@ -105,15 +107,65 @@ def test_without_openslide_the_message_says_how_to_get_it(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / f"a{suffix}").write_bytes(b"x" * 100)
+    _with_mirax_folder(tmp_path / f"a{suffix}")
     monkeypatch.setitem(sys.modules, "openslide", None)
     with pytest.raises(SlideUnsupported, match=r'pip install "qupath-sam\[openslide\]"'):
         open_slide(tmp_path / f"a{suffix}")
 
 
-def test_broken_and_unknown_files(tmp_path: Path) -> None:
-    (tmp_path / "a.mrxs").write_bytes(b"x" * 100)
-    with pytest.raises(SlideUnreadable, match="push the pixels"):
+def _with_mirax_folder(path: Path) -> None:
+    path.with_suffix("").mkdir()
+    (path.with_suffix("") / "Slidedat.ini").touch()
+
+
+def test_dicom_is_known_by_its_content(tmp_path: Path) -> None:
+    """A PACS exports it without an ending."""
+    path = write_dicom(tmp_path / "IM000001", coordinate_pixels())
+    with closing(open_slide(path)) as reader:
+        assert (reader.info.width, reader.info.height, reader.info.mpp) == (WIDTH, HEIGHT, 0.25)
+        window = Window(Region(0, 0, WIDTH, HEIGHT), WIDTH, HEIGHT)
+        assert np.abs(reader.read(window).astype(int) - coordinate_pixels()).max() <= 8
+
+
+def test_overlapping_tiles_are_stitched(tmp_path: Path) -> None:
+    """Trestle's: tifffile would lay them edge to edge."""
+    path = write_trestle(tmp_path / "a.tif", coordinate_pixels(256, 192))
+    with closing(open_slide(path)) as reader:
+        assert (reader.info.width, reader.info.height) == (208, 176)
+        assert reader.info.reader.startswith("openslide ")
+
+
+def test_overlapping_tiles_without_openslide_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_trestle(tmp_path / "a.tif", coordinate_pixels(256, 192))
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    with pytest.raises(SlideUnsupported, match="tiles overlap"):
+        open_slide(path)
+
+
+def test_mirax_without_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.mrxs").write_bytes(b"\xff\xd8\xff" * 100)
+    with pytest.raises(SlideUnreadable, match=r"folder a/ .* is missing beside it; copy both"):
         open_slide(tmp_path / "a.mrxs")
+
+
+@pytest.mark.parametrize("name", ["a.vsi", "A.VSI", "a.ndpis", "a.afi", "a.companion.ome", "frame_t.ets"])
+def test_containers_whose_pixels_lie_elsewhere(tmp_path: Path, name: str) -> None:
+    """The TIFF inside a .vsi is a thumbnail."""
+    write_tiff(tmp_path / name, coordinate_pixels())
+    with pytest.raises(SlideUnsupported, match="push the pixels"):
+        open_slide(tmp_path / name)
+
+
+def test_openslide_has_no_channels(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", coordinate_pixels())
+    with pytest.raises(SlideUnsupported, match="no channels"):
+        open_slide(path, rendering=Rendering(low=0, high=9))
+
+
+def test_broken_and_unknown_files(tmp_path: Path) -> None:
+    (tmp_path / "a.zvi").write_bytes(b"x" * 100)
+    with pytest.raises(SlideUnreadable, match="push the pixels"):
+        open_slide(tmp_path / "a.zvi")
     with pytest.raises(SlideNotFound):
         open_slide(tmp_path / "b.mrxs")
 

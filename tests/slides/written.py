@@ -34,6 +34,18 @@ def drop_tiles(path: Path, tiles: list[int], *, page: int = 0) -> None:
     path.write_bytes(data)
 
 
+def write_trestle(path: Path, pixels: NDArray[np.uint8]) -> Path:
+    """A Trestle slide of tiles of 64 px that overlap by 16 px across and 8 px down."""
+    return write_tiff(
+        path,
+        pixels,
+        tile=(64, 64),
+        compression="jpeg",
+        software="MedScan 1.0",
+        description="Background Color=E6E6E6;White Balance=0;Objective Power=20;JPEG Quality=70;OverlapsXY= 16 8",
+    )
+
+
 NM_PER_PX = 500
 SCN_SIZE = (400, 300)
 SCN_AREAS = {(80, 60): (160, 96), (260, 180): (96, 64)}
