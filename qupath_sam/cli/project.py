@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
-from qupath_sam.cli.project_info import print_info
+from qupath_sam.cli.project_info import described_images, described_runs, print_info
 from qupath_sam.cli.project_options import (
     DropOption,
     DryOption,
@@ -43,6 +43,7 @@ from qupath_sam.cli.project_session import (
     finish,
     print_result,
     run_with_progress,
+    say_before,
 )
 
 #: Class of prompts where none is named: what nobody draws by accident.
@@ -69,35 +70,19 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show the images of PROJECT, their objects, and the runs that can be undone. Starts no QuPath, writes nothing."""
-    from qupath_sam.project.layout import count_objects, read_project
-    from qupath_sam.project.store import ProjectStore
+    from qupath_sam.project.layout import read_project
+    from qupath_sam.project.notices import notices
 
     opened = read_project(project)
-    runs = [
-        {
-            "run": run.run_id,
-            "utc": run.begun.get("utc", ""),
-            "command": run.begun.get("command", ""),
-            "images": len(run.images("committed")),
-            "ended": run.ended,
-        }
-        for run in ProjectStore(opened.file).runs()
-    ]
-    images = [
-        {
-            "id": image.entry_id,
-            "name": image.name,
-            "width": image.width,
-            "height": image.height,
-            "mpp": image.mpp,
-            "objects": count_objects(image),
-        }
-        for image in opened.images
-    ]
+    images, runs = described_images(opened), described_runs(opened)
+    noted = list(notices(opened))
     if as_json:
-        typer.echo(json.dumps({"project": str(opened.file), "qupath": opened.version, "images": images, "runs": runs}))
+        content = {"project": str(opened.file), "qupath": opened.version, "images": images, "runs": runs}
+        typer.echo(json.dumps(content | {"notices": noted}))
         return
     print_info(opened, images, runs)
+    for text in noted:
+        typer.echo(text)
 
 
 @app.command()
@@ -156,6 +141,7 @@ def refine(
 ) -> None:
     """Redraw annotations with a model: the same objects, with better outlines. `undo` brings the old ones back."""
     asked = _asked(locals())
+    from qupath_sam.project.classes import check_classes
     from qupath_sam.project.guards import Guards
     from qupath_sam.project.prompts import PromptOptions
     from qupath_sam.project.refine import RefineOptions, refine_image
@@ -164,6 +150,7 @@ def refine(
     from qupath_sam.results import OutputOptions
 
     opened, images = select_images(project, image or ())
+    say_before(opened, check_classes(images, path_class or (), not_class or ()))
     access = read_access(token_file, tls, tls_ca) if server else None
     with Session.open(
         server or [], path_map or [], heap, time_limit, push_pixels=push_pixels, access=access
@@ -232,18 +219,21 @@ def segment(
 ) -> None:
     """Turn point and rectangle annotations into outlines. Points of an ignored class (name*) say what is not meant."""
     asked = _asked(locals())
+    from qupath_sam.project.classes import check_classes
     from qupath_sam.project.run import RunOptions, select_images
     from qupath_sam.project.segment import SegmentOptions, segment_image
     from qupath_sam.results import OutputOptions
     from qupath_sam.windows import WindowRequest
 
     opened, images = select_images(project, image or ())
+    classes = _classes(path_class or (PROMPT_CLASS,))
+    say_before(opened, check_classes(images, classes))
     access = read_access(token_file, tls, tls_ca) if server else None
     with Session.open(
         server or [], path_map or [], heap, time_limit, push_pixels=push_pixels, access=access
     ) as session:
         options = SegmentOptions(
-            classes=_classes(path_class or (PROMPT_CLASS,)),
+            classes=classes,
             together=together,
             keep_prompts=keep_prompts,
             model=model,
@@ -287,6 +277,7 @@ def import_(
     from qupath_sam.project.run import RunOptions, select_images
 
     opened, images = select_images(project, image or ())
+    say_before(opened)
     if source.is_dir():
         images = [entry for entry in images if file_of(source, entry) is not None]
         if not images:
@@ -335,7 +326,9 @@ def export(
     from qupath_sam.project.objects import Kind
     from qupath_sam.project.run import select_images
 
-    _, images = select_images(project, image or ())
+    opened, images = select_images(project, image or ())
+    for odd in opened.unusable:
+        typer.echo(str(odd), err=True)
     folder.mkdir(parents=True, exist_ok=True)
     kinds = (Kind.ANNOTATION, Kind.DETECTION, Kind.CELL, Kind.TILE) if detections else (Kind.ANNOTATION,)
     failed = False
@@ -366,8 +359,10 @@ def undo(
     from qupath_sam.project.layout import read_project
     from qupath_sam.project.undo import undo_run
 
+    opened = read_project(project)
+    say_before(opened)
     with Session.open_without_server(heap, time_limit) as session:
-        undone = undo_run(read_project(project), run, session.editor)
+        undone = undo_run(opened, run, session.editor)
     for name in undone.whole:
         typer.echo(f"{name}: as it was, byte by byte")
     for name, count, left in undone.by_object:

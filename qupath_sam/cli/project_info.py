@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qupath_sam.project.layout import Project
+    from qupath_sam.project.layout import ImageEntry, Project
 
 
 def print_info(opened: Project, images: Sequence[dict[str, Any]], runs: Sequence[dict[str, Any]]) -> None:
@@ -28,8 +28,79 @@ def print_info(opened: Project, images: Sequence[dict[str, Any]], runs: Sequence
             ", ".join(f"{name} {count}" for name, count in by_class.items()),
         )
     console.print(table)
+    for image in images:
+        if image["fault"]:
+            console.print(f"{image['name']}: {image['fault']}", markup=False)
     for run in runs:
-        state = "" if run["ended"] else ", unfinished"
-        if state and run["command"] in ("refine", "segment"):
-            state += " (--resume)"
-        console.print(f"run {run['run']}: {run['command']}, {run['images']} images, {run['utc']}{state}", markup=False)
+        console.print(f"run {run['run']}: {_said_of(run)}", markup=False)
+
+
+def described_images(opened: Project) -> list[dict[str, Any]]:
+    """The images of a project as ``project info --json`` has them; "fault" says why one cannot be read."""
+    from qupath_sam.project.layout import count_objects
+
+    return [
+        {
+            "id": image.entry_id,
+            "name": image.name,
+            "width": image.width,
+            "height": image.height,
+            "mpp": image.mpp,
+            "objects": count_objects(image),
+            "fault": _fault_of(image),
+        }
+        for image in opened.images
+    ]
+
+
+def described_runs(opened: Project) -> list[dict[str, Any]]:
+    """The runs of a project as ``project info --json`` has them; "overwritten" names images that were saved since."""
+    from qupath_sam.project.overwritten import overwritten_since
+    from qupath_sam.project.store import ProjectStore
+
+    store = ProjectStore(opened.file)
+    overwritten = overwritten_since(opened, store)
+    return [
+        {
+            "run": run.run_id,
+            "utc": run.begun.get("utc", ""),
+            "command": run.begun.get("command", ""),
+            "images": len(run.changed),
+            "failed": len(run.failed),
+            "ended": run.ended,
+            "reported": run.reported,
+            "overwritten": [image.name for image in overwritten.get(run.run_id, ())],
+        }
+        for run in store.runs()
+    ]
+
+
+def _fault_of(image: ImageEntry) -> str:
+    from qupath_sam.errors import ProjectError
+    from qupath_sam.project.layout import check_saved
+
+    try:
+        check_saved(image)
+    except ProjectError as error:
+        return str(error)
+    return ""
+
+
+def _said_of(run: dict[str, Any]) -> str:
+    """One line about a run: what it did, whether it can be taken up, what has happened since."""
+    parts = [run["command"], f"{run['images']} images" if run["images"] else "changed nothing"]
+    if run["failed"]:
+        parts.append(f"{run['failed']} images failed")
+    parts.append(run["utc"])
+    can_resume = run["command"] in ("refine", "segment")
+    if not run["ended"]:
+        parts.append("unfinished")
+    elif can_resume and not run["reported"]:
+        parts.append("without a report")
+    text = ", ".join(parts)
+    if can_resume and (not run["ended"] or run["failed"] or not run["reported"]):
+        text += " (--resume)"
+    if run["overwritten"]:
+        names = ", ".join(run["overwritten"])
+        text += f"; saved by another program since, so that what the run changed may be gone: {names}"
+    return text

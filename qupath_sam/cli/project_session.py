@@ -132,6 +132,14 @@ def _worker(heap: str, limit_s: float) -> QuPathWorker:
     return QuPathWorker(WorkerOptions(heap=heap, call_limit_s=limit_s))
 
 
+def say_before(opened: Project, more: Sequence[str] = ()) -> None:
+    """Tell what a person should know of the project before a run, such as that QuPath has it open."""
+    from qupath_sam.project.notices import notices
+
+    for text in (*notices(opened), *more):
+        typer.echo(text, err=True)
+
+
 def check_report_folder(opened: Project, folder: Path | None, options: RunOptions) -> None:
     """Make the folder of the report now where its name is known: not after hours, to find that nothing can be written.
 
@@ -230,7 +238,7 @@ def finish(
 ) -> None:
     """Report on the whole run, its earlier part included."""
     from qupath_sam.project.report import Heading, write_csv, write_html
-    from qupath_sam.project.run import decisions_of
+    from qupath_sam.project.run import decisions_of, note_report
     from qupath_sam.project.store import ProjectStore
 
     decisions: Sequence[Any] = result.decisions
@@ -241,7 +249,7 @@ def finish(
     title = f"{options.command.capitalize()}: {opened.folder.name}" + (" (dry run)" if options.dry else "")
     lines = [
         ("project", str(opened.file)),
-        ("run", f"{result.run_id} (undo: qupath-sam project undo --run {result.run_id})" if result.run_id else "dry"),
+        ("run", _run_line(result)),
         ("images", f"{len(result.images)} worked on, {len(result.skipped)} done before"),
         ("seconds", f"{sum(image.seconds for image in result.images):.1f}, model {_model_s(result):.1f}"),
         ("measurements of shape", f"{_sum(result, 'recomputed')} recomputed, {_sum(result, 'removed')} removed"),
@@ -251,9 +259,19 @@ def finish(
     write_csv(folder / "report.csv", decisions)
     pixels = session.editor if thumbnails else None
     write_html(folder / "report.html", Heading(title, lines), decisions, opened.images, pixels, errors=errors)
+    if result.run_id:
+        note_report(opened, result.run_id, folder)
     print_result(result, dry=options.dry)
     typer.echo(f"report: {folder / 'report.html'}")
     exit_if_failed(result)
+
+
+def _run_line(result: RunReport) -> str:
+    if not result.run_id:
+        return "dry"
+    if not result.changed:
+        return f"{result.run_id} (changed nothing)"
+    return f"{result.run_id} (undo: qupath-sam project undo --run {result.run_id})"
 
 
 def _report_folder(opened: Project, options: RunOptions, run_id: str) -> Path:
@@ -278,7 +296,10 @@ def print_result(result: RunReport, *, dry: bool) -> None:
     else:
         if any(image.error for image in result.images):
             typer.echo("to try the images that failed again, repeat the command (refine, segment: with --resume)")
-        typer.echo(f"run {result.run_id}; take it back with `qupath-sam project undo --run {result.run_id}`")
+        if result.changed:
+            typer.echo(f"run {result.run_id}; take it back with `qupath-sam project undo --run {result.run_id}`")
+        else:
+            typer.echo(f"run {result.run_id} changed nothing")
 
 
 def exit_if_failed(result: RunReport) -> None:

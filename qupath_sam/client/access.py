@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -65,9 +66,11 @@ def read_ca(path: Path) -> bytes:
             f"cannot read {path} ({error.strerror}); give a PEM file of the certificates to trust"
         ) from error
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii"))
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(
+            cadata=pem.removeprefix(codecs.BOM_UTF8).decode("ascii")
+        )
     except (ssl.SSLError, ValueError) as error:
         raise InvalidRequest(
             f"{path} holds no certificate in PEM form; give the server's own certificate, or its authority's"
         ) from error
-    return pem
+    return pem.removeprefix(codecs.BOM_UTF8)

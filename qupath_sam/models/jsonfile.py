@@ -16,7 +16,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: the file holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())  # whatever byte-order mark an editor has put in front
     except FileNotFoundError:
         return {}
     if not isinstance(content, dict):

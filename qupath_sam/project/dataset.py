@@ -71,7 +71,7 @@ def project_dataset(file: Path, reader: ObjectReader, choices: ProjectChoices) -
     for entry, name in zip(entries, names, strict=True):
         try:
             contents = reader.read(entry, (Kind.ANNOTATION,))
-            recipe = parse_builder(entry.server_builder)
+            recipe = parse_builder(entry.slide_builder)
         except (ProjectError, SlideError, InvalidRequest) as error:
             left_out.append(LeftOut(name, str(error)))
             continue

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from qupath_sam.errors import ProjectError
-from qupath_sam.project.layout import ImageEntry, check_data_file, count_objects
+from qupath_sam.project.layout import ImageEntry, check_data_file, check_saved, count_objects
 
 
 class ImageOpener:
@@ -51,6 +51,7 @@ class ImageOpener:
         Raises:
             ProjectError: the data is broken, or does not hold as many objects as summary.json says.
         """
+        check_saved(image)
         if not image.data_file.exists():
             hierarchy = self._class("qupath.lib.objects.hierarchy.PathObjectHierarchy")()
             unset = self._class("qupath.lib.images.ImageData$ImageType").UNSET
@@ -92,7 +93,7 @@ class ImageOpener:
         Raises:
             ProjectError: QuPath cannot open the slide.
         """
-        text = image.server_builder_json
+        text = json.dumps(image.slide_builder)
         if text not in self._servers:
             for server in self._servers.values():
                 server.close()
@@ -122,8 +123,8 @@ class ImageOpener:
             history.clear()
             history.addSteps(stored.getSteps())
 
-    def _builder(self, image: ImageEntry) -> Any:
-        text = image.server_builder_json
+    def _builder(self, description: dict[str, Any]) -> Any:
+        text = json.dumps(description)
         if text not in self._builders:
             kind = self._class("qupath.lib.images.servers.ImageServerBuilder$ServerBuilder")
             self._builders[text] = self._class("qupath.lib.io.GsonTools").getInstance().fromJson(text, kind)
@@ -134,10 +135,10 @@ class ImageOpener:
 
         A server builder; but QuPath 0.5 wants an open server.
         """
-        builder = self._builder(image)
+        builder = self._builder(image.server_builder)
         if not self._is_0_5:
             return builder
-        stored = json.loads(image.server_builder_json).get("metadata")
+        stored = image.server_builder.get("metadata")
         if stored is None:
             return self._build(image, rendered=False)
         gson = self._class("qupath.lib.io.GsonTools").getInstance()
@@ -148,7 +149,7 @@ class ImageOpener:
 
     def _build(self, image: ImageEntry, *, rendered: bool) -> Any:
         try:
-            server = self._builder(image).build()
+            server = self._builder(image.slide_builder).build()
             if rendered and not server.isRGB():
                 data = self._class("qupath.lib.images.ImageData")(server)
                 server = self._class("qupath.lib.gui.images.servers.RenderedImageServer$Builder")(data).build()

@@ -93,7 +93,9 @@ class ServerReadsSlides:
 
     def reference(self, image: ImageEntry, plane: Plane, bounds: tuple[float, float, float, float]) -> Slide:
         """QuPath's server builder, its path translated."""
-        builder = _translated(image.server_builder, self.path_map) if self.path_map.pairs else image.server_builder
+        builder = image.slide_builder
+        if self.path_map.pairs:
+            builder = _translated(builder, self.path_map)
         size = (image.width, image.height) if image.width and image.height else None
         return Slide(json.dumps(builder), size=size, mpp=image.mpp, z=plane.z, t=plane.t)
 

@@ -78,6 +78,7 @@ class RunReport:
         images: those worked on, in the order in which they were finished.
         skipped: names of those that an earlier part of the run had already done.
         stopped: it was asked to stop before the last image.
+        changed: entry ids of the images that were written, those of an earlier part of the run included.
     """
 
     run_id: str
@@ -85,6 +86,7 @@ class RunReport:
     images: tuple[ImageReport, ...]
     skipped: tuple[str, ...]
     stopped: bool
+    changed: tuple[str, ...] = ()
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -162,9 +164,14 @@ def run_project(
         reports = list(_each(todo, work, options.workers, stop, finished))
         earlier = tuple(image.name for image in images if image.entry_id in done)
         stopped = _was_stopped(stop, reports, todo)
-        if not stopped and not any(report.error for report in reports):
+        if not stopped and not run.ended:
             run.journal.append("end")
-        return RunReport(run.run_id, run.folder, tuple(reports), earlier, stopped)
+        return RunReport(run.run_id, run.folder, tuple(reports), earlier, stopped, tuple(run.changed))
+
+
+def note_report(project: Project, run_id: str, folder: Path) -> None:
+    """Note that a run's report was written: until then the run can be taken up, though all images are done."""
+    ProjectStore(project.file).run(run_id).journal.append("reported", folder=str(folder))
 
 
 def decisions_of(run: Run) -> list[Decision]:
@@ -289,7 +296,7 @@ def _resumed(store: ProjectStore, options: RunOptions) -> Run:
     for run in reversed(store.runs()):
         begun = run.begun
         if begun.get("command") == options.command and begun.get("options") == dict(options.options):
-            if run.ended:
+            if run.ended and not run.failed and run.reported:
                 raise ProjectError(f"run {run.run_id} with these options came to its end; leave out --resume")
             return run
     raise ProjectError(f"no unfinished run of {options.command!r} with these options to resume; leave out --resume")
@@ -309,5 +316,7 @@ def select_images(project_file: Path, patterns: Sequence[str]) -> tuple[Project,
     selection = ImageSelection(tuple(patterns))
     images = [image for image in project.images if selection.matches(image)]
     if not images:
-        raise ProjectError(f"no image of {project.file} matches {', '.join(patterns)}; see `qupath-sam project info`")
+        unusable = f" ({'; '.join(map(str, project.unusable))})" if project.unusable else ""
+        which = f"matches {', '.join(patterns)}" if patterns else "can be worked on"
+        raise ProjectError(f"no image of {project.file} {which}{unusable}; see `qupath-sam project info`")
     return project, images

@@ -75,9 +75,44 @@ class Run:
         return next((record for record in self.journal if record["event"] == "begin"), {})
 
     @property
+    def changed(self) -> list[str]:
+        """Entry ids of the images that it wrote; of a run without any there is nothing to take back."""
+        return self.images("committed")
+
+    @property
+    def failed(self) -> list[str]:
+        """Entry ids of the images that it could not work on, and has not worked on since."""
+        failed: dict[str, None] = {}
+        for record in self.journal:
+            if record["event"] == "failed":
+                failed[str(record["image"])] = None
+            elif record["event"] in ("committed", "done"):
+                failed.pop(str(record["image"]), None)
+        return list(failed)
+
+    @property
     def ended(self) -> bool:
-        """Whether it came to its end."""
-        return any(record["event"] == "end" for record in self.journal)
+        """Whether it came to its end, past all images; some of them may have failed."""
+        return self._has("end")
+
+    @property
+    def reported(self) -> bool:
+        """Whether its report was written."""
+        return self._has("reported")
+
+    def written(self) -> dict[str, Fingerprint | None]:
+        """Fingerprint of what it last wrote for each image, by entry id; None where it took the data away."""
+        prepared: dict[str, Fingerprint | None] = {}
+        written: dict[str, Fingerprint | None] = {}
+        for record in self.journal:
+            if record["event"] == "prepared":
+                prepared[str(record["image"])] = Fingerprint.from_json(record["new"])
+            elif record["event"] == "committed" and str(record["image"]) in prepared:
+                written[str(record["image"])] = prepared[str(record["image"])]
+        return written
+
+    def _has(self, event: str) -> bool:
+        return any(record["event"] == event for record in self.journal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +168,14 @@ class ProjectStore:
         raise ProjectError(f"no run {run_id!r} is backed up in this project; known: {known}")
 
     def prune(self, keep: int, *, sparing: Run | None = None) -> list[str]:
-        """Delete the backups of all but the newest ``keep`` runs and of ``sparing``; returns the ids of the deleted."""
-        gone = [run for run in self.runs()[: -keep or None] if sparing is None or run.folder != sparing.folder]
+        """Delete the backups of all but the newest ``keep`` runs and of ``sparing``; returns the ids of the deleted.
+
+        Runs that changed nothing are counted apart: they push no backup out.
+        """
+        runs = self.runs()
+        kept = [run for changed in (True, False) for run in [r for r in runs if bool(r.changed) is changed][-keep:]]
+        folders = {run.folder for run in kept} | ({sparing.folder} if sparing is not None else set())
+        gone = [run for run in runs if run.folder not in folders]
         for run in gone:
             self._filesystem.remove_tree(run.folder)
         return [run.run_id for run in gone]
@@ -211,11 +252,7 @@ class ProjectStore:
 
     def written(self, run: Run, entry_id: str) -> Fingerprint | None:
         """Fingerprint of what ``run`` last wrote for an image."""
-        written: Fingerprint | None = None
-        for record in run.journal:
-            if record["event"] == "prepared" and record["image"] == entry_id:
-                written = Fingerprint.from_json(record["new"])
-        return written
+        return run.written().get(entry_id)
 
     # After a crash
 

@@ -18,7 +18,7 @@ from qupath_sam.project.lock import ProjectLock
 from qupath_sam.project.objects import Edit, ImageObject, Kind, ShapeChange, parents_first
 from qupath_sam.project.run import Editor, rows_file, write_edit
 from qupath_sam.project.snapshot import is_same_shape
-from qupath_sam.project.store import ProjectStore
+from qupath_sam.project.store import ProjectStore, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def undo_run(project: Project, run_id: str, editor: Editor) -> Undone:
 
     Args:
         project: whose run it is.
-        run_id: as the run's report named it; "last" for the newest.
+        run_id: as the run's report named it; "last" for the newest that changed something.
         editor: asked only about images that were saved since.
     """
     whole: list[str] = []
@@ -52,10 +52,7 @@ def undo_run(project: Project, run_id: str, editor: Editor) -> Undone:
     with ProjectLock(project.folder) as lock:
         store = ProjectStore(project.file, lock=lock)
         store.recover()
-        runs = store.runs()
-        if run_id == "last" and not runs:
-            raise ProjectError("no run is backed up in this project; there is nothing to undo")
-        undone = runs[-1] if run_id == "last" else store.run(run_id)
+        undone = _last(store) if run_id == "last" else store.run(run_id)
         run = store.begin("undo", {"run": undone.run_id})
         for entry_id in undone.images("committed"):
             name = f"image {entry_id}"
@@ -82,6 +79,13 @@ def undo_run(project: Project, run_id: str, editor: Editor) -> Undone:
                 failed.append((name, reason_of(error)))
         run.journal.append("end")
     return Undone(run.run_id, tuple(whole), tuple(by_object), tuple(failed))
+
+
+def _last(store: ProjectStore) -> Run:
+    runs = [run for run in store.runs() if run.changed]
+    if not runs:
+        raise ProjectError("no run that changed something is backed up in this project; there is nothing to undo")
+    return runs[-1]
 
 
 def inverse(decisions: Iterable[Decision], objects: Iterable[ImageObject], run_id: str) -> tuple[Edit, int]:

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from qupath_sam.errors import ProjectError, QupathSamError
-from qupath_sam.project.layout import ImageEntry
+from qupath_sam.project.layout import ImageEntry, check_saved
 from qupath_sam.project.objects import Edit, ImageContents, Kind, Written
 
 
@@ -72,7 +72,12 @@ class QuPathWorker:
         return str(self._call("qupath_version", limit_s=self._options.start_limit_s))
 
     def read(self, image: ImageEntry, kinds: tuple[Kind, ...] = (Kind.ANNOTATION,)) -> ImageContents:
-        """Objects of an image; see `Bridge.read`."""
+        """Objects of an image; see `Bridge.read`.
+
+        Raises:
+            ProjectError: QuPath was interrupted while saving the image, or its data is gone.
+        """
+        check_saved(image)
         contents = self._call("read", image, kinds)
         assert isinstance(contents, ImageContents)
         return contents

@@ -21,8 +21,8 @@ import pytest
 import shapely
 
 from qupath_sam.errors import ProjectError
-from qupath_sam.geojson import read_features
-from qupath_sam.project.exchange import export_image, import_features, read_features_for
+from qupath_sam.geojson import read_features, read_geojson
+from qupath_sam.project.exchange import export_image, import_features
 from qupath_sam.project.fingerprint import Fingerprint
 from qupath_sam.project.layout import count_objects, read_project
 from qupath_sam.project.lock import ProjectLock
@@ -434,7 +434,7 @@ def test_points_and_lines_come_and_go(small_project: Path, tmp_path: Path) -> No
     project, images = select_images(small_project, ("2",))
 
     def propose(worker: int, image: Any, contents: ImageContents) -> Proposal:
-        return import_features(image, read_features_for(image, source), contents.objects)
+        return import_features(image, read_geojson(source), contents.objects)
 
     with QuPathWorker() as editor:
         report = run_project(project, images, propose, editor, RunOptions("import"))

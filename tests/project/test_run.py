@@ -21,7 +21,7 @@ from qupath_sam.project.layout import ImageEntry, read_project
 from qupath_sam.project.objects import ImageContents, Plane
 from qupath_sam.project.predictor import ServerReadsSlides
 from qupath_sam.project.refine import Proposal, RefineOptions, refine_image
-from qupath_sam.project.run import RunOptions, decisions_of, run_project, select_images
+from qupath_sam.project.run import RunOptions, decisions_of, note_report, run_project, select_images
 from qupath_sam.project.store import ProjectStore
 from qupath_sam.project.undo import undo_run
 from qupath_sam.slides.location import PathMap
@@ -54,6 +54,7 @@ def test_stop_and_resume(project_file: Path) -> None:
     assert len(second.images) == 2
     run = ProjectStore(project_file).run(first.run_id)
     assert len(decisions_of(run)) == 12
+    note_report(read_project(project_file), run.run_id, project_file.parent)
     with pytest.raises(ProjectError, match="came to its end"):
         refine(project_file, run=replace(options, resume=True))
     with pytest.raises(ProjectError, match="no unfinished run"):

@@ -175,6 +175,11 @@ def test_a_plain_client_at_a_tls_server_is_told_to_encrypt(encrypted):
         client.capabilities()
 
 
+def test_a_certificate_saved_with_a_byte_order_mark_is_one(tmp_path) -> None:
+    (tmp_path / "server.pem").write_bytes(b"\xef\xbb\xbf" + CERTIFICATE.read_bytes())
+    assert read_ca(tmp_path / "server.pem") == CERTIFICATE.read_bytes()
+
+
 @pytest.mark.parametrize("access", [{"tls": True}, {"ca": read_ca(OTHER_CERTIFICATE)}], ids=["public", "another"])
 def test_a_certificate_that_nobody_vouches_for_is_not_believed(encrypted, access):
     refused = pytest.raises(ServerUnavailable, match=r"does not prove who it is.*--tls-ca")

@@ -25,6 +25,7 @@ from qupath_sam.evaluation.datasets.annotations import area_of
 from qupath_sam.evaluation.datasets.base import IMAGE_SUFFIXES, SLIDE_SUFFIXES, Dataset, LeftOut
 from qupath_sam.evaluation.datasets.pairing import pair_files
 from qupath_sam.geojson import Area, ObjectType, read_features
+from qupath_sam.geojson.files import read_content
 
 GEOJSON_SUFFIXES = (".geojson", ".json")
 
@@ -58,7 +59,7 @@ def read_annotations(path: Path) -> tuple[list[Annotation], int]:
         InvalidRequest: no GeoJSON.
     """
     try:
-        features = list(_features(json.loads(path.read_text("utf-8-sig"))))
+        features = [feature for _, content in read_content(path) for feature in _features(json.loads(content))]
     except (ValueError, TypeError, OSError) as error:
         raise InvalidRequest(f"{path} cannot be read as GeoJSON ({error}); export it from QuPath again") from error
     annotations: list[Annotation] = []
