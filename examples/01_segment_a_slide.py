@@ -1,10 +1,10 @@
 """Segment one structure of a slide in this process: no server, no QuPath."""
 
+from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import Slide
-from qupath_sam.demo_data import demo_slide_path
 from qupath_sam.local import LocalClient
-from qupath_sam.prompts import Box, ObjectPrompts
 from qupath_sam.server.settings import ServerSettings
+from qupath_sam.types.prompts import Box, ObjectPrompts
 
 # Level-0 pixels, as QuPath shows them: left, top, right, bottom.
 prompts = ObjectPrompts(box=Box(1190, 1960, 1350, 2185))

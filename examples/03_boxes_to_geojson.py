@@ -3,14 +3,14 @@
 import tempfile
 from pathlib import Path
 
-from qupath_sam.annotations import annotations_of
+from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import Slide
-from qupath_sam.demo_data import demo_slide_path
-from qupath_sam.geojson import PathClass, read_geojson, write_geojson
 from qupath_sam.local import LocalClient
-from qupath_sam.prompts import Box, ObjectPrompts
-from qupath_sam.results import ObjectRequest, OutputOptions
+from qupath_sam.qupath.annotations import annotations_of
+from qupath_sam.qupath.geojson import PathClass, read_geojson, write_geojson
 from qupath_sam.server.settings import ServerSettings
+from qupath_sam.types.prompts import Box, ObjectPrompts
+from qupath_sam.types.results import ObjectRequest, OutputOptions
 
 # Left, top, right, bottom of nuclei that a detector found, level-0 pixels.
 boxes = [(1215, 906, 1240, 926), (1209, 871, 1233, 893), (1190, 925, 1212, 951), (1219, 980, 1239, 1004)]

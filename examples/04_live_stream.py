@@ -1,11 +1,11 @@
 """Live clicking: one stream that stays open; of two clicks on one object only the newest has to be answered."""
 
+from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import SamClient, Slide
 from qupath_sam.client.process import server_process
 from qupath_sam.client.sam import predict_request
-from qupath_sam.demo_data import demo_slide_path
 from qupath_sam.errors import Cancelled
-from qupath_sam.prompts import Click, ObjectPrompts
+from qupath_sam.types.prompts import Click, ObjectPrompts
 
 with server_process(["--model", "fake"]) as address, SamClient(address) as client, client.live() as live:
     slide = Slide(demo_slide_path())

@@ -4,8 +4,8 @@ import numpy as np
 
 from qupath_sam.client import SamClient
 from qupath_sam.client.process import server_process
-from qupath_sam.prompts import Box, ObjectPrompts
-from qupath_sam.regions import Region
+from qupath_sam.types.prompts import Box, ObjectPrompts
+from qupath_sam.types.regions import Region
 
 # A dark disc on a pale field stands for what you have: a part of an image of 4000 x 3000 px, at its full size.
 side = 512

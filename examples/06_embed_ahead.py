@@ -1,10 +1,10 @@
 """Encode what a person looks at before the first click, so that the click finds its embedding ready."""
 
+from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import SamClient, Slide
 from qupath_sam.client.process import server_process
-from qupath_sam.demo_data import demo_slide_path
-from qupath_sam.prompts import Click, ObjectPrompts
-from qupath_sam.regions import Region
+from qupath_sam.types.prompts import Click, ObjectPrompts
+from qupath_sam.types.regions import Region
 
 view, pointer = Region(1000, 1800, 500, 500), (1265.5, 2080.5)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from qupath_sam.polygons import fill_holes, place, simplify, trace_labels, trace_mask
-from qupath_sam.regions import Region, Window
+from qupath_sam.types.regions import Region, Window
 
 mask = np.zeros((64, 64), bool)
 mask[10:50, 12:52] = True

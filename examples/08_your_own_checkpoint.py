@@ -8,15 +8,15 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import Slide
-from qupath_sam.demo_data import demo_slide_path
 from qupath_sam.local import LocalClient
-from qupath_sam.models.checkpoints import build_network
 from qupath_sam.models.registry import Family
-from qupath_sam.models.store import ModelStore
-from qupath_sam.models.weights import Description, add, verify
-from qupath_sam.prompts import Box, ObjectPrompts
+from qupath_sam.models.weights.checkpoints import build_network
+from qupath_sam.models.weights.manage import Description, add, verify
+from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.server.settings import ServerSettings
+from qupath_sam.types.prompts import Box, ObjectPrompts
 
 with tempfile.TemporaryDirectory() as folder:
     checkpoint = Path(folder) / "my_model.safetensors"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qupath_sam.client.images import Slide
-from qupath_sam.prompts import ObjectPrompts
-from qupath_sam.results import ObjectRequest, OutputOptions, Prediction
+from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.server.app import build_engine
 from qupath_sam.server.images import calibrated
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.slides.builder import parse_builder
 from qupath_sam.slides.cache import SlideCache
 from qupath_sam.slides.location import PathMap
-from qupath_sam.windows import WindowRequest
+from qupath_sam.types.prompts import ObjectPrompts
+from qupath_sam.types.results import ObjectRequest, OutputOptions, Prediction
 
 
 class LocalClient:

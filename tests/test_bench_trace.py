@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from qupath_sam.bench import trace
+from qupath_sam.cli.benchmarks import trace
 from qupath_sam.errors import QupathSamError
 
 

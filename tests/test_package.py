@@ -16,14 +16,15 @@ from pathlib import Path
 import pytest
 
 import qupath_sam
-from qupath_sam import clicking, windows
+from qupath_sam.engine import steps as clicking
+from qupath_sam.engine import windows
 from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "qupath_sam"
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent.name != "v1")
 #: Runs QuPath's own code in a process of its own; importing it starts a JVM, so nothing else may.
-STARTS_A_JVM = {"qupath_sam.project.paquo_bridge"}
+STARTS_A_JVM = {"qupath_sam.project.jvm.bridge"}
 
 
 def run_python(code: str) -> str:

@@ -1,6 +1,6 @@
 """Make the demo slide: a tiled pyramid with pixel size, from the one-level CMU-1-Small-Region.svs of OpenSlide.
 
-Usage: python tools/make_demo_slide.py CMU-1-Small-Region.svs qupath_sam/demo_data/CMU-1-Small-Region.tif
+Usage: python tools/make_demo_slide.py CMU-1-Small-Region.svs qupath_sam/assets/CMU-1-Small-Region.tif
 
 Level 0 keeps the scanner's own JPEG tiles, byte for byte, so that its pixels are exactly the source's; coarser levels
 are averages of it. Label and macro image are left behind.

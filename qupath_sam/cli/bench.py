@@ -22,7 +22,7 @@ def trace(
     repeats: Annotated[int, typer.Option(min=1, help="Times each tracer runs; medians are reported.")] = 9,
 ) -> None:
     """Mask to polygon: this package's tracer against GDAL's, for speed and for equality."""
-    from qupath_sam.bench import trace as bench
+    from qupath_sam.cli.benchmarks import trace as bench
 
     _report(bench.run(repeats=repeats), "cases", as_json=as_json, file=file)
 
@@ -38,7 +38,7 @@ def click(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """A click through gRPC against its bare mask decoder, and what the first click costs."""
-    from qupath_sam.bench import click as bench
+    from qupath_sam.cli.benchmarks import click as bench
 
     chosen: dict[str, Any] = {"models": tuple(model)} if model else {}
     _report(bench.run(device=device, **chosen), "models", as_json=as_json, file=file)
@@ -54,7 +54,7 @@ def project(
     model: Annotated[str, typer.Option(help="The server's; the fake shows what is not the model's.")] = "fake",
 ) -> None:
     """Refining a whole project, beyond what the model takes. Needs QuPath."""
-    from qupath_sam.bench import project as bench
+    from qupath_sam.cli.benchmarks import project as bench
 
     results = bench.run(annotations=annotations, images=images, model=model)
     _report(results, "", as_json=as_json, file=file)
@@ -82,7 +82,7 @@ def refine(
     from rich.console import Console
     from rich.progress import Progress
 
-    from qupath_sam.bench import refine as bench
+    from qupath_sam.cli.benchmarks import refine as bench
 
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qupath_sam.evaluation.options import Target
+from qupath_sam.datasets.options import Target
 
 if TYPE_CHECKING:
-    from qupath_sam.evaluation.datasets import Dataset
+    from qupath_sam.datasets import Dataset
 
 FORMATS_HELP = (
     "FOLDER, whose format is found out, or FORMAT:FOLDER with FORMAT one of index, folder, dsb2018, pannuke, monuseg, "
@@ -78,16 +78,16 @@ def open_all(options: DatasetOptions) -> list[Dataset]:
         InvalidRequest: nothing is named, or options are given for what is not there.
         ProjectError: no such project, or no QuPath on this machine.
     """
-    from qupath_sam.evaluation.datasets import open_dataset
-    from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
+    from qupath_sam.datasets import open_dataset
+    from qupath_sam.datasets.annotated import AnnotationChoices
 
     _check(options)
     annotations = AnnotationChoices(options.classes, options.target, options.mpp, options.downsample)
     opened = [open_dataset(each, annotations=annotations) for each in options.datasets]
     if options.projects:
         from qupath_sam.project.dataset import ProjectChoices, project_dataset
+        from qupath_sam.project.jvm.worker import QuPathWorker, WorkerOptions
         from qupath_sam.project.selection import ImageSelection
-        from qupath_sam.project.worker import QuPathWorker, WorkerOptions
         from qupath_sam.slides.location import PathMap
 
         selection, path_map = ImageSelection(options.images), PathMap.parse(options.path_map)

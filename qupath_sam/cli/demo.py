@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qupath_sam.demo import Answer
+    from qupath_sam.cli.demo_scene import Answer
 
 
 def demo(
@@ -23,12 +23,12 @@ def demo(
     """Start a server, send it clicks, boxes and an outline for a real slide, and write what comes back."""
     from rich.console import Console
 
-    from qupath_sam.annotations import annotations_of
+    from qupath_sam.assets import demo_slide_path
+    from qupath_sam.cli.demo_scene import ask, demo_for, draw, joined, packaged_demo
     from qupath_sam.client import SamClient, Slide
     from qupath_sam.client.process import server_process
-    from qupath_sam.demo import ask, demo_for, draw, joined, packaged_demo
-    from qupath_sam.demo_data import demo_slide_path
-    from qupath_sam.geojson import PathClass, write_geojson
+    from qupath_sam.qupath.annotations import annotations_of
+    from qupath_sam.qupath.geojson import PathClass, write_geojson
     from qupath_sam.slides.open import open_slide
 
     console = Console()
@@ -91,7 +91,7 @@ def _table(answers: Sequence[Answer]) -> Any:
 
 def _remarks(made: Any) -> list[str]:
     """What the reader should know: what the model's entry says of it, then what the server says of the slide."""
-    from qupath_sam.models.store import ModelStore
+    from qupath_sam.models.weights.store import ModelStore
 
     spec = ModelStore().find(made.model)
     return [f"{spec.name} ({spec.title}, {spec.licence}): {spec.remark}".rstrip(": "), *made.remarks]

@@ -20,7 +20,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Look at everything that qupath-sam needs. Downloads and starts nothing. Exit code 1 on a problem."""
-    from qupath_sam.doctor import State, examine
+    from qupath_sam.cli.checks import State, examine
 
     access = read_access(token_file, tls, tls_ca)
     findings = []
@@ -47,7 +47,7 @@ def doctor(
 
 def _report(content: dict[str, Any]) -> dict[str, Any]:
     """With schema and machine, as every JSON of this command line; no machine where torch itself is broken."""
-    from qupath_sam.bench.machine import report
+    from qupath_sam.machine import report
 
     try:
         return report("doctor", content)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from qupath_sam.regions import Region, Window
+    from qupath_sam.engine.windows import Ladder
     from qupath_sam.slides.base import SlideReader
-    from qupath_sam.windows import Ladder
+    from qupath_sam.types.regions import Region, Window
 
 
 def embed(
@@ -34,10 +34,10 @@ def embed(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from qupath_sam.cli.prompts import parse_region
+    from qupath_sam.engine.windows import WindowRequest
     from qupath_sam.errors import InvalidRegion
     from qupath_sam.local import LocalClient
     from qupath_sam.server.settings import MIB, ServerSettings
-    from qupath_sam.windows import WindowRequest
 
     if bool(region) == tissue:
         raise InvalidRegion("say what to encode: either --region (once or more) or --tissue")
@@ -67,7 +67,7 @@ def embed(
         "folder": str(folder),
     }
     if as_json:
-        from qupath_sam.bench.machine import report
+        from qupath_sam.machine import report
 
         typer.echo(json.dumps(report("embed", summary), indent=2))
     else:

@@ -11,11 +11,11 @@ import typer
 from qupath_sam.cli import datasets as data_options
 from qupath_sam.cli.evaluation_outputs import command_line, make_report, print_tables, with_suffix, write_files
 from qupath_sam.cli.targets import check_target
-from qupath_sam.evaluation.options import WindowChoice
+from qupath_sam.datasets.options import WindowChoice
 
 if TYPE_CHECKING:
+    from qupath_sam.datasets import Dataset
     from qupath_sam.evaluation.compare import Comparison
-    from qupath_sam.evaluation.datasets import Dataset
     from qupath_sam.evaluation.protocol import Protocol
     from qupath_sam.evaluation.results import ResultStore
     from qupath_sam.evaluation.run import Choices

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from qupath_sam.evaluation.options import WindowChoice
+from qupath_sam.datasets.options import WindowChoice
 
 if TYPE_CHECKING:
     from qupath_sam.evaluation.compare import Comparison
@@ -23,9 +23,9 @@ def make_report(
     comparison: Comparison, protocol: Protocol, settings: Mapping[str, Any], zero_shot: str
 ) -> dict[str, Any]:
     """The report of one choice of windows; of several models, with what tuning changed."""
-    from qupath_sam.bench.machine import machine
     from qupath_sam.evaluation.generalisation import generalisation
     from qupath_sam.evaluation.report import build_report, intervals
+    from qupath_sam.machine import machine
 
     report = build_report(comparison.results, protocol=protocol, settings=settings, machine=machine())
     report["intervals"] = {model: intervals(of_model) for model, of_model in comparison.results.items()}

@@ -18,7 +18,7 @@ def install_qupath(
     ),
 ) -> None:
     """Install the client jar and the scripts into QuPath, and say what to do next."""
-    from qupath_sam.qupath_files import install, user_directories
+    from qupath_sam.qupath.install import install, user_directories
 
     targets = [user_dir] if user_dir is not None else [found.path for found in user_directories()]
     if not targets:

@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from qupath_sam.models.registry import ModelSpec
-    from qupath_sam.models.store import ModelStore
+    from qupath_sam.models.weights.store import ModelStore
 
 app = typer.Typer(help="Models and their weights.", no_args_is_help=True)
 
@@ -24,7 +24,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.
 def list_models(*, as_json: _Json = False) -> None:
     """List all models: what they take, whether their weights are here, under which licence."""
     from qupath_sam.models.registry import DEFAULT_MODEL
-    from qupath_sam.models.store import ModelStore
+    from qupath_sam.models.weights.store import ModelStore
 
     store = ModelStore()
     specs = list(store.models().values())
@@ -57,7 +57,7 @@ def list_models(*, as_json: _Json = False) -> None:
 @app.command()
 def info(name: _Name, *, as_json: _Json = False) -> None:
     """Say everything that is known of one model."""
-    from qupath_sam.models.store import ModelStore
+    from qupath_sam.models.weights.store import ModelStore
 
     store = ModelStore()
     described = _described(store.find(name), store)
@@ -72,8 +72,8 @@ def info(name: _Name, *, as_json: _Json = False) -> None:
 @app.command()
 def pull(name: _Name, *, as_json: _Json = False) -> None:
     """Download a model's weights; interrupted, the same command goes on where it stopped."""
-    from qupath_sam.models.store import ModelStore
-    from qupath_sam.models.weights import pull as pull_weights
+    from qupath_sam.models.weights.manage import pull as pull_weights
+    from qupath_sam.models.weights.store import ModelStore
 
     store = ModelStore()
     spec = store.find(name)
@@ -99,9 +99,9 @@ def add(
     link: Annotated[bool, typer.Option("--link", help="Use the file where it lies instead of a copy.")] = False,
 ) -> None:
     """Register a checkpoint file as a model of your own, or as the weights of a built-in one."""
-    from qupath_sam.models.store import ModelStore
-    from qupath_sam.models.weights import Description
-    from qupath_sam.models.weights import add as add_weights
+    from qupath_sam.models.weights.manage import Description
+    from qupath_sam.models.weights.manage import add as add_weights
+    from qupath_sam.models.weights.store import ModelStore
 
     described = Description(_family(family), title, licence, masks, mpp)
     path = add_weights(name, file, ModelStore(), described=described, copy=not link)
@@ -120,7 +120,7 @@ def average(
 
     It counts as trained on all that any of them has seen.
     """
-    from qupath_sam.models.store import ModelStore
+    from qupath_sam.models.weights.store import ModelStore
     from qupath_sam.training.average import average_checkpoints
 
     average_checkpoints(sources, out, ModelStore())
@@ -130,9 +130,9 @@ def average(
 @app.command()
 def remove(name: _Name, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Delete weights that were pulled or copied in; a linked file is only forgotten."""
-    from qupath_sam.models.store import ModelStore
-    from qupath_sam.models.weights import removable
-    from qupath_sam.models.weights import remove as remove_weights
+    from qupath_sam.models.weights.manage import removable
+    from qupath_sam.models.weights.manage import remove as remove_weights
+    from qupath_sam.models.weights.store import ModelStore
 
     store = ModelStore()
     for path in removable(name, store):
@@ -150,8 +150,8 @@ def verify(
 ) -> None:
     """Read weights from end to end: SHA-256, layout and shapes. Exit code 1 where any is wrong."""
     from qupath_sam.errors import QupathSamError
-    from qupath_sam.models.store import ModelStore
-    from qupath_sam.models.weights import verify as verify_weights
+    from qupath_sam.models.weights.manage import verify as verify_weights
+    from qupath_sam.models.weights.store import ModelStore
 
     store = ModelStore()
     present = [spec.name for spec in store.models().values() if spec.weights is not None and store.is_present(spec)]
@@ -242,6 +242,6 @@ def _progress_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 def _print_json(content: dict[str, Any]) -> None:
-    from qupath_sam.bench.machine import report
+    from qupath_sam.machine import report
 
     typer.echo(json.dumps(report("models", content), indent=2))

@@ -141,13 +141,13 @@ def refine(
 ) -> None:
     """Redraw annotations with a model: the same objects, with better outlines. `undo` brings the old ones back."""
     asked = _asked(locals())
+    from qupath_sam.engine.refine_prompts import PromptOptions
     from qupath_sam.project.classes import check_classes
     from qupath_sam.project.guards import Guards
-    from qupath_sam.project.prompts import PromptOptions
     from qupath_sam.project.refine import RefineOptions, refine_image
     from qupath_sam.project.run import RunOptions, select_images
     from qupath_sam.project.selection import ObjectSelection
-    from qupath_sam.results import OutputOptions
+    from qupath_sam.types.results import OutputOptions
 
     opened, images = select_images(project, image or ())
     say_before(opened, check_classes(images, path_class or (), not_class or ()))
@@ -219,11 +219,11 @@ def segment(
 ) -> None:
     """Turn point and rectangle annotations into outlines. Points of an ignored class (name*) say what is not meant."""
     asked = _asked(locals())
+    from qupath_sam.engine.windows import WindowRequest
     from qupath_sam.project.classes import check_classes
     from qupath_sam.project.run import RunOptions, select_images
     from qupath_sam.project.segment import SegmentOptions, segment_image
-    from qupath_sam.results import OutputOptions
-    from qupath_sam.windows import WindowRequest
+    from qupath_sam.types.results import OutputOptions
 
     opened, images = select_images(project, image or ())
     classes = _classes(path_class or (PROMPT_CLASS,))
@@ -271,10 +271,10 @@ def import_(
     """Add the objects of GeoJSON files to the images of PROJECT. What is there stays as it is."""
     from qupath_sam.cli.prompts import usable
     from qupath_sam.errors import InvalidRequest
-    from qupath_sam.geojson import read_collection
     from qupath_sam.project.exchange import Existing, file_of, import_features, source_of
     from qupath_sam.project.objects import Kind
     from qupath_sam.project.run import RunOptions, select_images
+    from qupath_sam.qupath.geojson import read_collection
 
     opened, images = select_images(project, image or ())
     say_before(opened)

@@ -56,7 +56,7 @@ def described_images(opened: Project) -> list[dict[str, Any]]:
 def described_runs(opened: Project) -> list[dict[str, Any]]:
     """The runs of a project as ``project info --json`` has them; "overwritten" names images that were saved since."""
     from qupath_sam.project.overwritten import overwritten_since
-    from qupath_sam.project.store import ProjectStore
+    from qupath_sam.project.store.commit import ProjectStore
 
     store = ProjectStore(opened.file)
     overwritten = overwritten_since(opened, store)

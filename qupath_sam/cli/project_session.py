@@ -17,10 +17,10 @@ import typer
 if TYPE_CHECKING:
     from qupath_sam.client import Access, SamClient
     from qupath_sam.client.sam import ModelInfo
+    from qupath_sam.project.jvm.worker import QuPathWorker
     from qupath_sam.project.layout import Project
     from qupath_sam.project.predictor import ImageSource, Predictor
     from qupath_sam.project.run import ImageReport, Propose, RunOptions, RunReport
-    from qupath_sam.project.worker import QuPathWorker
 
 
 class Session:
@@ -105,7 +105,7 @@ class Session:
             first, *_ = [_offered(client, model) for client in clients]
             return first.input_size
         from qupath_sam.models.registry import DEFAULT_MODEL
-        from qupath_sam.models.store import ModelStore
+        from qupath_sam.models.weights.store import ModelStore
 
         return ModelStore().find(model or DEFAULT_MODEL).capabilities.input_size
 
@@ -127,7 +127,7 @@ def _offered(client: SamClient, model: str) -> ModelInfo:
 
 
 def _worker(heap: str, limit_s: float) -> QuPathWorker:
-    from qupath_sam.project.worker import QuPathWorker, WorkerOptions
+    from qupath_sam.project.jvm.worker import QuPathWorker, WorkerOptions
 
     return QuPathWorker(WorkerOptions(heap=heap, call_limit_s=limit_s))
 
@@ -239,7 +239,7 @@ def finish(
     """Report on the whole run, its earlier part included."""
     from qupath_sam.project.report import Heading, write_csv, write_html
     from qupath_sam.project.run import decisions_of, note_report
-    from qupath_sam.project.store import ProjectStore
+    from qupath_sam.project.store.commit import ProjectStore
 
     decisions: Sequence[Any] = result.decisions
     if result.run_id and result.skipped:

@@ -10,10 +10,10 @@ from pathlib import Path
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.errors import InvalidPrompt, InvalidRegion, InvalidRequest
-from qupath_sam.geojson import AnnotationFeature, Area, FeatureCollection, read_collection
-from qupath_sam.geojson.reading import Fault
-from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
-from qupath_sam.regions import Region
+from qupath_sam.qupath.geojson import AnnotationFeature, Area, FeatureCollection, read_collection
+from qupath_sam.qupath.geojson.reading import Fault
+from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.types.regions import Region
 
 
 def parse_point(text: str) -> Click:
@@ -136,7 +136,7 @@ def refining(
     """
     if all(item.outline is None for item in objects):
         return list(objects)
-    from qupath_sam.project.prompts import PromptOptions, prompts_from_outline
+    from qupath_sam.engine.refine_prompts import PromptOptions, prompts_from_outline
 
     image = extent()
     asked = []

@@ -14,15 +14,15 @@ import typer
 from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
 from qupath_sam.cli.project_options import SkipBadOption
 from qupath_sam.cli.targets import check_target
-from qupath_sam.clicking import MaskChoice
-from qupath_sam.regions import Region
+from qupath_sam.engine.steps import MaskChoice
+from qupath_sam.types.regions import Region
 
 if TYPE_CHECKING:
     from qupath_sam.client import Access
     from qupath_sam.client.images import Slide
-    from qupath_sam.prompts import ObjectPrompts
-    from qupath_sam.results import Prediction
     from qupath_sam.slides.base import SlideReader
+    from qupath_sam.types.prompts import ObjectPrompts
+    from qupath_sam.types.results import Prediction
 
     #: The prompts, of somebody who can say how large the image is.
     Told = Callable[[Callable[[], Region]], list[ObjectPrompts]]
@@ -67,12 +67,12 @@ def segment(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Segment objects of SLIDE from clicks, boxes and outlines, all in level-0 pixels."""
-    from qupath_sam.annotations import annotations_of
     from qupath_sam.cli.prompts import objects_from, parse_box, parse_point, parse_region, read_outlines, refining
     from qupath_sam.client.images import Slide
-    from qupath_sam.geojson import PathClass, write_geojson
-    from qupath_sam.results import OutputOptions
-    from qupath_sam.windows import WindowRequest
+    from qupath_sam.engine.windows import WindowRequest
+    from qupath_sam.qupath.annotations import annotations_of
+    from qupath_sam.qupath.geojson import PathClass, write_geojson
+    from qupath_sam.types.results import OutputOptions
 
     check_target(output)
     check_target(overlay, suffix=".png")
@@ -156,13 +156,13 @@ def _union(outlines: list[Any]) -> Any:
 
 
 def _draw(reader: SlideReader, prediction: Prediction, objects: list[ObjectPrompts], path: Path) -> None:
-    from qupath_sam.overlay import draw_prediction
+    from qupath_sam.qupath.overlay import draw_prediction
 
     draw_prediction(reader, prediction, objects).save(path)
 
 
 def _summary(prediction: Prediction) -> dict[str, Any]:
-    from qupath_sam.bench.machine import report
+    from qupath_sam.machine import report
 
     made = prediction.provenance
     results = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qupath_sam.cli import datasets as data_options
-from qupath_sam.evaluation.options import WindowChoice
+from qupath_sam.datasets.options import WindowChoice
 
 if TYPE_CHECKING:
     from qupath_sam.training.data import TrainingData
@@ -141,7 +141,7 @@ def train(
     from dataclasses import replace
 
     from qupath_sam.errors import InvalidRequest
-    from qupath_sam.models.network import DecoderKind, Parts
+    from qupath_sam.networks.network import DecoderKind, Parts
     from qupath_sam.training.data import training_data
     from qupath_sam.training.run import Places
     from qupath_sam.training.sampling import PromptMix

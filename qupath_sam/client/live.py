@@ -15,7 +15,7 @@ from qupath_sam.client.failures import error_from
 from qupath_sam.errors import QupathSamError, ServerUnavailable
 from qupath_sam.protocol.convert import prediction_of
 from qupath_sam.protocol.status import error_of
-from qupath_sam.results import Prediction
+from qupath_sam.types.results import Prediction
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 

@@ -15,15 +15,15 @@ from qupath_sam.client.access import Access
 from qupath_sam.client.failures import error_from
 from qupath_sam.client.images import ImageRef, Pushed
 from qupath_sam.client.live import LiveClient
+from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import InvalidRequest, ServerBusy, ServerUnavailable
-from qupath_sam.prompts import ObjectPrompts
 from qupath_sam.protocol import convert
-from qupath_sam.regions import Region
-from qupath_sam.results import ObjectRequest, OutputOptions, Prediction, WindowStatus
+from qupath_sam.types.prompts import ObjectPrompts
+from qupath_sam.types.regions import Region
+from qupath_sam.types.results import ObjectRequest, OutputOptions, Prediction, WindowStatus
 from qupath_sam.v1 import image_pb2, prompt_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
-from qupath_sam.windows import WindowRequest
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +251,7 @@ class SamClient:
         output: OutputOptions | None = None,
         timeout_s: float | None = None,
     ) -> Prediction:
-        """Segment objects of one image: as `qupath_sam.pipeline.Engine.predict`, over the wire.
+        """Segment objects of one image: as `qupath_sam.engine.engine.Engine.predict`, over the wire.
 
         Raises:
             QupathSamError: what the server raised, or `ServerUnavailable`, `DeadlineExceeded`.

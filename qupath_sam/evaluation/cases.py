@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qupath_sam.evaluation.datasets.base import Dataset
-from qupath_sam.evaluation.objects import EvaluationObject, TileView
+from qupath_sam.datasets.base import Dataset
+from qupath_sam.datasets.objects import EvaluationObject, TileView
 from qupath_sam.evaluation.panels import SHOWN_CLICKS, Case
 from qupath_sam.evaluation.protocol import NOC_THRESHOLDS, number_of_clicks, run_clicks
 from qupath_sam.evaluation.results import ObjectResult

@@ -9,18 +9,18 @@ from functools import partial
 
 import torch
 
+from qupath_sam.datasets.base import Dataset
+from qupath_sam.datasets.seen import check_unseen, groups_seen
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.cases import replay, success_and_failure
-from qupath_sam.evaluation.datasets.base import Dataset
 from qupath_sam.evaluation.panels import Case
 from qupath_sam.evaluation.processes import EvaluationProcesses, Job
 from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.report import POOLED
 from qupath_sam.evaluation.results import ObjectResult, ResultStore
 from qupath_sam.evaluation.run import Choices, Evaluation
-from qupath_sam.evaluation.seen import check_unseen, groups_seen
 from qupath_sam.models.load import load_segmenter
-from qupath_sam.models.store import ModelStore
+from qupath_sam.models.weights.store import ModelStore
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from qupath_sam.evaluation.options import WindowChoice
+from qupath_sam.datasets.options import WindowChoice
 from qupath_sam.evaluation.protocol import NOC_THRESHOLDS
 from qupath_sam.evaluation.report import SETTLED_AFTER
 from qupath_sam.evaluation.tables import Results, dataset_names, markdown

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from qupath_sam.evaluation.clicks import SimulatedClick
+from qupath_sam.datasets.simulated_clicks import SimulatedClick
 from qupath_sam.evaluation.protocol import ClickRun, box_of
-from qupath_sam.metrics import Mask
-from qupath_sam.prompts import Label
+from qupath_sam.types.metrics import Mask
+from qupath_sam.types.prompts import Label
 
 SHOWN_CLICKS = (1, 5, 10, 20)
 _PANEL, _GAP, _CAPTION = 300, 8, 24

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from qupath_sam.datasets.objects import Selection, Tile
 from qupath_sam.errors import OutOfMemory
-from qupath_sam.evaluation.objects import Selection, Tile
 from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.results import ObjectResult
 from qupath_sam.evaluation.run import Choices, Evaluation

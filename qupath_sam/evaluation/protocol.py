@@ -2,7 +2,7 @@
 
 It is the papers' (Xu et al. 2016; RITM, Sofiiuk et al. 2022; Kim et al., sec. 3.2), with these rules spelt out:
 
-- **Next click**: `qupath_sam.evaluation.clicks`. The first goes into an empty prediction, so to the object's middle.
+- **Next click**: `qupath_sam.datasets.simulated_clicks`. The first goes into an empty prediction, so to the object's middle.
 - **Model**: all clicks so far, and the previous prediction's logits as mask prompt (Mahadevan et al. 2018; Kim et al.,
   sec. 2.2). A pixel is in the mask where its logit is above 0. A model that answers the first click with several masks
   is held to the one it scores best itself: nothing looks at the truth to choose.
@@ -11,7 +11,7 @@ It is the papers' (Xu et al. 2016; RITM, Sofiiuk et al. 2022; Kim et al., sec. 3
   at each click. Where nothing is left to correct, no click is made and the last mask stands.
 - **NoC@t** is the first click whose IoU reaches t per cent; an object that never does counts with all clicks. Reaching
   it at the last click is a success (RITM's ``compute_noc_metric`` counts that as a failure: its NoF is higher).
-- **Harm and locality** of each click: `qupath_sam.metrics`.
+- **Harm and locality** of each click: `qupath_sam.types.metrics`.
 
 Apart from the clicks, an object is asked for by its box, by a spoilt outline (`perturbed_outline`; the gain is the IoU
 after refining less the IoU before; the model is told the outline and its box, no point: what `project refine` makes of
@@ -29,13 +29,13 @@ from statistics import fmean
 
 import numpy as np
 
-from qupath_sam.evaluation.clicks import Jitter, SimulatedClick, next_click
-from qupath_sam.evaluation.outlines import perturbed_outline
+from qupath_sam.datasets.perturbed_outlines import perturbed_outline
+from qupath_sam.datasets.simulated_clicks import Jitter, SimulatedClick, next_click
 from qupath_sam.evaluation.sessions import ClickSession, PromptableImage
-from qupath_sam.metrics import Mask, harm, intersection_over_union, locality
 from qupath_sam.models.base import Capabilities
 from qupath_sam.polygons.tracing import trace_mask
-from qupath_sam.prompts import Box
+from qupath_sam.types.metrics import Mask, harm, intersection_over_union, locality
+from qupath_sam.types.prompts import Box
 
 #: Changes with anything here or in `clicks`, `outlines`, `sessions` and `metrics` that changes a result.
 PROTOCOL_VERSION = 1
@@ -51,7 +51,7 @@ class Protocol:
         max_clicks: clicks of every object.
         jitter_runs: how often the first clicks are repeated with jitter; 0 leaves it out.
         jitter_clicks: clicks of such a run.
-        jitter_spread: see `qupath_sam.evaluation.clicks.Jitter`.
+        jitter_spread: see `qupath_sam.datasets.simulated_clicks.Jitter`.
         outline_iou: IoU of the spoilt outline with the truth.
         seed: of the jitter and of the spoilt outline, together with the object's digest.
     """

@@ -12,16 +12,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from qupath_sam.datasets.base import Dataset
+from qupath_sam.datasets.objects import EvaluationObject, Selection, Tile, TileView
+from qupath_sam.datasets.options import Target, WindowChoice
 from qupath_sam.evaluation.code_digest import code_digest
-from qupath_sam.evaluation.datasets.base import Dataset
-from qupath_sam.evaluation.objects import EvaluationObject, Selection, Tile, TileView
-from qupath_sam.evaluation.options import Target, WindowChoice
-from qupath_sam.evaluation.own_windows import OwnWindowsEngine
+from qupath_sam.evaluation.engine_windows import OwnWindowsEngine
 from qupath_sam.evaluation.protocol import PROTOCOL_VERSION, ObjectScores, Protocol, score_object
 from qupath_sam.evaluation.results import ObjectResult, ResultStore, making, result_key
 from qupath_sam.evaluation.sessions import PromptableImage, WholeImage, check_clickable
 from qupath_sam.models.load import LoadedModel
-from qupath_sam.prompts import Label
+from qupath_sam.types.prompts import Label
 
 
 @dataclass(frozen=True, slots=True)

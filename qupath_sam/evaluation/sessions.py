@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon
 
+from qupath_sam.engine.logits import outline_logits
 from qupath_sam.errors import UnsupportedPrompt
-from qupath_sam.mask_prompts import outline_logits
-from qupath_sam.metrics import Mask
 from qupath_sam.models.base import Segmenter, WindowPrompts
-from qupath_sam.prompts import Box, Label
-from qupath_sam.regions import Region, Window
+from qupath_sam.types.metrics import Mask
+from qupath_sam.types.prompts import Box, Label
+from qupath_sam.types.regions import Region, Window
 
 
 @dataclass(frozen=True, slots=True, eq=False)

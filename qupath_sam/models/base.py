@@ -90,7 +90,7 @@ class MaskSet:
 
 
 class Segmenter(Protocol):
-    """A promptable model. Calls may come from any thread, but one at a time: `qupath_sam.models.worker` sees to it."""
+    """A promptable model. Calls may come from any thread, but one at a time: `qupath_sam.engine.worker` sees to it."""
 
     @property
     def capabilities(self) -> Capabilities:

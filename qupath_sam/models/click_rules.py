@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from qupath_sam.models.view_prompts import ViewClick, ViewPrompts, reach_of, squared_distance
+from qupath_sam.networks.canvas import ViewClick, ViewPrompts, reach_of, squared_distance
 
 Logits = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from qupath_sam.errors import InvalidRequest, OutOfMemory
-from qupath_sam.models.folding import freeze_for_inference
+from qupath_sam.networks.folding import freeze_for_inference
 
 
 class Precision(enum.Enum):

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qupath_sam.models.adapters.promptable import check_prompt
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
 from qupath_sam.models.frame import masks_over_window
-from qupath_sam.models.promptable import check_prompt
 
 #: Sizes of the three answers to an ambiguous prompt, best first, as factors on the disc or ellipse.
 _SIZES = (1.0, 0.5, 1.5)

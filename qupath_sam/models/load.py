@@ -9,17 +9,23 @@ from pathlib import Path
 from torch import Tensor
 
 from qupath_sam.errors import WrongWeights
+from qupath_sam.models.adapters.lite_medsam import LiteMedSamSegmenter
+from qupath_sam.models.adapters.medsam import MedSamSegmenter
+from qupath_sam.models.adapters.mobile_sam import MobileSamSegmenter
+from qupath_sam.models.adapters.promptable import PromptableSegmenter
+from qupath_sam.models.adapters.sam import SamSegmenter
 from qupath_sam.models.base import Segmenter
-from qupath_sam.models.checkpoints import Checkpoint, build_network_with, check_fits, over_base, read_checkpoint
 from qupath_sam.models.devices import Execution, Precision, choose_execution
 from qupath_sam.models.fake import FakeSegmenter
-from qupath_sam.models.lite_medsam import LiteMedSamSegmenter
-from qupath_sam.models.medsam import MedSamSegmenter
-from qupath_sam.models.mobile_sam import MobileSamSegmenter
-from qupath_sam.models.promptable import PromptableSegmenter
 from qupath_sam.models.registry import Family, LocalWeights, ModelSpec, PackagedWeights, WeightsFile
-from qupath_sam.models.sam import SamSegmenter
-from qupath_sam.models.store import ModelStore
+from qupath_sam.models.weights.checkpoints import (
+    Checkpoint,
+    build_network_with,
+    check_fits,
+    over_base,
+    read_checkpoint,
+)
+from qupath_sam.models.weights.store import ModelStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from qupath_sam.models.checkpoints import build_network
 from qupath_sam.models.devices import Precision, choose_execution
 from qupath_sam.models.load import ADAPTERS, LoadedModel, load_weights
 from qupath_sam.models.registry import BUILT_IN
-from qupath_sam.models.store import ModelStore
+from qupath_sam.models.weights.checkpoints import build_network
+from qupath_sam.models.weights.store import ModelStore
 
 #: Where the decoders of models without weights come from: its weights travel with a package.
 _DECODER_OF = "lite_medsam"

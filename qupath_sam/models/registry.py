@@ -1,6 +1,6 @@
 """The table of models that this package knows: what they are, what they can do, where their weights come from.
 
-Pure data. What lies on this machine, and what its user added, is in `qupath_sam.models.store`.
+Pure data. What lies on this machine, and what its user added, is in `qupath_sam.models.weights.store`.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ _ALL = (
         PackagedWeights(
             package="qupath_sam",
             distribution="qupath-sam",
-            path="weights/lite_medsam_histology.safetensors",
+            path="assets/lite_medsam_histology.safetensors",
             size_bytes=21_495_540,
             sha256="ad4a7fbbe3f4aa443edc2f4dc2016e4ead0e9e08c427ddd94b16bce405365bdc",
         ),

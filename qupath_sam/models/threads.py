@@ -97,7 +97,7 @@ def keep_heap() -> bool:
 
 
 def configure_torch(threads: int | None = None) -> int:
-    """Give torch its threads. `qupath_sam.models.worker` sees to it that only one call uses them at a time.
+    """Give torch its threads. `qupath_sam.engine.worker` sees to it that only one call uses them at a time.
 
     Args:
         threads: how many; None for one per core, or as many as ``OMP_NUM_THREADS`` says.

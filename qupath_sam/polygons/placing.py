@@ -7,7 +7,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon
 
-from qupath_sam.regions import Window
+from qupath_sam.types.regions import Window
 
 
 def place(geometry: Polygon | MultiPolygon, window: Window, *, at: tuple[int, int] = (0, 0)) -> Polygon | MultiPolygon:

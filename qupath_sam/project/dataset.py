@@ -7,14 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from qupath_sam.datasets.annotated import AnnotatedImage, Annotation, AnnotationChoices, annotated_dataset
+from qupath_sam.datasets.base import Dataset, LeftOut
 from qupath_sam.errors import InvalidRequest, ProjectError, SlideError
-from qupath_sam.evaluation.datasets.annotated import (
-    AnnotatedImage,
-    Annotation,
-    AnnotationChoices,
-    annotated_dataset,
-)
-from qupath_sam.evaluation.datasets.base import Dataset, LeftOut
 from qupath_sam.project.layout import ImageEntry, read_project
 from qupath_sam.project.objects import ImageContents, Kind
 from qupath_sam.project.selection import ImageSelection
@@ -23,7 +18,7 @@ from qupath_sam.slides.location import PathMap
 
 
 class ObjectReader(Protocol):
-    """Reads objects of images, as `qupath_sam.project.worker.QuPathWorker`."""
+    """Reads objects of images, as `qupath_sam.project.jvm.worker.QuPathWorker`."""
 
     def qupath_version(self) -> str:
         """Version of the QuPath in use; starts it."""

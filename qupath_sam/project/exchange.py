@@ -18,20 +18,13 @@ import shapely
 from shapely.geometry import LineString, MultiPoint, Point, Polygon
 
 from qupath_sam.errors import InvalidRequest, ProjectError
-from qupath_sam.geojson import (
-    AnnotationFeature,
-    Area,
-    ObjectType,
-    PathClass,
-    Shape,
-    write_geojson,
-)
-from qupath_sam.geojson.features import Color
-from qupath_sam.geojson.files import SUFFIXES
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Edit, ImageObject, Kind, Plane, parents_first
 from qupath_sam.project.refine import Proposal
+from qupath_sam.qupath.geojson import AnnotationFeature, Area, ObjectType, PathClass, Shape, write_geojson
+from qupath_sam.qupath.geojson.features import Color
+from qupath_sam.qupath.geojson.files import SUFFIXES
 
 _TYPES = {
     Kind.ANNOTATION: ObjectType.ANNOTATION,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
-from qupath_sam.regions import Region
+from qupath_sam.types.regions import Region
 
 
 class Refusal(enum.Enum):

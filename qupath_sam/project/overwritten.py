@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qupath_sam.project.fingerprint import Fingerprint, same_contents
 from qupath_sam.project.layout import ImageEntry, Project
-from qupath_sam.project.store import ProjectStore
+from qupath_sam.project.store.commit import ProjectStore
+from qupath_sam.project.store.fingerprint import Fingerprint, same_contents
 
 
 def overwritten_since(project: Project, store: ProjectStore) -> dict[str, tuple[ImageEntry, ...]]:

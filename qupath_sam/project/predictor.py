@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from qupath_sam.client.images import ImageRef, Pushed, Slide
+from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import ProjectError
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Plane
-from qupath_sam.prompts import ObjectPrompts
-from qupath_sam.regions import Region
-from qupath_sam.results import ObjectRequest, OutputOptions, Prediction
 from qupath_sam.slides.location import PathMap, parse_location
-from qupath_sam.windows import WindowRequest
+from qupath_sam.types.prompts import ObjectPrompts
+from qupath_sam.types.regions import Region
+from qupath_sam.types.results import ObjectRequest, OutputOptions, Prediction
 
 #: What the provenance says of pixels that QuPath has rendered.
 RENDERING = "QuPath rendered RGB"
@@ -64,7 +64,7 @@ class PixelPusher(Protocol):
 
 
 class PixelSource(Protocol):
-    """Renders pixels, as `qupath_sam.project.worker.QuPathWorker.pixels`."""
+    """Renders pixels, as `qupath_sam.project.jvm.worker.QuPathWorker.pixels`."""
 
     def pixels(
         self, image: ImageEntry, region: tuple[int, int, int, int], downsample: float, *, z: int = 0, t: int = 0

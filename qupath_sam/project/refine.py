@@ -11,8 +11,9 @@ from functools import partial
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
-from qupath_sam.annotations import metadata_of, without_provenance
 from qupath_sam.client.images import ImageRef
+from qupath_sam.engine.refine_prompts import PromptOptions, prompts_from_outline
+from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import QupathSamError
 from qupath_sam.polygons.cleaning import clean_against
 from qupath_sam.project.boundary import BoundaryOptions, is_too_large, refine_boundary
@@ -28,11 +29,10 @@ from qupath_sam.project.guards import (
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Edit, ImageObject, ShapeChange
 from qupath_sam.project.predictor import ImageSource, Predictor, extent_of
-from qupath_sam.project.prompts import PromptOptions, prompts_from_outline
 from qupath_sam.project.selection import ObjectSelection
-from qupath_sam.regions import Region
-from qupath_sam.results import ObjectRequest, ObjectResult, OutputOptions, Prediction, Provenance
-from qupath_sam.windows import WindowRequest
+from qupath_sam.qupath.annotations import metadata_of, without_provenance
+from qupath_sam.types.regions import Region
+from qupath_sam.types.results import ObjectRequest, ObjectResult, OutputOptions, Prediction, Provenance
 
 #: Most objects of one call: small enough that a call takes seconds, large enough that its overhead does not count.
 OBJECTS_PER_CALL = 64

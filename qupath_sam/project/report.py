@@ -19,12 +19,12 @@ from PIL import Image
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.errors import ProjectError
-from qupath_sam.overlay import OverlayItem, draw_overlay
 from qupath_sam.project.decisions import Action, Decision, Tally
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Plane
 from qupath_sam.project.predictor import PixelSource, extent_of, region_around
-from qupath_sam.regions import Window
+from qupath_sam.qupath.overlay import OverlayItem, draw_overlay
+from qupath_sam.types.regions import Window
 
 #: Side of a thumbnail, px.
 THUMBNAIL_PX = 220

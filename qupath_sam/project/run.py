@@ -17,21 +17,21 @@ from qupath_sam.errors import Cancelled, DeadlineExceeded, ProjectError, QupathS
 from qupath_sam.project import decisions as rows
 from qupath_sam.project.decisions import Decision
 from qupath_sam.project.failures import reason_of
-from qupath_sam.project.filesystem import Filesystem
-from qupath_sam.project.fingerprint import Fingerprint
 from qupath_sam.project.layout import ImageEntry, Project, check_data_file, read_project
-from qupath_sam.project.lock import ProjectLock
 from qupath_sam.project.objects import Edit, ImageContents, Kind, Written
 from qupath_sam.project.refine import Proposal
 from qupath_sam.project.selection import ImageSelection
-from qupath_sam.project.store import NewData, ProjectStore, Run
+from qupath_sam.project.store.commit import NewData, ProjectStore, Run
+from qupath_sam.project.store.filesystem import Filesystem
+from qupath_sam.project.store.fingerprint import Fingerprint
+from qupath_sam.project.store.lock import ProjectLock
 
 #: Backups of this many runs are kept unless told otherwise.
 KEEP_RUNS = 10
 
 
 class Editor(Protocol):
-    """Reads and edits images, as `qupath_sam.project.worker.QuPathWorker`."""
+    """Reads and edits images, as `qupath_sam.project.jvm.worker.QuPathWorker`."""
 
     def read(self, image: ImageEntry, kinds: tuple[Kind, ...] = ...) -> ImageContents:
         """Objects of an image."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import shapely
 from shapely.geometry import Point
 
-from qupath_sam.annotations import is_made_by_model, metadata_of
+from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import InvalidPrompt
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.failures import ask_together
@@ -25,9 +25,9 @@ from qupath_sam.project.objects import Edit, ImageObject, Kind
 from qupath_sam.project.predictor import ImageSource, Predictor, extent_of
 from qupath_sam.project.refine import OBJECTS_PER_CALL, Proposal
 from qupath_sam.project.selection import is_of_class
-from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
-from qupath_sam.results import ObjectRequest, OutputOptions, Prediction
-from qupath_sam.windows import WindowRequest
+from qupath_sam.qupath.annotations import is_made_by_model, metadata_of
+from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.types.results import ObjectRequest, OutputOptions, Prediction
 
 
 @dataclass(frozen=True, slots=True)

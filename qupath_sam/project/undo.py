@@ -12,13 +12,13 @@ from qupath_sam.errors import ProjectError, QupathSamError
 from qupath_sam.project import decisions as rows
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.failures import reason_of
-from qupath_sam.project.fingerprint import Fingerprint, same_contents
 from qupath_sam.project.layout import Project
-from qupath_sam.project.lock import ProjectLock
 from qupath_sam.project.objects import Edit, ImageObject, Kind, ShapeChange, parents_first
 from qupath_sam.project.run import Editor, rows_file, write_edit
 from qupath_sam.project.snapshot import is_same_shape
-from qupath_sam.project.store import ProjectStore, Run
+from qupath_sam.project.store.commit import ProjectStore, Run
+from qupath_sam.project.store.fingerprint import Fingerprint, same_contents
+from qupath_sam.project.store.lock import ProjectLock
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from shapely.geometry import Polygon
 
-from qupath_sam.clicking import MaskChoice
+from qupath_sam.engine.steps import MaskChoice
+from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import InvalidPrompt, InvalidRegion
-from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.protocol.wkb import geometry_of, geometry_wkb
-from qupath_sam.regions import Region, Window
-from qupath_sam.results import (
+from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.types.regions import Region, Window
+from qupath_sam.types.results import (
     EmbeddingSource,
     ObjectRequest,
     ObjectResult,
@@ -22,7 +23,6 @@ from qupath_sam.results import (
 )
 from qupath_sam.v1 import image_pb2, prompt_pb2, result_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as service_pb2
-from qupath_sam.windows import WindowRequest
 
 _LABELS = {
     prompt_pb2.CLICK_LABEL_POSITIVE: Label.POSITIVE,

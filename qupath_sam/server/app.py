@@ -11,18 +11,19 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from qupath_sam.embeddings.disk import DiskCache
-from qupath_sam.embeddings.memory import MemoryCache
-from qupath_sam.embeddings.store import EmbeddingStore
+from qupath_sam.engine.embeddings.disk import DiskCache
+from qupath_sam.engine.embeddings.memory import MemoryCache
+from qupath_sam.engine.embeddings.store import EmbeddingStore
+from qupath_sam.engine.engine import Engine
+from qupath_sam.engine.pool import ModelPool
+from qupath_sam.engine.states import StateStore
+from qupath_sam.engine.worker import InferenceWorker
 from qupath_sam.errors import ServerUnavailable
 from qupath_sam.models.devices import choose_device, describe_device
 from qupath_sam.models.load import LoadedModel, load_segmenter
-from qupath_sam.models.pool import ModelPool
 from qupath_sam.models.registry import DEFAULT_MODEL
-from qupath_sam.models.store import ModelStore
 from qupath_sam.models.threads import configure_torch
-from qupath_sam.models.worker import InferenceWorker
-from qupath_sam.pipeline import Engine
+from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.server.images import Images, PushedStore
 from qupath_sam.server.interceptors import ErrorInterceptor, LimitInterceptor, TokenInterceptor
 from qupath_sam.server.servicer import Servicer
@@ -30,7 +31,6 @@ from qupath_sam.server.settings import ServerSettings
 from qupath_sam.server.tls import server_credentials
 from qupath_sam.slides.cache import SlideCache
 from qupath_sam.slides.location import PathMap
-from qupath_sam.states import StateStore
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from qupath_sam.engine.engine import Call
+from qupath_sam.engine.worker import CancelToken
 from qupath_sam.errors import Cancelled, InvalidRequest, QupathSamError, ServerBusy
-from qupath_sam.models.worker import CancelToken
-from qupath_sam.pipeline import Call
 from qupath_sam.server.interceptors import failure
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 

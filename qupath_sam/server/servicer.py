@@ -9,21 +9,21 @@ from collections.abc import Iterator, Sequence
 import grpc
 
 from qupath_sam import __version__
+from qupath_sam.engine.engine import Call, Engine
+from qupath_sam.engine.windows import view_windows
+from qupath_sam.engine.worker import CancelToken, Priority
 from qupath_sam.errors import InvalidRequest, RequestTooLarge
 from qupath_sam.models.registry import LocalWeights, PackagedWeights, WeightsFile
-from qupath_sam.models.store import ModelStore
-from qupath_sam.models.worker import CancelToken, Priority
-from qupath_sam.pipeline import Call, Engine
+from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.protocol import convert
-from qupath_sam.regions import Window
 from qupath_sam.server.images import Images
 from qupath_sam.server.live import LiveSession
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.slides.pushed import PixelFormat, PushedReader
+from qupath_sam.types.regions import Window
 from qupath_sam.v1 import image_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
-from qupath_sam.windows import view_windows
 
 PROTOCOL_VERSION = 1
 #: Windows of one Embed where the caller does not say.

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qupath_sam.regions import Region, Window
+from qupath_sam.types.regions import Region, Window
 
 
 @dataclass(frozen=True, slots=True)

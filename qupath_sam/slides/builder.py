@@ -14,8 +14,8 @@ from enum import Enum
 from typing import Any
 
 from qupath_sam.errors import InvalidRequest, SlideUnsupported
-from qupath_sam.regions import Region
 from qupath_sam.slides.wrapped import Orientation
+from qupath_sam.types.regions import Region
 
 MAX_NESTING = 16
 

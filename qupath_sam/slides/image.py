@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qupath_sam.errors import SlideUnsupported
-from qupath_sam.regions import Region
 from qupath_sam.slides.base import Level, SlideInfo
 from qupath_sam.slides.decoding import decode_rgb
 from qupath_sam.slides.fingerprint import fingerprint
@@ -29,6 +28,7 @@ from qupath_sam.slides.rendering import (
     true_colours,
 )
 from qupath_sam.slides.source import Stamp, open_binary, stamp
+from qupath_sam.types.regions import Region
 
 MAX_IMAGE_PX = 89_478_485
 """Pillow's own limit, above which it warns of a decompression bomb: 256 MiB of RGB."""

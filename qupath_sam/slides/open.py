@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from qupath_sam.errors import OutOfMemory, QupathSamError, SlideMismatch, SlideUnreadable, SlideUnsupported
-from qupath_sam.regions import Region
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import ReaderProvider, SlideRecipe
 from qupath_sam.slides.containers import check_not_elsewhere
@@ -17,6 +16,7 @@ from qupath_sam.slides.permissions import EVERY_PATH, Permissions
 from qupath_sam.slides.rendering import Rendering
 from qupath_sam.slides.source import Stamp, open_binary, stamp
 from qupath_sam.slides.wrapped import CalibratedReader, CroppedReader, OrientedReader
+from qupath_sam.types.regions import Region
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qupath_sam.errors import SlideUnreadable, SlideUnsupported
-from qupath_sam.regions import Region
 from qupath_sam.slides.base import SlideInfo
 from qupath_sam.slides.fingerprint import fingerprint
 from qupath_sam.slides.location import Location
@@ -21,6 +20,7 @@ from qupath_sam.slides.pyramid import levels_of, plausible_mpp
 from qupath_sam.slides.raster import RasterReader, rasters_of
 from qupath_sam.slides.resampling import WHITE
 from qupath_sam.slides.source import Stamp, stamp
+from qupath_sam.types.regions import Region
 
 SUFFIXES = frozenset({".mrxs", ".vms", ".vmu", ".dcm", ".zvi", ".czi", ".bif"})
 """Files that OpenSlide alone reads, or stitches (.bif: overlapping tiles)."""

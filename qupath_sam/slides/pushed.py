@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qupath_sam.errors import InvalidRegion, InvalidRequest, RequestTooLarge
-from qupath_sam.regions import Region
 from qupath_sam.slides.base import Level, SlideInfo
 from qupath_sam.slides.decoding import decode_rgb
 from qupath_sam.slides.fingerprint import fingerprint
 from qupath_sam.slides.pyramid import plausible_mpp
 from qupath_sam.slides.raster import RasterReader
 from qupath_sam.slides.resampling import Raster
+from qupath_sam.types.regions import Region
 
 MAX_PUSHED_PX = 2**25
 """Largest picture to take (96 MiB of RGB): a whole 4K screen four times over."""

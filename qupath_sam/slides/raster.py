@@ -8,10 +8,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides.base import Level, SlideInfo
 from qupath_sam.slides.lifetime import Lifetime
 from qupath_sam.slides.resampling import Raster, read_window
+from qupath_sam.types.regions import Region, Window
 
 
 class RasterReader:

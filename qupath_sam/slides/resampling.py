@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qupath_sam.errors import InvalidRegion
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides.pyramid import choose_level
+from qupath_sam.types.regions import Region, Window
 
 WHITE = 255
 MAX_WINDOW_PX = 2**26

@@ -16,7 +16,6 @@ import tifffile
 from numpy.typing import NDArray
 
 from qupath_sam.errors import OutOfMemory, QupathSamError, SlideUnreadable, SlideUnsupported
-from qupath_sam.regions import Region
 from qupath_sam.slides import pixel_size
 from qupath_sam.slides.base import Level, SlideInfo
 from qupath_sam.slides.fingerprint import fingerprint
@@ -30,6 +29,7 @@ from qupath_sam.slides.source import Stamp, open_binary, stamp
 from qupath_sam.slides.tiff_colours import Shown, samples_wanted, shown
 from qupath_sam.slides.tiff_layout import Layout, layout_of, ome_image
 from qupath_sam.slides.tiles import FileBytes, LevelPixels, Tiles, chunk_size
+from qupath_sam.types.regions import Region
 
 MAX_CHUNK_PX = 2**27
 """Largest tile or strip to decode at once; a flat image saved as one strip is one chunk."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qupath_sam.errors import InvalidRequest, SlideUnsupported
-from qupath_sam.regions import Region
 from qupath_sam.slides import jpeg2000
 from qupath_sam.slides.location import Location
 from qupath_sam.slides.rendering import (
@@ -28,6 +27,7 @@ from qupath_sam.slides.rendering import (
 )
 from qupath_sam.slides.tiff_layout import Layout
 from qupath_sam.slides.tiles import LevelPixels
+from qupath_sam.types.regions import Region
 
 _PHOTOMETRIC = tifffile.PHOTOMETRIC
 _READABLE = {

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qupath_sam.regions import Region
+from qupath_sam.types.regions import Region
 
 _JPEG = {6, 7, 34892, 33007}
 """Compressions whose decoder needs tables that the page keeps apart."""

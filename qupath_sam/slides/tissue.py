@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides.base import SlideInfo, SlideReader
+from qupath_sam.types.regions import Region, Window
 
 #: Longer side of the picture that is looked at, px.
 MAP_SIZE = 1024

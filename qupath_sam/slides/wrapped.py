@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qupath_sam.errors import SlideMismatch
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides.base import Level, SlideInfo, SlideReader
 from qupath_sam.slides.fingerprint import fingerprint
 from qupath_sam.slides.pyramid import plausible_mpp
 from qupath_sam.slides.resampling import WHITE, check_window
+from qupath_sam.types.regions import Region, Window
 
 
 class Orientation(Enum):

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qupath_sam.datasets.seen import GROUPS_SEEN, groups_seen_in
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.seen import GROUPS_SEEN, groups_seen_in
-from qupath_sam.models.checkpoints import check_fits, read_checkpoint, read_entry
 from qupath_sam.models.load import complete, load_weights
-from qupath_sam.models.network import Parts
 from qupath_sam.models.registry import Family
-from qupath_sam.models.store import ModelStore
-from qupath_sam.models.weights import family_of
+from qupath_sam.models.weights.checkpoints import check_fits, read_checkpoint, read_entry
+from qupath_sam.models.weights.manage import family_of
+from qupath_sam.models.weights.store import ModelStore
+from qupath_sam.networks.network import Parts
 from qupath_sam.training.checkpoint import Base, load_base, merged_groups, write_checkpoint
 
 SUFFIX = ".safetensors"

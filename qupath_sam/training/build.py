@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.models.checkpoints import build_network
-from qupath_sam.models.network import DecoderKind, Parts, PromptableNetwork
 from qupath_sam.models.registry import Family
+from qupath_sam.models.weights.checkpoints import build_network
+from qupath_sam.networks.network import DecoderKind, Parts, PromptableNetwork
 
 
 def build_training_network(

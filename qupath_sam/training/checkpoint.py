@@ -18,14 +18,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from qupath_sam import __version__
+from qupath_sam.datasets.seen import GROUPS_SEEN, groups_seen
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.seen import GROUPS_SEEN, groups_seen
-from qupath_sam.models.checkpoints import METADATA_KEY, CheckpointMetadata, over_base, read_checkpoint
 from qupath_sam.models.load import load_weights
-from qupath_sam.models.lora import LowRankLinear
-from qupath_sam.models.network import PromptableNetwork
 from qupath_sam.models.registry import BUILT_IN, Family, ModelSpec
-from qupath_sam.models.store import ModelStore
+from qupath_sam.models.weights.checkpoints import METADATA_KEY, CheckpointMetadata, over_base, read_checkpoint
+from qupath_sam.models.weights.store import ModelStore
+from qupath_sam.networks.lora import LowRankLinear
+from qupath_sam.networks.network import PromptableNetwork
 
 #: A delta is worth it while it is smaller than this share of all tensors.
 _LARGEST_DELTA = 0.7

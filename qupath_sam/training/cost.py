@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import psutil
 import torch
 
-from qupath_sam.models.checkpoints import build_network
-from qupath_sam.models.network import DecoderKind, Parts
-from qupath_sam.models.store import ModelStore
 from qupath_sam.models.threads import keep_heap
+from qupath_sam.models.weights.checkpoints import build_network
+from qupath_sam.models.weights.store import ModelStore
+from qupath_sam.networks.network import DecoderKind, Parts
 from qupath_sam.training.checkpoint import Origin, load_origin
 from qupath_sam.training.data import TrainingData
 from qupath_sam.training.run import Places, build_trainer

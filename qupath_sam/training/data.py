@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from qupath_sam.datasets.base import Dataset
+from qupath_sam.datasets.objects import Tile
+from qupath_sam.datasets.options import Target
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.datasets.base import Dataset
-from qupath_sam.evaluation.objects import Tile
-from qupath_sam.evaluation.options import Target
 
 TRAINING_SPLIT = "train"
 

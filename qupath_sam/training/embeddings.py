@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from qupath_sam.models.promptable import view_of
+from qupath_sam.models.adapters.promptable import view_of
 from qupath_sam.training.views import VIEWS_VERSION, View, ViewPlan
 
 _TARGETS, _LABELS, _IMAGE, _EMBEDDING = "targets", "labels", "image", "embedding"

@@ -21,13 +21,13 @@ from torch.nn.utils import clip_grad_norm_
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.devices import computes_in_bf16
-from qupath_sam.models.encoder_halves import late_map
-from qupath_sam.models.histology_decoder import ADDED_PARTS
-from qupath_sam.models.mask_decoder import Decoded
-from qupath_sam.models.network import PromptableNetwork
-from qupath_sam.models.refinement_head import Refined, refine
-from qupath_sam.models.refinement_region import cut
-from qupath_sam.models.view_prompts import VIEW_SIZE, ViewPrompts
+from qupath_sam.networks.canvas import VIEW_SIZE, ViewPrompts
+from qupath_sam.networks.histology_decoder import ADDED_PARTS
+from qupath_sam.networks.mask_decoder import Decoded
+from qupath_sam.networks.network import PromptableNetwork
+from qupath_sam.networks.refinement_head import Refined, refine
+from qupath_sam.networks.refinement_region import cut
+from qupath_sam.networks.stages import late_map
 from qupath_sam.training.embeddings import EncodedView
 from qupath_sam.training.losses import dice_loss, iou_head_loss, normalised_focal_loss
 from qupath_sam.training.sampling import Session, start_session

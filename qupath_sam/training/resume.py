@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.models.view_prompts import ViewClick
+from qupath_sam.networks.canvas import ViewClick
 from qupath_sam.training.loop import Progress, StepReport, Trainer
 from qupath_sam.training.sampling import Session, Start
 

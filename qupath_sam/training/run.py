@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.models.adapters.promptable import PromptableSegmenter
 from qupath_sam.models.devices import choose_execution, computes_in_bf16
-from qupath_sam.models.encoder_halves import early_map
 from qupath_sam.models.load import ADAPTERS, build_segmenter
-from qupath_sam.models.network import PromptableNetwork
-from qupath_sam.models.promptable import PromptableSegmenter
-from qupath_sam.models.store import ModelStore
+from qupath_sam.models.weights.store import ModelStore
+from qupath_sam.networks.network import PromptableNetwork
+from qupath_sam.networks.stages import early_map
 from qupath_sam.training.build import build_training_network
 from qupath_sam.training.checkpoint import Origin, Report, load_origin, network_state, save_checkpoint
 from qupath_sam.training.curves import CURVES_FILE, CurveRow, append_row, cut_back, row_of

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from qupath_sam.evaluation.clicks import SimulatedClick, error_distance, next_click
-from qupath_sam.evaluation.outlines import perturbed_outline
+from qupath_sam.datasets.perturbed_outlines import perturbed_outline
+from qupath_sam.datasets.simulated_clicks import SimulatedClick, error_distance, next_click
+from qupath_sam.engine.logits import OUTLINE_LOGIT
 from qupath_sam.evaluation.protocol import box_of
-from qupath_sam.mask_prompts import OUTLINE_LOGIT
-from qupath_sam.metrics import Mask
-from qupath_sam.models.view_prompts import VIEW_SIZE, ViewClick, ViewPrompts
-from qupath_sam.prompts import Label
+from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts
+from qupath_sam.types.metrics import Mask
+from qupath_sam.types.prompts import Label
 
 
 class Start(enum.Enum):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.models.encoder_halves import late_modules
-from qupath_sam.models.lora import add_lora
-from qupath_sam.models.network import PromptableNetwork
+from qupath_sam.networks.lora import add_lora
+from qupath_sam.networks.network import PromptableNetwork
+from qupath_sam.networks.stages import late_modules
 
 
 class Trainable(enum.Enum):
@@ -20,9 +20,9 @@ class Trainable(enum.Enum):
     ENCODER = "encoder"
     """All of the image encoder. Its batch norms keep the statistics they were released with."""
     LATE_ENCODER = "late-encoder"
-    """The image encoder's late half; see `qupath_sam.models.encoder_halves`."""
+    """The image encoder's late half; see `qupath_sam.networks.stages`."""
     LORA = "lora"
-    """Low-rank additions to the encoder's attention; see `qupath_sam.models.lora`."""
+    """Low-rank additions to the encoder's attention; see `qupath_sam.networks.lora`."""
     PROMPT = "prompt"
     DECODER = "decoder"
 

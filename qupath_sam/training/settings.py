@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from qupath_sam.datasets.options import WindowChoice
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.options import WindowChoice
-from qupath_sam.models.network import Parts
+from qupath_sam.networks.network import Parts
 from qupath_sam.training.sampling import PromptMix
 from qupath_sam.training.scenarios import LoraSettings, Trainable
 from qupath_sam.training.schedule import WARM_UP_STEPS, Schedule

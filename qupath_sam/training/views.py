@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from qupath_sam.evaluation.options import Target, WindowChoice
-from qupath_sam.models.view_prompts import VIEW_SIZE
+from qupath_sam.datasets.options import Target, WindowChoice
+from qupath_sam.networks.canvas import VIEW_SIZE
 from qupath_sam.training.augment import Labels, Pixels, augment, colour_statistics
 from qupath_sam.training.data import TrainingData
 

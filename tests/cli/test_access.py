@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from qupath_sam.assets import demo_slide_path
 from qupath_sam.cli.access import read_access
 from qupath_sam.cli.project_session import Session
 from qupath_sam.client.process import server_process
-from qupath_sam.demo_data import demo_slide_path
 from tests.certificates import CERTIFICATE, KEY, OTHER_KEY
 from tests.project import plain_project
 

@@ -7,8 +7,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from qupath_sam.bench import trace
 from qupath_sam.cli.app import app
+from qupath_sam.cli.benchmarks import trace
 
 RESULT = {
     "schema": "qupath-sam/bench-trace/1",

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from qupath_sam.cli.datasets import DatasetOptions, open_all
 from qupath_sam.cli.train import train
+from qupath_sam.datasets.options import Target
 from qupath_sam.errors import InvalidRequest, QupathSamError
-from qupath_sam.evaluation.options import Target
 from qupath_sam.training.data import training_data
-from tests.evaluation.test_annotated import export, feature
+from tests.datasets.test_annotated import export, feature
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ import pytest
 import shapely
 from PIL import Image
 
+from qupath_sam.assets import demo_slide_path
 from qupath_sam.cli.prompts import objects_from, parse_box, parse_point, parse_region, read_outlines, refining
 from qupath_sam.client import SamClient
 from qupath_sam.client.images import Slide
-from qupath_sam.demo_data import demo_slide_path
+from qupath_sam.engine.refine_prompts import prompts_from_outline
 from qupath_sam.errors import InvalidPrompt, InvalidRegion
-from qupath_sam.geojson import AnnotationFeature, read_geojson, write_geojson
-from qupath_sam.project.prompts import prompts_from_outline
-from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
-from qupath_sam.regions import Region
+from qupath_sam.qupath.geojson import AnnotationFeature, read_geojson, write_geojson
+from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.types.regions import Region
 
 SLIDE = demo_slide_path()
 POINT = "--point", "700.5,600.5"

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qupath_sam.errors import InvalidRegion, SlideUnreadable
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides.base import SlideReader
+from qupath_sam.types.regions import Region, Window
 
 WIDTH, HEIGHT = 208, 152
 SCALES = [0.37, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 7.3]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from qupath_sam.evaluation.objects import Tile
+from qupath_sam.datasets.objects import Tile
 
 
 def disc(size: int, x: float, y: float, radius: float) -> NDArray[np.bool_]:

@@ -8,8 +8,16 @@ import qupath_sam
 from qupath_sam.evaluation import code_digest as module
 from qupath_sam.evaluation.code_digest import code_digest, import_closure
 
-WHOLE_IMAGE = ("qupath_sam.evaluation.protocol", "qupath_sam.evaluation.sessions", "qupath_sam.models.lite_medsam")
-OWN_WINDOWS = ("qupath_sam.evaluation.protocol", "qupath_sam.evaluation.own_windows", "qupath_sam.models.lite_medsam")
+WHOLE_IMAGE = (
+    "qupath_sam.evaluation.protocol",
+    "qupath_sam.evaluation.sessions",
+    "qupath_sam.models.adapters.lite_medsam",
+)
+OWN_WINDOWS = (
+    "qupath_sam.evaluation.protocol",
+    "qupath_sam.evaluation.engine_windows",
+    "qupath_sam.models.adapters.lite_medsam",
+)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from qupath_sam.metrics import boundary_iou, dice, harm, intersection_over_union, locality
+from qupath_sam.types.metrics import boundary_iou, dice, harm, intersection_over_union, locality
 
 pairs = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
     lambda shape: st.tuples(arrays(np.bool_, shape), arrays(np.bool_, shape))

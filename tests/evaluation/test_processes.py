@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qupath_sam.datasets import open_dataset
 from qupath_sam.errors import OutOfMemory
 from qupath_sam.evaluation import processes
 from qupath_sam.evaluation.compare import compare_models
-from qupath_sam.evaluation.datasets import open_dataset
 from qupath_sam.evaluation.processes import EvaluationProcesses, Job
 from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.results import ObjectResult, ResultStore

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qupath_sam.cli.evaluation_outputs import command_line
+from qupath_sam.datasets.options import WindowChoice
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.bootstrap import bootstrap_interval
 from qupath_sam.evaluation.generalisation import generalisation, generalisation_table
-from qupath_sam.evaluation.options import WindowChoice
 from qupath_sam.evaluation.page import page
 from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.report import build_report, intervals, summaries, summarise, write_report

@@ -11,17 +11,17 @@ import pytest
 from safetensors.numpy import save_file
 from shapely.geometry import box
 
+from qupath_sam.datasets.base import Dataset
+from qupath_sam.datasets.options import Target, WindowChoice
+from qupath_sam.datasets.seen import check_unseen, groups_seen
 from qupath_sam.errors import InvalidRequest, UnsupportedPrompt, WrongWeights
 from qupath_sam.evaluation.cases import replay, success_and_failure
-from qupath_sam.evaluation.datasets.base import Dataset
-from qupath_sam.evaluation.options import Target, WindowChoice
 from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.results import ObjectResult, ResultStore
 from qupath_sam.evaluation.run import Choices, Evaluation, describe
-from qupath_sam.evaluation.seen import check_unseen, groups_seen
 from qupath_sam.models.base import Capabilities
 from qupath_sam.models.registry import BUILT_IN, LocalWeights
-from qupath_sam.models.store import ModelStore
+from qupath_sam.models.weights.store import ModelStore
 from tests.evaluation.pictures import painted, tile, two_discs
 from tests.evaluation.segmenters import AnsweringSegmenter, loaded, nothing, red, squares
 

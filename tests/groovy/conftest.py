@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from qupath_sam.client.process import server_process
 from qupath_sam.errors import QupathSamError
-from qupath_sam.qupath_files import install
+from qupath_sam.qupath.install import install
 
 FOLDER = Path(__file__).parent
 SCRIPTS = FOLDER.parents[1] / "groovy" / "scripts"

@@ -14,7 +14,7 @@ import shapely
 from shapely.geometry import Point, shape
 from shapely.geometry.base import BaseGeometry
 
-from qupath_sam.demo_data import demo_slide_path
+from qupath_sam.assets import demo_slide_path
 
 from .conftest import FOLDER, PATIENCE_S, QuPath
 from .discs import PLANES, overlap, write_stack

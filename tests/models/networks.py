@@ -12,11 +12,11 @@ from types import ModuleType
 import torch
 from torch import nn
 
+from qupath_sam.models.adapters.mobile_sam import MobileSamSegmenter, build_mobile_sam
+from qupath_sam.models.adapters.sam import INPUT_SIZE, SamSegmenter, vision_transformer
 from qupath_sam.models.devices import Precision, choose_execution
-from qupath_sam.models.mobile_sam import MobileSamSegmenter, build_mobile_sam
-from qupath_sam.models.network import PromptableNetwork
 from qupath_sam.models.registry import Family, default_capabilities
-from qupath_sam.models.sam import INPUT_SIZE, SamSegmenter, vision_transformer
+from qupath_sam.networks.network import PromptableNetwork
 
 
 def seeded(network: PromptableNetwork, *, seed: int = 0) -> PromptableNetwork:

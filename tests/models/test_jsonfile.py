@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qupath_sam.models.jsonfile import read_json
+from qupath_sam.models.weights.jsonfile import read_json
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

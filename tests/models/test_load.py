@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from qupath_sam.errors import InvalidRequest, UnknownModel, WeightsMissing, WrongWeights
-from qupath_sam.models.checkpoints import METADATA_KEY
 from qupath_sam.models.load import load_segmenter, load_weights
 from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL, Family, PackagedWeights
-from qupath_sam.models.store import HOME_VARIABLE, ModelStore, default_home
-from qupath_sam.models.weights import Description, add
+from qupath_sam.models.weights.checkpoints import METADATA_KEY
+from qupath_sam.models.weights.manage import Description, add
+from qupath_sam.models.weights.store import HOME_VARIABLE, ModelStore, default_home
 from tests.contracts.segmenters import clicks, picture
 from tests.models.checkpoint_files import original_state, write
 
@@ -94,7 +94,7 @@ def test_digests_are_remembered_until_the_file_changes(tmp_path: Path, monkeypat
         read.append(path)
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    monkeypatch.setattr("qupath_sam.models.digests.file_sha256", counting)
+    monkeypatch.setattr("qupath_sam.models.weights.digests.file_sha256", counting)
     file = tmp_path / "weights.pth"
     file.write_bytes(b"one")
     first = [ModelStore(tmp_path).digests.sha256(file) for _ in range(3)]
@@ -155,7 +155,7 @@ def test_home_is_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_listing_models_loads_no_torch() -> None:
-    code = "import sys, qupath_sam.models.store as s; s.ModelStore().models(); sys.exit('torch' in sys.modules)"
+    code = "import sys, qupath_sam.models.weights.store as s; s.ModelStore().models(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
+from qupath_sam.models.adapters.medsam import MedSamSegmenter
+from qupath_sam.models.adapters.sam import PIXEL_MEAN, PIXEL_STD, SamSegmenter
 from qupath_sam.models.base import Segmenter, WindowPrompts
 from qupath_sam.models.devices import Precision, choose_execution
-from qupath_sam.models.medsam import MedSamSegmenter
 from qupath_sam.models.registry import Family, default_capabilities
-from qupath_sam.models.sam import PIXEL_MEAN, PIXEL_STD, SamSegmenter
 from tests.contracts.segmenters import SegmenterContract, box, clicks, picture, with_logits
 from tests.models.networks import random_mobile_sam, small_sam, small_sam_network
 
@@ -114,7 +114,7 @@ def test_batches_answer_as_single_prompts_do(eager: SamSegmenter, monkeypatch: p
     ]
     singly = eager.decode(embedding, prompts, several_masks=True)
     monkeypatch.setattr(type(eager.execution), "batches_prompts", property(lambda self: True))
-    monkeypatch.setattr("qupath_sam.models.promptable.PROMPTS_PER_BATCH", 2)
+    monkeypatch.setattr("qupath_sam.models.adapters.promptable.PROMPTS_PER_BATCH", 2)
     together = eager.decode(embedding, prompts, several_masks=True)
     for alone, batched in zip(singly, together, strict=True):
         np.testing.assert_allclose(batched.logits, alone.logits, atol=1e-3)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from qupath_sam.polygons import place, trace_mask
-from qupath_sam.regions import Region, Window
+from qupath_sam.types.regions import Region, Window
 
 
 def test_a_pixel_lands_on_its_level0_square() -> None:

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.polygons import place, simplify, simplify_coverage, trace_labels, trace_mask
-from qupath_sam.regions import Region, Window
+from qupath_sam.types.regions import Region, Window
 
 masks = arrays(np.bool_, (14, 12)).filter(np.any)
 label_images = arrays(np.uint8, (14, 12), elements=st.integers(0, 5))

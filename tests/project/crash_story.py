@@ -11,8 +11,8 @@ import random
 import sys
 from pathlib import Path
 
-from qupath_sam.project.lock import ProjectLock
-from qupath_sam.project.store import ProjectStore
+from qupath_sam.project.store.commit import ProjectStore
+from qupath_sam.project.store.lock import ProjectLock
 from tests.project import plain_project
 from tests.project.dying import DyingFilesystem
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from qupath_sam.project.filesystem import Filesystem
+from qupath_sam.project.store.filesystem import Filesystem
 
 
 class DyingFilesystem(Filesystem):

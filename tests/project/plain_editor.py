@@ -12,12 +12,13 @@ from typing import Any
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
+from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import ProjectError
 from qupath_sam.project.layout import ImageEntry, read_project
 from qupath_sam.project.objects import Edit, ImageContents, ImageObject, Kind, Written
-from qupath_sam.prompts import ObjectPrompts
-from qupath_sam.regions import Region, Window
-from qupath_sam.results import (
+from qupath_sam.types.prompts import ObjectPrompts
+from qupath_sam.types.regions import Region, Window
+from qupath_sam.types.results import (
     EmbeddingSource,
     ObjectRequest,
     ObjectResult,
@@ -27,7 +28,6 @@ from qupath_sam.results import (
     Provenance,
     Timings,
 )
-from qupath_sam.windows import WindowRequest
 
 _START, _END = b"\xac\xed\x00\x05", b"t\x00\x03EOF"
 

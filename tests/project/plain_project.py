@@ -6,9 +6,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from qupath_sam.project.fingerprint import Fingerprint
 from qupath_sam.project.layout import DATA_FILE, SUMMARY_FILE, read_project
-from qupath_sam.project.store import NewData, ProjectStore, Run
+from qupath_sam.project.store.commit import NewData, ProjectStore, Run
+from qupath_sam.project.store.fingerprint import Fingerprint
 
 
 def data(image: str, version: int) -> bytes:

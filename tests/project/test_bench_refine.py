@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from qupath_sam.bench import refine
 from qupath_sam.cli.app import app
+from qupath_sam.cli.benchmarks import refine
 from qupath_sam.cli.project import refine as refine_command
-from qupath_sam.embeddings.memory import MemoryCache
-from qupath_sam.embeddings.store import EmbeddingStore
+from qupath_sam.datasets.objects import Selection, TileView
+from qupath_sam.engine.embeddings.memory import MemoryCache
+from qupath_sam.engine.embeddings.store import EmbeddingStore
+from qupath_sam.engine.engine import Engine
+from qupath_sam.engine.pool import ModelPool
+from qupath_sam.engine.refine_prompts import PromptOptions
+from qupath_sam.engine.states import StateStore
+from qupath_sam.engine.worker import InferenceWorker
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.objects import Selection, TileView
-from qupath_sam.models.pool import ModelPool
 from qupath_sam.models.registry import DEFAULT_MODEL
-from qupath_sam.models.worker import InferenceWorker
-from qupath_sam.pipeline import Engine
 from qupath_sam.project.decisions import Action
 from qupath_sam.project.guards import Refusal
-from qupath_sam.project.prompts import PromptOptions
-from qupath_sam.states import StateStore
 from tests.evaluation.pictures import painted, save, tile, two_discs
 from tests.evaluation.segmenters import Answer, AnsweringSegmenter, loaded, nothing, red
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from qupath_sam.cli.project import _asked, _classes, app
 from qupath_sam.cli.project_session import stopping
 from qupath_sam.errors import InvalidRequest, ProjectError, ServerUnavailable
-from qupath_sam.project.store import ProjectStore
+from qupath_sam.project.store.commit import ProjectStore
 from tests.project import plain_project
 
 run = CliRunner()

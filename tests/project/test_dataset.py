@@ -13,23 +13,23 @@ from typer.testing import CliRunner
 
 from qupath_sam.cli.evaluate import evaluate
 from qupath_sam.cli.train import train
+from qupath_sam.datasets import open_dataset
+from qupath_sam.datasets.annotated import AnnotationChoices
+from qupath_sam.datasets.objects import Selection
+from qupath_sam.datasets.seen import check_unseen, groups_seen_in
 from qupath_sam.errors import InvalidRequest, ProjectError
-from qupath_sam.evaluation.datasets import open_dataset
-from qupath_sam.evaluation.datasets.annotated import AnnotationChoices
-from qupath_sam.evaluation.objects import Selection
-from qupath_sam.evaluation.seen import check_unseen, groups_seen_in
-from qupath_sam.models.store import ModelStore
+from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.project.dataset import ProjectChoices, project_dataset
 from qupath_sam.project.exchange import export_image
+from qupath_sam.project.jvm.worker import QuPathWorker
 from qupath_sam.project.layout import ImageEntry, read_project
 from qupath_sam.project.objects import ImageContents, ImageObject, Kind, Plane
 from qupath_sam.project.selection import ImageSelection
-from qupath_sam.project.worker import QuPathWorker
 from qupath_sam.slides.location import PathMap
 from qupath_sam.training.data import training_data
 from qupath_sam.training.run import CHECKPOINT_FILE
-from tests.evaluation.test_annotated import areas, reasons
-from tests.evaluation.test_slide_datasets import write_tiff
+from tests.datasets.test_annotated import areas, reasons
+from tests.datasets.test_slide_datasets import write_tiff
 
 
 class WrittenObjects:

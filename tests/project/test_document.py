@@ -9,14 +9,14 @@ import pytest
 from typer.main import get_command
 
 from qupath_sam.cli.app import app
+from qupath_sam.engine.refine_prompts import PromptOptions
 from qupath_sam.project.boundary import BoundaryOptions
 from qupath_sam.project.decisions import Action
 from qupath_sam.project.guards import Guards, Refusal
-from qupath_sam.project.prompts import PromptOptions
 from qupath_sam.project.refine import RefineOptions
 from qupath_sam.project.report import MOST_THUMBNAILS
 from qupath_sam.project.run import KEEP_RUNS
-from qupath_sam.project.store import STATE_FOLDER
+from qupath_sam.project.store.commit import STATE_FOLDER
 
 TEXT = (Path(__file__).parents[2] / "docs" / "project.md").read_text("utf-8")
 

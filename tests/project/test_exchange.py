@@ -18,7 +18,6 @@ import shapely
 from shapely.geometry import LineString, MultiLineString, MultiPoint, Point, Polygon
 
 from qupath_sam.errors import ProjectError
-from qupath_sam.geojson import read_geojson
 from qupath_sam.project.exchange import (
     Existing,
     export_image,
@@ -30,6 +29,7 @@ from qupath_sam.project.exchange import (
 )
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import ImageObject, Kind, Plane
+from qupath_sam.qupath.geojson import read_geojson
 
 IMAGE = ImageEntry("12", 'a/b: "c"?.svs', {}, 1000, 800, 0.5, Path())
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from qupath_sam.errors import ProjectError
+from qupath_sam.project.jvm.worker import QuPathWorker
 from qupath_sam.project.layout import check_saved, count_objects, read_project
 from qupath_sam.project.notices import notices
 from qupath_sam.project.objects import Kind, Plane
 from qupath_sam.project.predictor import ServerReadsSlides
 from qupath_sam.project.run import select_images
-from qupath_sam.project.worker import QuPathWorker
 from qupath_sam.slides.location import PathMap
 from tests.project import plain_project
 

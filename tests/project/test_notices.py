@@ -22,7 +22,7 @@ from qupath_sam.project.qupath_process import is_qupath
 from qupath_sam.project.refine import RefineOptions
 from qupath_sam.project.run import RunOptions, note_report
 from qupath_sam.project.selection import ObjectSelection
-from qupath_sam.project.store import ProjectStore
+from qupath_sam.project.store.commit import ProjectStore
 from qupath_sam.project.undo import undo_run
 from tests.project.plain_editor import PlainEditor, fill
 from tests.project.refining import OBJECTS, objects_of, refine

@@ -20,22 +20,22 @@ import psutil
 import pytest
 import shapely
 
+from qupath_sam.engine.refine_prompts import PromptOptions
 from qupath_sam.errors import ProjectError
-from qupath_sam.geojson import read_features, read_geojson
 from qupath_sam.project.exchange import export_image, import_features
-from qupath_sam.project.fingerprint import Fingerprint
+from qupath_sam.project.jvm.worker import QuPathWorker
 from qupath_sam.project.layout import count_objects, read_project
-from qupath_sam.project.lock import ProjectLock
 from qupath_sam.project.objects import Edit, ImageContents, ShapeChange
 from qupath_sam.project.predictor import ServerReadsSlides
-from qupath_sam.project.prompts import PromptOptions
 from qupath_sam.project.refine import Proposal, RefineOptions, refine_image
 from qupath_sam.project.run import RunOptions, RunReport, run_project, select_images, write_edit
 from qupath_sam.project.segment import SegmentOptions, segment_image
 from qupath_sam.project.selection import ObjectSelection
-from qupath_sam.project.store import ProjectStore
+from qupath_sam.project.store.commit import ProjectStore
+from qupath_sam.project.store.fingerprint import Fingerprint
+from qupath_sam.project.store.lock import ProjectLock
 from qupath_sam.project.undo import undo_run
-from qupath_sam.project.worker import QuPathWorker
+from qupath_sam.qupath.geojson import read_features, read_geojson
 from qupath_sam.slides.location import parse_location
 from tests.project.conftest import dump
 from tests.project.plain_editor import GrowingPredictor
@@ -198,7 +198,7 @@ def test_pixels_that_are_not_rgb_are_rendered(small_project: Path, tmp_path: Pat
     import numpy as np
     import tifffile
 
-    slide = REPOSITORY / "qupath_sam" / "demo_data" / "CMU-1-Small-Region.tif"
+    slide = REPOSITORY / "qupath_sam" / "assets" / "CMU-1-Small-Region.tif"
     channels = np.moveaxis(tifffile.imread(slide)[900:1200, 900:1300], -1, 0).astype(np.uint16) * 100
     tifffile.imwrite(tmp_path / "channels.tif", channels, imagej=True, metadata={"axes": "CYX"})
     image = read_project(small_project).images[0]
@@ -220,7 +220,7 @@ def test_pixels_that_are_not_rgb_are_rendered(small_project: Path, tmp_path: Pat
 _KILLED = """
 import sys
 from pathlib import Path
-from qupath_sam.project.worker import QuPathWorker
+from qupath_sam.project.jvm.worker import QuPathWorker
 from tests.project.test_qupath import refine
 if __name__ == "__main__":
     with QuPathWorker() as editor:

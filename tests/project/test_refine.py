@@ -15,6 +15,8 @@ from shapely.errors import GEOSException
 from shapely.geometry import Point, Polygon
 
 from qupath_sam.client.images import Pushed
+from qupath_sam.engine.refine_prompts import PromptOptions, deepest_points, prompts_from_outline
+from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import DeadlineExceeded, ProjectError, SlideNotFound
 from qupath_sam.project.decisions import Tally
 from qupath_sam.project.guards import Guards, Refusal, intersection_over_union, parts_of, without_strangers
@@ -22,14 +24,12 @@ from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.measurements import depends_on_shape
 from qupath_sam.project.objects import ImageObject, Plane
 from qupath_sam.project.predictor import RENDERING, PushedPixels, ServerReadsSlides, region_around
-from qupath_sam.project.prompts import PromptOptions, deepest_points, prompts_from_outline
 from qupath_sam.project.refine import RefineOptions, refine_image
 from qupath_sam.project.run import RunOptions, select_images
 from qupath_sam.project.segment import SegmentOptions, segment_image
 from qupath_sam.project.selection import ObjectSelection
-from qupath_sam.prompts import Label
-from qupath_sam.regions import Region
-from qupath_sam.windows import WindowRequest
+from qupath_sam.types.prompts import Label
+from qupath_sam.types.regions import Region
 from tests.project import plain_project
 from tests.project.plain_editor import GrowingPredictor, fill, prediction
 from tests.project.refining import EXTENT, OBJECTS, SQUARE, FailingGeometry, annotation, objects_of, refine

@@ -15,14 +15,14 @@ from shapely.errors import GEOSException
 from qupath_sam.client.images import Slide
 from qupath_sam.errors import ProjectError, ServerUnavailable, SlideNotFound
 from qupath_sam.project.decisions import Action, Decision, Tally, load, save
-from qupath_sam.project.filesystem import Filesystem
 from qupath_sam.project.guards import Refusal
 from qupath_sam.project.layout import ImageEntry, read_project
 from qupath_sam.project.objects import ImageContents, Plane
 from qupath_sam.project.predictor import ServerReadsSlides
 from qupath_sam.project.refine import Proposal, RefineOptions, refine_image
 from qupath_sam.project.run import RunOptions, decisions_of, note_report, run_project, select_images
-from qupath_sam.project.store import ProjectStore
+from qupath_sam.project.store.commit import ProjectStore
+from qupath_sam.project.store.filesystem import Filesystem
 from qupath_sam.project.undo import undo_run
 from qupath_sam.slides.location import PathMap
 from tests.project.plain_editor import GrowingPredictor, PlainEditor, fill

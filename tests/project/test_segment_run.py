@@ -17,7 +17,7 @@ from qupath_sam.project.predictor import ServerReadsSlides
 from qupath_sam.project.refine import RefineOptions, refine_image
 from qupath_sam.project.run import select_images
 from qupath_sam.project.segment import SegmentOptions, prompted_objects, segment_image
-from qupath_sam.prompts import Label
+from qupath_sam.types.prompts import Label
 from tests.project.plain_editor import GrowingPredictor
 from tests.project.refining import SQUARE, FailingGeometry, annotation
 

@@ -12,12 +12,12 @@ import psutil
 import pytest
 
 from qupath_sam.errors import ProjectError
-from qupath_sam.project.filesystem import TEMPORARY_SUFFIX, Filesystem
-from qupath_sam.project.fingerprint import Fingerprint, same_contents
-from qupath_sam.project.journal import Journal
 from qupath_sam.project.layout import DATA_FILE, check_data_file, count_objects, read_project
-from qupath_sam.project.lock import LOCK_NAME, ProjectLock
-from qupath_sam.project.store import NewData, ProjectStore
+from qupath_sam.project.store.commit import NewData, ProjectStore
+from qupath_sam.project.store.filesystem import TEMPORARY_SUFFIX, Filesystem
+from qupath_sam.project.store.fingerprint import Fingerprint, same_contents
+from qupath_sam.project.store.journal import Journal
+from qupath_sam.project.store.lock import LOCK_NAME, ProjectLock
 from tests.project import plain_project
 
 HERE = Path(__file__).parent
@@ -48,8 +48,8 @@ _ENDLESS = """
 import itertools, sys
 from pathlib import Path
 from tests.project import plain_project
-from qupath_sam.project.lock import ProjectLock
-from qupath_sam.project.store import ProjectStore
+from qupath_sam.project.store.lock import ProjectLock
+from qupath_sam.project.store.commit import ProjectStore
 file = Path(sys.argv[1])
 with ProjectLock(file.parent) as lock:
     store = ProjectStore(file, lock=lock)
@@ -227,7 +227,7 @@ def test_lock_of_a_living_process_is_respected(project_file: Path) -> None:
 
 def test_lock_of_a_dead_process_is_taken_over(project_file: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from qupath_sam.project.lock import ProjectLock; "
+        "import os, sys; from pathlib import Path; from qupath_sam.project.store.lock import ProjectLock; "
         "ProjectLock(Path(sys.argv[1])).__enter__(); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", script, str(project_file.parent)], check=True, cwd=HERE.parents[1])

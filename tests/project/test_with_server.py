@@ -15,7 +15,7 @@ import shapely
 import tifffile
 from shapely.geometry import Point
 
-from qupath_sam.bench.project import make_project
+from qupath_sam.cli.benchmarks.project import make_project
 from qupath_sam.cli.project_session import Session
 from qupath_sam.client import SamClient
 from qupath_sam.errors import UnknownModel, WeightsMissing

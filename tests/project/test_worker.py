@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from qupath_sam.errors import ProjectError
+from qupath_sam.project.jvm.worker import QuPathWorker, WorkerOptions
 from qupath_sam.project.layout import ImageEntry
-from qupath_sam.project.worker import QuPathWorker, WorkerOptions
 from tests.project import fake_bridges
 
 IMAGE = ImageEntry("1", "a", {}, 10, 10, None, Path())
@@ -68,7 +68,7 @@ def test_no_qupath_is_said_in_one_line(tmp_path: Path) -> None:
     """With the real bridge, and a folder in which there is no QuPath."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from qupath_sam.project.worker import QuPathWorker\n"
+        "from qupath_sam.project.jvm.worker import QuPathWorker\n"
         "if __name__ == '__main__':\n"
         "    try:\n"
         "        QuPathWorker().qupath_version()\n"
@@ -97,7 +97,7 @@ def test_only_the_bridge_knows_paquo_and_java() -> None:
 
 def test_importing_the_package_starts_no_java() -> None:
     script = (
-        "import sys, qupath_sam.project.run, qupath_sam.project.worker, qupath_sam.project.paquo_bridge, "
+        "import sys, qupath_sam.project.run, qupath_sam.project.jvm.worker, qupath_sam.project.jvm.bridge, "
         "qupath_sam.cli.project; print(sorted({'paquo', 'jpype', 'torch'} & sys.modules.keys()))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import SamClient, Slide
-from qupath_sam.demo_data import demo_slide_path
 from qupath_sam.server.app import RunningServer, start_server
 from qupath_sam.server.settings import ServerSettings
 

@@ -16,11 +16,11 @@ from qupath_sam.client import Access, SamClient
 from qupath_sam.client.access import read_ca
 from qupath_sam.client.sam import predict_request
 from qupath_sam.errors import InvalidRequest, QupathSamError, ServerUnavailable, Unauthenticated
-from qupath_sam.prompts import Click, ObjectPrompts
 from qupath_sam.protocol.bearer import authorization, check_token, is_loopback, read_token, token_of
 from qupath_sam.protocol.status import ERROR_METADATA
 from qupath_sam.server.app import RunningServer, start_server
 from qupath_sam.server.settings import ServerSettings
+from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.v1 import error_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc

@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from qupath_sam.demo_data import demo_slide_path
+from qupath_sam.assets import demo_slide_path
 from qupath_sam.protocol.status import ERROR_METADATA
 from qupath_sam.server.app import start_server
 from qupath_sam.server.settings import ServerSettings

@@ -10,7 +10,7 @@ import grpc
 import pytest
 import shapely
 
-from qupath_sam.demo_data import demo_slide_path
+from qupath_sam.assets import demo_slide_path
 from qupath_sam.protocol.status import ERROR_METADATA
 from qupath_sam.v1 import error_pb2, image_pb2, prompt_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb

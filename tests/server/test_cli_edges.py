@@ -11,9 +11,9 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from qupath_sam.assets import demo_slide_path
 from qupath_sam.cli.app import app
 from qupath_sam.client.process import server_process
-from qupath_sam.demo_data import demo_slide_path
 from qupath_sam.errors import QupathSamError
 
 CLICK = ["--point", "700,600", "--model", "fake", "--device", "cpu"]

@@ -10,12 +10,12 @@ import shapely
 from PIL import Image
 
 from qupath_sam import errors
-from qupath_sam.clicking import MaskChoice
 from qupath_sam.client import Pushed, SamClient, Slide
-from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
-from qupath_sam.regions import Region
-from qupath_sam.results import EmbeddingSource, ObjectRequest, OutputOptions
-from qupath_sam.windows import WindowRequest
+from qupath_sam.engine.steps import MaskChoice
+from qupath_sam.engine.windows import WindowRequest
+from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.types.regions import Region
+from qupath_sam.types.results import EmbeddingSource, ObjectRequest, OutputOptions
 
 HUGE = WindowRequest(region=Region(0, 0, 2220, 2967), downsample=0.01)
 HERE = ObjectPrompts((Click.at(700.5, 600.5),))
@@ -139,8 +139,8 @@ def test_embedding_ahead_makes_the_first_click_warm(server, client, slide, mode)
 
 
 def test_pushed_pixels_give_what_the_slide_gives(client, slide):
-    from qupath_sam.regions import Window
     from qupath_sam.slides.open import open_slide
+    from qupath_sam.types.regions import Window
 
     region = Region(512, 512, 512, 512)
     reader = open_slide(slide.location)

@@ -15,10 +15,10 @@ from qupath_sam import errors
 from qupath_sam.client import SamClient
 from qupath_sam.client.sam import predict_request
 from qupath_sam.errors import InvalidRequest, SlideUnsupported
-from qupath_sam.prompts import Click, ObjectPrompts
 from qupath_sam.protocol.status import ERROR_METADATA, TABLE, error_info, error_of
 from qupath_sam.server.app import SERVICE_NAME, start_server
 from qupath_sam.server.settings import ServerSettings
+from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.v1 import error_pb2, prompt_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from qupath_sam.errors import InvalidRequest, SlideUnsupported
-from qupath_sam.regions import Region
 from qupath_sam.slides import SlideRecipe, parse_builder
 from qupath_sam.slides.builder import ReaderProvider
 from qupath_sam.slides.wrapped import Orientation
+from qupath_sam.types.regions import Region
 
 PACKAGES = {
     "OpenslideServerBuilder": "qupath.lib.images.servers.openslide",

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qupath_sam.errors import ServerUnavailable, SlideMismatch, SlideNotFound, SlideUnreadable, SlideUnsupported
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides import PathMap, Permissions, SlideCache, UrlRules, parse_builder
 from qupath_sam.slides import cache as cache_module
 from qupath_sam.slides.base import SlideInfo, SlideReader
+from qupath_sam.types.regions import Region, Window
 from tests.contracts.readers import coordinate_pixels
 from tests.slides.test_builder import leaf
 from tests.slides.written import write_tiff

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qupath_sam.demo_data import demo_slide_path
-from qupath_sam.regions import Region, Window
+from qupath_sam.assets import demo_slide_path
 from qupath_sam.slides import open_slide
+from qupath_sam.types.regions import Region, Window
 
 
 def test_its_levels_and_pixel_size() -> None:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qupath_sam.errors import SlideUnreadable, SlideUnsupported
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides import PixelFormat, PushedReader, open_slide
 from qupath_sam.slides import image as image_module
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.rendering import ChannelDisplay, Rendering
+from qupath_sam.types.regions import Region, Window
 from tests.contracts.readers import ReaderContract, coordinate_pixels
 
 

@@ -19,8 +19,8 @@ from qupath_sam.errors import (
     SlideUnreadable,
     SlideUnsupported,
 )
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides import PathMap, Permissions, UrlRules, open_slide, parse_builder
+from qupath_sam.types.regions import Region, Window
 from tests.contracts.readers import coordinate_pixels
 from tests.slides.test_builder import leaf, wrapped
 from tests.slides.written import SCN_SIZE, write_leica, write_tiff

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qupath_sam.errors import SlideNotFound, SlideUnreadable, SlideUnsupported
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides import UrlRules, open_slide, parse_location
 from qupath_sam.slides.openslide import SUFFIXES, OpenSlideReader
 from qupath_sam.slides.rendering import Rendering
 from qupath_sam.slides.tiff import TiffReader
+from qupath_sam.types.regions import Region, Window
 from tests.contracts.dicom import write_dicom
 from tests.contracts.readers import HEIGHT, WIDTH, ReaderContract, coordinate_pixels
 from tests.slides.written import SCN_AREAS, SCN_SIZE, write_leica, write_tiff, write_trestle

@@ -11,9 +11,9 @@ import pytest
 import tifffile
 
 from qupath_sam.errors import SlideUnreadable
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides import parse_location
 from qupath_sam.slides.openslide import OpenSlideReader
+from qupath_sam.types.regions import Region, Window
 from tests.contracts.readers import coordinate_pixels
 from tests.slides.written import write_tiff
 

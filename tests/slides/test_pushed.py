@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qupath_sam.errors import InvalidRegion, InvalidRequest, RequestTooLarge, SlideUnreadable, SlideUnsupported
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides import PixelFormat, PushedReader
+from qupath_sam.types.regions import Region, Window
 from tests.contracts.readers import ReaderContract, coordinate_pixels
 
 REGION = Region(100, 200, 128, 96)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qupath_sam.errors import InvalidRegion
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides import resampling
 from qupath_sam.slides.resampling import Raster, read_window
+from qupath_sam.types.regions import Region, Window
 
 
 class Recorder:

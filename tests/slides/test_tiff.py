@@ -14,9 +14,9 @@ import tiffslide
 from numpy.typing import NDArray
 
 from qupath_sam.errors import SlideUnreadable, SlideUnsupported
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides import Permissions, UrlRules, open_slide
 from qupath_sam.slides.base import SlideReader
+from qupath_sam.types.regions import Region, Window
 from tests.contracts.readers import ReaderContract, coordinate_pixels
 from tests.slides.written import drop_tiles, write_tiff
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qupath_sam.errors import SlideUnreadable, SlideUnsupported
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides import open_slide
 from qupath_sam.slides.base import SlideReader
+from qupath_sam.types.regions import Region, Window
 from tests.contracts.readers import HEIGHT, WIDTH, coordinate_pixels
 from tests.slides.written import drop_tiles, write_tiff
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from qupath_sam.errors import InvalidRequest, SlideError, SlideNotFound, SlideUnreadable, SlideUnsupported
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides import Permissions, UrlRules, open_slide
 from qupath_sam.slides.urls import is_public
+from qupath_sam.types.regions import Region, Window
 from tests.contracts.readers import coordinate_pixels
 from tests.slides.written import write_tiff
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qupath_sam.errors import InvalidRegion, SlideMismatch
-from qupath_sam.regions import Region, Window
 from qupath_sam.slides import PixelFormat, PushedReader, open_slide
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.wrapped import CalibratedReader, CroppedReader, Orientation, OrientedReader
+from qupath_sam.types.regions import Region, Window
 from tests.contracts.readers import ReaderContract, coordinate_pixels
 from tests.slides.written import write_tiff
 

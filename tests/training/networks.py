@@ -7,9 +7,9 @@ import functools
 import numpy as np
 import torch
 
-from qupath_sam.models.encoder_halves import early_map
-from qupath_sam.models.network import Parts, PromptableNetwork
-from qupath_sam.models.sam import INPUT_SIZE, vision_transformer
+from qupath_sam.models.adapters.sam import INPUT_SIZE, vision_transformer
+from qupath_sam.networks.network import Parts, PromptableNetwork
+from qupath_sam.networks.stages import early_map
 from qupath_sam.training.embeddings import EncodedView
 from qupath_sam.training.sampling import PromptMix
 from tests.models.networks import seeded

@@ -15,14 +15,14 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from qupath_sam.cli.models import app
+from qupath_sam.datasets.seen import groups_seen
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.seen import groups_seen
-from qupath_sam.models.checkpoints import METADATA_KEY, read_entry
 from qupath_sam.models.load import load_segmenter
-from qupath_sam.models.network import DecoderKind, Parts
 from qupath_sam.models.registry import Family
-from qupath_sam.models.store import ModelStore
-from qupath_sam.models.weights import add
+from qupath_sam.models.weights.checkpoints import METADATA_KEY, read_entry
+from qupath_sam.models.weights.manage import add
+from qupath_sam.models.weights.store import ModelStore
+from qupath_sam.networks.network import DecoderKind, Parts
 from qupath_sam.training.average import average_checkpoints, mean
 from qupath_sam.training.build import build_training_network
 from qupath_sam.training.checkpoint import Report, load_origin, network_state, save_checkpoint

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qupath_sam.models.view_prompts import VIEW_SIZE
+from qupath_sam.networks.canvas import VIEW_SIZE
 from qupath_sam.training.embeddings import EmbeddedViews, FreshViews
 from qupath_sam.training.views import View, ViewPlan
 

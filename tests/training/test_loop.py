@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.models.network import DecoderKind, Parts
-from qupath_sam.models.view_prompts import ViewClick, ViewPrompts
+from qupath_sam.networks.canvas import ViewClick, ViewPrompts
+from qupath_sam.networks.network import DecoderKind, Parts
 from qupath_sam.training import loop
 from qupath_sam.training.curves import row_of
 from qupath_sam.training.embeddings import EncodedView

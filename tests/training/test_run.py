@@ -14,18 +14,18 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from qupath_sam.datasets import open_dataset
+from qupath_sam.datasets.base import Dataset
+from qupath_sam.datasets.objects import Tile
+from qupath_sam.datasets.options import WindowChoice
+from qupath_sam.datasets.seen import check_unseen, groups_seen
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.evaluation.datasets import open_dataset
-from qupath_sam.evaluation.datasets.base import Dataset
-from qupath_sam.evaluation.objects import Tile
-from qupath_sam.evaluation.options import WindowChoice
-from qupath_sam.evaluation.seen import check_unseen, groups_seen
-from qupath_sam.models.checkpoints import METADATA_KEY, build_network, expected_shapes, read_entry
 from qupath_sam.models.load import load_segmenter
-from qupath_sam.models.network import DecoderKind, Parts
 from qupath_sam.models.registry import Family
-from qupath_sam.models.store import ModelStore
-from qupath_sam.models.weights import add
+from qupath_sam.models.weights.checkpoints import METADATA_KEY, build_network, expected_shapes, read_entry
+from qupath_sam.models.weights.manage import add
+from qupath_sam.models.weights.store import ModelStore
+from qupath_sam.networks.network import DecoderKind, Parts
 from qupath_sam.training.build import build_training_network
 from qupath_sam.training.checkpoint import load_origin, write_checkpoint
 from qupath_sam.training.cost import costs_table, measure_row

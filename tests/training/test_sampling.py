@@ -10,9 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qupath_sam.evaluation.clicks import next_click
-from qupath_sam.metrics import intersection_over_union
-from qupath_sam.models.view_prompts import VIEW_SIZE
+from qupath_sam.datasets.simulated_clicks import next_click
+from qupath_sam.networks.canvas import VIEW_SIZE
 from qupath_sam.training.sampling import (
     PromptMix,
     Start,
@@ -22,6 +21,7 @@ from qupath_sam.training.sampling import (
     sample_next_click,
     start_session,
 )
+from qupath_sam.types.metrics import intersection_over_union
 
 CLICKS = PromptMix(boxes=0, outlines=0, single=0, unions=0)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.models.network import DecoderKind, Parts
+from qupath_sam.networks.network import DecoderKind, Parts
 from qupath_sam.training.loop import Trainer
 from qupath_sam.training.scenarios import (
     LoraSettings,
@@ -74,7 +74,7 @@ def test_counts_of_the_packaged_model(trainable_of_lite: dict[str, tuple[int, in
 
 @pytest.fixture
 def trainable_of_lite() -> dict[str, tuple[int, int]]:
-    from qupath_sam.models.lite_medsam import build_lite_medsam
+    from qupath_sam.models.adapters.lite_medsam import build_lite_medsam
 
     decoder = Scenario.SAM_MD.parts
     chosen = {

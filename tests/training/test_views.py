@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qupath_sam.evaluation.objects import Tile
-from qupath_sam.evaluation.options import Target, WindowChoice
+from qupath_sam.datasets.objects import Tile
+from qupath_sam.datasets.options import Target, WindowChoice
 from qupath_sam.training.data import TrainingData, TrainingTile
 from qupath_sam.training.views import ViewPlan, make_view, plan_views
 

@@ -6,7 +6,7 @@ import java.awt.geom.PathIterator;
 /**
  * The centre of the largest circle inscribed in a shape (the pole of inaccessibility), on a grid.
  *
- * <p>To the bit that of {@code deepest_points} in {@code qupath_sam/project/prompts.py}: both count in whole cells. JTS and Python's GEOS
+ * <p>To the bit that of {@code deepest_points} in {@code qupath_sam/engine/refine_prompts.py}: both count in whole cells. JTS and Python's GEOS
  * find different centres of a shape that has several, and QuPath brings another JTS with each version. Change both or none.
  */
 final class InnermostPoint {

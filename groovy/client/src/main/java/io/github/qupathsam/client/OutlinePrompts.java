@@ -2,7 +2,7 @@ package io.github.qupathsam.client;
 
 /**
  * From an outline that an object has to the prompts that ask for a better one: the outline as mask prompt, its box, a little wider, and
- * one point in its middle, which lets go of the old outline. The same as {@code qupath_sam/project/prompts.py} makes by default.
+ * one point in its middle, which lets go of the old outline. The same as {@code qupath_sam/engine/refine_prompts.py} makes by default.
  */
 final class OutlinePrompts {
     /** By what share of its longer side the box is wider. */

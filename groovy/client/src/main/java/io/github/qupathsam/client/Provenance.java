@@ -27,7 +27,7 @@ public record Provenance(
             "SAM view downsample");
 
     /**
-     * As key and value for the metadata of an annotation: what {@code metadata_of} in {@code qupath_sam/annotations.py} writes; what is
+     * As key and value for the metadata of an annotation: what {@code metadata_of} in {@code qupath_sam/qupath/annotations.py} writes; what is
      * unknown is left out.
      */
     public Map<String, String> metadata(SamResult result) {

@@ -71,8 +71,8 @@ class OutlinePromptsTest {
         List<byte[]> outlines = shapes().stream().map(Outlines::wkb).toList();
         String program = """
                 import struct, sys, shapely
-                from qupath_sam.project.prompts import prompts_from_outline
-                from qupath_sam.regions import Region
+                from qupath_sam.engine.refine_prompts import prompts_from_outline
+                from qupath_sam.types.regions import Region
                 for line in sys.argv[1:]:
                     prompts = prompts_from_outline(shapely.from_wkb(line), Region(0, 0, 1000, 800))
                     numbers = [*prompts.box.bounds, *(v for click in prompts.clicks for p in click.points for v in p)]

@@ -86,11 +86,11 @@ class ProjectScriptsTest {
                 "MULTIPOLYGON (((590 410, 700 410, 700 520, 590 520, 590 410)), ((720 410, 730 410, 730 420, 720 410)))"));
         String program = """
                 import sys, shapely
-                from qupath_sam.annotations import metadata_of
+                from qupath_sam.qupath.annotations import metadata_of
                 from qupath_sam.client import SamClient
                 from qupath_sam.client.images import Slide
-                from qupath_sam.project.prompts import prompts_from_outline
-                from qupath_sam.regions import Region
+                from qupath_sam.engine.refine_prompts import prompts_from_outline
+                from qupath_sam.types.regions import Region
                 outlines = [shapely.from_wkb(text) for text in sys.argv[3:]]
                 with SamClient(sys.argv[1]) as client:
                     prompts = [prompts_from_outline(outline, Region(0, 0, 900, 700)) for outline in outlines]

@@ -184,7 +184,7 @@ class SamClientTest {
         String program = """
                 import sys, shapely
                 from qupath_sam.client import SamClient, Slide
-                from qupath_sam.prompts import Box, Click, Label, ObjectPrompts
+                from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
                 objects = [
                     ObjectPrompts((Click(((380.5, 260.5),)), Click(((420.5, 280.5),), Label.NEGATIVE))),
                     ObjectPrompts(box=Box(590, 410, 700, 520)),

@@ -1,0 +1,191 @@
+"""``qupath-sam bench click``: what a click costs beyond its mask decoder, and what the first one costs.
+
+A click runs from building the request to the parsed geometry, through gRPC over loopback, one after another, as a
+person's clicks do. The bare decoder (prompt encoder and mask decoder, same module, number format and threads as the
+server uses, on the server's own inference thread) is timed between the clicks, in the same run, so that the ratio does
+not depend on what else the machine is doing.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from qupath_sam.assets import demo_slide_path
+from qupath_sam.client import SamClient, Slide
+from qupath_sam.client.sam import predict_request
+from qupath_sam.engine.windows import WindowRequest
+from qupath_sam.machine import report
+from qupath_sam.models.adapters.promptable import PromptableSegmenter
+from qupath_sam.models.base import WindowPrompts
+from qupath_sam.models.load import LoadedModel, load_segmenter
+from qupath_sam.models.random_weights import load_random
+from qupath_sam.models.registry import DEFAULT_MODEL
+from qupath_sam.models.weights.store import ModelStore
+from qupath_sam.server.app import RunningServer, start_server
+from qupath_sam.server.settings import ServerSettings
+from qupath_sam.slides.open import open_slide
+from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.types.regions import Region, Window
+from qupath_sam.types.results import ObjectRequest
+
+#: Scale of all windows, um per window px: the default model's own, so that no click changes its window.
+SCALE = WindowRequest(downsample=2.0)
+#: Places on the demo slide, level-0 px; each has tissue and a window of its own.
+PLACES = ((1500, 400), (1800, 1000), (1300, 1300), (1700, 1700), (1200, 2200), (1800, 2500), (600, 1900), (500, 2600))
+#: Clicks round a place, one after another, as offsets in level-0 px.
+CLICKS = (
+    (0, 0, Label.POSITIVE),
+    (40, 25, Label.POSITIVE),
+    (-110, 90, Label.NEGATIVE),
+    (-35, -45, Label.POSITIVE),
+    (120, -100, Label.NEGATIVE),
+)
+
+
+def run(
+    models: Sequence[str] = (DEFAULT_MODEL, "sam_vit_b"), *, rounds: int = 3, device: str = "auto"
+) -> dict[str, Any]:
+    """Time clicks of each model.
+
+    Args:
+        models: names; those whose weights are not here run with random ones, which is fine for timing.
+        rounds: how often the first clicks' encodes are timed; a multiple of the places is visited for warm clicks.
+        device: where models run.
+
+    Returns:
+        ``schema``, ``machine`` and ``models.<name>.{request_bytes, encode_ms {p50, p95, fp32_eager},
+        decoder_ms {p50, p95, fp32_eager}, first_click_ms, warm_click_ms {p50, p95}, ratio_p50, overhead_ms_p50, n}``,
+        and beside them ``network_ms {p50, p95}`` and ``overhead_network_ms_p50``: all that the model itself does for a
+        click, its refinement head included, and what gRPC, tracing and the rest add to that. Milliseconds.
+    """
+    return report("bench-click", {"models": {name: _time_model(name, rounds, device) for name in models}})
+
+
+def _time_model(name: str, rounds: int, device: str) -> dict[str, Any]:
+    random = not ModelStore().is_present(ModelStore().find(name))
+
+    def load(precision: str) -> LoadedModel:
+        if random:
+            return load_random(name, device=device, precision=precision)
+        return load_segmenter(name, device=device, precision=precision)
+
+    settings = ServerSettings(port=0, model=name, device=device, warm_up=False)
+    with start_server(settings) as server, SamClient(server.address) as client:
+        server.engine.models.put(load("auto"))
+        loaded = server.engine.models.get()
+        slide = Slide(demo_slide_path())
+        clicks = _Clicks(server, client, slide)
+        slow = loaded.segmenter.capabilities.input_size > 512 and loaded.device == "cpu"
+        places = PLACES[:2] if slow else PLACES
+        bare, whole = _decoders(loaded)
+        first, warm, decoders, networks = clicks.time(places, decoder=bare, network=whole)
+        pixels = _pixels(slide)
+        encodes = [_on_thread(server, lambda: loaded.segmenter.embed(pixels)) for _ in range(2 if slow else 2 * rounds)]
+        eager = load("fp32_eager")
+        eager_encode = [_on_thread(server, lambda: eager.segmenter.embed(pixels)) for _ in range(1 if slow else rounds)]
+        eager_decoder = [_on_thread(server, decode) for decode in _decoders(eager)[:1] for _ in range(2 + 3 * rounds)]
+        decoder_p50, warm_p50 = statistics.median(decoders), statistics.median(warm)
+        return {
+            "weights": "random" if random else loaded.weights_sha256,
+            "precision": loaded.precision,
+            "device": loaded.device,
+            "request_bytes": clicks.request_bytes,
+            "encode_ms": {**_percentiles(encodes), "fp32_eager": _round(statistics.median(eager_encode))},
+            "decoder_ms": {**_percentiles(decoders), "fp32_eager": _round(statistics.median(eager_decoder[2:]))},
+            "first_click_ms": _round(statistics.median(first)),
+            "warm_click_ms": _percentiles(warm),
+            "ratio_p50": round(warm_p50 / decoder_p50, 3),
+            "overhead_ms_p50": _round(statistics.median(w - d for w, d in zip(warm, decoders, strict=True))),
+            "network_ms": _percentiles(networks),
+            "overhead_network_ms_p50": _round(statistics.median(w - d for w, d in zip(warm, networks, strict=True))),
+            "n": len(warm),
+        }
+
+
+class _Clicks:
+    """Clicks as a person makes them: an object a place, one click after another, each with the last one's token."""
+
+    def __init__(self, server: RunningServer, client: SamClient, slide: Slide) -> None:
+        self._server = server
+        self._client = client
+        self._slide = slide
+        self.request_bytes = 0
+
+    def time(
+        self, places: Sequence[tuple[int, int]], *, decoder: Callable[[], object], network: Callable[[], object]
+    ) -> tuple[list[float], list[float], list[float], list[float]]:
+        """Milliseconds of first clicks, of warm ones, and of bare decoder and network beside each warm one."""
+        first: list[float] = []
+        warm: list[float] = []
+        decoders: list[float] = []
+        networks: list[float] = []
+        # What only the very first call pays (lazy imports, thread start) belongs to nobody's click.
+        self._client.predict(self._slide, [ObjectPrompts(box=Box(0, 0, 40, 40))], window=SCALE)
+        for call in (decoder, network):
+            _on_thread(self._server, call)
+        for x, y in places:
+            token = b""
+            for count in range(1, len(CLICKS) + 1):
+                clicks = tuple(Click.at(x + dx + 0.5, y + dy + 0.5, label) for dx, dy, label in CLICKS[:count])
+                if count > 1:
+                    decoders.append(_on_thread(self._server, decoder))
+                    networks.append(_on_thread(self._server, network))
+                started = time.perf_counter()
+                objects = [ObjectRequest(ObjectPrompts(clicks), "gland", token)]
+                prediction = self._client.predict(self._slide, objects, window=SCALE)
+                elapsed = (time.perf_counter() - started) * 1e3
+                (warm if count > 1 else first).append(elapsed)
+                token = prediction.results[0].token
+                size = predict_request(self._slide, objects, window=SCALE).ByteSize()
+                self.request_bytes = max(self.request_bytes, size)
+        return first, warm, decoders, networks
+
+
+def _decoders(loaded: LoadedModel) -> tuple[Callable[[], object], Callable[[], object]]:
+    """With three clicks and a mask prompt: prompt encoder and mask decoder alone, and all that the model does."""
+    segmenter = loaded.segmenter
+    assert isinstance(segmenter, PromptableSegmenter)
+    pixels = _pixels(Slide(demo_slide_path()))
+    embedding = segmenter.embed(pixels)
+    size = segmenter.capabilities.input_size
+    points = torch.tensor([[[0.5, 0.5], [0.6, 0.55], [0.3, 0.7]]]).numpy()[0] * size
+    first = segmenter.decode(embedding, [WindowPrompts(points[:1], torch.ones(1, dtype=torch.int64).numpy())])[0]
+    prompts = WindowPrompts(points, torch.tensor([1, 1, 0]).numpy(), None, first.logits[0], 1)
+    return segmenter.bare_decoder(embedding, prompts), partial(segmenter.decode, embedding, [prompts])
+
+
+def _pixels(slide: Slide) -> Any:
+    reader = open_slide(slide.location)
+    try:
+        return reader.read(Window.of(Region(1200, 1200, 512, 512), 2.0))
+    finally:
+        reader.close()
+
+
+def _on_thread(server: RunningServer, call: Callable[[], object]) -> float:
+    """Milliseconds of a call on the server's inference thread."""
+
+    def timed() -> float:
+        started = time.perf_counter()
+        call()
+        return (time.perf_counter() - started) * 1e3
+
+    return server.engine.worker.run(timed)
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {
+        "p50": _round(statistics.median(ordered)),
+        "p95": _round(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]),
+    }
+
+
+def _round(value: float) -> float:
+    return round(value, 2)

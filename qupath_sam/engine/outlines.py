@@ -1,0 +1,66 @@
+"""From an object's masks to the outlines that are returned: traced, cut, cleaned, measured."""
+
+from __future__ import annotations
+
+import shapely
+from shapely.geometry import MultiPolygon, Polygon
+
+from qupath_sam.engine.masks import mask_on_grid, traced_grid
+from qupath_sam.engine.steps import MaskChoice, State
+from qupath_sam.polygons import clean_against, clip, drop_small_parts, fill_holes, place, simplify, trace_mask
+from qupath_sam.types.prompts import Label, ObjectPrompts
+from qupath_sam.types.regions import Region
+from qupath_sam.types.results import Outline, OutputOptions
+
+
+def outlines_of(
+    state: State, prompts: ObjectPrompts, output: OutputOptions, *, extent: Region, mpp: float | None
+) -> tuple[Outline, ...]:
+    """The outlines of a state, level-0 px, best score first; none where nothing is left.
+
+    Args:
+        state: masks over its window.
+        prompts: what was said of the object.
+        output: which masks, and what to do to them.
+        extent: where the image has pixels, level-0 px; nothing outside it is returned.
+        mpp: um per level-0 px, the unit of ``output``'s lengths and areas; None takes px.
+    """
+    shown = range(len(state.masks.masks)) if output.choice is MaskChoice.ALL else [state.chosen]
+    grid = traced_grid(state.window)
+    outlines = []
+    for index in shown:
+        mask, at = mask_on_grid(state.masks.masks[index], state.masks.logits[index], state.window, grid)
+        geometry = place(trace_mask(mask), grid, at=at)
+        if not extent.encloses(state.window.region):
+            # Beyond the image's edge the window was painted white: what a model saw there is no tissue.
+            geometry = clip(geometry, shapely.box(*extent.bounds))
+        geometry = _beside_old_outline(geometry, prompts, output.clean_share)
+        geometry = _cleaned(geometry, output, mpp or 1.0)
+        if not geometry.is_empty:
+            area_um2 = geometry.area * mpp**2 if mpp else None
+            outlines.append(Outline(geometry, float(state.masks.scores[index]), geometry.area, area_um2))
+    return tuple(outlines)
+
+
+def _beside_old_outline(
+    geometry: Polygon | MultiPolygon, prompts: ObjectPrompts, share: float
+) -> Polygon | MultiPolygon:
+    """Without what is too small beside the outline that is refined, if there is one, unless a click asked for it."""
+    if prompts.outline is None:
+        return geometry
+    points = {label: [p for c in prompts.clicks if c.label is label for p in c.points] for label in Label}
+    keep_parts, keep_holes = points[Label.POSITIVE], points[Label.NEGATIVE]
+    return clean_against(geometry, prompts.outline, share, keep_parts=keep_parts, keep_holes=keep_holes)
+
+
+def _cleaned(geometry: Polygon | MultiPolygon, output: OutputOptions, unit: float) -> Polygon | MultiPolygon:
+    """In the order that `OutputOptions` states; ``unit`` is um per level-0 px."""
+    if output.fill_holes_area:
+        geometry = fill_holes(geometry, output.fill_holes_area / unit**2)
+    if output.min_area:
+        geometry = drop_small_parts(geometry, output.min_area / unit**2)
+    if output.simplify_tolerance:
+        geometry = simplify(geometry, output.simplify_tolerance / unit)
+    if output.clip is not None:
+        geometry = clip(geometry, output.clip)
+    return geometry

@@ -1,0 +1,180 @@
+"""The states that the next click continues from, held for as long as there is room.
+
+A token names the state after a step: it is a digest over everything that the fold depends on (image, model, window
+options, every step so far), so a token can be checked against the prompts that come with it. A state that has been
+dropped, or a token that belongs to other prompts, costs a replay and never a wrong answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import shapely
+
+from qupath_sam.engine.steps import MaskChoice, State, Step
+from qupath_sam.engine.windows import WindowRequest
+
+TOKEN_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FoldContext:
+    """What a fold depends on besides its steps.
+
+    Attributes:
+        image: fingerprint of the pixels.
+        model: name, weights digest and preprocessing version.
+        mpp: um per level-0 px in force, or None; it shapes the ladder.
+        request: the caller's window options.
+        choice: which mask an ambiguous first step continues from.
+    """
+
+    image: str
+    model: tuple[str, str, str]
+    mpp: float | None
+    request: WindowRequest
+    choice: MaskChoice
+
+    @property
+    def base(self) -> bytes:
+        """Digest of everything but the view hint, which may change while an object lives."""
+        region = self.request.region
+        fields = [
+            self.image,
+            list(self.model),
+            None if self.mpp is None else float(self.mpp).hex(),
+            None if region is None else list(region.bounds),
+            None if self.request.downsample is None else float(self.request.downsample).hex(),
+            None if self.request.mpp is None else float(self.request.mpp).hex(),
+            self.choice.value,
+        ]
+        return _digest(json.dumps(fields, separators=(",", ":")).encode())
+
+    @property
+    def root(self) -> bytes:
+        """Digest of everything, the start of the chain over the steps."""
+        return _digest(self.base, float(self.request.view_downsample).hex().encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Where a fold takes up.
+
+    Attributes:
+        root: start of the chain of tokens; that of the held state where one was found.
+        request: the window options that the held state was made with.
+        steps: number of steps already done; 0 without a held state.
+        state: after those steps, or None.
+    """
+
+    root: bytes
+    request: WindowRequest
+    steps: int
+    state: State | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    state: State
+    base: bytes
+    root: bytes
+    request: WindowRequest
+    steps: int
+
+
+class StateStore:
+    """Least recently used states, bounded in bytes. Safe to use from several threads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._held: OrderedDict[bytes, _Held] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes held now."""
+        return self._bytes
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def resume(self, context: FoldContext, steps: Sequence[Step], token: bytes) -> Resumed:
+        """The furthest held state of these steps: the token's where it fits, else the longest known prefix."""
+        with self._lock:
+            held = self._held.get(token)
+            if held is not None and _belongs(held, token, context, steps):
+                return self._take(token, held)
+            chain = tokens(context.root, steps)
+            for known in reversed(chain):
+                held = self._held.get(known)
+                if held is not None:
+                    return self._take(known, held)
+        return Resumed(context.root, context.request, 0, None)
+
+    def keep(self, context: FoldContext, resumed: Resumed, steps: Sequence[Step], states: Sequence[State]) -> bytes:
+        """Hold the states after each new step; returns the token of the last step."""
+        chain = tokens(resumed.root, steps)
+        with self._lock:
+            for offset, state in enumerate(states):
+                done = resumed.steps + offset + 1
+                self._put(chain[done - 1], _Held(state, context.base, resumed.root, resumed.request, done))
+        return chain[-1]
+
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            self._held.clear()
+            self._bytes = 0
+
+    def _take(self, token: bytes, held: _Held) -> Resumed:
+        self._held.move_to_end(token)
+        return Resumed(held.root, held.request, held.steps, held.state)
+
+    def _put(self, token: bytes, held: _Held) -> None:
+        old = self._held.pop(token, None)
+        if old is not None:
+            self._bytes -= old.state.size_bytes
+        if held.state.size_bytes > self._max_bytes:
+            return
+        self._held[token] = held
+        self._bytes += held.state.size_bytes
+        while self._bytes > self._max_bytes:
+            _, dropped = self._held.popitem(last=False)
+            self._bytes -= dropped.state.size_bytes
+
+
+def _belongs(held: _Held, token: bytes, context: FoldContext, steps: Sequence[Step]) -> bool:
+    """Whether a held state is a prefix of these steps on the same image with the same model."""
+    if held.base != context.base or held.steps > len(steps):
+        return False
+    return tokens(held.root, steps[: held.steps])[-1] == token
+
+
+def tokens(root: bytes, steps: Sequence[Step]) -> list[bytes]:
+    """The token after each step: a chain of digests from ``root``."""
+    chain: list[bytes] = []
+    previous = root
+    for step in steps:
+        previous = _digest(previous, _encode(step))
+        chain.append(previous)
+    return chain
+
+
+def _encode(step: Step) -> bytes:
+    click = step.click
+    fields = [
+        None if click is None else [click.label.value, [[float(x).hex(), float(y).hex()] for x, y in click.points]],
+        None if step.box is None else [float(v).hex() for v in step.box.bounds],
+        None if step.outline is None else shapely.to_wkb(step.outline, hex=True, byte_order=1),
+    ]
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def _digest(*parts: bytes) -> bytes:
+    return hashlib.sha256(b"".join(parts)).digest()[:TOKEN_BYTES]

@@ -1,0 +1,371 @@
+"""The fold from prompts to a mask: which window and which logits each step uses. No pixels, no model, no clock.
+
+`steps_of` turns an object's prompts into steps: box and outline first, together, then each click. `run_steps` is a
+generator: it yields a `DecodeRequest` (a window and prompts in it), is sent the `MaskSet` that a model made of it, and
+returns the state after each step. The same prompts therefore give the same answer whether they come at once or click
+by click: a state that is no longer held is made again by folding from the start.
+
+Feeding the previous logits back as mask prompt, and asking for several masks on the first click only, is SAM's own
+interactive protocol (Kirillov et al. 2023, sec. 5 and appendix A).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry import MultiPolygon, Polygon
+
+from qupath_sam.engine.logits import carry_logits, outline_logits
+from qupath_sam.engine.windows import FINER_SHARE, SPECK_SHARE, Ladder, WindowRequest
+from qupath_sam.errors import InvalidPrompt
+from qupath_sam.models.base import MaskSet, WindowPrompts
+from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.types.regions import Region, Window
+
+#: Most changes of scale in one step; each costs an encode.
+MAX_SCALE_CHANGES = 3
+#: Finer looks in one step, and in how many of an object's first steps there may be any; each costs an encode.
+MAX_FINER_LOOKS, STEPS_WITH_FINER_LOOKS = 2, 3
+#: A finer look replaces the coarse mask only where this share of the smaller of both lies in the other: seen from
+#: afar, touching nuclei are one.
+FINER_AGREEMENT = 0.6
+
+
+class MaskChoice(Enum):
+    """Which of the masks that a model offers for an ambiguous first prompt."""
+
+    BEST = "best"
+    ALL = "all"
+    LARGEST = "largest"
+    SMALLEST = "smallest"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the fold: a box and/or an outline, or one click."""
+
+    click: Click | None = None
+    box: Box | None = None
+    outline: Polygon | MultiPolygon | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What is known of an object after a step.
+
+    Attributes:
+        window: that the step used.
+        masks: the step's answer over that window, best score first.
+        chosen: index in ``masks`` of the one that the next step continues from.
+    """
+
+    window: Window
+    masks: MaskSet
+    chosen: int
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The chosen mask: bool ``(height, width)`` over the window."""
+        chosen: NDArray[np.bool_] = self.masks.masks[self.chosen]
+        return chosen
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes held."""
+        return self.masks.masks.nbytes + self.masks.scores.nbytes + self.masks.logits.nbytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodeRequest:
+    """What a step asks of a model."""
+
+    window: Window
+    prompts: WindowPrompts
+    several_masks: bool
+
+
+def steps_of(prompts: ObjectPrompts) -> tuple[Step, ...]:
+    """The steps of an object: box and outline together (where given), then each click."""
+    first = (Step(box=prompts.box, outline=prompts.outline),) if prompts.box or prompts.outline else ()
+    return (*first, *(Step(click=click) for click in prompts.clicks))
+
+
+def run_steps(
+    steps: Sequence[Step],
+    *,
+    ladder: Ladder,
+    request: WindowRequest,
+    choice: MaskChoice = MaskChoice.BEST,
+    done: int = 0,
+    state: State | None = None,
+) -> Generator[DecodeRequest, MaskSet, list[State]]:
+    """Fold the steps from ``done`` on; yields what to decode, returns the state after each new step.
+
+    Args:
+        steps: all steps of the object.
+        ladder: scales and windows for this image and model.
+        request: what the caller says about the window.
+        choice: which mask of an ambiguous first step to continue from.
+        done: number of steps already folded into ``state``.
+        state: after those steps; None where ``done`` is 0.
+
+    Raises:
+        InvalidPrompt: a prompt lies outside a window that the caller fixed.
+        InvalidRegion: the caller's window is impossible.
+    """
+    states: list[State] = []
+    for index in range(done, len(steps)):
+        state = yield from _step(steps[: index + 1], state, ladder=ladder, request=request, choice=choice)
+        states.append(state)
+    return states
+
+
+def _step(
+    steps: Sequence[Step], previous: State | None, *, ladder: Ladder, request: WindowRequest, choice: MaskChoice
+) -> Generator[DecodeRequest, MaskSet, State]:
+    fixed = ladder.explicit(request)
+    if fixed is not None:
+        _check_inside(steps[-1], fixed)
+        return (yield from _decode(steps, fixed, previous, choice=choice))
+    scale = ladder.scale_of(request)
+    if scale is not None:
+        window = previous.window if previous is not None else ladder.window_at(*_centre(_bounds(steps)), scale)
+        if not _holds(window, steps[-1]):
+            window = ladder.window_at(*_centre(_bounds(steps[-1:])), scale)
+        _check_fits(steps[-1], window)
+        return (yield from _decode(steps, window, previous, choice=choice))
+    return (yield from _climb(steps, previous, ladder=ladder, request=request, choice=choice))
+
+
+def _climb(
+    steps: Sequence[Step], previous: State | None, *, ladder: Ladder, request: WindowRequest, choice: MaskChoice
+) -> Generator[DecodeRequest, MaskSet, State]:
+    """One step with the engine's own windows: coarser while the mask is cut off, finer where it is a speck."""
+    window = _own_window(steps, previous, ladder=ladder, request=request)
+    _check_fits(steps[-1], window)
+    state = yield from _decode(steps, window, previous, choice=choice)
+    changes = 0
+    while changes < MAX_SCALE_CHANGES and touches_edge(state.mask, state.window, ladder.extent):
+        coarser = ladder.coarser(state.window.downsample)
+        if coarser is None:
+            break
+        window = ladder.window_around(_joint_bounds(state, steps), coarser)
+        if not _holds(window, steps[-1]):
+            # The top of the ladder, and still too small for all of it: what was clicked last counts.
+            break
+        state = yield from _decode(steps, window, previous, choice=choice)
+        changes += 1
+    if changes == 0 and len(steps) <= STEPS_WITH_FINER_LOOKS:
+        state = yield from _look_finer(state, steps, previous, ladder=ladder, choice=choice)
+    return state
+
+
+def _look_finer(
+    state: State, steps: Sequence[Step], previous: State | None, *, ladder: Ladder, choice: MaskChoice
+) -> Generator[DecodeRequest, MaskSet, State]:
+    """Look again, finer, while the mask is a speck in its window and what is seen there is still the same object."""
+    for _ in range(MAX_FINER_LOOKS):
+        finer = _finer_window(state, steps, ladder)
+        if finer is None:
+            break
+        closer = yield from _decode(steps, finer, previous, choice=choice)
+        if touches_edge(closer.mask, closer.window, ladder.extent) or not _agree(state, closer):
+            break
+        state = closer
+    return state
+
+
+def _own_window(steps: Sequence[Step], previous: State | None, *, ladder: Ladder, request: WindowRequest) -> Window:
+    if previous is not None:
+        if _holds(previous.window, steps[-1]):
+            return previous.window
+        bounds = _joint_bounds(previous, steps)
+        window = ladder.window_around(bounds, ladder.rung_for(_longer_side(bounds)))
+        if not _holds(window, steps[-1]):
+            # The top of the ladder, and still too small for all of it: what was clicked last counts.
+            window = ladder.window_around(_bounds(steps[-1:]), window.downsample)
+        return window
+    bounds = _bounds(steps)
+    # A box or outline says how large the object is; a scribble only that it is no smaller.
+    extent = _longer_side(bounds) if steps[0].click is None else None
+    rung = ladder.first_rung(object_extent=extent, view_downsample=request.view_downsample)
+    return ladder.window_around(bounds, rung)
+
+
+def _finer_window(state: State, steps: Sequence[Step], ladder: Ladder) -> Window | None:
+    """A finer window for a mask that is a speck in its own, or None."""
+    bounds = _mask_bounds(state)
+    if bounds is None:
+        return None
+    min_x, min_y, max_x, max_y = bounds
+    if max(max_x - min_x, max_y - min_y) >= SPECK_SHARE * state.window.region.width:
+        return None
+    joint = _joint_bounds(state, steps)
+    # A grid window of the finer rung may cut the object off: then this one is the window already.
+    window = ladder.window_around(joint, ladder.rung_for(_longer_side(joint), share=FINER_SHARE))
+    return window if window.downsample < state.window.downsample else None
+
+
+def _decode(
+    steps: Sequence[Step], window: Window, previous: State | None, *, choice: MaskChoice
+) -> Generator[DecodeRequest, MaskSet, State]:
+    several = previous is None and len(steps) == 1 and steps[0].click is not None
+    answer = yield DecodeRequest(window, _window_prompts(steps, window, previous), several)
+    return State(window, answer, _choose(answer, choice))
+
+
+def _window_prompts(steps: Sequence[Step], window: Window, previous: State | None) -> WindowPrompts:
+    """All prompts so far in window px; points outside the window are left out, a box is cut to it."""
+    points: list[tuple[float, float]] = []
+    labels: list[int] = []
+    newest = 0
+    box = None
+    logits = None
+    for step in steps:
+        if step.click is not None:
+            inside = [
+                (x, y)
+                for x, y in (window.to_window(*point) for point in step.click.points)
+                if 0 <= x <= window.width and 0 <= y <= window.height
+            ]
+            points += inside
+            labels += [step.click.label.value] * len(inside)
+            newest = len(inside)
+        if step.box is not None:
+            left, top = window.to_window(step.box.min_x, step.box.min_y)
+            right, bottom = window.to_window(step.box.max_x, step.box.max_y)
+            box = max(0.0, left), max(0.0, top), min(float(window.width), right), min(float(window.height), bottom)
+        if step.outline is not None and previous is None:
+            logits = outline_logits(step.outline, window)
+            if box is None:
+                box = _window_bounds(step.outline.bounds, window)
+    if box is not None and (box[2] <= box[0] or box[3] <= box[1]):
+        box = None
+    if previous is not None:
+        logits = carry_logits(previous.masks.logits[previous.chosen], previous.window, window)
+    return WindowPrompts(
+        points=np.asarray(points, np.float32).reshape(-1, 2),
+        labels=np.asarray(labels, np.int64),
+        box=box,
+        logits=logits,
+        last_click=newest,
+    )
+
+
+def touches_edge(mask: NDArray[np.bool_], window: Window, extent: Region) -> bool:
+    """Whether a mask (bool, window px) runs into an edge of its window beyond which the image goes on."""
+    region = window.region
+    return bool(
+        (region.x > extent.x and mask[:, 0].any())
+        or (region.y > extent.y and mask[0].any())
+        or (region.right < extent.right and mask[:, -1].any())
+        or (region.bottom < extent.bottom and mask[-1].any())
+    )
+
+
+def _choose(masks: MaskSet, choice: MaskChoice) -> int:
+    if choice in (MaskChoice.BEST, MaskChoice.ALL) or len(masks.masks) == 1:
+        return 0
+    areas = masks.masks.reshape(len(masks.masks), -1).sum(axis=1)
+    if choice is MaskChoice.LARGEST:
+        return int(np.argmax(areas))
+    filled = np.flatnonzero(areas)
+    return int(filled[np.argmin(areas[filled])]) if filled.size else 0
+
+
+def _agree(coarse: State, fine: State) -> bool:
+    """Whether both show the same object, or one a part of the other; compared in the finer window."""
+    fine_logits = fine.masks.logits[fine.chosen] > 0
+    coarse_logits = carry_logits(coarse.masks.logits[coarse.chosen], coarse.window, fine.window) > 0
+    smaller = min(np.count_nonzero(fine_logits), np.count_nonzero(coarse_logits))
+    return bool(smaller > 0 and np.count_nonzero(fine_logits & coarse_logits) / smaller >= FINER_AGREEMENT)
+
+
+def _mask_bounds(state: State) -> tuple[float, float, float, float] | None:
+    """Bounds of the chosen mask, level-0 px; None where it is empty."""
+    rows = np.flatnonzero(state.mask.any(axis=1))
+    columns = np.flatnonzero(state.mask.any(axis=0))
+    if rows.size == 0:
+        return None
+    min_x, min_y = state.window.to_level0(columns[0], rows[0])
+    max_x, max_y = state.window.to_level0(columns[-1] + 1, rows[-1] + 1)
+    return float(min_x), float(min_y), float(max_x), float(max_y)
+
+
+def _bounds(steps: Sequence[Step]) -> tuple[float, float, float, float]:
+    """Bounds of everything positive in the steps; of the negative clicks where there is nothing else. Level-0 px."""
+    positive = [s.click for s in steps if s.click is not None and s.click.label is Label.POSITIVE]
+    clicks = tuple(positive)
+    box = next((s.box for s in steps if s.box is not None), None)
+    outline = next((s.outline for s in steps if s.outline is not None), None)
+    if clicks or box is not None or outline is not None:
+        return ObjectPrompts(clicks, box, outline).bounds
+    flipped = tuple(replace(s.click, label=Label.POSITIVE) for s in steps if s.click is not None)
+    return ObjectPrompts(flipped).bounds
+
+
+def _joint_bounds(state: State, steps: Sequence[Step]) -> tuple[float, float, float, float]:
+    """Bounds of the chosen mask and of the positive prompts, and of the newest click whatever its label."""
+    boxes = [_bounds(steps), _bounds(steps[-1:])]
+    mask = _mask_bounds(state)
+    if mask is not None:
+        boxes.append(mask)
+    return (
+        min(b[0] for b in boxes),
+        min(b[1] for b in boxes),
+        max(b[2] for b in boxes),
+        max(b[3] for b in boxes),
+    )
+
+
+def _centre(bounds: tuple[float, float, float, float]) -> tuple[float, float]:
+    return (bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2
+
+
+def _longer_side(bounds: tuple[float, float, float, float]) -> float:
+    return max(bounds[2] - bounds[0], bounds[3] - bounds[1])
+
+
+def _window_bounds(bounds: tuple[float, float, float, float], window: Window) -> tuple[float, float, float, float]:
+    left, top = window.to_window(bounds[0], bounds[1])
+    right, bottom = window.to_window(bounds[2], bounds[3])
+    return max(0.0, left), max(0.0, top), min(float(window.width), right), min(float(window.height), bottom)
+
+
+def _holds(window: Window, step: Step) -> bool:
+    """Whether every point of a click lies in the window; box and outline only ever come first."""
+    return step.click is None or _covers(window.region, step.click)
+
+
+def _check_fits(step: Step, window: Window) -> None:
+    """Raise `InvalidPrompt` where a scribble is longer than the window that is to show it."""
+    if step.click is None or len(step.click.points) == 1 or _covers(window.region, step.click):
+        return
+    raise InvalidPrompt(
+        f"a scribble with bounds {_bounds((step,))} does not fit into a window of {window.region.width} level-0 px; "
+        "draw a shorter one or ask for a larger downsample"
+    )
+
+
+def _covers(region: Region, click: Click) -> bool:
+    """Whether all points lie in the region; other than `Region.contains`, its right and lower edges are inside."""
+    return all(region.x <= x <= region.right and region.y <= y <= region.bottom for x, y in click.points)
+
+
+def _check_inside(step: Step, window: Window) -> None:
+    region = window.region
+    if step.click is not None and not _covers(region, step.click):
+        raise InvalidPrompt(
+            f"a click with bounds {_bounds((step,))} lies outside the window {region.bounds} that was asked for; "
+            "move the window or leave it to the server"
+        )
+    for name, shape in (("box", step.box), ("outline", step.outline)):
+        if shape is not None and not shapely.box(*shape.bounds).intersection(shapely.box(*region.bounds)).area:
+            raise InvalidPrompt(
+                f"the {name} lies outside the window {region.bounds} that was asked for; move the window"
+            )

@@ -1,0 +1,310 @@
+"""Which pixels a click uses: a ladder of scales, windows on a half-window grid, and when to change the scale.
+
+A model that sees 256 px sees a quarter of a gland at 0.5 um/px. So the scale follows the object: the first rung comes
+from the box or outline, the caller's view, or the model's default; a mask that runs into its window's edge climbs
+to a coarser rung, a speck goes finer. All of it is pure arithmetic on level-0 px: the same prompts give the same
+windows. Windows snap to a grid of half their size, so that neighbouring clicks share one embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from qupath_sam.errors import InvalidRegion, RequestTooLarge
+from qupath_sam.types.regions import Region, Window
+
+#: Finest and coarsest rungs in um per window px (issue 3: "0.25 to 8 um/px or so"); finer than 0.25 only by
+#: enlarging what the slide has, which small nuclei gain from (docs/experiments.md).
+FINEST_MPP, COARSEST_MPP = 0.12, 10.0
+#: The most that level-0 px are enlarged.
+FINEST_DOWNSAMPLE = 0.25
+#: A person looks at an object of about this many screen px; the first window shows twice as much.
+VIEW_WINDOW_PX = 512
+#: Share of the window that an object should fill: the rung nearest to it is taken.
+OBJECT_SHARE = 0.5
+#: An object with a box or outline keeps at least this share of the window free on each side.
+MARGIN_SHARE = 1 / 16
+#: Share of the window that a clicked object should fill when it is looked at again, finer. Less than `OBJECT_SHARE`: a
+#: click says nothing of an object's size, and what is next to it tells where it ends (docs/experiments.md).
+FINER_SHARE = 1 / 4
+#: A mask whose longer side is below this share of its window is a speck: half of what its own rung would show.
+SPECK_SHARE = FINER_SHARE / 2
+#: The scales that a caller may ask for, level-0 px per window px: beyond them there is nothing to see.
+DOWNSAMPLE_RANGE = (1 / 128, 65_536.0)
+#: Most px of a window that a caller asks for by region and scale.
+MAX_WINDOW_PX = 4096 * 4096
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRequest:
+    """What the caller says about the pixels to use; all None or 0 lets the engine choose.
+
+    Attributes:
+        region: the window itself, level-0 px.
+        downsample: level-0 px per window px.
+        mpp: um per window px; at most one of ``downsample`` and ``mpp``.
+        view_downsample: downsample at which the person looks at the image, 0 without a viewer; a hint only.
+    """
+
+    region: Region | None = None
+    downsample: float | None = None
+    mpp: float | None = None
+    view_downsample: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.downsample is not None and self.mpp is not None:
+            raise InvalidRegion("give a downsample or um per pixel, not both")
+        for name, value in (("downsample", self.downsample), ("mpp", self.mpp)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise InvalidRegion(f"{name} must be a positive number, got {value}")
+        if not (math.isfinite(self.view_downsample) and self.view_downsample >= 0):
+            raise InvalidRegion(f"view_downsample must not be negative, got {self.view_downsample}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The scales at which one model may look at one image.
+
+    Attributes:
+        downsamples: rungs, level-0 px per window px, powers of two, finest first.
+        input_size: side of the model's square window, window px.
+        extent: where the image has pixels, level-0 px.
+        mpp: um per level-0 px, or None.
+        default_downsample: the rung where nothing is known of the object.
+    """
+
+    downsamples: tuple[float, ...]
+    input_size: int
+    extent: Region
+    mpp: float | None
+    default_downsample: float
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        extent: Region,
+        mpp: float | None,
+        input_size: int,
+        default_mpp: float,
+        finest_downsample: float = 1.0,
+    ) -> Ladder:
+        """The ladder for an image.
+
+        Args:
+            extent: where the image has pixels, level-0 px.
+            mpp: um per level-0 px, or None: then rungs are downsamples and the default is ``default_mpp`` taken at
+                0.5 um per level-0 px, a slide scanned at 20x. Never coarser than shows the whole image.
+            input_size: side of the model's window, window px.
+            default_mpp: the model's own scale, um per window px.
+            finest_downsample: scale at which pixels exist; pushed pixels start above 1.
+        """
+        covering = max(extent.width, extent.height) / input_size
+        floor = FINEST_DOWNSAMPLE * finest_downsample
+        exponent_low = math.ceil(math.log2(floor) - 1e-9)
+        exponent_high = max(exponent_low, math.ceil(math.log2(covering) - 1e-9))
+        rungs = [2.0**k for k in range(exponent_low, exponent_high + 1)]
+        if mpp is not None:
+            believable = [d for d in rungs if FINEST_MPP <= d * mpp <= COARSEST_MPP]
+            rungs = believable or [min(rungs, key=lambda d: abs(math.log2(d * mpp)))]
+        wanted = default_mpp / mpp if mpp is not None else default_mpp / 0.5
+        # A window that shows the whole of a small image has nothing to gain from being coarser.
+        return cls(tuple(rungs), input_size, extent, mpp, _nearest(rungs, min(wanted, covering)))
+
+    def first_rung(self, *, object_extent: float | None, view_downsample: float) -> float:
+        """The scale for an object that has no mask yet.
+
+        Args:
+            object_extent: longer side of the box, outline or clicks round the object, level-0 px; None where
+                a click says nothing of its size.
+            view_downsample: as in `WindowRequest`.
+        """
+        if object_extent is not None:
+            return self.rung_for(object_extent)
+        if view_downsample > 0:
+            seen = min(max(view_downsample, DOWNSAMPLE_RANGE[0]), DOWNSAMPLE_RANGE[1])
+            return _nearest(self.downsamples, seen * VIEW_WINDOW_PX / self.input_size)
+        return self.default_downsample
+
+    def rung_for(self, object_extent: float, *, share: float = OBJECT_SHARE) -> float:
+        """The rung at which an object of this longer side (level-0 px) fills about this share of the window."""
+        return _nearest(self.downsamples, max(object_extent, 1e-6) / (share * self.input_size))
+
+    def coarser(self, downsample: float) -> float | None:
+        """The next coarser rung, or None at the top."""
+        return next((d for d in self.downsamples if d > downsample * 1.0001), None)
+
+    def window_at(self, x: float, y: float, downsample: float) -> Window:
+        """The window of this scale whose middle half holds the point (level-0 px), on the half-window grid.
+
+        At the image's border the window is moved inside; where the image is smaller than the window, it stands over
+        the right and lower edge.
+        """
+        side = round(self.input_size * downsample)
+        left = _snap(x, side, self.extent.x, self.extent.right)
+        top = _snap(y, side, self.extent.y, self.extent.bottom)
+        return Window(Region(left, top, side, side), self.input_size, self.input_size)
+
+    def window_around(self, bounds: tuple[float, float, float, float], downsample: float) -> Window:
+        """The finest window from ``downsample`` on that holds ``bounds`` (level-0 px) with a margin.
+
+        At the top of the ladder the last window is returned even if it is too small.
+        """
+        min_x, min_y, max_x, max_y = bounds
+        centre = (min_x + max_x) / 2, (min_y + max_y) / 2
+        while True:
+            window = self.window_at(*centre, downsample)
+            margin = MARGIN_SHARE * window.region.width
+            if self._holds(window, bounds, margin):
+                return window
+            next_rung = self.coarser(downsample)
+            if next_rung is None:
+                return window
+            downsample = next_rung
+
+    def _holds(self, window: Window, bounds: tuple[float, float, float, float], margin: float) -> bool:
+        """Whether the window holds what of ``bounds`` is in the image, with a margin where the image goes on."""
+        region, extent = window.region, self.extent
+        min_x, min_y = max(bounds[0], extent.x), max(bounds[1], extent.y)
+        max_x, max_y = min(bounds[2], extent.right), min(bounds[3], extent.bottom)
+        return (
+            (region.x <= extent.x or min_x >= region.x + margin)
+            and (region.y <= extent.y or min_y >= region.y + margin)
+            and (region.right >= extent.right or max_x <= region.right - margin)
+            and (region.bottom >= extent.bottom or max_y <= region.bottom - margin)
+        )
+
+    def explicit(self, request: WindowRequest) -> Window | None:
+        """The window that the caller asks for by region, or None where it gives none.
+
+        Without a scale the region is read so that its longer side is the model's input size.
+
+        Raises:
+            InvalidRegion: the region lies outside the image, or um per pixel are asked of an image without pixel size.
+            RequestTooLarge: more than `MAX_WINDOW_PX` px.
+        """
+        if request.region is None:
+            return None
+        if request.region.intersection(self.extent) is None:
+            raise InvalidRegion(
+                f"region {request.region.bounds} lies outside the image's pixels {self.extent.bounds} "
+                "(min x, min y, max x, max y in level-0 px)"
+            )
+        downsample = self.scale_of(request)
+        if downsample is None:
+            downsample = max(request.region.width, request.region.height) / self.input_size
+        pixels = (request.region.width / downsample) * (request.region.height / downsample)
+        if pixels > MAX_WINDOW_PX:
+            raise RequestTooLarge(
+                f"a window of {pixels:.3g} px is more than the {MAX_WINDOW_PX} allowed; ask for a larger downsample"
+            )
+        return Window.of(request.region, downsample)
+
+    def scale_of(self, request: WindowRequest) -> float | None:
+        """The downsample that the caller asks for, or None.
+
+        Raises:
+            InvalidRegion: um per pixel are asked of an image without a pixel size, or a scale beyond
+                `DOWNSAMPLE_RANGE`.
+        """
+        if request.downsample is not None:
+            downsample = request.downsample
+        elif request.mpp is None:
+            return None
+        elif self.mpp is None:
+            raise InvalidRegion("the image has no pixel size: give a downsample instead of um per pixel")
+        else:
+            downsample = request.mpp / self.mpp
+        finest, coarsest = DOWNSAMPLE_RANGE
+        if not finest <= downsample <= coarsest:
+            raise InvalidRegion(f"a downsample of {downsample:g} is of no use; ask for {finest:g} to {coarsest:g}")
+        return downsample
+
+    def windows_in_view(
+        self, view: Region, downsample: float, focus: tuple[float, float], *, limit: int | None = None
+    ) -> list[Window]:
+        """The windows that clicks in ``view`` (level-0 px) would use at this scale, nearest to ``focus`` first.
+
+        Args:
+            view: level-0 px.
+            downsample: level-0 px per window px.
+            focus: level-0 px.
+            limit: only the nearest so many; None takes all.
+        """
+        side = round(self.input_size * downsample)
+        step = max(1, side // 2)
+        seen = view.intersection(self.extent)
+        if seen is None:
+            return []
+        half = side / 2
+        lefts = _nearest_origins(seen.x, seen.right, self.extent.x, self.extent.right, side, step, focus[0], limit)
+        tops = _nearest_origins(seen.y, seen.bottom, self.extent.y, self.extent.bottom, side, step, focus[1], limit)
+
+        def distance(origin: tuple[int, int]) -> tuple[float, int, int]:
+            left, top = origin
+            dx, dy = left + half - focus[0], top + half - focus[1]
+            return dx * dx + dy * dy, top, left
+
+        # The window at the i-th nearest left and j-th nearest top has (i + 1) * (j + 1) - 1 others before it.
+        origins = [
+            (left, top)
+            for i, left in enumerate(lefts)
+            for top in tops[: limit // (i + 1) if limit is not None else None]
+        ]
+        return [
+            Window(Region(left, top, side, side), self.input_size, self.input_size)
+            for left, top in sorted(origins, key=distance)[:limit]
+        ]
+
+
+def view_windows(
+    ladder: Ladder, request: WindowRequest, view: Region | None, focus: tuple[float, float] | None, *, limit: int
+) -> list[Window]:
+    """The first windows that clicks in a view would use, nearest to the focus first; or the one that is named.
+
+    Args:
+        ladder: scales and windows for this image and model.
+        request: scale and place as for a click.
+        view: level-0 px; the whole image where None.
+        focus: level-0 px; the view's centre where None.
+        limit: how many windows at most.
+    """
+    fixed = ladder.explicit(request)
+    if fixed is not None:
+        return [fixed]
+    shown = (view or ladder.extent).intersection(ladder.extent)
+    if shown is None:
+        return []
+    centre = shown.x + shown.width / 2, shown.y + shown.height / 2
+    scale = ladder.scale_of(request)
+    if scale is None:
+        scale = ladder.first_rung(object_extent=None, view_downsample=request.view_downsample)
+    return ladder.windows_in_view(shown, scale, focus or centre, limit=limit)
+
+
+def _nearest(rungs: list[float] | tuple[float, ...], wanted: float) -> float:
+    """The rung nearest to ``wanted`` in octaves; the finer of two that are equally near."""
+    return min(rungs, key=lambda d: (round(abs(math.log2(d / wanted)), 9), d))
+
+
+def _snap(position: float, side: int, low: int, high: int) -> int:
+    """Origin of the grid window whose middle half holds ``position``, moved inside ``[low, high]``."""
+    half = max(1, side // 2)
+    origin = math.floor((position - side / 4) / half) * half
+    if high - low <= side:
+        return low
+    return min(max(origin, low), high - side)
+
+
+def _nearest_origins(
+    first: int, last: int, low: int, high: int, side: int, step: int, focus: float, limit: int | None
+) -> list[int]:
+    """Origins on one axis of the grid windows for positions in ``[first, last)``, nearest to ``focus`` first."""
+    if limit is not None:
+        # Positions further from the focus than that cannot be among the nearest: no list as long as a slide.
+        middle = min(max(math.floor(focus), first), last - 1)
+        first, last = max(first, middle - (limit + 1) * step), min(last, middle + (limit + 1) * step)
+    positions = [*range(first, last, step), last - 1]
+    origins = {_snap(position + 0.5, side, low, high) for position in positions}
+    return sorted(origins, key=lambda origin: (abs(origin + side / 2 - focus), origin))[:limit]

@@ -1,0 +1,16 @@
+"""MobileSAM: SAM's decoder on TinyViT at 1024 px (Zhang et al. 2023, arXiv 2306.14289; Apache-2.0)."""
+
+from __future__ import annotations
+
+from qupath_sam.models.adapters.sam import INPUT_SIZE, SamSegmenter
+from qupath_sam.networks.network import Parts, PromptableNetwork
+from qupath_sam.networks.tiny_vit import TinyViT
+
+
+def build_mobile_sam(parts: Parts | None = None) -> PromptableNetwork:
+    """The network without its weights."""
+    return PromptableNetwork(TinyViT(strided_stem=True), input_size=INPUT_SIZE, parts=parts)
+
+
+class MobileSamSegmenter(SamSegmenter):
+    """The `Segmenter` of MobileSAM; it takes the input of SAM."""

@@ -1,0 +1,339 @@
+"""The common part of all adapters: pixels to an embedding, prompts to masks. What differs is a few lines each."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from qupath_sam.errors import InvalidPrompt, UnsupportedPrompt
+from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
+from qupath_sam.models.click_rules import ClickRules, apply_box_rule, apply_click_rules
+from qupath_sam.models.devices import Execution, encode, out_of_memory_mapped, prepare
+from qupath_sam.models.frame import ModelFrame, masks_over_window
+from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts
+from qupath_sam.networks.mask_decoder import Decoded
+from qupath_sam.networks.network import PromptableNetwork
+from qupath_sam.networks.refinement_head import RefinementHead, refine
+from qupath_sam.types.metrics import intersection_over_union
+
+#: Two models' answers to a box are about one object from this IoU on; below, the surer one is taken, if it is surer by
+#: this much (docs/experiments.md).
+BOX_AGREEMENT, SURER = 0.75, 0.1
+#: Independent prompts that share one pass through the decoder on an accelerator (about 50 MB each).
+PROMPTS_PER_BATCH = 32
+
+
+class PromptableSegmenter(abc.ABC):
+    """A `Segmenter` round a `PromptableNetwork`; adapters say how pixels are fitted and normalised.
+
+    Args:
+        network: with its weights. It is taken over: moved, folded and converted for inference.
+        capabilities: of these weights.
+        execution: device and number format.
+    """
+
+    #: Changes with anything that alters what the encoder is given.
+    preprocessing: ClassVar[str]
+
+    def __init__(self, network: PromptableNetwork, *, capabilities: Capabilities, execution: Execution) -> None:
+        with out_of_memory_mapped(execution.device), torch.inference_mode():
+            prepare(network, network.image_encoder, execution)
+            self._dense_position: Tensor = network.prompt_encoder.get_dense_pe()
+            if network.refinement_head is not None:
+                network.refinement_head.to(memory_format=torch.channels_last)
+        self.network = network
+        self.execution = execution
+        self.click_rules = ClickRules()
+        self._box_checker: PromptableSegmenter | None = None
+        self._box_embedding: tuple[Embedding, Embedding] | None = None
+        self._capabilities = replace(capabilities, mask_count=1) if network.gives_one_mask else capabilities
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What these weights can take and give."""
+        return self._capabilities
+
+    @property
+    def preprocessing_version(self) -> str:
+        """Names the preprocessing and the encoder's number format; embeddings of CPU and GPU are exchangeable."""
+        # A network with a refinement head keeps more than the encoder's answer.
+        head = "" if self.network.refinement_head is None else "+head"
+        return f"{self.preprocessing}+{self.execution.precision.value}{head}"
+
+    @abc.abstractmethod
+    def frame(self, window_size: tuple[int, int]) -> ModelFrame:
+        """Where a window of ``(height, width)`` px lies in the model's square."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def normalise(image: Tensor) -> Tensor:
+        """Pixels ``(1, 3, H, W)`` in 0..255, fp32, to what the encoder was trained on."""
+
+    def embed(self, pixels: NDArray[np.uint8]) -> Embedding:
+        """Encode a window; see `Segmenter.embed`.
+
+        The embedding holds ``image``, ``(1, 256, 64, 64)``; for a refinement head also ``view``, uint8
+        ``(1, 3, 256, 256)`` RGB, and ``projected``, the head's projection of ``image``.
+        """
+        height, width = pixels.shape[:2]
+        frame = self.frame((height, width))
+        with out_of_memory_mapped(self.execution.device), torch.inference_mode():
+            scaled = self._scaled(pixels, frame)
+            tensors = dict(self.encode_image(_padded(self.normalise(scaled), frame)))
+            if self.network.refinement_head is not None:
+                tensors["view"] = view_of(_padded(scaled, frame))
+                projected = self.network.refinement_head.project(tensors["image"].float())
+                tensors["projected"] = projected.to(tensors["image"].dtype)
+        return Embedding(tensors, (height, width))
+
+    def encode_image(self, image: Tensor) -> Mapping[str, Tensor]:
+        """The encoder's part of an `Embedding`, of a normalised fp32 image ``(1, 3, input_size, input_size)``."""
+        return {"image": encode(self.network.image_encoder, image, self.execution)}
+
+    def check_boxes_with(self, other: PromptableSegmenter) -> None:
+        """Hold answers to boxes that come alone against another model's: tuning on some tissues makes a model better
+        there, and lets it forget how to outline others.
+
+        The other's embedding of a window is made when the first such box comes, from the ``view`` that is kept for the
+        head.
+
+        Args:
+            other: of the same family. Its answer is taken where the two have less than `BOX_AGREEMENT` in common and it
+                gives itself a score that is higher by more than `SURER`.
+
+        Raises:
+            ValueError: the view is not what the other model sees.
+        """
+        sees_view = type(other) is type(self) and other.network.input_size == VIEW_SIZE
+        if not sees_view or self.network.refinement_head is None:
+            raise ValueError("boxes can be checked by a model of the same family that sees the refinement head's view")
+        self._box_checker = other
+
+    def decode(
+        self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
+    ) -> list[MaskSet]:
+        """Masks of several objects; see `Segmenter.decode`. One by one on CPU, together on an accelerator."""
+        answers = self._decode(embedding, prompts, several_masks=several_masks)
+        boxes = [i for i, prompt in enumerate(prompts) if _is_box_alone(prompt)]
+        other = self._box_checker
+        if other is not None and boxes:
+            checks = other.decode(self._embedding_for_checker(other, embedding), [prompts[i] for i in boxes])
+            for i, check in zip(boxes, checks, strict=True):
+                if _is_surer(answers[i], check):
+                    answers[i] = check
+        return answers
+
+    def _decode(self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool) -> list[MaskSet]:
+        for prompt in prompts:
+            check_prompt(prompt, self._capabilities)
+        several = several_masks and self._capabilities.mask_count > 1
+        frame = self.frame(embedding.window_size)
+        answers: list[MaskSet | None] = [None] * len(prompts)
+        with out_of_memory_mapped(self.execution.device), torch.inference_mode():
+            image = embedding.tensors["image"].to(self.execution.device, torch.float32)
+            for indices in self._batches(prompts):
+                some = [prompts[i] for i in indices]
+                decoded = self._decode_batch(image, some, frame)
+                logits, scores = _chosen(decoded, several=several)
+                head = self.network.refinement_head
+                if head is not None and self.network.refines(box_alone=_is_box_alone(some[0])):
+                    logits = self._refine(head, embedding, decoded, some, frame)
+                for place, index in enumerate(indices):
+                    answers[index] = _mask_set(logits[place], scores[place], frame)
+        return [answer for answer in answers if answer is not None]
+
+    def _embedding_for_checker(self, other: PromptableSegmenter, embedding: Embedding) -> Embedding:
+        """The other model's embedding of the same window. The last one is kept: boxes often come several at once."""
+        kept = self._box_embedding
+        if kept is None or kept[0] is not embedding:
+            frame = self.frame(embedding.window_size)
+            height, width = frame.content_size
+            with out_of_memory_mapped(self.execution.device), torch.inference_mode():
+                content = embedding.tensors["view"][..., :height, :width].to(self.execution.device).float()
+                made = other.encode_image(_padded(other.normalise(content), frame))
+            kept = self._box_embedding = embedding, Embedding(made, embedding.window_size)
+        return kept[1]
+
+    def bare_decoder(self, embedding: Embedding, prompt: WindowPrompts) -> Callable[[], object]:
+        """A call of nothing but the prompt encoder and the mask decoder, for `bench click` to compare clicks with."""
+        frame = self.frame(embedding.window_size)
+        image = embedding.tensors["image"].to(self.execution.device, torch.float32)
+
+        def decode() -> object:
+            with torch.inference_mode():
+                return self._decode_batch(image, [prompt], frame)
+
+        return decode
+
+    def _scaled(self, pixels: NDArray[np.uint8], frame: ModelFrame) -> Tensor:
+        """uint8 ``(H, W, 3)`` to fp32 ``(1, 3, h, w)`` in 0..255 on the device, of the size of the frame's content."""
+        # A copy: the pixels may be read-only, and torch would warn.
+        image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
+        if frame.content_size != frame.window_size:
+            # On bytes and against aliasing, as Pillow does for SAM.
+            image = F.interpolate(image, size=frame.content_size, mode="bilinear", antialias=True)
+        return image.to(self.execution.device).float()
+
+    def _batches(self, prompts: Sequence[WindowPrompts]) -> list[list[int]]:
+        """Indices of prompts that can go through the decoder together without changing each other's answer.
+
+        Padding to a common number of points would change it, as the decoder attends to padding too; so only
+        prompts of one shape share a batch.
+        """
+        if not self.execution.batches_prompts:
+            return [[i] for i in range(len(prompts))]
+        shapes: dict[tuple[int, bool, bool], list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            shape = len(prompt.points), prompt.box is None, prompt.logits is None
+            shapes.setdefault(shape, []).append(i)
+        return [
+            same[start : start + PROMPTS_PER_BATCH]
+            for same in shapes.values()
+            for start in range(0, len(same), PROMPTS_PER_BATCH)
+        ]
+
+    def _decode_batch(self, image: Tensor, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> Decoded:
+        """What the mask decoder makes of prompts of one shape, over the model's square."""
+        return self.network.decode(
+            image,
+            self._points(prompts, frame),
+            self._boxes(prompts, frame),
+            self._masks(prompts, frame),
+            dense_position=self._dense_position,
+        )
+
+    def _refine(
+        self,
+        head: RefinementHead,
+        embedding: Embedding,
+        decoded: Decoded,
+        prompts: Sequence[WindowPrompts],
+        frame: ModelFrame,
+    ) -> Tensor:
+        """Logits ``(B, 1, 256, 256)`` over the model's square, as the head and then the click rules leave them."""
+        device = self.execution.device
+        asked = [self._view_prompts(prompt, frame) for prompt in prompts]
+        view = embedding.tensors["view"].to(device).float() / 255
+        refined = refine(head, view, embedding.tensors["projected"].to(device), decoded, asked).logits
+        if not any(prompt.newest or prompt.is_box_alone for prompt in asked):
+            return refined
+        ruled = [
+            apply_box_rule(apply_click_rules(logits[0], prompt, self.click_rules), prompt, self.click_rules)
+            for logits, prompt in zip(refined.cpu().numpy(), asked, strict=True)
+        ]
+        return torch.from_numpy(np.stack(ruled))[:, None].to(device)
+
+    def _view_prompts(self, prompt: WindowPrompts, frame: ModelFrame) -> ViewPrompts:
+        scale = np.float32(VIEW_SIZE / frame.input_size)
+        points = frame.to_model(prompt.points) * scale - np.float32(0.5)
+        box = None
+        if prompt.box is not None:
+            x0, y0, x1, y1 = (frame.to_model(np.asarray(prompt.box, np.float32).reshape(2, 2)) * scale).ravel().tolist()
+            box = x0, y0, x1, y1
+        previous = self._masks([prompt], frame)
+        return ViewPrompts(
+            clicks=tuple(
+                ViewClick(float(x), float(y), bool(label == 1))
+                for (x, y), label in zip(points, prompt.labels, strict=True)
+            ),
+            newest=prompt.last_click,
+            box=box,
+            previous=None if previous is None else previous[0, 0],
+        )
+
+    def _points(self, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> tuple[Tensor, Tensor] | None:
+        if not len(prompts[0].points):
+            return None
+        points = np.stack([frame.to_model(p.points) for p in prompts])
+        labels = np.stack([p.labels for p in prompts])
+        return self._sam_coordinates(points), torch.from_numpy(labels).to(self.execution.device)
+
+    def _boxes(self, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> Tensor | None:
+        boxes = [p.box for p in prompts if p.box is not None]
+        if not boxes:
+            return None
+        corners = np.asarray(boxes, np.float32).reshape(-1, 2)
+        return self._sam_coordinates(frame.to_model(corners).reshape(-1, 4))
+
+    def _masks(self, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> Tensor | None:
+        logits = [p.logits for p in prompts if p.logits is not None]
+        if not logits:
+            return None
+        tensor = torch.from_numpy(np.stack(logits)).to(self.execution.device, torch.float32)
+        return frame.logits_over_square(tensor)[:, None]
+
+    def _sam_coordinates(self, edges: NDArray[np.float32]) -> Tensor:
+        """Model px on edges to the pixel indices that SAM's prompt encoder shifts by one half itself."""
+        return torch.from_numpy(edges - np.float32(0.5)).to(self.execution.device)
+
+
+def _is_surer(own: MaskSet, check: MaskSet) -> bool:
+    """Whether the answer of the model that checks is to be taken."""
+    agreement = intersection_over_union(own.masks[0], check.masks[0])
+    return bool(agreement < BOX_AGREEMENT and check.scores[0] > own.scores[0] + SURER)
+
+
+def _is_box_alone(prompt: WindowPrompts) -> bool:
+    return prompt.box is not None and prompt.logits is None and not len(prompt.points)
+
+
+def view_of(square: Tensor) -> Tensor:
+    """RGB ``(B, 3, S, S)`` in 0..255 as the refinement head sees it: uint8 ``(B, 3, 256, 256)``."""
+    if square.shape[-1] != VIEW_SIZE:
+        square = F.interpolate(square, size=(VIEW_SIZE, VIEW_SIZE), mode="area")
+    return square.round().to(torch.uint8)
+
+
+def check_prompt(prompt: WindowPrompts, capabilities: Capabilities) -> None:
+    """Check a prompt before it costs anything.
+
+    Raises:
+        UnsupportedPrompt: it asks for more than the model can, or says nothing.
+        InvalidPrompt: it holds what is not a finite number.
+    """
+    if prompt.box is None and prompt.logits is None and not len(prompt.points):
+        raise UnsupportedPrompt("nothing to go by: give at least one point, a box or the logits of an earlier mask")
+    if len(prompt.points) and not capabilities.points:
+        raise UnsupportedPrompt("this model takes no clicks; give a box or an outline, or choose another model")
+    if prompt.box is not None and not capabilities.boxes:
+        raise UnsupportedPrompt("this model takes no boxes; give clicks, or choose another model")
+    if prompt.logits is not None:
+        if not capabilities.mask_prompt:
+            raise UnsupportedPrompt("this model takes no earlier mask; give clicks or a box, or choose another model")
+        if prompt.logits.shape != (LOW_RES_SIZE, LOW_RES_SIZE):
+            raise UnsupportedPrompt(
+                f"logits must be {LOW_RES_SIZE} x {LOW_RES_SIZE} over the window, got {prompt.logits.shape}"
+            )
+    numbers = (prompt.points, () if prompt.box is None else prompt.box, () if prompt.logits is None else prompt.logits)
+    if not all(np.isfinite(each).all() for each in numbers):
+        raise InvalidPrompt("points, box and logits must be finite numbers; leave out what is not known")
+
+
+def _padded(image: Tensor, frame: ModelFrame) -> Tensor:
+    """With zeros to the right and below, to the model's square."""
+    height, width = frame.content_size
+    return F.pad(image, (0, frame.input_size - width, 0, frame.input_size - height))
+
+
+def _chosen(decoded: Decoded, *, several: bool) -> tuple[Tensor, Tensor]:
+    """Logits ``(B, M, 256, 256)`` and scores ``(B, M)``: SAM's three masks for ambiguous prompts, or the other one."""
+    masks = slice(1, None) if several else slice(0, 1)
+    return decoded.logits[:, masks], decoded.scores[:, masks]
+
+
+def _mask_set(logits: Tensor, scores: Tensor, frame: ModelFrame) -> MaskSet:
+    order = scores.argsort(descending=True, stable=True)
+    over_window = frame.logits_over_window(logits[order])
+    return MaskSet(
+        masks=masks_over_window(over_window, frame.window_size).cpu().numpy(),
+        scores=scores[order].clamp(0, 1).float().cpu().numpy(),
+        logits=over_window.float().cpu().numpy(),
+    )

@@ -1,0 +1,301 @@
+"""Reading checkpoint files in the layouts of their makers, without running code from them.
+
+=====================  ============================================================================================
+Meta SAM, MobileSAM    a flat state dict; MobileSAM's also has the classification head of its teacher's encoder
+MedSAM, LiteMedSAM     flat, or with optimiser and epoch beside it under ``model``
+micro-sam, PathoSAM    flat, or a training checkpoint with ``model_state`` (keys begin with ``sam.``)
+safetensors            any of these as tensors; ours say in their metadata what they are (see `CheckpointMetadata`)
+=====================  ============================================================================================
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from qupath_sam.errors import WeightsMissing, WrongWeights
+from qupath_sam.models.registry import Family
+from qupath_sam.networks.network import Parts, PromptableNetwork
+
+#: Key of our own entry in the metadata of a safetensors file.
+METADATA_KEY = "qupath_sam"
+
+#: Entries that original files hold beside what the networks need.
+_NOT_NEEDED = ("pixel_mean", "pixel_std", "image_encoder.norm_head.", "image_encoder.head.")
+_PREFIXES = ("module.", "sam.")
+
+
+class Layout(enum.Enum):
+    """How a file wraps its tensors."""
+
+    FLAT = "flat"
+    MODEL = "model"
+    MODEL_STATE = "model_state"
+    STATE_DICT = "state_dict"
+    SAFETENSORS = "safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointMetadata:
+    """What a checkpoint of ours says of itself, as JSON under `METADATA_KEY`.
+
+    Attributes:
+        format: "full", or "delta" where it holds only the tensors that differ from those of ``base``.
+        base: built-in model that a delta belongs on.
+        base_sha256: digest of that model's weights file.
+        box_decoder: "base" where boxes alone are answered by the base's own decoder, which the file does not repeat.
+        family: architecture; None in files of early versions.
+        mask_count: masks that a first prompt may return; None where the family's number holds.
+    """
+
+    format: str
+    base: str = ""
+    base_sha256: str = ""
+    box_decoder: str = ""
+    family: Family | None = None
+    mask_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Tensors by the keys of `PromptableNetwork`, on the CPU.
+
+    Attributes:
+        layout: how the file wrapped them.
+        metadata: None for files that are not ours.
+    """
+
+    tensors: dict[str, Tensor]
+    layout: Layout
+    metadata: CheckpointMetadata | None = None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a file of any of the layouts.
+
+    Raises:
+        WeightsMissing: no such file, or it may not be read.
+        WrongWeights: no checkpoint, truncated, or one that would run code.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise WeightsMissing(f"cannot read {path}: {error.strerror or error}; check the path and its rights") from error
+    if _looks_like_safetensors(head):
+        return _read_safetensors(path)
+    return _read_torch(path)
+
+
+def read_entry(path: Path) -> dict[str, Any]:
+    """All that a checkpoint of ours says of itself, without its tensors; empty for files of others.
+
+    What a file is, its content tells, not its name: that can be changed.
+
+    Raises:
+        WrongWeights: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+        if not _looks_like_safetensors(head):
+            return {}
+        with safe_open(path, framework="numpy") as tensors:
+            entry: Any = json.loads((tensors.metadata() or {}).get(METADATA_KEY, "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise WrongWeights(f"{path} has metadata that cannot be read ({error}); add the model again") from error
+    if not isinstance(entry, dict):
+        raise WrongWeights(f"{path} has metadata that is no object; add the model again")
+    return entry
+
+
+def over_base(
+    delta: Mapping[str, Tensor], base: Mapping[str, Tensor], metadata: CheckpointMetadata
+) -> dict[str, Tensor]:
+    """All tensors of the network that a delta makes of its base's, in fp32."""
+    parts = Parts.of(delta)
+    tensors = {key: tensor for key, tensor in base.items() if not parts.is_replaced(key)}
+    if metadata.box_decoder == "base":
+        own = ("prompt_encoder.", "mask_decoder.")
+        tensors |= {f"box_decoder.{key}": tensor for key, tensor in base.items() if key.startswith(own)}
+    tensors |= delta
+    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+
+
+def check_fits(tensors: Mapping[str, Tensor], family: Family, *, where: str) -> None:
+    """Raise `WrongWeights` unless the tensors are exactly those of the family's network with the parts they name.
+
+    Args:
+        where: names the file in the message.
+    """
+    expected = expected_shapes(family, Parts.of(tensors))
+    missing = [key for key in expected if key not in tensors]
+    unexpected = [key for key in tensors if key not in expected]
+    misshaped = [
+        f"{key} {tuple(tensors[key].shape)} instead of {expected[key]}"
+        for key in expected
+        if key in tensors and tuple(tensors[key].shape) != expected[key]
+    ]
+    if not (missing or unexpected or misshaped):
+        return
+    problems = [
+        _name_some("missing", missing),
+        _name_some("unexpected", unexpected),
+        _name_some("of another shape", misshaped),
+    ]
+    looks_like = guess_family(tensors)
+    if looks_like is not None and expected_shapes(looks_like) != expected_shapes(family):
+        advice = f"this is a {looks_like.value} checkpoint; use family {looks_like.value}"
+    else:
+        advice = "use the file that the model's authors published, unchanged"
+    raise WrongWeights(f"{where} does not fit {family.value}: {'; '.join(p for p in problems if p)}; {advice}")
+
+
+def guess_family(tensors: Mapping[str, Tensor]) -> Family | None:
+    """Which architecture the tensors look like, by the first layer of the encoder."""
+    patches = tensors.get("image_encoder.patch_embed.proj.weight")
+    if patches is not None:
+        sizes = {768: Family.SAM_VIT_B, 1024: Family.SAM_VIT_L, 1280: Family.SAM_VIT_H}
+        return sizes.get(patches.shape[0])
+    stem = tensors.get("image_encoder.patch_embed.seq.0.c.weight")
+    if stem is not None:
+        return Family.LITE_MEDSAM if stem.shape[-1] == 1 else Family.MOBILE_SAM
+    return None
+
+
+@cache
+def expected_shapes(family: Family, parts: Parts | None = None) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of the family's state dict."""
+    with torch.device("meta"):
+        network = build_network(family, parts)
+    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+
+
+def build_network(family: Family, parts: Parts | None = None) -> PromptableNetwork:
+    """The family's network without its weights; on the current default device (``with torch.device(...)``)."""
+    # Imported here, so that one adapter's needs are not everybody's.
+    from qupath_sam.models.adapters.lite_medsam import build_lite_medsam
+    from qupath_sam.models.adapters.mobile_sam import build_mobile_sam
+    from qupath_sam.models.adapters.sam import VitSize, build_sam
+
+    match family:
+        case Family.LITE_MEDSAM:
+            return build_lite_medsam(parts)
+        case Family.MOBILE_SAM:
+            return build_mobile_sam(parts)
+        case Family.SAM_VIT_B | Family.MEDSAM_VIT_B:
+            return build_sam(VitSize.B, parts)
+        case Family.SAM_VIT_L:
+            return build_sam(VitSize.L, parts)
+        case Family.SAM_VIT_H:
+            return build_sam(VitSize.H, parts)
+        case Family.FAKE:
+            raise ValueError("the fake has no network")
+
+
+def build_network_with(tensors: Mapping[str, Tensor], family: Family) -> PromptableNetwork:
+    """The family's network with these weights, on the CPU; the tensors are taken over, not copied."""
+    # On the meta device nothing is allocated or initialised for a state that is replaced at once.
+    with torch.device("meta"):
+        network = build_network(family, Parts.of(tensors))
+    network.load_state_dict(tensors, assign=True)
+    return network
+
+
+def _read_torch(path: Path) -> Checkpoint:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WrongWeights(
+            f"{path} holds more than tensors, or is no checkpoint; it is refused because reading it could run code. "
+            "Save the weights alone (torch.save(model.state_dict(), ...) or safetensors) and add that file"
+        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # what torch's reader meets in arbitrary bytes has no common type
+        raise WrongWeights(
+            f"{path} is no checkpoint, or only part of one ({type(error).__name__}); download it again"
+        ) from error
+    layout, state = _unwrap(content, path)
+    return Checkpoint(_cleaned(state), layout)
+
+
+def _unwrap(content: Any, path: Path) -> tuple[Layout, Mapping[str, Tensor]]:
+    if isinstance(content, Mapping):
+        for layout in (Layout.MODEL_STATE, Layout.MODEL, Layout.STATE_DICT):
+            inner = content.get(layout.value)
+            if isinstance(inner, Mapping):
+                return layout, _tensors_of(inner)
+        if tensors := _tensors_of(content):
+            return Layout.FLAT, tensors
+    raise WrongWeights(
+        f"{path} holds a {type(content).__name__} without tensors; "
+        "use a file with a state dict, flat or under 'model', 'model_state' or 'state_dict'"
+    )
+
+
+def _tensors_of(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {key: value for key, value in mapping.items() if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+def _cleaned(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the prefixes of wrappers and without what no network here needs."""
+    for prefix in _PREFIXES:
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    return {key: tensor for key, tensor in state.items() if not key.startswith(_NOT_NEEDED)}
+
+
+def _looks_like_safetensors(head: bytes) -> bool:
+    """Eight bytes of header length, then JSON."""
+    return head[8:9] == b"{" and head[:2] != b"PK"
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            # Copied, for the file must not stay mapped: on Windows it could not be replaced.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise WrongWeights(f"{path} is no safetensors file, or only part of one ({error}); get it again") from error
+    return Checkpoint(_cleaned(tensors), Layout.SAFETENSORS, _metadata(metadata.get(METADATA_KEY), path))
+
+
+def _metadata(text: str | None, path: Path) -> CheckpointMetadata | None:
+    if text is None:
+        return None
+    try:
+        entry = json.loads(text)
+        metadata = CheckpointMetadata(
+            entry["format"],
+            entry.get("base", ""),
+            entry.get("base_sha256", ""),
+            entry.get("box_decoder", ""),
+            Family(entry["family"]) if entry.get("family") else None,
+            entry.get("mask_count"),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WrongWeights(f"{path} has metadata that this version cannot read ({error}); update qupath-sam") from error
+    if metadata.format not in ("full", "delta") or metadata.box_decoder not in ("", "base"):
+        raise WrongWeights(
+            f"{path} has format {metadata.format!r}, which this version does not know; update qupath-sam"
+        )
+    return metadata
+
+
+def _name_some(what: str, keys: list[str]) -> str:
+    if not keys:
+        return ""
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return f"{len(keys)} {what} ({', '.join(keys[:3])}{more})"

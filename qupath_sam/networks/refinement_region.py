@@ -1,0 +1,107 @@
+"""The square part of a view that the refinement head looks at, so that large and small objects look alike to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+from qupath_sam.networks.canvas import VIEW_SIZE, ViewPrompts
+
+#: Cells a side that the head works on.
+REGION_CELLS = 128
+#: The region's side over the longer side of what it must hold.
+_MARGIN = 1.5
+_SMALLEST_SIDE = 48.0
+#: View px round a first click that fell outside the first mask.
+_ROUND_LOST_CLICK = 24.0
+
+
+@dataclass(frozen=True, slots=True)
+class RefinementRegion:
+    """A square in view px, on pixel edges."""
+
+    x: float
+    y: float
+    side: float
+
+    @property
+    def scale(self) -> float:
+        """Cells a view px."""
+        return REGION_CELLS / self.side
+
+
+def choose_region(
+    prompts: ViewPrompts, mask: NDArray[np.bool_], *, jitter: np.random.Generator | None = None
+) -> RefinementRegion:
+    """The region round the mask so far, the positive clicks, the newest clicks and a first box.
+
+    Args:
+        prompts: of the object.
+        mask: bool ``(VIEW_SIZE, VIEW_SIZE)``: the mask so far, or the decoder's first.
+        jitter: moves and scales the region at random, for training.
+    """
+    bounds = _bounds(prompts, mask)
+    if not len(bounds):
+        return RefinementRegion(0.0, 0.0, float(VIEW_SIZE))
+    (x0, y0), (x1, y1) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
+    grow = _MARGIN if jitter is None else jitter.uniform(1.3, 1.9)
+    side = float(np.clip(max(x1 - x0, y1 - y0) * grow, _SMALLEST_SIDE, VIEW_SIZE))
+    centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+    if jitter is not None:
+        centre += jitter.normal(0, 0.03 * side, 2)
+    x, y = np.clip(centre - side / 2, 0, VIEW_SIZE - side)
+    return RefinementRegion(float(x), float(y), side)
+
+
+def sampling_grid(regions: Sequence[RefinementRegion], *, cells: int = REGION_CELLS, device: torch.device) -> Tensor:
+    """``(B, cells, cells, 2)``: where `torch.nn.functional.grid_sample` finds the centres of the regions' cells."""
+    place = torch.tensor([[r.x, r.y, r.side] for r in regions], device=device)[:, :, None]
+    steps = (torch.arange(cells, device=device, dtype=torch.float32) + 0.5) / cells
+    x, y = (2 * (place[:, i] + steps * place[:, 2]) / VIEW_SIZE - 1 for i in (0, 1))
+    shape = len(regions), cells, cells
+    return torch.stack([x[:, None, :].expand(shape), y[:, :, None].expand(shape)], dim=-1)
+
+
+def cut(view: Tensor, grid: Tensor) -> Tensor:
+    """``(B, C, S, S)`` over the view to ``(B, C, cells, cells)`` over the regions, bilinearly."""
+    return F.grid_sample(view, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def paste(part: Tensor, regions: Sequence[RefinementRegion]) -> Tensor:
+    """The inverse of `cut`: ``(B, C, cells, cells)`` to ``(B, C, VIEW_SIZE, VIEW_SIZE)``, zero outside the regions."""
+    place = torch.tensor([[r.x, r.y, r.side] for r in regions], device=part.device)[:, :, None]
+    at = torch.arange(VIEW_SIZE, device=part.device, dtype=torch.float32) + 0.5
+    x, y = (2 * (at - place[:, i]) / place[:, 2] - 1 for i in (0, 1))
+    shape = len(regions), VIEW_SIZE, VIEW_SIZE
+    grid = torch.stack([x[:, None, :].expand(shape), y[:, :, None].expand(shape)], dim=-1)
+    inside = ((x.abs() <= 1)[:, None, :] & (y.abs() <= 1)[:, :, None]).to(part)
+    return F.grid_sample(part, grid, mode="bilinear", padding_mode="border", align_corners=False) * inside[:, None]
+
+
+def _bounds(prompts: ViewPrompts, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """``(N, 4)`` bounds that the region must hold."""
+    bounds: list[tuple[float, float, float, float]] = []
+    kept = [c for c in prompts.clicks if c.positive] + list(prompts.new_clicks)
+    points = [(c.x, c.y) for c in kept or prompts.clicks]
+    if prompts.previous is None and prompts.box is None and points:
+        # A first mask may hold all that looks alike: the component under the click is meant.
+        components, _ = ndimage.label(mask)
+        under = [components[c.pixel] for c in (kept or prompts.clicks)]
+        mask = np.isin(components, [label for label in under if label])
+        if not mask.any():
+            far = _ROUND_LOST_CLICK
+            points += [(x + shift, y + shift) for x, y in points for shift in (-far, far)]
+    if mask.any():
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        bounds.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    if prompts.box is not None and prompts.previous is None:
+        bounds.append(prompts.box)
+    bounds += [(x - 4, y - 4, x + 5, y + 5) for x, y in points]
+    return np.array(bounds, dtype=np.float64).reshape(-1, 4)

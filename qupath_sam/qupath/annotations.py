@@ -1,0 +1,77 @@
+"""From predictions to QuPath annotations: class, name, measurements, and the provenance as metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qupath_sam.qupath.geojson import AnnotationFeature, PathClass
+from qupath_sam.types.results import ObjectResult, Outline, Prediction, Provenance
+
+#: Of all keys that say what made an outline.
+PREFIX = "qupath-sam."
+#: What scripts wrote before they and the command line agreed.
+FORMER_KEYS = frozenset(
+    f"SAM {what}"
+    for what in ("model", "weights", "preprocessing", "server", "image", "pixels", "clicks", "view downsample")
+)
+
+
+def annotations_of(
+    prediction: Prediction, *, path_class: PathClass | None = None, name: str | None = None
+) -> list[AnnotationFeature]:
+    """One annotation per outline, in order; objects of which nothing is left have none.
+
+    Args:
+        prediction: geometry in level-0 px.
+        path_class: class of all annotations.
+        name: name of all annotations; None takes each object's own id, where it has one.
+    """
+    return [
+        AnnotationFeature(
+            outline.geometry,
+            name=name or result.object_id or None,
+            classification=path_class,
+            measurements=measurements_of(outline),
+            metadata=metadata_of(result, prediction.provenance),
+        )
+        for result in prediction.results
+        for outline in result.outlines
+    ]
+
+
+def measurements_of(outline: Outline) -> dict[str, float]:
+    """What QuPath shows as measurements."""
+    measurements = {"SAM score": outline.score, "Area px^2": outline.area_px2}
+    if outline.area_um2 is not None:
+        measurements["Area µm^2"] = outline.area_um2
+    return measurements
+
+
+def metadata_of(result: ObjectResult, provenance: Provenance) -> dict[str, str]:
+    """What made an outline, as text that travels with the annotation; what is unknown is left out.
+
+    The scripts in QuPath write the same (``Provenance.java``), so that a project that both worked on is of one kind.
+    """
+    region = result.window.region
+    made = {
+        "model": provenance.model,
+        "weights": provenance.weights_sha256,
+        "preprocessing": provenance.preprocessing_version,
+        "version": provenance.server_version,
+        "image": provenance.image_fingerprint,
+        "pixels": provenance.pixel_source,
+        "window": f"{region.x},{region.y},{region.width},{region.height}",
+        "downsample": f"{result.window.downsample:g}",
+        "touches_edge": str(result.touches_window_edge).lower(),
+    }
+    return {f"{PREFIX}{key}": value for key, value in made.items() if value}
+
+
+def is_made_by_model(metadata: Mapping[str, str]) -> bool:
+    """Whether an annotation's metadata say that a model has made its outline."""
+    return f"{PREFIX}model" in metadata or "SAM model" in metadata
+
+
+def without_provenance(metadata: Mapping[str, str]) -> dict[str, str]:
+    """An annotation's metadata without what made its outline: they would speak of another one after a change."""
+    return {key: value for key, value in metadata.items() if not key.startswith(PREFIX) and key not in FORMER_KEYS}

@@ -1,0 +1,66 @@
+"""From masks to what is returned: what is left out beside an outline that is refined."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import shapely
+
+from qupath_sam.engine.outlines import outlines_of
+from qupath_sam.engine.steps import State
+from qupath_sam.models.base import LOW_RES_SIZE, MaskSet
+from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.types.regions import Region, Window
+from qupath_sam.types.results import OutputOptions
+
+WINDOW = Window(Region(1000, 2000, 256, 256), 256, 256)
+OLD = shapely.box(1040, 2040, 1200, 2200)
+REFINED = ObjectPrompts(outline=OLD)
+
+
+def noisy_disc() -> tuple[State, np.ndarray]:
+    """A disc with a pixel turned over here and there, and which pixels these are."""
+    y, x = np.indices((256, 256))
+    flipped = np.random.default_rng(5).random((256, 256)) < 0.01
+    mask = (np.hypot(x - 120, y - 120) < 70) ^ flipped
+    logits = np.zeros((1, LOW_RES_SIZE, LOW_RES_SIZE), np.float32)
+    return State(WINDOW, MaskSet(mask[None], np.array([0.9], np.float32), logits), 0), flipped
+
+
+def shape_of(prompts: ObjectPrompts, output: OutputOptions | None = None) -> shapely.Geometry:
+    state, _ = noisy_disc()
+    (outline,) = outlines_of(state, prompts, output or OutputOptions(), extent=Region(0, 0, 5000, 5000), mpp=0.5)
+    assert outline.area_px2 == outline.geometry.area
+    return outline.geometry
+
+
+def test_an_outline_is_refined_without_specks_and_pinholes() -> None:
+    refined = shape_of(REFINED)
+    assert refined.geom_type == "Polygon"
+    assert not refined.interiors
+
+
+def test_what_was_not_an_outline_keeps_every_pixel() -> None:
+    everything = shape_of(ObjectPrompts((Click.at(1120, 2120),)))
+    assert everything.area == np.count_nonzero(noisy_disc()[0].mask)
+    assert len(shapely.get_parts(everything)) > 100
+    assert shape_of(ObjectPrompts(box=Box(*OLD.bounds))).equals(everything)
+    assert shape_of(REFINED, OutputOptions(clean_share=0)).equals(everything)
+
+
+def test_what_was_clicked_stays() -> None:
+    state, flipped = noisy_disc()
+    specks = np.argwhere(flipped & state.mask)
+    y, x = specks[np.hypot(*(specks - 120).T) > 80][0]
+    holes = np.argwhere(flipped & ~state.mask)
+    hole_y, hole_x = holes[np.hypot(*(holes - 120).T) < 60][0]
+    speck, hole = shapely.Point(1000.5 + x, 2000.5 + y), shapely.Point(1000.5 + hole_x, 2000.5 + hole_y)
+    refined = shape_of(REFINED)
+    assert not refined.covers(speck)
+    assert refined.covers(hole)
+    clicks = Click.at(speck.x, speck.y), Click.at(hole.x, hole.y, Label.NEGATIVE)
+    clicked = shape_of(replace(REFINED, clicks=clicks))
+    assert clicked.covers(speck)
+    assert not clicked.covers(hole)
+    assert len(shapely.get_parts(clicked)) == 2

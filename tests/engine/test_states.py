@@ -1,0 +1,90 @@
+"""Held states: found by token or by prompts, never for other prompts, bounded in bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qupath_sam.engine.states import FoldContext, Resumed, StateStore
+from qupath_sam.engine.steps import MaskChoice, State, steps_of
+from qupath_sam.engine.windows import WindowRequest
+from qupath_sam.models.base import MaskSet
+from qupath_sam.types.prompts import Click, ObjectPrompts
+from qupath_sam.types.regions import Region, Window
+
+WINDOW = Window(Region(0, 0, 256, 256), 256, 256)
+
+
+def context(image: str = "slide", view: float = 0.0, **request) -> FoldContext:
+    return FoldContext(image, ("m", "w", "p"), 0.5, WindowRequest(view_downsample=view, **request), MaskChoice.BEST)
+
+
+def state(size: int = 4) -> State:
+    masks = MaskSet(np.zeros((1, size, size), bool), np.zeros(1, np.float32), np.zeros((1, size, size), np.float32))
+    return State(WINDOW, masks, 0)
+
+
+def steps(*xs: float):
+    return steps_of(ObjectPrompts(tuple(Click.at(x, 1) for x in xs)))
+
+
+def start(where: FoldContext) -> Resumed:
+    return Resumed(where.root, where.request, 0, None)
+
+
+def test_a_token_continues_the_steps_it_stands_for():
+    store, first = StateStore(10_000), state()
+    token = store.keep(context(), start(context()), steps(1), [first])
+    resumed = store.resume(context(), steps(1, 2), token)
+    assert resumed.steps == 1
+    assert resumed.state is first
+
+
+def test_without_a_token_the_longest_known_prefix_is_found():
+    store = StateStore(10_000)
+    states = [state(), state()]
+    store.keep(context(), start(context()), steps(1, 2), states)
+    assert store.resume(context(), steps(1, 2, 3), b"").state is states[1]
+    assert store.resume(context(), steps(1, 9), b"").state is states[0]
+    assert store.resume(context(), steps(9), b"").state is None
+
+
+def test_a_token_of_other_prompts_image_or_options_is_not_believed():
+    store = StateStore(10_000)
+    token = store.keep(context(), start(context()), steps(1, 2), [state(), state()])
+    assert store.resume(context(), steps(7, 8), token).steps == 0
+    assert store.resume(context("other slide"), steps(1, 2), token).steps == 0
+    assert store.resume(context(downsample=2), steps(1, 2), token).steps == 0
+    assert store.resume(context(), steps(1), token).steps == 1
+    assert store.resume(context(), steps(1, 2), b"no token at all").steps == 2
+
+
+def test_a_token_survives_a_change_of_the_view_and_keeps_the_first_one():
+    store = StateStore(10_000)
+    where = context(view=4.0)
+    token = store.keep(where, start(where), steps(1), [state()])
+    resumed = store.resume(context(view=16.0), steps(1, 2), token)
+    assert resumed.steps == 1
+    assert resumed.request.view_downsample == 4.0
+    later = store.keep(context(view=16.0), resumed, steps(1, 2), [state()])
+    assert store.resume(context(view=1.0), steps(1, 2, 3), later).steps == 2
+    assert store.resume(context(view=16.0), steps(1, 2), b"").steps == 0
+
+
+def test_tokens_are_the_same_in_one_call_or_in_two():
+    store = StateStore(10_000)
+    at_once = store.keep(context(), start(context()), steps(1, 2), [state(), state()])
+    other = StateStore(10_000)
+    first = other.keep(context(), start(context()), steps(1), [state()])
+    assert other.keep(context(), other.resume(context(), steps(1, 2), first), steps(1, 2), [state()]) == at_once
+
+
+@given(sizes=st.lists(st.tuples(st.integers(0, 8), st.integers(1, 40)), max_size=40), bound=st.integers(0, 12_000))
+def test_bytes_are_counted_exactly_and_bounded(sizes, bound):
+    store = StateStore(bound)
+    for x, size in sizes:
+        store.keep(context(), start(context()), steps(x), [state(size)])
+        held = [store.resume(context(), steps(i), b"").state for i in range(9)]
+        assert store.size_bytes == sum(s.size_bytes for s in held if s is not None) <= bound
+        assert len(store) == sum(s is not None for s in held)

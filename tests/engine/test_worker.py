@@ -1,0 +1,312 @@
+"""The inference worker: one call at a time, in the right order, and no place lost. No test sleeps to synchronise."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from functools import partial
+
+import pytest
+
+from qupath_sam.engine.worker import CancelToken, InferenceWorker, Priority, Urgency
+from qupath_sam.errors import Cancelled, DeadlineExceeded, ServerBusy, ServerUnavailable
+
+PATIENCE = 30.0  # seconds until a test that hangs is a test that fails
+
+
+class Clock:
+    """Seconds that pass only when told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Blocker:
+    """Keeps a worker busy with one call until released, so that a test can fill the queue behind it."""
+
+    def __init__(self, worker: InferenceWorker) -> None:
+        self.started, self.release = threading.Event(), threading.Event()
+        self.future: Future[bool] = worker.submit(self._block)
+        assert self.started.wait(PATIENCE)
+
+    def _block(self) -> bool:
+        self.started.set()
+        return self.release.wait(PATIENCE)
+
+
+@pytest.fixture
+def worker() -> Iterator[InferenceWorker]:
+    with InferenceWorker(max_waiting=4) as worker:
+        yield worker
+
+
+@pytest.fixture
+def blocker(worker: InferenceWorker) -> Iterator[Blocker]:
+    blocker = Blocker(worker)
+    yield blocker
+    blocker.release.set()
+
+
+def append_to(order: list[str], name: str) -> Callable[[], None]:
+    return lambda: order.append(name)
+
+
+def test_the_thread_starts_with_the_first_call_and_ends_with_close() -> None:
+    before = threading.active_count()
+    worker = InferenceWorker()
+    assert threading.active_count() == before
+    thread = worker.run(threading.current_thread)
+    assert thread is not threading.current_thread()
+    assert worker.run(threading.current_thread) is thread
+    worker.close()
+    assert not thread.is_alive()
+
+
+def test_results_and_errors_travel_unchanged(worker: InferenceWorker) -> None:
+    answer, error = object(), LookupError("the model's own")
+
+    def fail() -> None:
+        raise error
+
+    assert worker.run(lambda: answer) is answer
+    with pytest.raises(LookupError) as caught:
+        worker.run(fail)
+    assert caught.value is error
+    assert worker.run(lambda: 7) == 7
+
+
+def test_a_timeout_of_the_call_itself_is_not_taken_for_the_deadline(worker: InferenceWorker) -> None:
+    error = TimeoutError("reading took too long")
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(TimeoutError) as caught:
+        worker.run(fail, deadline=time.monotonic() + PATIENCE)
+    assert caught.value is error
+
+
+def test_never_two_calls_at_once() -> None:
+    inside, seen, gate = threading.Lock(), list[bool](), threading.Barrier(8)
+
+    def call() -> None:
+        free = inside.acquire(blocking=False)
+        seen.append(free)
+        if free:
+            inside.release()
+
+    def client(worker: InferenceWorker) -> None:
+        gate.wait()
+        for _ in range(50):
+            worker.run(call)
+
+    with InferenceWorker() as worker:
+        clients = [threading.Thread(target=client, args=(worker,)) for _ in range(8)]
+        for thread in clients:
+            thread.start()
+        for thread in clients:
+            thread.join()
+    assert seen == [True] * 400
+
+
+def test_clicks_go_before_background_calls_each_first_come_first_served(
+    worker: InferenceWorker, blocker: Blocker
+) -> None:
+    order: list[str] = []
+    plan = [("p1", Priority.BACKGROUND), ("c1", Priority.INTERACTIVE), ("p2", Priority.BACKGROUND)]
+    plan.append(("c2", Priority.INTERACTIVE))
+    futures = [worker.submit(append_to(order, name), priority=priority) for name, priority in plan]
+    blocker.release.set()
+    wait(futures, PATIENCE)
+    assert order == ["c1", "c2", "p1", "p2"]
+
+
+def test_a_prefetch_that_a_click_comes_to_need_goes_with_the_clicks(worker: InferenceWorker, blocker: Blocker) -> None:
+    order: list[str] = []
+    urgency = Urgency(Priority.BACKGROUND)
+    futures = [
+        worker.submit(append_to(order, "prefetch"), priority=urgency),
+        worker.submit(append_to(order, "click")),
+    ]
+    urgency.raise_to(Priority.INTERACTIVE)
+    urgency.raise_to(Priority.BACKGROUND)
+    blocker.release.set()
+    wait(futures, PATIENCE)
+    assert order == ["prefetch", "click"]
+
+
+def test_a_full_queue_refuses_and_the_next_free_place_is_taken(worker: InferenceWorker, blocker: Blocker) -> None:
+    waiting = [worker.submit(lambda: None) for _ in range(4)]
+    with pytest.raises(ServerBusy, match="try again"):
+        worker.submit(lambda: None)
+    waiting[2].cancel()
+    assert worker.waiting == 3
+    worker.submit(lambda: None)
+    assert worker.waiting == 4
+
+
+def test_a_click_takes_the_place_of_the_newest_prefetch(worker: InferenceWorker, blocker: Blocker) -> None:
+    prefetches = [worker.submit(lambda: "prefetched", priority=Priority.BACKGROUND) for _ in range(4)]
+    click = worker.submit(lambda: "clicked")
+    with pytest.raises(ServerBusy):
+        prefetches[3].result(PATIENCE)
+    with pytest.raises(ServerBusy):
+        worker.submit(lambda: None, priority=Priority.BACKGROUND)
+    blocker.release.set()
+    assert click.result(PATIENCE) == "clicked"
+    assert [future.result(PATIENCE) for future in prefetches[:3]] == ["prefetched"] * 3
+
+
+def test_cancelling_frees_the_place_at_once(worker: InferenceWorker, blocker: Blocker) -> None:
+    called, token = list[str](), CancelToken()
+    future = worker.submit(append_to(called, "cancelled"), cancel=token)
+    token.cancel()
+    assert worker.waiting == 0
+    with pytest.raises(Cancelled):
+        future.result(0)
+    blocker.release.set()
+    worker.run(append_to(called, "after"))
+    assert called == ["after"]
+
+
+def test_a_blocked_caller_is_released_by_its_token(worker: InferenceWorker, blocker: Blocker) -> None:
+    token, errors = CancelToken(), list[BaseException]()
+
+    def client() -> None:
+        try:
+            worker.run(lambda: None, cancel=token)
+        except Cancelled as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    token.cancel()  # before or after it is queued: both must release
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert len(errors) == 1
+    assert worker.waiting == 0
+
+
+def test_what_is_cancelled_or_late_already_takes_no_place(worker: InferenceWorker, blocker: Blocker) -> None:
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        worker.run(lambda: None, cancel=token)
+    with pytest.raises(DeadlineExceeded):
+        worker.run(lambda: None, deadline=time.monotonic() - 1)
+    assert worker.waiting == 0
+
+
+def test_a_call_that_has_started_runs_to_its_end_for_a_caller_that_has_gone(worker: InferenceWorker) -> None:
+    token = CancelToken()
+
+    def call() -> str:
+        token.cancel()
+        return "embedding"
+
+    assert worker.run(call, cancel=token) == "embedding"
+
+
+def test_the_deadline_ends_the_wait_for_a_turn(worker: InferenceWorker, blocker: Blocker) -> None:
+    with pytest.raises(DeadlineExceeded, match="later deadline"):
+        worker.run(lambda: None, deadline=time.monotonic() + 0.02)
+    assert worker.waiting == 0
+    assert not blocker.future.done()
+
+
+def test_a_late_call_is_dropped_when_its_turn_or_its_place_comes_up() -> None:
+    clock, called = Clock(), list[str]()
+    with InferenceWorker(max_waiting=2, clock=clock) as worker:
+        blocker = Blocker(worker)
+        late = [worker.submit(append_to(called, "late"), deadline=5.0) for _ in range(2)]
+        clock.now = 5.0
+        timely = worker.submit(append_to(called, "timely"), deadline=9.0)
+        assert worker.waiting == 1
+        stale = worker.submit(append_to(called, "stale"), deadline=6.0)
+        clock.now = 7.0
+        blocker.release.set()
+        wait([*late, timely, stale], PATIENCE)
+    assert called == ["timely"]
+    assert [type(future.exception()) for future in (*late, stale)] == [DeadlineExceeded] * 3
+
+
+class Pixels:
+    """What a call holds on to; ``released`` is set when nobody does any more."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+        weakref.finalize(self, self.released.set)
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What a reference cycle keeps, stays: nobody can say when the collector will run."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_an_idle_worker_and_a_living_token_hold_nothing(worker: InferenceWorker) -> None:
+    token, pixels = CancelToken(), Pixels()
+    released = pixels.released
+    worker.run(partial(type, pixels), cancel=token)
+    del pixels
+    assert released.wait(5)
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_failed_call_leaves_no_pixels_behind(worker: InferenceWorker) -> None:
+    def fail(held: Pixels) -> None:
+        raise ValueError("no room")
+
+    pixels = Pixels()
+    released = pixels.released
+    with pytest.raises(ValueError, match="no room") as caught:
+        worker.run(partial(fail, pixels))
+    del pixels, caught
+    assert released.wait(5)
+
+
+def test_closing_fails_what_waits_and_refuses_what_comes() -> None:
+    worker = InferenceWorker()
+    blocker = Blocker(worker)
+    waiting = worker.submit(lambda: None)
+    # Closing waits for the running call, so it happens on a thread of its own.
+    closing = threading.Thread(target=worker.close)
+    closing.start()
+    with pytest.raises(ServerUnavailable, match="shutting down"):
+        waiting.result(PATIENCE)
+    blocker.release.set()
+    closing.join(PATIENCE)
+    assert not closing.is_alive()
+    assert blocker.future.result(0) is True
+    with pytest.raises(ServerUnavailable):
+        worker.submit(lambda: None)
+    worker.close()
+
+
+def test_draining_runs_what_waits() -> None:
+    worker, order = InferenceWorker(), list[str]()
+    blocker = Blocker(worker)
+    for name in ("first", "second"):
+        worker.submit(append_to(order, name))
+    blocker.release.set()
+    worker.close(drain=True)
+    assert order == ["first", "second"]
+
+
+def test_waiting_for_the_worker_inside_a_call_is_refused_rather_than_deadlocked(worker: InferenceWorker) -> None:
+    with pytest.raises(RuntimeError, match="must not wait"):
+        worker.run(lambda: worker.run(lambda: None))
+
+
+def test_a_queue_needs_a_place() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        InferenceWorker(max_waiting=0)

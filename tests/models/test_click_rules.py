@@ -1,0 +1,119 @@
+"""What a click may change."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qupath_sam.models.click_rules import ClickRules, apply_box_rule, apply_click_rules
+from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts, reach_of
+
+positions = st.integers(0, VIEW_SIZE - 1)
+clicks = st.lists(st.builds(ViewClick, positions, positions, st.booleans()), min_size=1, max_size=8)
+
+
+def blobs(seed: int) -> np.ndarray:
+    """Logits with a few connected parts on each side."""
+    coarse = np.random.default_rng(seed).normal(0, 3, (16, 16))
+    return np.kron(coarse, np.ones((16, 16))).astype(np.float32)
+
+
+def asked(of: list[ViewClick], previous: np.ndarray | None, *, newest: int = 1) -> ViewPrompts:
+    return ViewPrompts(tuple(of), newest, None, None if previous is None else torch.from_numpy(previous))
+
+
+@settings(max_examples=30)
+@given(of=clicks, seed=st.integers(0, 99), first=st.booleans())
+def test_the_newest_click_ends_on_its_side_and_so_do_the_earlier_ones(of, seed: int, first: bool) -> None:
+    prompts = asked(of, None if first else blobs(seed + 1))
+    result = apply_click_rules(blobs(seed), prompts, ClickRules())
+    for place, click in enumerate(of):
+        later = {other.pixel for other in of[place + 1 :]}
+        near = any(max(abs(a - b) for a, b in zip(click.pixel, pixel, strict=True)) <= 1 for pixel in later)
+        if not near:
+            assert (result[click.pixel] > 0) == click.positive
+
+
+@settings(max_examples=30)
+@given(of=clicks.filter(lambda c: len(c) >= 5), seed=st.integers(0, 99))
+def test_from_the_fifth_click_on_changes_hang_together_with_the_click(of, seed: int) -> None:
+    from scipy import ndimage
+
+    before, after = blobs(seed + 1), blobs(seed)
+    result = apply_click_rules(after, asked(of, before), ClickRules(merge_from=5))
+    changed = (result > 0) != (before > 0)
+    parts, count = ndimage.label(changed)
+    earlier = {click.pixel for click in of[:-1]}
+    for part in range(1, count + 1):
+        rows, columns = np.nonzero(parts == part)
+        touches = (np.hypot(rows - of[-1].y, columns - of[-1].x) <= 3).any()
+        assert touches or all(pixel in earlier for pixel in zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def test_before_that_everything_may_change() -> None:
+    before, after = blobs(1), blobs(2)
+    of = [ViewClick(10, 10, True)] * 4
+    result = apply_click_rules(after, asked(of, before), ClickRules(merge_from=5))
+    assert np.count_nonzero((result > 0) != (after > 0)) <= 9
+
+
+def test_without_a_newest_click_nothing_is_judged() -> None:
+    after = blobs(2)
+    assert apply_click_rules(after, asked([ViewClick(10, 10, True)], blobs(1), newest=0), ClickRules()) is after
+
+
+def test_a_positive_click_takes_nothing_away_when_rules_are_one_sided() -> None:
+    before, after = np.full((256, 256), 3.0, np.float32), np.full((256, 256), -3.0, np.float32)
+    of = [ViewClick(10, 10, True)] * 5
+    result = apply_click_rules(after, asked(of, before), ClickRules(one_sided=True))
+    assert (result > 0).all()
+
+
+def test_reach_limits_how_far_a_change_goes() -> None:
+    before, after = np.full((256, 256), -3.0, np.float32), np.full((256, 256), 3.0, np.float32)
+    before[100:110, 100:110] = 3
+    click = ViewClick(115, 105, True)
+    rules = ClickRules(reach_from=1, merge_from=1, reach_factor=2, reach_margin=4)
+    changed = (apply_click_rules(after, asked([click], before), rules) > 0) & (before <= 0)
+    rows, columns = np.nonzero(changed)
+    assert reach_of(click, before > 0) == 6
+    assert 15 <= np.hypot(rows - click.y, columns - click.x).max() <= 16
+
+
+def test_input_is_left_as_it_is() -> None:
+    after = blobs(2)
+    kept = after.copy()
+    apply_click_rules(after, asked([ViewClick(10, 10, True)] * 6, blobs(1)), ClickRules())
+    np.testing.assert_array_equal(after, kept)
+
+
+corners = st.integers(0, VIEW_SIZE - 20)
+sides = st.integers(4, 120)
+
+
+@settings(max_examples=30)
+@given(x=corners, y=corners, width=sides, height=sides, seed=st.integers(0, 99))
+def test_a_box_alone_holds_its_object(x: int, y: int, width: int, height: int, seed: int) -> None:
+    box = (float(x), float(y), float(min(x + width, VIEW_SIZE)), float(min(y + height, VIEW_SIZE)))
+    before = blobs(seed)
+    result = apply_box_rule(before, ViewPrompts((), 0, box=box), ClickRules(box_share=0.05, box_margin=2))
+    rows, columns = np.nonzero(result > 0)
+    around = max(2, 0.05 * max(width, height))
+    assert (columns + 1 > box[0] - around).all()
+    assert (columns < box[2] + around).all()
+    assert (rows + 1 > box[1] - around).all()
+    assert (rows < box[3] + around).all()
+    within = np.s_[y : int(box[3]), x : int(box[2])]
+    np.testing.assert_array_equal(result[within], before[within])
+
+
+def test_a_box_beside_other_prompts_bounds_nothing() -> None:
+    before, box = blobs(1), (100.0, 100.0, 120.0, 120.0)
+    for prompts in (
+        ViewPrompts((ViewClick(110, 110, True),), 1, box=box),
+        ViewPrompts((), 0, box=box, previous=torch.from_numpy(blobs(2))),
+        ViewPrompts((), 0, previous=torch.from_numpy(blobs(2))),
+    ):
+        np.testing.assert_array_equal(apply_box_rule(before, prompts, ClickRules()), before)
