@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 import qupath_sam
-from qupath_sam.engine import steps as clicking
-from qupath_sam.engine import windows
+from qupath_sam.engine import steps, windows
 from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -151,9 +150,9 @@ def test_the_document_on_windows_has_the_numbers_of_the_code() -> None:
     text = (REPOSITORY / "docs" / "windows.md").read_text("utf-8")
     assert f"between {windows.FINEST_MPP:g} and {windows.COARSEST_MPP:g} µm" in text
     assert f"at most {1 / windows.FINEST_DOWNSAMPLE:g} times" in text
-    assert f"{clicking.MAX_SCALE_CHANGES} changes of scale" in " ".join(text.split())
-    assert f"first {clicking.STEPS_WITH_FINER_LOOKS} steps, a mask below 1/{1 / windows.SPECK_SHARE:g} of" in text
-    assert f"at most {clicking.MAX_FINER_LOOKS} times; the finer" in text
+    assert f"{steps.MAX_SCALE_CHANGES} changes of scale" in " ".join(text.split())
+    assert f"first {steps.STEPS_WITH_FINER_LOOKS} steps, a mask below 1/{1 / windows.SPECK_SHARE:g} of" in text
+    assert f"at most {steps.MAX_FINER_LOOKS} times; the finer" in text
 
 
 def test_every_link_of_the_documents_to_a_file_leads_somewhere() -> None:

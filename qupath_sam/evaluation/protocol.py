@@ -2,7 +2,8 @@
 
 It is the papers' (Xu et al. 2016; RITM, Sofiiuk et al. 2022; Kim et al., sec. 3.2), with these rules spelt out:
 
-- **Next click**: `qupath_sam.datasets.simulated_clicks`. The first goes into an empty prediction, so to the object's middle.
+- **Next click**: `qupath_sam.datasets.simulated_clicks`. The first goes into an empty prediction, so to the object's
+  middle.
 - **Model**: all clicks so far, and the previous prediction's logits as mask prompt (Mahadevan et al. 2018; Kim et al.,
   sec. 2.2). A pixel is in the mask where its logit is above 0. A model that answers the first click with several masks
   is held to the one it scores best itself: nothing looks at the truth to choose.

@@ -232,7 +232,7 @@ class Evaluation:
 
     def _answering_modules(self) -> tuple[str, ...]:
         """The modules that decide about an answer, with all that they import."""
-        windows = "own_windows" if self._engine is not None else "sessions"
+        windows = "engine_windows" if self._engine is not None else "sessions"
         names = ("evaluation.protocol", f"evaluation.{windows}", "models.load")
         return (type(self._model.segmenter).__module__, *(f"qupath_sam.{name}" for name in names))
 

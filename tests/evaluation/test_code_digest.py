@@ -13,7 +13,7 @@ WHOLE_IMAGE = (
     "qupath_sam.evaluation.sessions",
     "qupath_sam.models.adapters.lite_medsam",
 )
-OWN_WINDOWS = (
+ENGINE_WINDOWS = (
     "qupath_sam.evaluation.protocol",
     "qupath_sam.evaluation.engine_windows",
     "qupath_sam.models.adapters.lite_medsam",
@@ -25,16 +25,16 @@ OWN_WINDOWS = (
     [
         (
             WHOLE_IMAGE,
-            ("evaluation.clicks", "evaluation.outlines", "metrics", "models.tiny_vit", "models.refinement_head"),
-            ("pipeline", "evaluation.datasets.base", "evaluation.report", "models.registry", "server.app", "errors"),
+            ("datasets.simulated_clicks", "datasets.perturbed_outlines", "types.metrics", "networks.tiny_vit"),
+            ("engine.engine", "datasets.base", "evaluation.report", "models.registry", "server.app", "errors"),
         ),
         (
-            OWN_WINDOWS,
-            ("pipeline", "windows", "clicking", "evaluation.painting", "models.tiny_vit"),
-            ("evaluation.datasets.annotations", "evaluation.tables", "server.app", "training.loop", "cli.evaluate"),
+            ENGINE_WINDOWS,
+            ("engine.engine", "engine.windows", "engine.steps", "datasets.painting", "networks.tiny_vit"),
+            ("datasets.annotations", "evaluation.tables", "server.app", "training.loop", "cli.evaluate"),
         ),
     ],
-    ids=["whole image", "own windows"],
+    ids=["whole image", "engine windows"],
 )
 def test_what_gives_the_answer_counts_and_the_rest_does_not(roots, counts, does_not) -> None:
     closure = import_closure(roots)

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from qupath_sam.errors import QupathSamError
-from qupath_sam.qupath import install as qupath_files
+from qupath_sam.qupath import install as install_module
 from qupath_sam.qupath.install import JAR_NAME, folder_name, install, registry_text, user_directories
 
 PREFERENCES = """<?xml version="1.0" encoding="UTF-8" standalone="no"?>
@@ -28,7 +28,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "_qupath" / JAR_NAME).write_bytes(b"jar")
     (folder / "_qupath" / "scripts" / "live_click.groovy").write_text("1")
     (folder / "_qupath" / "scripts" / "refine_selected.groovy").write_text("2")
-    monkeypatch.setattr(qupath_files, "_PACKAGE", folder)
+    monkeypatch.setattr(install_module, "_PACKAGE", folder)
     return folder
 
 
@@ -90,7 +90,7 @@ def test_an_older_jar_is_replaced(package: Path, tmp_path: Path) -> None:
 def test_a_package_without_the_jar_says_where_to_get_it(package: Path) -> None:
     (package / "_qupath" / JAR_NAME).unlink()
     with pytest.raises(QupathSamError, match="mvn -f groovy/client package"):
-        qupath_files.find_jar()
+        install_module.find_jar()
 
 
 def test_a_folder_that_cannot_be_written_is_named(package: Path, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_the_command_says_the_next_step(package: Path, tmp_path: Path, monkeypat
 
     app = typer.Typer()
     app.command()(install_qupath)
-    monkeypatch.setattr(qupath_files, "user_directories", lambda: ())
+    monkeypatch.setattr(install_module, "user_directories", lambda: ())
     alone = CliRunner().invoke(app, ["--folder", str(tmp_path / "out")])
     assert alone.exit_code == 0, alone.output
     assert "drag this jar onto QuPath" in alone.output
