@@ -30,10 +30,10 @@ class QupathFilesHook(BuildHookInterface):  # type: ignore[type-arg]
         root = Path(self.root)
         included = build_data["force_include"]
         for script in sorted((root / "groovy" / "scripts").glob("*.groovy")):
-            included[str(script)] = f"qupath_sam/_qupath/scripts/{script.name}"
+            included[str(script)] = f"qupath_sam/assets/qupath/scripts/{script.name}"
         wanted = os.environ.get("QUPATH_SAM_JAR", "")
         if wanted != "skip" and self._build(root, required=wanted == "require"):
-            included[str(root / JAR)] = f"qupath_sam/_qupath/{JAR.name}"
+            included[str(root / JAR)] = f"qupath_sam/assets/qupath/{JAR.name}"
 
     def _build(self, root: Path, *, required: bool) -> bool:
         maven = shutil.which("mvn")

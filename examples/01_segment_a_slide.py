@@ -2,14 +2,13 @@
 
 from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import Slide
-from qupath_sam.local import LocalClient
-from qupath_sam.server.settings import ServerSettings
+from qupath_sam.client.local import LocalClient
 from qupath_sam.types.prompts import Box, ObjectPrompts
 
 # Level-0 pixels, as QuPath shows them: left, top, right, bottom.
 prompts = ObjectPrompts(box=Box(1190, 1960, 1350, 2185))
 
-with LocalClient(ServerSettings()) as client:
+with LocalClient() as client:
     prediction = client.predict(Slide(demo_slide_path()), [prompts])
 
 result = prediction.results[0]

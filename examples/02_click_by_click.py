@@ -7,7 +7,7 @@ from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import SamClient, Slide
 from qupath_sam.client.process import server_process
 from qupath_sam.types.prompts import Click, Label, ObjectPrompts
-from qupath_sam.types.results import ObjectRequest
+from qupath_sam.types.requests import ObjectRequest
 
 clicks = (Click.at(700.5, 600.5), Click.at(760.5, 620.5), Click.at(650.5, 560.5, Label.NEGATIVE))
 

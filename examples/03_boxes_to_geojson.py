@@ -5,18 +5,17 @@ from pathlib import Path
 
 from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import Slide
-from qupath_sam.local import LocalClient
+from qupath_sam.client.local import LocalClient
 from qupath_sam.qupath.annotations import annotations_of
 from qupath_sam.qupath.geojson import PathClass, read_geojson, write_geojson
-from qupath_sam.server.settings import ServerSettings
 from qupath_sam.types.prompts import Box, ObjectPrompts
-from qupath_sam.types.results import ObjectRequest, OutputOptions
+from qupath_sam.types.requests import ObjectRequest, OutputOptions
 
 # Left, top, right, bottom of nuclei that a detector found, level-0 pixels.
 boxes = [(1215, 906, 1240, 926), (1209, 871, 1233, 893), (1190, 925, 1212, 951), (1219, 980, 1239, 1004)]
 objects = [ObjectRequest(ObjectPrompts(box=Box(*box)), f"nucleus {i}") for i, box in enumerate(boxes, 1)]
 
-with LocalClient(ServerSettings()) as client:
+with LocalClient() as client:
     prediction = client.predict(
         Slide(demo_slide_path()), objects, output=OutputOptions(min_area=5.0, simplify_tolerance=0.1)
     )

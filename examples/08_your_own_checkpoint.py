@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 
 from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import Slide
-from qupath_sam.local import LocalClient
+from qupath_sam.client.local import LocalClient
+from qupath_sam.engine.settings import EngineSettings
 from qupath_sam.models.registry import Family
 from qupath_sam.models.weights.checkpoints import build_network
 from qupath_sam.models.weights.manage import Description, add, verify
 from qupath_sam.models.weights.store import ModelStore
-from qupath_sam.server.settings import ServerSettings
 from qupath_sam.types.prompts import Box, ObjectPrompts
 
 with tempfile.TemporaryDirectory() as folder:
@@ -29,7 +29,7 @@ with tempfile.TemporaryDirectory() as folder:
     spec = store.find("my_model")
     print(f"{spec.name}: family {spec.family.value}, told from its tensors; SHA-256 {verify(spec, store).sha256[:12]}…")
 
-    with LocalClient(ServerSettings(models_home=home)) as client:
+    with LocalClient(EngineSettings(models_home=home)) as client:
         prompts = ObjectPrompts(box=Box(1190, 1960, 1350, 2185))
         prediction = client.predict(Slide(demo_slide_path()), [prompts], model="my_model")
 

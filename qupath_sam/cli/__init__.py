@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from qupath_sam.models.threads import prepare_process
+from qupath_sam.machine.threads import prepare_process
 
 
 def main() -> None:
     """Run the command line; errors of this package end in one line and exit code 2."""
-    # Before torch is loaded, by whatever command: see qupath_sam.models.threads.
+    # Before torch is loaded, by whatever command: see qupath_sam.machine.threads.
     prepare_process()
     from qupath_sam.cli.app import app
     from qupath_sam.errors import QupathSamError

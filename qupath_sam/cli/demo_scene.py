@@ -11,13 +11,13 @@ from PIL import Image
 from shapely.geometry import Point, Polygon
 
 from qupath_sam.client import SamClient, Slide
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.qupath.overlay import PALETTE, OverlayItem, draw_overlay
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.tissue import tissue_map
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.types.regions import Region, Window
-from qupath_sam.types.results import ObjectRequest, ObjectResult, OutputOptions, Prediction, Timings
+from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
+from qupath_sam.types.results import ObjectResult, Prediction, Timings
 
 #: Crumbs that no pathologist would keep are dropped; um and um2.
 OUTPUT = OutputOptions(fill_holes_area=60.0, min_area=4.0)

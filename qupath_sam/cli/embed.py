@@ -34,14 +34,14 @@ def embed(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from qupath_sam.cli.prompts import parse_region
-    from qupath_sam.engine.windows import WindowRequest
+    from qupath_sam.client.local import LocalClient
+    from qupath_sam.engine.settings import MIB, EngineSettings
     from qupath_sam.errors import InvalidRegion
-    from qupath_sam.local import LocalClient
-    from qupath_sam.server.settings import MIB, ServerSettings
+    from qupath_sam.types.requests import WindowRequest
 
     if bool(region) == tissue:
         raise InvalidRegion("say what to encode: either --region (once or more) or --tissue")
-    settings = ServerSettings(
+    settings = EngineSettings(
         model=model, device=device, embedding_folder=folder, embedding_folder_bytes=folder_gib * 1024 * MIB
     )
     request = WindowRequest(downsample=downsample, mpp=mpp)

@@ -101,7 +101,7 @@ def evaluate(
     from qupath_sam.evaluation.protocol import Protocol
     from qupath_sam.evaluation.results import ResultStore
     from qupath_sam.evaluation.run import Choices, describe
-    from qupath_sam.models.threads import configure_torch
+    from qupath_sam.machine.threads import configure_torch
 
     names = list(dict.fromkeys(model))
     windows = list(dict.fromkeys(window or [WindowChoice.IMAGE]))

@@ -147,7 +147,7 @@ def refine(
     from qupath_sam.project.refine import RefineOptions, refine_image
     from qupath_sam.project.run import RunOptions, select_images
     from qupath_sam.project.selection import ObjectSelection
-    from qupath_sam.types.results import OutputOptions
+    from qupath_sam.types.requests import OutputOptions
 
     opened, images = select_images(project, image or ())
     say_before(opened, check_classes(images, path_class or (), not_class or ()))
@@ -219,11 +219,10 @@ def segment(
 ) -> None:
     """Turn point and rectangle annotations into outlines. Points of an ignored class (name*) say what is not meant."""
     asked = _asked(locals())
-    from qupath_sam.engine.windows import WindowRequest
     from qupath_sam.project.classes import check_classes
     from qupath_sam.project.run import RunOptions, select_images
     from qupath_sam.project.segment import SegmentOptions, segment_image
-    from qupath_sam.types.results import OutputOptions
+    from qupath_sam.types.requests import OutputOptions, WindowRequest
 
     opened, images = select_images(project, image or ())
     classes = _classes(path_class or (PROMPT_CLASS,))

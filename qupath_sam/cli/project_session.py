@@ -70,10 +70,9 @@ class Session:
                 client.capabilities()  # says at once where nothing answers
                 servers.append((client, PushedPixels(editor, client) if push_pixels else reads))
             if not addresses:
-                from qupath_sam.local import LocalClient
-                from qupath_sam.server.settings import ServerSettings
+                from qupath_sam.client.local import LocalClient
 
-                servers.append((stack.enter_context(LocalClient(ServerSettings())), reads))
+                servers.append((stack.enter_context(LocalClient()), reads))
             yield cls(editor, servers)
 
     @classmethod

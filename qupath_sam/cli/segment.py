@@ -14,8 +14,8 @@ import typer
 from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
 from qupath_sam.cli.project_options import SkipBadOption
 from qupath_sam.cli.targets import check_target
-from qupath_sam.engine.steps import MaskChoice
 from qupath_sam.types.regions import Region
+from qupath_sam.types.requests import MaskChoice
 
 if TYPE_CHECKING:
     from qupath_sam.client import Access
@@ -69,10 +69,9 @@ def segment(
     """Segment objects of SLIDE from clicks, boxes and outlines, all in level-0 pixels."""
     from qupath_sam.cli.prompts import objects_from, parse_box, parse_point, parse_region, read_outlines, refining
     from qupath_sam.client.images import Slide
-    from qupath_sam.engine.windows import WindowRequest
     from qupath_sam.qupath.annotations import annotations_of
     from qupath_sam.qupath.geojson import PathClass, write_geojson
-    from qupath_sam.types.results import OutputOptions
+    from qupath_sam.types.requests import OutputOptions, WindowRequest
 
     check_target(output)
     check_target(overlay, suffix=".png")
@@ -137,14 +136,14 @@ def _predict_there(
 def _predict_here(
     slide: Slide, told: Told, device: str, options: dict[str, Any]
 ) -> tuple[list[ObjectPrompts], Prediction]:
-    from qupath_sam.local import LocalClient
-    from qupath_sam.server.settings import ServerSettings
+    from qupath_sam.client.local import LocalClient
+    from qupath_sam.engine.settings import EngineSettings
 
     def extent() -> Region:
         with local.slides.open(slide.location) as reader:
             return reader.info.extent
 
-    with LocalClient(ServerSettings(device=device)) as local:
+    with LocalClient(EngineSettings(device=device)) as local:
         objects = told(extent)
         return objects, local.predict(slide, objects, **options)
 

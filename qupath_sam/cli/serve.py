@@ -57,10 +57,11 @@ def serve(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Serve segmentation over gRPC until Ctrl-C or SIGTERM."""
+    from qupath_sam.engine.settings import MIB
     from qupath_sam.errors import InvalidRequest
     from qupath_sam.protocol.bearer import read_token
     from qupath_sam.server.app import start_server
-    from qupath_sam.server.settings import MIB, ServerSettings
+    from qupath_sam.server.settings import ServerSettings
     from qupath_sam.slides.location import PathMap
 
     if log_level.lower() not in LOG_LEVELS:

@@ -15,12 +15,12 @@ from qupath_sam.client.access import Access
 from qupath_sam.client.failures import error_from
 from qupath_sam.client.images import ImageRef, Pushed
 from qupath_sam.client.live import LiveClient
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import InvalidRequest, ServerBusy, ServerUnavailable
 from qupath_sam.protocol import convert
 from qupath_sam.types.prompts import ObjectPrompts
 from qupath_sam.types.regions import Region
-from qupath_sam.types.results import ObjectRequest, OutputOptions, Prediction, WindowStatus
+from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
+from qupath_sam.types.results import Prediction, WindowStatus
 from qupath_sam.v1 import image_pb2, prompt_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qupath_sam.datasets.options import Target
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.types.metrics import Mask
+from qupath_sam.types.masks import Mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from qupath_sam.types.metrics import Mask, intersection_over_union
+from qupath_sam.types.masks import Mask, intersection_over_union
 
 #: What `numpy.random.default_rng` takes.
 Seed = int | tuple[int, ...]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from qupath_sam.types.metrics import Mask
+from qupath_sam.types.masks import Mask
 from qupath_sam.types.prompts import Label
 
 

@@ -1,12 +1,209 @@
-"""One object's fold under way: between what is held of it, what a model is asked next, and what is held afterwards."""
+"""One call under way: its objects are taken from step to step together, and their masks become outlines.
+
+Nothing of a call stays behind but cache entries.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from qupath_sam import __version__
+from qupath_sam.engine.cancellation import CancelToken, check_wanted
+from qupath_sam.engine.embeddings.key import embedding_key
+from qupath_sam.engine.outlines import outlines_of
 from qupath_sam.engine.states import FoldContext, Resumed, StateStore
-from qupath_sam.engine.steps import DecodeRequest, State, Step, run_steps, steps_of
+from qupath_sam.engine.steps import DecodeRequest, State, Step, run_steps, steps_of, touches_edge
 from qupath_sam.engine.windows import Ladder
-from qupath_sam.models.base import MaskSet
-from qupath_sam.types.results import ObjectRequest
+from qupath_sam.engine.worker import Priority, Urgency
+from qupath_sam.errors import UnsupportedPrompt
+from qupath_sam.models.base import Embedding, MaskSet, WindowPrompts
+from qupath_sam.models.load import LoadedModel
+from qupath_sam.slides.base import SlideInfo, SlideReader
+from qupath_sam.types.regions import Window
+from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
+from qupath_sam.types.results import EmbeddingSource, ObjectResult, Provenance, Timings
+
+if TYPE_CHECKING:
+    from qupath_sam.engine.engine import Engine
+
+T = TypeVar("T")
+
+#: Objects that one turn of the inference thread decodes on a CPU, where it loops over them: others wait no longer.
+OBJECTS_PER_TURN = 8
+#: The same where the model decodes them as one batch.
+OBJECTS_PER_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The caller's patience: a token that cancels, and a deadline on `time.monotonic`'s clock."""
+
+    cancel: CancelToken = field(default_factory=CancelToken)
+    deadline: float | None = None
+
+
+class RunningCall:
+    """One call: what its steps need in common."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        slide: SlideReader,
+        loaded: LoadedModel,
+        window: WindowRequest,
+        output: OutputOptions,
+        call: Call,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> None:
+        self._engine = engine
+        self._slide = slide
+        self._loaded = loaded
+        self._output = output
+        self._mpp = slide.info.mpp
+        self._call = call
+        self._priority = priority
+        self._ladder = ladder_of(slide.info, loaded)
+        self._sources: dict[Window, EmbeddingSource] = {}
+        self.timings = Timings()
+        self._context = FoldContext(
+            image=slide.info.fingerprint,
+            model=(loaded.spec.name, loaded.weights_sha256, loaded.segmenter.preprocessing_version),
+            mpp=slide.info.mpp,
+            request=window,
+            choice=output.choice,
+        )
+
+    def predict(self, objects: Sequence[ObjectRequest]) -> list[ObjectResult]:
+        """Run the folds a few at a time: objects that look at one window are decoded in one call.
+
+        A few, because each holds masks and logits of its window until its outline is traced.
+        """
+        folds = [Fold(self._engine.states, self._context, item, self._ladder) for item in objects]
+        results: dict[Fold, ObjectResult] = {}
+        turn = OBJECTS_PER_TURN if self._loaded.device.startswith("cpu") else OBJECTS_PER_BATCH
+        neighbours = sorted(folds, key=Fold.place)
+        for start in range(0, len(neighbours), turn):
+            some = neighbours[start : start + turn]
+            self._fold_together(some)
+            for fold in some:
+                check_wanted(self._call.cancel, self._call.deadline)
+                results[fold] = self._result(fold)
+                fold.forget()
+        return [results[fold] for fold in folds]
+
+    def _fold_together(self, folds: Sequence[Fold]) -> None:
+        """Take the folds to their ends in lock-step."""
+        while True:
+            groups: dict[tuple[Window, bool], list[tuple[Fold, WindowPrompts]]] = {}
+            for fold in folds:
+                if (wanted := fold.wanted) is not None:
+                    group = groups.setdefault((wanted.window, wanted.several_masks), [])
+                    group.append((fold, self._fitting(wanted)))
+            if not groups:
+                return
+            for (window, several), group in groups.items():
+                self._decode(window, group, several_masks=several)
+
+    def _decode(self, window: Window, group: Sequence[tuple[Fold, WindowPrompts]], *, several_masks: bool) -> None:
+        embedding, self._sources[window] = self.embedding(window)
+        prompts = [prompts for _, prompts in group]
+        decode = partial(self._loaded.segmenter.decode, embedding, prompts, several_masks=several_masks)
+        answers = self._on_worker(decode, "decode", Urgency(self._priority))
+        for (fold, _), answer in zip(group, answers, strict=True):
+            fold.send(answer)
+
+    def _fitting(self, wanted: DecodeRequest) -> WindowPrompts:
+        """Prompts without what the model cannot take; refused where nothing would be left of what was meant."""
+        can = self._loaded.segmenter.capabilities
+        prompts = wanted.prompts
+        if len(prompts.points) and not can.points:
+            raise UnsupportedPrompt(f"model {self._loaded.spec.name!r} takes no clicks; give it a box")
+        if prompts.logits is not None and not can.mask_prompt:
+            prompts = replace(prompts, logits=None)
+        if prompts.box is not None and not can.boxes:
+            prompts = replace(prompts, box=None)
+        if prompts.box is None and prompts.logits is None and not len(prompts.points):
+            raise UnsupportedPrompt(f"model {self._loaded.spec.name!r} cannot take these prompts; give it a click")
+        return prompts
+
+    def embedding(self, window: Window) -> tuple[Embedding, EmbeddingSource]:
+        """The window's embedding, from the cache or made now."""
+        urgency = Urgency(self._priority)
+        return self._engine.embeddings.get_or_compute(
+            self.key(window),
+            lambda: self._encode(window, urgency),
+            cancel=self._call.cancel,
+            deadline=self._call.deadline,
+            urgency=urgency,
+        )
+
+    def key(self, window: Window) -> str:
+        """The cache key of a window's embedding."""
+        loaded = self._loaded
+        return embedding_key(
+            self._slide.info.fingerprint,
+            window,
+            loaded.spec.name,
+            loaded.weights_sha256,
+            loaded.segmenter.preprocessing_version,
+        )
+
+    def _encode(self, window: Window, urgency: Urgency) -> Embedding:
+        check_wanted(self._call.cancel, self._call.deadline)
+        started = time.perf_counter()
+        pixels = self._slide.read(window)
+        self.timings.read += _ms(started)
+        return self._on_worker(lambda: self._loaded.segmenter.embed(pixels), "encode", urgency)
+
+    def _on_worker(self, job: Callable[[], T], kind: Literal["encode", "decode"], urgency: Urgency) -> T:
+        submitted = time.perf_counter()
+        began = submitted
+
+        def timed() -> T:
+            nonlocal began
+            began = time.perf_counter()
+            return job()
+
+        answer = self._engine.worker.run(
+            timed, priority=urgency, cancel=self._call.cancel, deadline=self._call.deadline
+        )
+        self.timings.queue += (began - submitted) * 1e3
+        setattr(self.timings, kind, getattr(self.timings, kind) + _ms(began))
+        return answer
+
+    def _result(self, fold: Fold) -> ObjectResult:
+        started = time.perf_counter()
+        state = fold.state
+        outlines = outlines_of(state, fold.request.prompts, self._output, extent=self._ladder.extent, mpp=self._mpp)
+        self.timings.trace += _ms(started)
+        return ObjectResult(
+            object_id=fold.request.object_id,
+            outlines=outlines,
+            window=state.window,
+            touches_window_edge=touches_edge(state.mask, state.window, self._ladder.extent),
+            token=fold.token,
+            resumed_steps=fold.resumed.steps,
+            embedding_source=self._sources.get(state.window),
+        )
+
+    def provenance(self) -> Provenance:
+        """What made this call's results."""
+        info = self._slide.info
+        return Provenance(
+            model=self._loaded.spec.name,
+            weights_sha256=self._loaded.weights_sha256,
+            preprocessing_version=self._loaded.segmenter.preprocessing_version,
+            server_version=__version__,
+            image_fingerprint=info.fingerprint,
+            pixel_source=info.reader,
+            device=self._loaded.device,
+            mpp=self._mpp,
+            remarks=info.all_remarks,
+        )
 
 
 class Fold:
@@ -61,3 +258,18 @@ class Fold:
             self.token = self._states.keep(self._context, self.resumed, self._steps, states)
             if states:
                 self._state = states[-1]
+
+
+def ladder_of(info: SlideInfo, loaded: LoadedModel) -> Ladder:
+    """The scales at which a model may look at a slide."""
+    return Ladder.of(
+        extent=info.extent,
+        mpp=info.mpp,
+        input_size=loaded.segmenter.capabilities.input_size,
+        default_mpp=loaded.spec.default_mpp,
+        finest_downsample=info.finest_downsample,
+    )
+
+
+def _ms(started: float) -> float:
+    return (time.perf_counter() - started) * 1e3

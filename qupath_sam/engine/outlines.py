@@ -5,12 +5,13 @@ from __future__ import annotations
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
-from qupath_sam.engine.masks import mask_on_grid, traced_grid
-from qupath_sam.engine.steps import MaskChoice, State
+from qupath_sam.engine.logits import mask_on_grid, traced_grid
+from qupath_sam.engine.steps import State
 from qupath_sam.polygons import clean_against, clip, drop_small_parts, fill_holes, place, simplify, trace_mask
 from qupath_sam.types.prompts import Label, ObjectPrompts
 from qupath_sam.types.regions import Region
-from qupath_sam.types.results import Outline, OutputOptions
+from qupath_sam.types.requests import MaskChoice, OutputOptions
+from qupath_sam.types.results import Outline
 
 
 def outlines_of(

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import shapely
 
-from qupath_sam.engine.steps import MaskChoice, State, Step
-from qupath_sam.engine.windows import WindowRequest
+from qupath_sam.engine.steps import State, Step
+from qupath_sam.types.requests import MaskChoice, WindowRequest
 
 TOKEN_BYTES = 16
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 
 import numpy as np
 import shapely
@@ -21,11 +20,12 @@ from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.engine.logits import carry_logits, outline_logits
-from qupath_sam.engine.windows import FINER_SHARE, SPECK_SHARE, Ladder, WindowRequest
+from qupath_sam.engine.windows import FINER_SHARE, SPECK_SHARE, Ladder
 from qupath_sam.errors import InvalidPrompt
 from qupath_sam.models.base import MaskSet, WindowPrompts
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.types.regions import Region, Window
+from qupath_sam.types.requests import MaskChoice, WindowRequest
 
 #: Most changes of scale in one step; each costs an encode.
 MAX_SCALE_CHANGES = 3
@@ -34,15 +34,6 @@ MAX_FINER_LOOKS, STEPS_WITH_FINER_LOOKS = 2, 3
 #: A finer look replaces the coarse mask only where this share of the smaller of both lies in the other: seen from
 #: afar, touching nuclei are one.
 FINER_AGREEMENT = 0.6
-
-
-class MaskChoice(Enum):
-    """Which of the masks that a model offers for an ambiguous first prompt."""
-
-    BEST = "best"
-    ALL = "all"
-    LARGEST = "largest"
-    SMALLEST = "smallest"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from qupath_sam.errors import InvalidRegion, RequestTooLarge
 from qupath_sam.types.regions import Region, Window
+from qupath_sam.types.requests import WindowRequest
 
 #: Finest and coarsest rungs in um per window px (issue 3: "0.25 to 8 um/px or so"); finer than 0.25 only by
 #: enlarging what the slide has, which small nuclei gain from (docs/experiments.md).
@@ -34,32 +35,6 @@ SPECK_SHARE = FINER_SHARE / 2
 DOWNSAMPLE_RANGE = (1 / 128, 65_536.0)
 #: Most px of a window that a caller asks for by region and scale.
 MAX_WINDOW_PX = 4096 * 4096
-
-
-@dataclass(frozen=True, slots=True)
-class WindowRequest:
-    """What the caller says about the pixels to use; all None or 0 lets the engine choose.
-
-    Attributes:
-        region: the window itself, level-0 px.
-        downsample: level-0 px per window px.
-        mpp: um per window px; at most one of ``downsample`` and ``mpp``.
-        view_downsample: downsample at which the person looks at the image, 0 without a viewer; a hint only.
-    """
-
-    region: Region | None = None
-    downsample: float | None = None
-    mpp: float | None = None
-    view_downsample: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.downsample is not None and self.mpp is not None:
-            raise InvalidRegion("give a downsample or um per pixel, not both")
-        for name, value in (("downsample", self.downsample), ("mpp", self.mpp)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise InvalidRegion(f"{name} must be a positive number, got {value}")
-        if not (math.isfinite(self.view_downsample) and self.view_downsample >= 0):
-            raise InvalidRegion(f"view_downsample must not be negative, got {self.view_downsample}")
 
 
 @dataclass(frozen=True, slots=True)

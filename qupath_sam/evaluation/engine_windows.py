@@ -20,9 +20,9 @@ from qupath_sam.evaluation.sessions import Answer, ClickSession
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.pushed import PushedReader
-from qupath_sam.types.metrics import Mask
+from qupath_sam.types.masks import Mask
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
-from qupath_sam.types.results import ObjectRequest
+from qupath_sam.types.requests import ObjectRequest
 
 _EMBEDDING_BYTES, _STATE_BYTES = 512 * 2**20, 256 * 2**20
 

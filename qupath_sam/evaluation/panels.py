@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from qupath_sam.datasets.simulated_clicks import SimulatedClick
-from qupath_sam.evaluation.protocol import ClickRun, box_of
-from qupath_sam.types.metrics import Mask
+from qupath_sam.evaluation.protocol import ClickRun
+from qupath_sam.types.masks import Mask, box_of
 from qupath_sam.types.prompts import Label
 
 SHOWN_CLICKS = (1, 5, 10, 20)

@@ -23,8 +23,8 @@ from qupath_sam.errors import OutOfMemory
 from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.results import ObjectResult
 from qupath_sam.evaluation.run import Choices, Evaluation
+from qupath_sam.machine.threads import configure_torch, prepare_process
 from qupath_sam.models.load import load_segmenter
-from qupath_sam.models.threads import configure_torch, prepare_process
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ It is the papers' (Xu et al. 2016; RITM, Sofiiuk et al. 2022; Kim et al., sec. 3
   at each click. Where nothing is left to correct, no click is made and the last mask stands.
 - **NoC@t** is the first click whose IoU reaches t per cent; an object that never does counts with all clicks. Reaching
   it at the last click is a success (RITM's ``compute_noc_metric`` counts that as a failure: its NoF is higher).
-- **Harm and locality** of each click: `qupath_sam.types.metrics`.
+- **Harm and locality** of each click: `qupath_sam.evaluation.metrics`.
 
 Apart from the clicks, an object is asked for by its box, by a spoilt outline (`perturbed_outline`; the gain is the IoU
 after refining less the IoU before; the model is told the outline and its box, no point: what `project refine` makes of
@@ -32,10 +32,11 @@ import numpy as np
 
 from qupath_sam.datasets.perturbed_outlines import perturbed_outline
 from qupath_sam.datasets.simulated_clicks import Jitter, SimulatedClick, next_click
+from qupath_sam.evaluation.metrics import harm, locality
 from qupath_sam.evaluation.sessions import ClickSession, PromptableImage
 from qupath_sam.models.base import Capabilities
 from qupath_sam.polygons.tracing import trace_mask
-from qupath_sam.types.metrics import Mask, harm, intersection_over_union, locality
+from qupath_sam.types.masks import Mask, intersection_over_union
 from qupath_sam.types.prompts import Box
 
 #: Changes with anything here or in `clicks`, `outlines`, `sessions` and `metrics` that changes a result.

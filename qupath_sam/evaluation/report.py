@@ -61,7 +61,7 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
     - ``n``, ``groups``: objects and groups.
     - ``noc``, ``nof_rate``: mean number of clicks to 80, 85 and 90 % IoU; share of objects that never get there, the
       papers' NoF/n.
-    - ``miou``, ``harm``, ``locality``: means after each click, of `qupath_sam.types.metrics`.
+    - ``miou``, ``harm``, ``locality``: means after each click, of `qupath_sam.evaluation.metrics`.
     - ``spc_s``: seconds per click by RITM's definition: wall time of everything, reading and encoding the image, the
       simulated user and the IoU included, over all clicks. An image is read and encoded once for all its objects.
     - ``click_ms``: the wait for the model's answer to one click, median and 95th percentile over all clicks.

@@ -19,7 +19,7 @@ from shapely.geometry import MultiPolygon, Polygon
 from qupath_sam.engine.logits import outline_logits
 from qupath_sam.errors import UnsupportedPrompt
 from qupath_sam.models.base import Segmenter, WindowPrompts
-from qupath_sam.types.metrics import Mask
+from qupath_sam.types.masks import Mask
 from qupath_sam.types.prompts import Box, Label
 from qupath_sam.types.regions import Region, Window
 

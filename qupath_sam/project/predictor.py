@@ -1,4 +1,4 @@
-"""What the project's commands ask of a server: `qupath_sam.client.SamClient` and `qupath_sam.local.LocalClient` do it.
+"""What the project's commands ask of a server: `SamClient` and `LocalClient` of `qupath_sam.client` do it.
 
 An image is named by QuPath's own description of it, so that the server opens the very image; where it cannot, pixels
 as QuPath renders them are pushed, a region for each object.
@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from qupath_sam.client.images import ImageRef, Pushed, Slide
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import ProjectError
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Plane
 from qupath_sam.slides.location import PathMap, parse_location
 from qupath_sam.types.prompts import ObjectPrompts
 from qupath_sam.types.regions import Region
-from qupath_sam.types.results import ObjectRequest, OutputOptions, Prediction
+from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
+from qupath_sam.types.results import Prediction
 
 #: What the provenance says of pixels that QuPath has rendered.
 RENDERING = "QuPath rendered RGB"

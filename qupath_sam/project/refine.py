@@ -13,7 +13,6 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.client.images import ImageRef
 from qupath_sam.engine.refine_prompts import PromptOptions, prompts_from_outline
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import QupathSamError
 from qupath_sam.polygons.cleaning import clean_against
 from qupath_sam.project.boundary import BoundaryOptions, is_too_large, refine_boundary
@@ -32,7 +31,8 @@ from qupath_sam.project.predictor import ImageSource, Predictor, extent_of
 from qupath_sam.project.selection import ObjectSelection
 from qupath_sam.qupath.annotations import metadata_of, without_provenance
 from qupath_sam.types.regions import Region
-from qupath_sam.types.results import ObjectRequest, ObjectResult, OutputOptions, Prediction, Provenance
+from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
+from qupath_sam.types.results import ObjectResult, Prediction, Provenance
 
 #: Most objects of one call: small enough that a call takes seconds, large enough that its overhead does not count.
 OBJECTS_PER_CALL = 64

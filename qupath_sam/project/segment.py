@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 import shapely
 from shapely.geometry import Point
 
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import InvalidPrompt
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.failures import ask_together
@@ -27,7 +26,8 @@ from qupath_sam.project.refine import OBJECTS_PER_CALL, Proposal
 from qupath_sam.project.selection import is_of_class
 from qupath_sam.qupath.annotations import is_made_by_model, metadata_of
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
-from qupath_sam.types.results import ObjectRequest, OutputOptions, Prediction
+from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
+from qupath_sam.types.results import Prediction
 
 
 @dataclass(frozen=True, slots=True)

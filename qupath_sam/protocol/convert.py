@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from shapely.geometry import Polygon
 
-from qupath_sam.engine.steps import MaskChoice
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import InvalidPrompt, InvalidRegion
 from qupath_sam.protocol.wkb import geometry_of, geometry_wkb
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.types.regions import Region, Window
+from qupath_sam.types.requests import MaskChoice, ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import (
     EmbeddingSource,
-    ObjectRequest,
     ObjectResult,
     Outline,
-    OutputOptions,
     Prediction,
     Provenance,
     Timings,

@@ -23,7 +23,7 @@ JAR_NAME = "qupath-sam-client.jar"
 QUPATH_VERSIONS = ("0.7", "0.6", "0.5")
 _NODE = "io.github.qupath"
 _KEY = "userPath"
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 #: Java's own base 64, for folder names that hold other than letters and digits (java.util.prefs.Base64).
 _ALPHABET = "!\"#$%&'(),-.:;<>@[]^`_{|}~abcdefghijklmnopqrstuvwxyz0123456789+?"
 
@@ -50,7 +50,7 @@ def find_jar() -> Path:
     Raises:
         QupathSamError: there is none.
     """
-    candidates = [_PACKAGE / "_qupath" / JAR_NAME, _PACKAGE.parent / "groovy" / "client" / "target" / JAR_NAME]
+    candidates = [_PACKAGE / "assets" / "qupath" / JAR_NAME, _PACKAGE.parent / "groovy" / "client" / "target" / JAR_NAME]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -66,7 +66,7 @@ def find_scripts() -> tuple[Path, ...]:
     Raises:
         QupathSamError: there are none.
     """
-    for folder in (_PACKAGE / "_qupath" / "scripts", _PACKAGE.parent / "groovy" / "scripts"):
+    for folder in (_PACKAGE / "assets" / "qupath" / "scripts", _PACKAGE.parent / "groovy" / "scripts"):
         scripts = tuple(sorted(folder.glob("*.groovy")))
         if scripts:
             return scripts

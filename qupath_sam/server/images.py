@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import parse_builder
 from qupath_sam.slides.cache import SlideCache
 from qupath_sam.slides.pushed import PushedReader
-from qupath_sam.slides.wrapped import CalibratedReader
+from qupath_sam.slides.wrapped import calibrated
 from qupath_sam.v1 import image_pb2
 
 #: Length of what names pushed pixels: SHA-256.
@@ -50,19 +49,6 @@ class PushedStore:
                 raise PixelsMissing(digest)
             self._readers.move_to_end(digest)
             return held[0]
-
-
-def calibrated(slide: SlideReader, mpp: float | None) -> SlideReader:
-    """The slide with the pixel size (um per level-0 px) that somebody states; None takes its own.
-
-    Raises:
-        InvalidRequest: it is no positive number. One that no microscope has is told in the remarks, not believed.
-    """
-    if mpp is None:
-        return slide
-    if not (math.isfinite(mpp) and mpp > 0):
-        raise InvalidRequest(f"a pixel size of {mpp} um is none; send a positive number, or 0 for the slide's own")
-    return CalibratedReader(slide, mpp)
 
 
 class Images:

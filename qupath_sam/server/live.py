@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from qupath_sam.engine.engine import Call
+from qupath_sam.engine.call import Call
 from qupath_sam.engine.worker import CancelToken
 from qupath_sam.errors import Cancelled, InvalidRequest, QupathSamError, ServerBusy
 from qupath_sam.server.interceptors import failure

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import grpc
 
 from qupath_sam import __version__
-from qupath_sam.engine.engine import Call, Engine
+from qupath_sam.engine.call import Call
+from qupath_sam.engine.engine import Engine
 from qupath_sam.engine.windows import view_windows
 from qupath_sam.engine.worker import CancelToken, Priority
 from qupath_sam.errors import InvalidRequest, RequestTooLarge

@@ -5,20 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qupath_sam.engine.settings import MIB, EngineSettings
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.protocol.bearer import check_token, is_loopback
 from qupath_sam.slides.permissions import Permissions
 from qupath_sam.slides.urls import UrlRules, is_url
-
-MIB = 1024 * 1024
 
 #: Largest message, both ways: a 16-megapixel JPEG or a 20-megapixel raw region fit, a slide does not.
 MAX_MESSAGE_BYTES = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
-    """How a server runs.
+class ServerSettings(EngineSettings):
+    """How a server and its engine run.
 
     Attributes:
         host: address to listen on; loopback unless told otherwise.
@@ -26,29 +25,17 @@ class ServerSettings:
         tls_certificate, tls_key: PEM files; with both, connections are encrypted, and only such are taken.
         token: what every call has to carry; empty lets everybody in who reaches the port.
         token_without_tls: whether the token may travel unencrypted to another machine.
-        model: default model.
-        device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        precision: "auto", "fp32", "bf16".
         threads: torch threads; 0 takes all cores.
-        models_home: where added and pulled weights lie; None takes the user's data folder.
         path_map: ``((client prefix, server prefix), ...)``.
         read_slides: open slides by path or URI; otherwise pixels must be pushed.
         slide_roots: folders whose slides may be opened; None opens any, on a server of this machine alone.
         allow_urls: what `qupath_sam.slides.urls.UrlRules.parse` reads; empty opens paths only.
         reflection: whether gRPC's reflection tells which services there are.
         max_message_bytes: largest message, both ways.
-        max_objects: most objects of one Predict.
-        max_points: most points in the clicks of one object.
         max_pushed_pixels: most pixels of one PushPixels.
         pushed_bytes: memory for pushed pixels.
-        embedding_bytes: memory for embeddings.
-        embedding_folder: where embeddings are kept on disk as well; None keeps none.
-        embedding_folder_bytes: most bytes there.
-        state_bytes: memory for what next clicks continue from.
-        max_models: most models in memory.
         max_slides: most slides held open.
         max_calls: most calls under way, streams included; more are answered UNAVAILABLE.
-        max_queue: most jobs waiting for the inference thread.
         warm_up: load the default model and run it once before the first call.
     """
 
@@ -58,49 +45,26 @@ class ServerSettings:
     tls_key: Path | None = None
     token: str = field(default="", repr=False)
     token_without_tls: bool = False
-    model: str = ""
-    device: str = "auto"
-    precision: str = "auto"
     threads: int = 0
-    models_home: Path | None = None
     path_map: tuple[tuple[str, str], ...] = ()
     read_slides: bool = True
     slide_roots: tuple[Path, ...] | None = None
     allow_urls: tuple[str, ...] = ()
     reflection: bool = True
     max_message_bytes: int = MAX_MESSAGE_BYTES
-    max_objects: int = 1024
-    max_points: int = 1024
     max_pushed_pixels: int = 20_000_000
     pushed_bytes: int = 512 * MIB
-    embedding_bytes: int = 1024 * MIB
-    embedding_folder: Path | None = None
-    embedding_folder_bytes: int = 20 * 1024 * MIB
-    state_bytes: int = 256 * MIB
-    max_models: int = 2
     max_slides: int = 32
     max_calls: int = 64
-    max_queue: int = 512
     warm_up: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InvalidRequest(f"port must lie in 0..65535, got {self.port}")
-        for name in (
-            "max_message_bytes",
-            "max_objects",
-            "max_points",
-            "max_pushed_pixels",
-            "max_models",
-            "max_slides",
-            "max_calls",
-            "max_queue",
-        ):
-            if getattr(self, name) < 1:
-                raise InvalidRequest(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("threads", "pushed_bytes", "embedding_bytes", "embedding_folder_bytes", "state_bytes"):
-            if getattr(self, name) < 0:
-                raise InvalidRequest(f"{name} must not be negative, got {getattr(self, name)}")
+        # Not super(): a dataclass with slots is a second class, which it does not know.
+        EngineSettings.__post_init__(self)
+        self.check_limits("max_message_bytes", "max_pushed_pixels", "max_slides", "max_calls")
+        self.check_limits("threads", "pushed_bytes", least=0)
         self._check_locks()
         self._check_slides()
 

@@ -5,13 +5,14 @@ Each wrapper moves the window and then the pixels, so that whatever reads the im
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qupath_sam.errors import SlideMismatch
+from qupath_sam.errors import InvalidRequest, SlideMismatch
 from qupath_sam.slides.base import Level, SlideInfo, SlideReader
 from qupath_sam.slides.fingerprint import fingerprint
 from qupath_sam.slides.pyramid import plausible_mpp
@@ -201,3 +202,16 @@ class CalibratedReader:
     def close(self) -> None:
         """See `qupath_sam.slides.base.SlideReader.close`."""
         self._beneath.close()
+
+
+def calibrated(slide: SlideReader, mpp: float | None) -> SlideReader:
+    """The slide with the pixel size (um per level-0 px) that somebody states; None takes its own.
+
+    Raises:
+        InvalidRequest: it is no positive number. One that no microscope has is told in the remarks, not believed.
+    """
+    if mpp is None:
+        return slide
+    if not (math.isfinite(mpp) and mpp > 0):
+        raise InvalidRequest(f"a pixel size of {mpp} um is none; send a positive number, or 0 for the slide's own")
+    return CalibratedReader(slide, mpp)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import psutil
 import torch
 
-from qupath_sam.models.threads import keep_heap
+from qupath_sam.machine.threads import keep_heap
 from qupath_sam.models.weights.checkpoints import build_network
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.network import DecoderKind, Parts

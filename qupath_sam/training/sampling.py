@@ -24,9 +24,8 @@ from torch import Tensor
 from qupath_sam.datasets.perturbed_outlines import perturbed_outline
 from qupath_sam.datasets.simulated_clicks import SimulatedClick, error_distance, next_click
 from qupath_sam.engine.logits import OUTLINE_LOGIT
-from qupath_sam.evaluation.protocol import box_of
 from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts
-from qupath_sam.types.metrics import Mask
+from qupath_sam.types.masks import Mask, box_of
 from qupath_sam.types.prompts import Label
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qupath_sam.datasets.perturbed_outlines import perturbed_outline
-from qupath_sam.types.metrics import intersection_over_union
+from qupath_sam.types.masks import intersection_over_union
 from tests.evaluation.pictures import disc
 
 

@@ -7,8 +7,7 @@ import pytest
 import shapely
 from PIL import Image
 
-from qupath_sam.engine.logits import outline_logits
-from qupath_sam.engine.masks import mask_on_grid, traced_grid
+from qupath_sam.engine.logits import mask_on_grid, outline_logits, traced_grid
 from qupath_sam.polygons import place, trace_mask
 from qupath_sam.types.prompts import check_outline
 from qupath_sam.types.regions import Region, Window

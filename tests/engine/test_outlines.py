@@ -12,7 +12,7 @@ from qupath_sam.engine.steps import State
 from qupath_sam.models.base import LOW_RES_SIZE, MaskSet
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.types.regions import Region, Window
-from qupath_sam.types.results import OutputOptions
+from qupath_sam.types.requests import OutputOptions
 
 WINDOW = Window(Region(1000, 2000, 256, 256), 256, 256)
 OLD = shapely.box(1040, 2040, 1200, 2200)

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qupath_sam.engine.states import FoldContext, Resumed, StateStore
-from qupath_sam.engine.steps import MaskChoice, State, steps_of
-from qupath_sam.engine.windows import WindowRequest
+from qupath_sam.engine.steps import State, steps_of
 from qupath_sam.models.base import MaskSet
 from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.types.regions import Region, Window
+from qupath_sam.types.requests import MaskChoice, WindowRequest
 
 WINDOW = Window(Region(0, 0, 256, 256), 256, 256)
 

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qupath_sam.engine.logits import carry_logits, outline_logits
-from qupath_sam.engine.steps import MaskChoice, State, run_steps, steps_of, touches_edge
-from qupath_sam.engine.windows import Ladder, WindowRequest
+from qupath_sam.engine.steps import State, run_steps, steps_of, touches_edge
+from qupath_sam.engine.windows import Ladder
 from qupath_sam.errors import InvalidPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, MaskSet
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.types.regions import Region, Window
+from qupath_sam.types.requests import MaskChoice, WindowRequest
 
 EXTENT = Region(0, 0, 40_000, 40_000)
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qupath_sam.engine.windows import Ladder, WindowRequest
+from qupath_sam.engine.windows import Ladder
 from qupath_sam.errors import InvalidRegion, RequestTooLarge
 from qupath_sam.types.regions import Region, Window
+from qupath_sam.types.requests import WindowRequest
 
 
 def ladder(

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from qupath_sam.types.metrics import boundary_iou, dice, harm, intersection_over_union, locality
+from qupath_sam.evaluation.metrics import harm, locality
+from qupath_sam.types.masks import intersection_over_union
 
 pairs = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
     lambda shape: st.tuples(arrays(np.bool_, shape), arrays(np.bool_, shape))
@@ -19,40 +20,24 @@ def mask(*rows: str) -> np.ndarray:
     return np.array([[c == "x" for c in row] for row in rows])
 
 
-def test_iou_and_dice_of_a_half_overlap() -> None:
+def test_iou_of_a_half_overlap() -> None:
     one, other = mask("xxxx...."), mask("..xxxx..")
     assert intersection_over_union(one, other) == pytest.approx(2 / 6)
-    assert dice(one, other) == pytest.approx(4 / 8)
 
 
-@pytest.mark.parametrize("metric", [intersection_over_union, dice, boundary_iou])
-def test_empty_masks(metric) -> None:
+def test_iou_of_empty_masks() -> None:
     empty, full = mask("....", "...."), mask(".xx.", "....")
-    assert metric(empty, empty) == 1
-    assert metric(empty, full) == metric(full, empty) == 0
+    assert intersection_over_union(empty, empty) == 1
+    assert intersection_over_union(empty, full) == intersection_over_union(full, empty) == 0
 
 
 @given(pairs)
 def test_laws_of_overlap(pair) -> None:
     one, other = pair
     iou = intersection_over_union(one, other)
-    assert 0 <= iou <= dice(one, other) <= 1
+    assert 0 <= iou <= 1
     assert iou == intersection_over_union(other, one)
-    assert intersection_over_union(one, one) == dice(one, one) == boundary_iou(one, one) == 1
-    assert dice(one, other) == pytest.approx(2 * iou / (1 + iou))
-
-
-def test_boundary_iou_sees_a_moved_rim_where_iou_hardly_does() -> None:
-    truth = np.zeros((60, 60), bool)
-    truth[10:50, 10:50] = True
-    moved = np.roll(truth, 2, axis=1)
-    assert intersection_over_union(truth, moved) > 0.9
-    assert boundary_iou(truth, moved, width=2) < 0.6
-
-
-def test_boundary_iou_of_rims_as_wide_as_the_object_is_iou() -> None:
-    one, other = mask("xxx.", "xxx.", "xxx."), mask(".xxx", ".xxx", ".xxx")
-    assert boundary_iou(one, other, width=9) == intersection_over_union(one, other)
+    assert intersection_over_union(one, one) == 1
 
 
 def test_harm_counts_what_was_right_and_is_wrong() -> None:

@@ -7,16 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qupath_sam.evaluation.protocol import (
-    Protocol,
-    box_of,
-    is_failure,
-    number_of_clicks,
-    run_clicks,
-    score_object,
-)
+from qupath_sam.evaluation.protocol import Protocol, is_failure, number_of_clicks, run_clicks, score_object
 from qupath_sam.evaluation.sessions import WholeImage
 from qupath_sam.models.base import Capabilities
+from qupath_sam.types.masks import box_of
 from tests.evaluation.pictures import disc, painted
 from tests.evaluation.segmenters import AnsweringSegmenter, nothing, red, squares
 

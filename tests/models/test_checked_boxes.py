@@ -13,7 +13,7 @@ from qupath_sam.models.adapters.promptable import BOX_AGREEMENT, SURER, Promptab
 from qupath_sam.models.base import Segmenter, WindowPrompts
 from qupath_sam.models.load import LoadedModel, load_segmenter
 from qupath_sam.models.registry import DEFAULT_MODEL
-from qupath_sam.types.metrics import intersection_over_union
+from qupath_sam.types.masks import intersection_over_union
 from tests.contracts.segmenters import box, clicks, picture
 
 

@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-from qupath_sam.models import threads
+from qupath_sam.machine import threads
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 
@@ -52,7 +52,7 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(
 def test_preparing_sets_the_variables_of_the_process() -> None:
     code = """
         import os
-        from qupath_sam.models.threads import prepare_process
+        from qupath_sam.machine.threads import prepare_process
         prepare_process()
         print(os.environ["GOMP_SPINCOUNT"], os.environ["KMP_BLOCKTIME"])
     """
@@ -62,7 +62,7 @@ def test_preparing_sets_the_variables_of_the_process() -> None:
 def test_importing_the_module_loads_no_torch_and_preparing_in_time_leaves_no_remark() -> None:
     code = """
         import sys
-        from qupath_sam.models.threads import prepare_process
+        from qupath_sam.machine.threads import prepare_process
         print("torch" in sys.modules, repr(prepare_process()))
     """
     assert run_python(code) == "False ''"
@@ -72,7 +72,7 @@ def test_preparing_too_late_is_told() -> None:
     code = """
         import sys, types
         sys.modules["torch"] = types.ModuleType("torch")
-        from qupath_sam.models.threads import prepare_process
+        from qupath_sam.machine.threads import prepare_process
         print(prepare_process())
     """
     assert "before importing torch" in run_python(code)
@@ -81,7 +81,7 @@ def test_preparing_too_late_is_told() -> None:
 # Touches one large block after another, as a forward pass does, in a thread that is not the first.
 COUNT_FAULTS = """
     import resource, threading
-    from qupath_sam.models.threads import prepare_process
+    from qupath_sam.machine.threads import prepare_process
 
     def touch():
         for _ in range(3):

@@ -12,22 +12,13 @@ from typing import Any
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import ProjectError
 from qupath_sam.project.layout import ImageEntry, read_project
 from qupath_sam.project.objects import Edit, ImageContents, ImageObject, Kind, Written
 from qupath_sam.types.prompts import ObjectPrompts
 from qupath_sam.types.regions import Region, Window
-from qupath_sam.types.results import (
-    EmbeddingSource,
-    ObjectRequest,
-    ObjectResult,
-    Outline,
-    OutputOptions,
-    Prediction,
-    Provenance,
-    Timings,
-)
+from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
+from qupath_sam.types.results import EmbeddingSource, ObjectResult, Outline, Prediction, Provenance, Timings
 
 _START, _END = b"\xac\xed\x00\x05", b"t\x00\x03EOF"
 

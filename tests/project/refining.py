@@ -10,13 +10,13 @@ import shapely
 from shapely.errors import GEOSException
 from shapely.geometry import Point
 
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.project.layout import ImageEntry, read_project
 from qupath_sam.project.objects import ImageContents, ImageObject, Kind, Plane
 from qupath_sam.project.predictor import ServerReadsSlides
 from qupath_sam.project.refine import Proposal, RefineOptions, refine_image
 from qupath_sam.project.run import RunOptions, RunReport, run_project, select_images
 from qupath_sam.types.regions import Region
+from qupath_sam.types.requests import WindowRequest
 from tests.project.plain_editor import GrowingPredictor, PlainEditor, read_objects
 
 EXTENT = Region(0, 0, 1000, 800)

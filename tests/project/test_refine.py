@@ -16,7 +16,6 @@ from shapely.geometry import Point, Polygon
 
 from qupath_sam.client.images import Pushed
 from qupath_sam.engine.refine_prompts import PromptOptions, deepest_points, prompts_from_outline
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.errors import DeadlineExceeded, ProjectError, SlideNotFound
 from qupath_sam.project.decisions import Tally
 from qupath_sam.project.guards import Guards, Refusal, intersection_over_union, parts_of, without_strangers
@@ -30,6 +29,7 @@ from qupath_sam.project.segment import SegmentOptions, segment_image
 from qupath_sam.project.selection import ObjectSelection
 from qupath_sam.types.prompts import Label
 from qupath_sam.types.regions import Region
+from qupath_sam.types.requests import WindowRequest
 from tests.project import plain_project
 from tests.project.plain_editor import GrowingPredictor, fill, prediction
 from tests.project.refining import EXTENT, OBJECTS, SQUARE, FailingGeometry, annotation, objects_of, refine

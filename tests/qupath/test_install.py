@@ -24,10 +24,10 @@ PREFERENCES = """<?xml version="1.0" encoding="UTF-8" standalone="no"?>
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An installed package that carries a jar and two scripts."""
     folder = tmp_path / "site-packages" / "qupath_sam"
-    (folder / "_qupath" / "scripts").mkdir(parents=True)
-    (folder / "_qupath" / JAR_NAME).write_bytes(b"jar")
-    (folder / "_qupath" / "scripts" / "live_click.groovy").write_text("1")
-    (folder / "_qupath" / "scripts" / "refine_selected.groovy").write_text("2")
+    (folder / "assets" / "qupath" / "scripts").mkdir(parents=True)
+    (folder / "assets" / "qupath" / JAR_NAME).write_bytes(b"jar")
+    (folder / "assets" / "qupath" / "scripts" / "live_click.groovy").write_text("1")
+    (folder / "assets" / "qupath" / "scripts" / "refine_selected.groovy").write_text("2")
     monkeypatch.setattr(install_module, "_PACKAGE", folder)
     return folder
 
@@ -88,7 +88,7 @@ def test_an_older_jar_is_replaced(package: Path, tmp_path: Path) -> None:
 
 
 def test_a_package_without_the_jar_says_where_to_get_it(package: Path) -> None:
-    (package / "_qupath" / JAR_NAME).unlink()
+    (package / "assets" / "qupath" / JAR_NAME).unlink()
     with pytest.raises(QupathSamError, match="mvn -f groovy/client package"):
         install_module.find_jar()
 

@@ -11,12 +11,12 @@ import shapely
 
 from qupath_sam import errors
 from qupath_sam.client import SamClient, Slide
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.models.registry import DEFAULT_MODEL
 from qupath_sam.server.app import RunningServer, start_server
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.types.prompts import Box, Click, ObjectPrompts
-from qupath_sam.types.results import EmbeddingSource, ObjectRequest
+from qupath_sam.types.requests import ObjectRequest, WindowRequest
+from qupath_sam.types.results import EmbeddingSource
 
 SCALE = WindowRequest(downsample=2.0)
 

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import shapely
 
-from qupath_sam.engine.steps import MaskChoice
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.types.prompts import Box, Click, ObjectPrompts
 from qupath_sam.types.regions import Region
-from qupath_sam.types.results import OutputOptions
+from qupath_sam.types.requests import MaskChoice, OutputOptions, WindowRequest
 
 IMAGE = shapely.box(0, 0, 2220, 2967)
 #: Of the fake's discs, as a share of the window's shorter side.

@@ -14,12 +14,12 @@ import pytest
 from qupath_sam import errors
 from qupath_sam.client import SamClient
 from qupath_sam.client.sam import predict_request
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.server.app import RunningServer, start_server
 from qupath_sam.server.live import MAX_PENDING
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.types.regions import Region
+from qupath_sam.types.requests import WindowRequest
 from qupath_sam.v1 import error_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc

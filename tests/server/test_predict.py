@@ -11,11 +11,10 @@ from PIL import Image
 
 from qupath_sam import errors
 from qupath_sam.client import Pushed, SamClient, Slide
-from qupath_sam.engine.steps import MaskChoice
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.types.regions import Region
-from qupath_sam.types.results import EmbeddingSource, ObjectRequest, OutputOptions
+from qupath_sam.types.requests import MaskChoice, ObjectRequest, OutputOptions, WindowRequest
+from qupath_sam.types.results import EmbeddingSource
 
 HUGE = WindowRequest(region=Region(0, 0, 2220, 2967), downsample=0.01)
 HERE = ObjectPrompts((Click.at(700.5, 600.5),))

@@ -21,7 +21,7 @@ from qupath_sam.training.sampling import (
     sample_next_click,
     start_session,
 )
-from qupath_sam.types.metrics import intersection_over_union
+from qupath_sam.types.masks import intersection_over_union
 
 CLICKS = PromptMix(boxes=0, outlines=0, single=0, unions=0)
 

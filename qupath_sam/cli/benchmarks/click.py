@@ -19,7 +19,6 @@ import torch
 from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import SamClient, Slide
 from qupath_sam.client.sam import predict_request
-from qupath_sam.engine.windows import WindowRequest
 from qupath_sam.machine import report
 from qupath_sam.models.adapters.promptable import PromptableSegmenter
 from qupath_sam.models.base import WindowPrompts
@@ -32,7 +31,7 @@ from qupath_sam.server.settings import ServerSettings
 from qupath_sam.slides.open import open_slide
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.types.regions import Region, Window
-from qupath_sam.types.results import ObjectRequest
+from qupath_sam.types.requests import ObjectRequest, WindowRequest
 
 #: Scale of all windows, um per window px: the default model's own, so that no click changes its window.
 SCALE = WindowRequest(downsample=2.0)

@@ -27,7 +27,7 @@ from qupath_sam.datasets.perturbed_outlines import perturbed_outline
 from qupath_sam.datasets.seen import check_unseen, groups_seen
 from qupath_sam.engine.engine import Engine
 from qupath_sam.engine.refine_prompts import PromptOptions
-from qupath_sam.engine.windows import WindowRequest
+from qupath_sam.engine.settings import EngineSettings, build_engine
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.bootstrap import bootstrap_interval
 from qupath_sam.evaluation.run import Choices
@@ -39,12 +39,11 @@ from qupath_sam.project.decisions import Action, Decision, Tally
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import ImageObject, Kind, Plane
 from qupath_sam.project.refine import RefineOptions, refine_image
-from qupath_sam.server.app import build_engine
-from qupath_sam.server.settings import ServerSettings
 from qupath_sam.slides.pushed import PushedReader
-from qupath_sam.types.metrics import Mask, intersection_over_union
+from qupath_sam.types.masks import Mask, intersection_over_union
 from qupath_sam.types.prompts import ObjectPrompts
-from qupath_sam.types.results import ObjectRequest, OutputOptions, Prediction
+from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
+from qupath_sam.types.results import Prediction
 
 #: Ways to ask, by the options of ``project refine`` that choose them.
 WAYS: Mapping[str, PromptOptions] = {
@@ -133,7 +132,7 @@ def run(
         check_unseen(model, groups_seen(ModelStore().find(model), ModelStore()), opened)
     choices = Choices(window=WindowChoice.AUTO, per_tile=objects_per_image, seed=seed)
     results: dict[str, object] = {}
-    engine = build_engine(ServerSettings(model=model, device=device))
+    engine = build_engine(EngineSettings(model=model, device=device))
     try:
         for dataset in opened:
             selection = choices.selection(dataset)

@@ -40,7 +40,7 @@ def torch() -> Iterator[Finding]:
 
 def threads() -> Iterator[Finding]:
     """How many threads torch will get, and whether those that wait sleep."""
-    from qupath_sam.models.threads import available_cores
+    from qupath_sam.machine.threads import available_cores
 
     set_threads = os.environ.get("OMP_NUM_THREADS")
     count = set_threads or str(available_cores())

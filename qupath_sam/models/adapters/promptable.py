@@ -22,7 +22,7 @@ from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import PromptableNetwork
 from qupath_sam.networks.refinement_head import RefinementHead, refine
-from qupath_sam.types.metrics import intersection_over_union
+from qupath_sam.types.masks import intersection_over_union
 
 #: Two models' answers to a box are about one object from this IoU on; below, the surer one is taken, if it is surer by
 #: this much (docs/experiments.md).

@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qupath_sam.client.images import Slide
-from qupath_sam.engine.windows import WindowRequest
-from qupath_sam.server.app import build_engine
-from qupath_sam.server.images import calibrated
-from qupath_sam.server.settings import ServerSettings
+from qupath_sam.engine.settings import EngineSettings, build_engine
 from qupath_sam.slides.builder import parse_builder
 from qupath_sam.slides.cache import SlideCache
-from qupath_sam.slides.location import PathMap
+from qupath_sam.slides.wrapped import calibrated
 from qupath_sam.types.prompts import ObjectPrompts
-from qupath_sam.types.results import ObjectRequest, OutputOptions, Prediction
+from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
+from qupath_sam.types.results import Prediction
 
 
 class LocalClient:
     """Segments slides in this process. Use as a context manager, or call `close`."""
 
-    def __init__(self, settings: ServerSettings) -> None:
-        self.engine = build_engine(settings)
-        self.slides = SlideCache(
-            capacity=settings.max_slides, path_map=PathMap(settings.path_map), permissions=settings.permissions
-        )
+    def __init__(self, settings: EngineSettings | None = None) -> None:
+        self.engine = build_engine(settings or EngineSettings())
+        self.slides = SlideCache()
 
     def close(self) -> None:
         """Stop the inference thread and close the slides."""

@@ -1,0 +1,86 @@
+"""Everything that can be set about an engine, and the engine made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qupath_sam.engine.embeddings.disk import DiskCache
+from qupath_sam.engine.embeddings.memory import MemoryCache
+from qupath_sam.engine.embeddings.store import EmbeddingStore
+from qupath_sam.engine.engine import Engine
+from qupath_sam.engine.pool import ModelPool
+from qupath_sam.engine.states import StateStore
+from qupath_sam.engine.worker import InferenceWorker
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.models.devices import choose_device, describe_device
+from qupath_sam.models.load import LoadedModel, load_segmenter
+from qupath_sam.models.registry import DEFAULT_MODEL
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """How an engine runs.
+
+    Attributes:
+        model: default model.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        precision: "auto", "fp32", "bf16".
+        models_home: where added and pulled weights lie; None takes the user's data folder.
+        max_objects: most objects of one call.
+        max_points: most points in the clicks of one object.
+        embedding_bytes: memory for embeddings.
+        embedding_folder: where embeddings are kept on disk as well; None keeps none.
+        embedding_folder_bytes: most bytes there.
+        state_bytes: memory for what next clicks continue from.
+        max_models: most models in memory.
+        max_queue: most jobs waiting for the inference thread.
+    """
+
+    model: str = ""
+    device: str = "auto"
+    precision: str = "auto"
+    models_home: Path | None = None
+    max_objects: int = 1024
+    max_points: int = 1024
+    embedding_bytes: int = 1024 * MIB
+    embedding_folder: Path | None = None
+    embedding_folder_bytes: int = 20 * 1024 * MIB
+    state_bytes: int = 256 * MIB
+    max_models: int = 2
+    max_queue: int = 512
+
+    def __post_init__(self) -> None:
+        self.check_limits("max_objects", "max_points", "max_models", "max_queue")
+        self.check_limits("embedding_bytes", "embedding_folder_bytes", "state_bytes", least=0)
+
+    def check_limits(self, *names: str, least: int = 1) -> None:
+        """Raise `InvalidRequest` where one of these attributes is below ``least``."""
+        for name in names:
+            if getattr(self, name) < least:
+                must = "must not be negative" if least == 0 else f"must be at least {least}"
+                raise InvalidRequest(f"{name} {must}, got {getattr(self, name)}")
+
+
+def build_engine(settings: EngineSettings) -> Engine:
+    """The engine that the settings describe. Loads no model and starts no thread yet."""
+
+    def load(name: str) -> LoadedModel:
+        return load_segmenter(name, device=settings.device, precision=settings.precision, home=settings.models_home)
+
+    device = choose_device(settings.device)
+    disk = None
+    if settings.embedding_folder is not None:
+        disk = DiskCache(settings.embedding_folder, max_bytes=settings.embedding_folder_bytes, device=str(device))
+    return Engine(
+        models=ModelPool(
+            settings.model or DEFAULT_MODEL, load, device=describe_device(device), max_models=settings.max_models
+        ),
+        worker=InferenceWorker(max_waiting=settings.max_queue),
+        embeddings=EmbeddingStore(MemoryCache(settings.embedding_bytes), disk),
+        states=StateStore(settings.state_bytes),
+        max_objects=settings.max_objects,
+        max_points=settings.max_points,
+    )

@@ -1,0 +1,22 @@
+"""Masks as arrays, and how much two of them have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: bool ``(H, W)``.
+Mask = NDArray[np.bool_]
+
+
+def intersection_over_union(prediction: Mask, truth: Mask) -> float:
+    """``|P & T| / |P | T|``, the Jaccard index (Jaccard 1912). 1 where both are empty, 0 where one is."""
+    check_same_shape(prediction, truth)
+    union = np.count_nonzero(prediction | truth)
+    return float(np.count_nonzero(prediction & truth) / union) if union else 1.0
+
+
+def check_same_shape(one: Mask, other: Mask) -> None:
+    """Raise ValueError unless two masks can be compared."""
+    if one.shape != other.shape:
+        raise ValueError(f"masks must have the same shape, got {one.shape} and {other.shape}")
