@@ -36,8 +36,7 @@ from qupath_sam.evaluation.metrics import harm, locality
 from qupath_sam.evaluation.sessions import ClickSession, PromptableImage
 from qupath_sam.models.base import Capabilities
 from qupath_sam.polygons.tracing import trace_mask
-from qupath_sam.types.masks import Mask, intersection_over_union
-from qupath_sam.types.prompts import Box
+from qupath_sam.types.masks import Mask, box_of, intersection_over_union
 
 #: Changes with anything here or in `clicks`, `outlines`, `sessions` and `metrics` that changes a result.
 PROTOCOL_VERSION = 1
@@ -177,12 +176,6 @@ def number_of_clicks(ious: Sequence[float], threshold: float) -> int:
 def is_failure(ious: Sequence[float], threshold: float) -> bool:
     """Whether no click reached ``threshold`` (0..1): what NoF counts."""
     return max(ious) < threshold
-
-
-def box_of(mask: Mask) -> Box:
-    """The smallest box round a mask that is not empty, px on pixel edges."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
 
 def _refine_gain(image: PromptableImage, truth: Mask, protocol: Protocol, seed: tuple[int, int]) -> float:

@@ -50,8 +50,8 @@ def find_jar() -> Path:
     Raises:
         QupathSamError: there is none.
     """
-    candidates = [_PACKAGE / "assets" / "qupath" / JAR_NAME, _PACKAGE.parent / "groovy" / "client" / "target" / JAR_NAME]
-    for candidate in candidates:
+    built = _PACKAGE.parent / "groovy" / "client" / "target"
+    for candidate in (_PACKAGE / "assets" / "qupath" / JAR_NAME, built / JAR_NAME):
         if candidate.is_file():
             return candidate
     raise QupathSamError(

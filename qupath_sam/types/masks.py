@@ -1,9 +1,11 @@
-"""Masks as arrays, and how much two of them have in common."""
+"""Masks as arrays: how much two of them have in common, and the box round one."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qupath_sam.types.prompts import Box
 
 #: bool ``(H, W)``.
 Mask = NDArray[np.bool_]
@@ -20,3 +22,9 @@ def check_same_shape(one: Mask, other: Mask) -> None:
     """Raise ValueError unless two masks can be compared."""
     if one.shape != other.shape:
         raise ValueError(f"masks must have the same shape, got {one.shape} and {other.shape}")
+
+
+def box_of(mask: Mask) -> Box:
+    """The smallest box round a mask that is not empty, px on pixel edges."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))

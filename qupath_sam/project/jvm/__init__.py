@@ -1,0 +1,1 @@
+"""The bridge to QuPath's own code: the only place that knows paquo and jpype."""
