@@ -47,7 +47,7 @@ def doctor(
 
 def _report(content: dict[str, Any]) -> dict[str, Any]:
     """With schema and machine, as every JSON of this command line; no machine where torch itself is broken."""
-    from qupath_sam.machine import report
+    from qupath_sam.machine.description import report
 
     try:
         return report("doctor", content)

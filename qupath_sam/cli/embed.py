@@ -67,7 +67,7 @@ def embed(
         "folder": str(folder),
     }
     if as_json:
-        from qupath_sam.machine import report
+        from qupath_sam.machine.description import report
 
         typer.echo(json.dumps(report("embed", summary), indent=2))
     else:

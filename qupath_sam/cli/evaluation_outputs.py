@@ -25,7 +25,7 @@ def make_report(
     """The report of one choice of windows; of several models, with what tuning changed."""
     from qupath_sam.evaluation.generalisation import generalisation
     from qupath_sam.evaluation.report import build_report, intervals
-    from qupath_sam.machine import machine
+    from qupath_sam.machine.description import machine
 
     report = build_report(comparison.results, protocol=protocol, settings=settings, machine=machine())
     report["intervals"] = {model: intervals(of_model) for model, of_model in comparison.results.items()}

@@ -242,6 +242,6 @@ def _progress_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 def _print_json(content: dict[str, Any]) -> None:
-    from qupath_sam.machine import report
+    from qupath_sam.machine.description import report
 
     typer.echo(json.dumps(report("models", content), indent=2))

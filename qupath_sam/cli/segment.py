@@ -161,7 +161,7 @@ def _draw(reader: SlideReader, prediction: Prediction, objects: list[ObjectPromp
 
 
 def _summary(prediction: Prediction) -> dict[str, Any]:
-    from qupath_sam.machine import report
+    from qupath_sam.machine.description import report
 
     made = prediction.provenance
     results = {

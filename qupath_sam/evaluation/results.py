@@ -148,7 +148,7 @@ def making(code: str, device: str) -> str:
 def _machine(device: str) -> tuple[str, ...]:
     import torch
 
-    from qupath_sam.machine import machine
+    from qupath_sam.machine.description import machine
 
     processors = [platform.machine(), str(machine()["cpu"])]
     if device.startswith("cuda"):

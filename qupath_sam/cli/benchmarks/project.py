@@ -22,7 +22,7 @@ from shapely.geometry import Point
 
 from qupath_sam.client import SamClient
 from qupath_sam.errors import ServerUnavailable
-from qupath_sam.machine import Json, report
+from qupath_sam.machine.description import Json, report
 from qupath_sam.project.decisions import Tally
 from qupath_sam.project.jvm.worker import QuPathWorker
 from qupath_sam.project.layout import Project, read_project

@@ -31,7 +31,7 @@ from qupath_sam.engine.settings import EngineSettings, build_engine
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.bootstrap import bootstrap_interval
 from qupath_sam.evaluation.run import Choices
-from qupath_sam.machine import Json, report
+from qupath_sam.machine.description import Json, report
 from qupath_sam.models.registry import DEFAULT_MODEL
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.polygons.tracing import trace_mask

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon, shape
 
 from qupath_sam.errors import QupathSamError
-from qupath_sam.machine import Json, report
+from qupath_sam.machine.description import Json, report
 from qupath_sam.polygons import trace_labels, trace_mask, trace_masks
 
 _SIZE = 1024
