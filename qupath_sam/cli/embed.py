@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qupath_sam.cli.rendering import ChannelsOption, DisplayOption, RangesOption, TOption, ZOption
+
 if TYPE_CHECKING:
     from qupath_sam.engine.windows import Ladder
     from qupath_sam.slides.base import SlideReader
@@ -25,6 +27,11 @@ def embed(
     tissue: Annotated[bool, typer.Option("--tissue", help="Encode wherever there is tissue.")] = False,
     downsample: Annotated[float | None, typer.Option(help="Level-0 px per window px.")] = None,
     mpp: Annotated[float | None, typer.Option(help="µm per window px.")] = None,
+    channels: ChannelsOption = None,
+    ranges: RangesOption = None,
+    display: DisplayOption = None,
+    z: ZOption = 0,
+    t: TOption = 0,
     model: Annotated[str, typer.Option(help="See `qupath-sam models list`.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     folder_gib: Annotated[int, typer.Option(help="Most GiB in the folder.")] = 20,
@@ -34,6 +41,7 @@ def embed(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from qupath_sam.cli.prompts import parse_region
+    from qupath_sam.cli.rendering import parse_rendering
     from qupath_sam.client.local import LocalClient
     from qupath_sam.engine.settings import MIB, EngineSettings
     from qupath_sam.errors import InvalidRegion
@@ -46,7 +54,9 @@ def embed(
     )
     request = WindowRequest(downsample=downsample, mpp=mpp)
     started = time.perf_counter()
-    with LocalClient(settings) as local, local.slides.open(slide) as reader:
+    rendering = parse_rendering(channels or [], ranges or [], display)
+    with LocalClient(settings) as local, local.slides.open(slide, z=z, t=t, rendering=rendering) as reader:
+        request.check_pixel_size(reader.info.mpp)
         ladder = local.engine.ladder(reader.info)
         scale = ladder.scale_of(request) or ladder.default_downsample
         views = [parse_region(text) for text in region or []]

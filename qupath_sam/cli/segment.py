@@ -13,6 +13,7 @@ import typer
 
 from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
 from qupath_sam.cli.project_options import SkipBadOption
+from qupath_sam.cli.rendering import ChannelsOption, DisplayOption, RangesOption, TOption, ZOption, parse_rendering
 from qupath_sam.cli.targets import check_target
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import MaskChoice
@@ -46,6 +47,11 @@ def segment(
     view_downsample: Annotated[
         float, typer.Option(help="How far a viewer would be zoomed out: a hint for the scale of clicks; 0 for none.")
     ] = 0.0,
+    channels: ChannelsOption = None,
+    ranges: RangesOption = None,
+    display: DisplayOption = None,
+    z: ZOption = 0,
+    t: TOption = 0,
     model: Annotated[str, typer.Option(help="See `qupath-sam models list`.")] = "",
     server: Annotated[str | None, typer.Option(help="HOST:PORT; without it the model runs here.")] = None,
     token_file: TokenFileOption = None,
@@ -97,7 +103,9 @@ def segment(
     }
     # The server has another working folder; a URI stays as it is.
     location = os.path.abspath(slide) if os.path.exists(slide) else slide
-    image, told = Slide(location), partial(refining, objects, interior=interior_points)
+    rendering = parse_rendering(channels or [], ranges or [], display)
+    image = Slide(location, z=z, t=t, rendering=rendering)
+    told = partial(refining, objects, interior=interior_points)
     if server is not None:
         objects, prediction = _predict_there(image, told, server, read_access(token_file, tls, tls_ca), options)
     else:
@@ -108,7 +116,7 @@ def segment(
     if overlay is not None:
         from qupath_sam.slides.open import open_slide
 
-        reader = open_slide(slide)
+        reader = open_slide(slide, z=z, t=t, rendering=rendering)
         try:
             _draw(reader, prediction, objects, overlay)
         finally:
@@ -140,7 +148,7 @@ def _predict_here(
     from qupath_sam.engine.settings import EngineSettings
 
     def extent() -> Region:
-        with local.slides.open(slide.location) as reader:
+        with local.open(slide) as reader:
             return reader.info.extent
 
     with LocalClient(EngineSettings(device=device)) as local:

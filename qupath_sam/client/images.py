@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from qupath_sam.protocol.rendering import rendering_message
+from qupath_sam.slides.rendering import Rendering
 from qupath_sam.v1 import image_pb2
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")
@@ -20,6 +22,7 @@ class Slide:
         size: ``(width, height)`` of level 0 as the client sees it; a slide of another size is refused.
         mpp: um per level-0 px as the client has it calibrated; None takes the file's own.
         z, t: plane of a stack.
+        rendering: how to show what is not 8-bit RGB; None leaves it to the server.
     """
 
     location: str | PurePath
@@ -27,11 +30,14 @@ class Slide:
     mpp: float | None = None
     z: int = 0
     t: int = 0
+    rendering: Rendering | None = None
 
     def message(self) -> image_pb2.ImageRef:
         """The message of this slide."""
         width, height = self.size or (0, 0)
         slide = image_pb2.SlideRef(width=width, height=height, mpp=self.mpp or 0.0, z=self.z, t=self.t)
+        if self.rendering is not None:
+            slide.rendering.CopyFrom(rendering_message(self.rendering))
         text = str(self.location)
         if text.lstrip().startswith("{"):
             slide.server_builder_json = text

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from qupath_sam.client.images import Slide
 from qupath_sam.engine.settings import EngineSettings, build_engine
+from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import parse_builder
 from qupath_sam.slides.cache import SlideCache
 from qupath_sam.slides.wrapped import calibrated
@@ -32,6 +34,16 @@ class LocalClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @contextmanager
+    def open(self, image: Slide) -> Iterator[SlideReader]:
+        """Borrow the reader of a slide, as the server would for a request about it."""
+        text = str(image.location)
+        rendered = image.rendering is not None
+        source = parse_builder(text, rendered=rendered) if text.lstrip().startswith("{") else image.location
+        options = {"z": image.z, "t": image.t}
+        with self.slides.open(source, expected_size=image.size, rendering=image.rendering, **options) as slide:
+            yield calibrated(slide, image.mpp)
+
     def predict(
         self,
         image: Slide,
@@ -43,8 +55,5 @@ class LocalClient:
     ) -> Prediction:
         """As `qupath_sam.client.SamClient.predict`."""
         requests = [item if isinstance(item, ObjectRequest) else ObjectRequest(item) for item in objects]
-        text = str(image.location)
-        source = parse_builder(text) if text.lstrip().startswith("{") else image.location
-        with self.slides.open(source, expected_size=image.size, z=image.z, t=image.t) as slide:
-            reader = calibrated(slide, image.mpp)
+        with self.open(image) as reader:
             return self.engine.predict(reader, requests, model=model, window=window, output=output)

@@ -105,6 +105,7 @@ class Engine:
         started = time.perf_counter()
         window, output, call = window or WindowRequest(), output or OutputOptions(), call or Call()
         self._check(slide.info, objects)
+        window.check_pixel_size(slide.info.mpp)
         loaded = self.models.get(model)
         run = RunningCall(self, slide, loaded, window, output, call)
         results = run.predict(objects)

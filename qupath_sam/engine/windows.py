@@ -187,9 +187,9 @@ class Ladder:
             downsample = request.downsample
         elif request.mpp is None:
             return None
-        elif self.mpp is None:
-            raise InvalidRegion("the image has no pixel size: give a downsample instead of um per pixel")
         else:
+            request.check_pixel_size(self.mpp)
+            assert self.mpp is not None
             downsample = request.mpp / self.mpp
         finest, coarsest = DOWNSAMPLE_RANGE
         if not finest <= downsample <= coarsest:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from qupath_sam.errors import InvalidRequest, PixelsMissing, SlideUnsupported
+from qupath_sam.protocol.rendering import rendering_of
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import parse_builder
 from qupath_sam.slides.cache import SlideCache
@@ -85,8 +86,10 @@ class Images:
         if location is None:
             raise InvalidRequest("the slide has no location; set path, uri or server_builder_json")
         text = getattr(slide, location)
-        source = parse_builder(text) if location == "server_builder_json" else text
+        rendering = rendering_of(slide.rendering) if slide.HasField("rendering") else None
+        named = location == "server_builder_json"
+        source = parse_builder(text, rendered=rendering is not None) if named else text
         expected = (slide.width, slide.height) if slide.width or slide.height else None
         if expected is not None and min(expected) < 1:
             raise InvalidRequest(f"no slide has {slide.width} x {slide.height} px; send both sides or neither")
-        return self._slides.open(source, expected_size=expected, z=slide.z, t=slide.t)
+        return self._slides.open(source, expected_size=expected, z=slide.z, t=slide.t, rendering=rendering)

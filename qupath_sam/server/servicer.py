@@ -101,6 +101,9 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
                 pixel_source=info.reader,
                 remarks=info.all_remarks,
                 ladder=self._engine.ladder(info).downsamples,
+                channels=info.channels,
+                size_z=info.depth,
+                size_t=info.times,
             )
 
     def PushPixels(self, request: pb.PushPixelsRequest, context: grpc.ServicerContext) -> pb.PushPixelsResponse:
@@ -156,10 +159,12 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         _check_embed(request)
         response = pb.EmbedResponse()
         with self._images.borrow(request.image) as slide:
+            wanted = convert.window_request_of(request.window)
+            wanted.check_pixel_size(slide.info.mpp)
             ladder = self._engine.ladder(slide.info, model=request.model)
             windows = view_windows(
                 ladder,
-                convert.window_request_of(request.window),
+                wanted,
                 convert.region_of(request.view) if request.HasField("view") else None,
                 (request.focus.x, request.focus.y) if request.HasField("focus") else None,
                 limit=min(request.max_windows or DEFAULT_EMBED_WINDOWS, MAX_EMBED_WINDOWS),

@@ -42,6 +42,7 @@ class SlideInfo:
         remarks: what else a person should know: which of several images this is, or how channels are shown.
         channels: names of the image's channels, in order; empty for plain RGB or grey.
         depth, times: planes of the stack that this is one of.
+        rendering: how channels or more than 8 bits are shown, "" for plain RGB or grey.
     """
 
     width: int
@@ -57,6 +58,7 @@ class SlideInfo:
     channels: tuple[str, ...] = ()
     depth: int = 1
     times: int = 1
+    rendering: str = ""
 
     @property
     def all_remarks(self) -> tuple[str, ...]:

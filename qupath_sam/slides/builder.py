@@ -67,8 +67,11 @@ class SlideRecipe:
     mpp: float | None = None
 
 
-def parse_builder(builder: str | Mapping[str, Any]) -> SlideRecipe:
+def parse_builder(builder: str | Mapping[str, Any], *, rendered: bool = False) -> SlideRecipe:
     """Read a server builder, as JSON text or already parsed.
+
+    Args:
+        rendered: whether the caller says how channels are to be shown, and of which plane.
 
     Raises:
         InvalidRequest: no JSON, or not what QuPath writes.
@@ -77,8 +80,9 @@ def parse_builder(builder: str | Mapping[str, Any]) -> SlideRecipe:
     chain = list(_chain(_parsed(builder)))
     leaf, outermost = chain[-1], chain[0]
     wrappers = [step for node in reversed(chain[:-1]) for step in _wrapper(node)]
-    _check_metadata(outermost)
-    _check_metadata(leaf)
+    if not rendered:
+        _check_metadata(outermost)
+        _check_metadata(leaf)
     provider = _provider(leaf)
     args = leaf.get("args") or []
     if not isinstance(args, Sequence) or isinstance(args, str) or not all(isinstance(arg, str) for arg in args):

@@ -34,7 +34,7 @@ def check_not_elsewhere(location: Location) -> None:
                 f"{location.given} {why}: it cannot be read here; export it as OME-TIFF, or push the pixels from QuPath"
             )
     if name.endswith(".mrxs") and not location.is_url:
-        folder = Path(os.path.splitext(location.target)[0])
+        folder = Path(os.path.splitext(os.path.realpath(location.path))[0])
         if not (folder / "Slidedat.ini").is_file():
             raise SlideUnreadable(
                 f"{location.given} is the smaller part of a MIRAX slide: its folder {folder.name}/ with the pixels is "

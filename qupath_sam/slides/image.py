@@ -81,6 +81,7 @@ class ImageReader(RasterReader):
             reader=f"{_READER} ({shown.how})" if shown.how else _READER,
             extent=Region(0, 0, width, height),
             remarks=(shown.remark,) if shown.remark else (),
+            rendering=shown.how,
         )
         super().__init__(info, rasters_of(levels, read_level), name=location.given, release=held.clear)
 

@@ -14,7 +14,7 @@ from qupath_sam.slides.containers import check_not_elsewhere
 from qupath_sam.slides.location import Location, PathMap, parse_location
 from qupath_sam.slides.permissions import EVERY_PATH, Permissions
 from qupath_sam.slides.rendering import Rendering
-from qupath_sam.slides.source import Stamp, open_binary, stamp
+from qupath_sam.slides.source import Stamp, is_zarr, open_binary, stamp
 from qupath_sam.slides.wrapped import CalibratedReader, CroppedReader, OrientedReader
 from qupath_sam.types.regions import Region
 
@@ -88,6 +88,8 @@ def open_located(
     with _every_error_mapped(location):
         reader, bounds = _reader(location, found, z, t, rendering)
     try:
+        if recipe is not None and rendering is None:
+            _check_nothing_guessed(reader, location)
         if bounds is not None:
             reader = _within_bounds(reader, bounds, recipe, location)
         if recipe is not None:
@@ -121,6 +123,15 @@ def check_size(reader: SlideReader, expected: tuple[int, int] | None, location: 
     )
 
 
+def _check_nothing_guessed(reader: SlideReader, location: Location) -> None:
+    """Refuse to show an image of QuPath otherwise than QuPath does, which knows its own settings."""
+    if reader.info.rendering:
+        raise SlideUnsupported(
+            f"{location.given} is not 8-bit RGB, and how it looks depends on QuPath's channel settings; send a "
+            "rendering, or push the pixels as rendered"
+        )
+
+
 def _reader(
     location: Location, found: Stamp, z: int, t: int, rendering: Rendering | None
 ) -> tuple[SlideReader, Region | None]:
@@ -129,6 +140,10 @@ def _reader(
     from qupath_sam.slides import openslide
 
     check_not_elsewhere(location)
+    if is_zarr(location):
+        from qupath_sam.slides.ome_zarr import OmeZarrReader
+
+        return OmeZarrReader(location, at=found, rendering=rendering, z=z, t=t), None
     with open_binary(location) as stream:
         head = stream.read(openslide.HEAD_BYTES)
     if os.path.splitext(location.name)[1].lower() in openslide.SUFFIXES or openslide.knows_content(head):

@@ -128,7 +128,7 @@ def default_color(index: int) -> int:
     if index < len(first):
         return first[index]
     index %= 360
-    pale = 1 - (index // 10) / 20
+    pale = max(0.0, 1 - (index // 10) / 20)
     red, green, blue = colorsys.hsv_to_rgb(index * 128 % 360 / 360, pale, pale)
     return round(red * 255) << 16 | round(green * 255) << 8 | round(blue * 255)
 

@@ -6,11 +6,14 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any, cast
 
 from qupath_sam.errors import QupathSamError, SlideNotFound, SlideUnreadable, SlideUnsupported
 from qupath_sam.slides.location import Location
+
+ZARR_METADATA = ("zarr.json", ".zattrs")
+"""Where the attributes of a group are: Zarr 3 and Zarr 2."""
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +42,10 @@ def stamp(location: Location) -> Stamp:
         SlideUnsupported: a URL of a kind that no installed package opens.
     """
     with file_errors(location):
-        found = _stamp_of_url(location) if location.is_url else _stamp_of_path(location)
+        if not location.is_url:
+            found = _stamp_of_path(location)
+        else:
+            found = _stamp_of_zarr_url(location) if is_zarr(location) else _stamp_of_url(location)
     if found.size_bytes == 0:
         raise SlideUnreadable(f"{location.given} is empty; copy the slide again")
     return found
@@ -96,9 +102,34 @@ def _stamp_of_path(location: Location) -> Stamp:
         raise SlideNotFound(_not_found(location))
     status = os.stat(location.path)
     resolved = os.path.realpath(location.path)
-    if os.path.isdir(resolved):
+    if is_zarr(location):
+        status = os.stat(_zarr_metadata(resolved))
+    elif os.path.isdir(resolved):
         raise SlideUnreadable(f"{location.given} is a folder; name the slide's file in it")
     return Stamp(resolved, status.st_size, str(status.st_mtime_ns))
+
+
+def is_zarr(location: Location) -> bool:
+    """Whether a location is a Zarr: a folder with its metadata, or a URL that says so by its name."""
+    if location.is_url:
+        return location.target.rstrip("/").lower().endswith(".zarr")
+    return not location.is_foreign and os.path.isdir(location.path) and bool(_zarr_metadata(location.path))
+
+
+def _zarr_metadata(folder: str) -> str:
+    """The file that holds the attributes of a Zarr folder; "" where there is none."""
+    paths = (os.path.join(folder, name) for name in ZARR_METADATA)
+    return next((path for path in paths if os.path.isfile(path)), "")
+
+
+def _stamp_of_zarr_url(location: Location) -> Stamp:
+    for name in ZARR_METADATA:
+        try:
+            found = _stamp_of_url(replace(location, target=f"{location.target.rstrip('/')}/{name}"))
+        except (FileNotFoundError, SlideNotFound):
+            continue
+        return replace(found, resolved=location.target)
+    raise SlideNotFound(_not_found(location))
 
 
 def _stamp_of_url(location: Location) -> Stamp:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -15,9 +14,10 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from qupath_sam.errors import OutOfMemory, QupathSamError, SlideUnreadable, SlideUnsupported
+from qupath_sam.errors import SlideUnreadable, SlideUnsupported
 from qupath_sam.slides import pixel_size
 from qupath_sam.slides.base import Level, SlideInfo
+from qupath_sam.slides.failures import decoding
 from qupath_sam.slides.fingerprint import fingerprint
 from qupath_sam.slides.location import Location
 from qupath_sam.slides.pixel_size import PixelSize
@@ -85,7 +85,7 @@ class TiffReader(RasterReader):
         rasters: list[Raster] = []
 
         def read_level(index: int, region: Region) -> NDArray[np.uint8]:
-            with _decoding(location.given):
+            with decoding(location.given):
                 return _read(opened, rasters, index, region)
 
         def release() -> None:
@@ -108,6 +108,7 @@ class TiffReader(RasterReader):
             channels=tuple(channel.name for channel in opened.layout.channels),
             depth=opened.layout.depth,
             times=opened.layout.times,
+            rendering=opened.shown.how,
         )
         self.bounds = opened.pixels[0].bounds if opened.layout.is_composed else None
         rasters += rasters_of(opened.levels, read_level)
@@ -134,7 +135,7 @@ class _Opened:
 
 
 def _open(stream: Any, location: Location, found: Stamp, rendering: Rendering, z: int, t: int) -> _Opened:
-    with _decoding(location.given), _opening, warnings.catch_warnings():
+    with decoding(location.given), _opening, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # _multifile: an OME-TIFF names other files, and none is opened because a file says so.
         tiff = tifffile.TiffFile(stream, name=location.name, _multifile=False)
@@ -263,26 +264,3 @@ def _pixel_size(tiff: tifffile.TiffFile, layout: Layout) -> PixelSize:
     elif tiff.is_imagej:
         stated = pixel_size.of_imagej(page, tiff.imagej_metadata or {})
     return stated if stated.known else tags
-
-
-@contextmanager
-def _decoding(given: str) -> Iterator[None]:
-    """Map what tifffile, tiffslide and imagecodecs raise on files that are broken or unknown to them.
-
-    Their exceptions have no common base: Jpeg8Error, TiffFileError, IndexError, KeyError, struct.error and more.
-    """
-    try:
-        yield
-    except QupathSamError:
-        raise
-    except MemoryError as error:
-        raise OutOfMemory(f"no memory left to decode {given}; read a smaller region") from error
-    except NotImplementedError as error:
-        raise SlideUnsupported(
-            f"{given} is laid out in a way that tifffile does not know: {error}; push the pixels"
-        ) from error
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".strip(": ")
-        raise SlideUnreadable(
-            f"{given} cannot be decoded ({reason}); check that it opens in QuPath, or copy it again"
-        ) from error

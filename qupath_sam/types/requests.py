@@ -47,6 +47,15 @@ class WindowRequest:
         if not (math.isfinite(self.view_downsample) and self.view_downsample >= 0):
             raise InvalidRegion(f"view_downsample must not be negative, got {self.view_downsample}")
 
+    def check_pixel_size(self, mpp: float | None) -> None:
+        """Refuse a scale in um for an image whose pixel size ``mpp`` is None: known before any model is loaded.
+
+        Raises:
+            InvalidRegion: saying so.
+        """
+        if self.mpp is not None and mpp is None:
+            raise InvalidRegion("the image has no pixel size: give a downsample instead of um per pixel")
+
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:

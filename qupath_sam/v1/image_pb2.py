@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19qupath_sam/v1/image.proto\x12\rqupath_sam.v1\"=\n\x06Region\x12\t\n\x01x\x18\x01 \x01(\x05\x12\t\n\x01y\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\"\x96\x01\n\x08SlideRef\x12\x0e\n\x04path\x18\x01 \x01(\tH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x12\x1d\n\x13server_builder_json\x18\x03 \x01(\tH\x00\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\t\n\x01z\x18\x06 \x01(\x05\x12\t\n\x01t\x18\x07 \x01(\x05\x12\x0b\n\x03mpp\x18\x08 \x01(\x01\x42\n\n\x08location\"\x1b\n\tPushedRef\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\"j\n\x08ImageRef\x12(\n\x05slide\x18\x01 \x01(\x0b\x32\x17.qupath_sam.v1.SlideRefH\x00\x12*\n\x06pushed\x18\x02 \x01(\x0b\x32\x18.qupath_sam.v1.PushedRefH\x00\x42\x08\n\x06source\"|\n\x06Window\x12%\n\x06region\x18\x01 \x01(\x0b\x32\x15.qupath_sam.v1.Region\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\x12\n\ndownsample\x18\x04 \x01(\x01\x12\x10\n\x03mpp\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x06\n\x04_mpp*r\n\x0bPixelFormat\x12\x1c\n\x18PIXEL_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11PIXEL_FORMAT_JPEG\x10\x01\x12\x14\n\x10PIXEL_FORMAT_PNG\x10\x02\x12\x18\n\x14PIXEL_FORMAT_RAW_RGB\x10\x03\x42\x1a\n\x16io.github.qupathsam.v1P\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19qupath_sam/v1/image.proto\x12\rqupath_sam.v1\"=\n\x06Region\x12\t\n\x01x\x18\x01 \x01(\x05\x12\t\n\x01y\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\"\xd6\x01\n\x08SlideRef\x12\x0e\n\x04path\x18\x01 \x01(\tH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x12\x1d\n\x13server_builder_json\x18\x03 \x01(\tH\x00\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\t\n\x01z\x18\x06 \x01(\x05\x12\t\n\x01t\x18\x07 \x01(\x05\x12\x0b\n\x03mpp\x18\x08 \x01(\x01\x12\x30\n\trendering\x18\t \x01(\x0b\x32\x18.qupath_sam.v1.RenderingH\x01\x88\x01\x01\x42\n\n\x08locationB\x0c\n\n_rendering\"w\n\tRendering\x12/\n\x08\x63hannels\x18\x01 \x03(\x0b\x32\x1d.qupath_sam.v1.ChannelDisplay\x12/\n\x05range\x18\x02 \x01(\x0b\x32\x1b.qupath_sam.v1.DisplayRangeH\x00\x88\x01\x01\x42\x08\n\x06_range\"\x95\x01\n\x0e\x43hannelDisplay\x12\x0f\n\x05index\x18\x01 \x01(\x05H\x00\x12\x0e\n\x04name\x18\x02 \x01(\tH\x00\x12/\n\x05range\x18\x03 \x01(\x0b\x32\x1b.qupath_sam.v1.DisplayRangeH\x01\x88\x01\x01\x12\x12\n\x05\x63olor\x18\x04 \x01(\rH\x02\x88\x01\x01\x42\t\n\x07\x63hannelB\x08\n\x06_rangeB\x08\n\x06_color\"8\n\x0c\x44isplayRange\x12\x13\n\x0bmin_display\x18\x01 \x01(\x01\x12\x13\n\x0bmax_display\x18\x02 \x01(\x01\"\x1b\n\tPushedRef\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\"j\n\x08ImageRef\x12(\n\x05slide\x18\x01 \x01(\x0b\x32\x17.qupath_sam.v1.SlideRefH\x00\x12*\n\x06pushed\x18\x02 \x01(\x0b\x32\x18.qupath_sam.v1.PushedRefH\x00\x42\x08\n\x06source\"|\n\x06Window\x12%\n\x06region\x18\x01 \x01(\x0b\x32\x15.qupath_sam.v1.Region\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\x12\n\ndownsample\x18\x04 \x01(\x01\x12\x10\n\x03mpp\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x06\n\x04_mpp*r\n\x0bPixelFormat\x12\x1c\n\x18PIXEL_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11PIXEL_FORMAT_JPEG\x10\x01\x12\x14\n\x10PIXEL_FORMAT_PNG\x10\x02\x12\x18\n\x14PIXEL_FORMAT_RAW_RGB\x10\x03\x42\x1a\n\x16io.github.qupathsam.v1P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,16 +32,22 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qupath_sam.v1.image_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026io.github.qupathsam.v1P\001'
-  _globals['_PIXELFORMAT']._serialized_start=523
-  _globals['_PIXELFORMAT']._serialized_end=637
+  _globals['_PIXELFORMAT']._serialized_start=918
+  _globals['_PIXELFORMAT']._serialized_end=1032
   _globals['_REGION']._serialized_start=44
   _globals['_REGION']._serialized_end=105
   _globals['_SLIDEREF']._serialized_start=108
-  _globals['_SLIDEREF']._serialized_end=258
-  _globals['_PUSHEDREF']._serialized_start=260
-  _globals['_PUSHEDREF']._serialized_end=287
-  _globals['_IMAGEREF']._serialized_start=289
-  _globals['_IMAGEREF']._serialized_end=395
-  _globals['_WINDOW']._serialized_start=397
-  _globals['_WINDOW']._serialized_end=521
+  _globals['_SLIDEREF']._serialized_end=322
+  _globals['_RENDERING']._serialized_start=324
+  _globals['_RENDERING']._serialized_end=443
+  _globals['_CHANNELDISPLAY']._serialized_start=446
+  _globals['_CHANNELDISPLAY']._serialized_end=595
+  _globals['_DISPLAYRANGE']._serialized_start=597
+  _globals['_DISPLAYRANGE']._serialized_end=653
+  _globals['_PUSHEDREF']._serialized_start=655
+  _globals['_PUSHEDREF']._serialized_end=682
+  _globals['_IMAGEREF']._serialized_start=684
+  _globals['_IMAGEREF']._serialized_end=790
+  _globals['_WINDOW']._serialized_start=792
+  _globals['_WINDOW']._serialized_end=916
 # @@protoc_insertion_point(module_scope)

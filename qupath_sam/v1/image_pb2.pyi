@@ -1,7 +1,8 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -30,7 +31,7 @@ class Region(_message.Message):
     def __init__(self, x: _Optional[int] = ..., y: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
 
 class SlideRef(_message.Message):
-    __slots__ = ("path", "uri", "server_builder_json", "width", "height", "z", "t", "mpp")
+    __slots__ = ("path", "uri", "server_builder_json", "width", "height", "z", "t", "mpp", "rendering")
     PATH_FIELD_NUMBER: _ClassVar[int]
     URI_FIELD_NUMBER: _ClassVar[int]
     SERVER_BUILDER_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +40,7 @@ class SlideRef(_message.Message):
     Z_FIELD_NUMBER: _ClassVar[int]
     T_FIELD_NUMBER: _ClassVar[int]
     MPP_FIELD_NUMBER: _ClassVar[int]
+    RENDERING_FIELD_NUMBER: _ClassVar[int]
     path: str
     uri: str
     server_builder_json: str
@@ -47,7 +49,36 @@ class SlideRef(_message.Message):
     z: int
     t: int
     mpp: float
-    def __init__(self, path: _Optional[str] = ..., uri: _Optional[str] = ..., server_builder_json: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., z: _Optional[int] = ..., t: _Optional[int] = ..., mpp: _Optional[float] = ...) -> None: ...
+    rendering: Rendering
+    def __init__(self, path: _Optional[str] = ..., uri: _Optional[str] = ..., server_builder_json: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., z: _Optional[int] = ..., t: _Optional[int] = ..., mpp: _Optional[float] = ..., rendering: _Optional[_Union[Rendering, _Mapping]] = ...) -> None: ...
+
+class Rendering(_message.Message):
+    __slots__ = ("channels", "range")
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    channels: _containers.RepeatedCompositeFieldContainer[ChannelDisplay]
+    range: DisplayRange
+    def __init__(self, channels: _Optional[_Iterable[_Union[ChannelDisplay, _Mapping]]] = ..., range: _Optional[_Union[DisplayRange, _Mapping]] = ...) -> None: ...
+
+class ChannelDisplay(_message.Message):
+    __slots__ = ("index", "name", "range", "color")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    COLOR_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    name: str
+    range: DisplayRange
+    color: int
+    def __init__(self, index: _Optional[int] = ..., name: _Optional[str] = ..., range: _Optional[_Union[DisplayRange, _Mapping]] = ..., color: _Optional[int] = ...) -> None: ...
+
+class DisplayRange(_message.Message):
+    __slots__ = ("min_display", "max_display")
+    MIN_DISPLAY_FIELD_NUMBER: _ClassVar[int]
+    MAX_DISPLAY_FIELD_NUMBER: _ClassVar[int]
+    min_display: float
+    max_display: float
+    def __init__(self, min_display: _Optional[float] = ..., max_display: _Optional[float] = ...) -> None: ...
 
 class PushedRef(_message.Message):
     __slots__ = ("digest",)

@@ -93,7 +93,7 @@ class DescribeImageRequest(_message.Message):
     def __init__(self, image: _Optional[_Union[_image_pb2.ImageRef, _Mapping]] = ...) -> None: ...
 
 class DescribeImageResponse(_message.Message):
-    __slots__ = ("width", "height", "mpp", "level_downsamples", "fingerprint", "pixel_source", "remarks", "ladder")
+    __slots__ = ("width", "height", "mpp", "level_downsamples", "fingerprint", "pixel_source", "remarks", "ladder", "channels", "size_z", "size_t")
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     MPP_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +102,9 @@ class DescribeImageResponse(_message.Message):
     PIXEL_SOURCE_FIELD_NUMBER: _ClassVar[int]
     REMARKS_FIELD_NUMBER: _ClassVar[int]
     LADDER_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_Z_FIELD_NUMBER: _ClassVar[int]
+    SIZE_T_FIELD_NUMBER: _ClassVar[int]
     width: int
     height: int
     mpp: float
@@ -110,7 +113,10 @@ class DescribeImageResponse(_message.Message):
     pixel_source: str
     remarks: _containers.RepeatedScalarFieldContainer[str]
     ladder: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., mpp: _Optional[float] = ..., level_downsamples: _Optional[_Iterable[float]] = ..., fingerprint: _Optional[str] = ..., pixel_source: _Optional[str] = ..., remarks: _Optional[_Iterable[str]] = ..., ladder: _Optional[_Iterable[float]] = ...) -> None: ...
+    channels: _containers.RepeatedScalarFieldContainer[str]
+    size_z: int
+    size_t: int
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., mpp: _Optional[float] = ..., level_downsamples: _Optional[_Iterable[float]] = ..., fingerprint: _Optional[str] = ..., pixel_source: _Optional[str] = ..., remarks: _Optional[_Iterable[str]] = ..., ladder: _Optional[_Iterable[float]] = ..., channels: _Optional[_Iterable[str]] = ..., size_z: _Optional[int] = ..., size_t: _Optional[int] = ...) -> None: ...
 
 class PushPixelsRequest(_message.Message):
     __slots__ = ("format", "data", "pixel_width", "pixel_height", "region", "image_width", "image_height", "mpp", "rendering")
