@@ -33,19 +33,29 @@ TlsCaOption = Annotated[
     ),
 ]
 
+#: Where a client's own certificate and key lie, for a server that wants to see them.
+CERTIFICATE_VARIABLE, KEY_VARIABLE = "QUPATH_SAM_CERTIFICATE", "QUPATH_SAM_KEY"
+
 
 def read_access(token_file: Path | None, tls: bool, tls_ca: Path | None) -> Access:  # noqa: FBT001 - in the order above
-    """What the options say.
+    """What the options say, and the variables that name a client's certificate and key.
 
     Raises:
         InvalidRequest: a file cannot be read or is not what it should be.
     """
     from qupath_sam.client import Access
-    from qupath_sam.client.access import read_ca
+    from qupath_sam.client.access import read_ca, read_pem
     from qupath_sam.protocol.bearer import read_token
 
     token = read_token(token_file) if token_file is not None else _token_of_environment()
-    return Access(tls=tls, ca=read_ca(tls_ca) if tls_ca is not None else None, token=token)
+    shown, private = os.environ.get(CERTIFICATE_VARIABLE, ""), os.environ.get(KEY_VARIABLE, "")
+    return Access(
+        tls=tls,
+        ca=read_ca(tls_ca) if tls_ca is not None else None,
+        certificate=read_pem(Path(shown), CERTIFICATE_VARIABLE) if shown else None,
+        key=read_pem(Path(private), KEY_VARIABLE) if private else None,
+        token=token,
+    )
 
 
 def _token_of_environment() -> str:

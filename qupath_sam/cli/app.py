@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qupath_sam import __version__
-from qupath_sam.cli import bench, models, project
+from qupath_sam.cli import bench, certs, models, project, token
 from qupath_sam.cli.demo import demo
 from qupath_sam.cli.doctor import doctor
 from qupath_sam.cli.embed import embed
@@ -35,6 +35,8 @@ app.add_typer(models.app, name="models")
 app.command()(evaluate)
 app.command()(train)
 app.add_typer(bench.app, name="bench")
+app.add_typer(token.app, name="token")
+app.add_typer(certs.app, name="certs")
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer calls it so

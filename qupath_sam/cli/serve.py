@@ -21,8 +21,14 @@ def serve(
         Path | None, typer.Option(help="PEM file of this server's certificate: encrypt, with --tls-key.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file of its private key, without a password.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="PEM file of the authority whose certificates let clients in (mutual TLS).")
+    ] = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File with the token that every call has to carry; without, all are let in.")
+    ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="File of named tokens (`qupath-sam token create`), read again when it changes.")
     ] = None,
     token_without_tls: Annotated[
         bool, typer.Option("--token-without-tls", help="Let the token travel unencrypted to other machines.")
@@ -72,6 +78,8 @@ def serve(
         port=port,
         tls_certificate=tls_certificate,
         tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
+        tokens=tokens,
         token=read_token(token_file) if token_file is not None else "",
         token_without_tls=token_without_tls,
         model=model,
@@ -92,11 +100,16 @@ def serve(
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: stopping.set())
+    reloading = threading.Event()
+    for name in ("SIGHUP",):  # which Windows lacks: there files are read anew by their time alone
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: reloading.set())
     with start_server(settings) as server:
         # One line that programs wait for; flushed, because it may go into a pipe.
         print(f"listening on {server.address} ({settings.exposure})", flush=True)  # noqa: T201
         # A bounded wait lets Python run signal handlers on Windows too.
         while not stopping.wait(0.5):
-            pass
+            server.refresh(force=reloading.is_set())
+            reloading.clear()
         logging.getLogger(__name__).info("stopping: calls under way may finish")
         server.stop()

@@ -22,21 +22,26 @@ class Access:
     Attributes:
         tls: encrypt, and trust the public authorities that gRPC knows.
         ca: encrypt, and trust these certificates instead (PEM).
+        certificate, key: what this client shows the server (PEM), where that wants to see one; both or neither.
         token: sent with every call; empty sends none.
     """
 
     tls: bool = False
     ca: bytes | None = field(default=None, repr=False)
+    certificate: bytes | None = field(default=None, repr=False)
+    key: bytes | None = field(default=None, repr=False)
     token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise InvalidRequest("a client's certificate and its key go together; give both")
         if self.token:
             check_token(self.token)
 
     @property
     def is_encrypted(self) -> bool:
         """Whether nobody on the way can read along."""
-        return self.tls or self.ca is not None
+        return self.tls or self.ca is not None or self.certificate is not None
 
     def exposes_token(self, address: str) -> bool:
         """Whether everybody on the way to ``host:port`` could read the token."""
@@ -50,7 +55,24 @@ class Access:
         """A channel to ``host:port``; it connects with its first call."""
         if not self.is_encrypted:
             return grpc.insecure_channel(address, options=options)
-        return grpc.secure_channel(address, grpc.ssl_channel_credentials(self.ca), options=options)
+        return grpc.secure_channel(
+            address, grpc.ssl_channel_credentials(self.ca, self.key, self.certificate), options=options
+        )
+
+
+def read_pem(path: Path, option: str) -> bytes:
+    """A client's certificate or key.
+
+    Raises:
+        InvalidRequest: the file cannot be read, or is no PEM file.
+    """
+    try:
+        pem = path.read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"cannot read {path} ({error.strerror}); give {option} a PEM file") from error
+    if b"-----BEGIN " not in pem:
+        raise InvalidRequest(f"{path} is no PEM file; give {option} one that `qupath-sam certs create` wrote")
+    return pem
 
 
 def read_ca(path: Path) -> bytes:

@@ -57,5 +57,5 @@ def _unavailable(address: str, details: str) -> str:
             return f"the server at {address} {fault} ({details}); {remedy}"
     message = f"no server answers at {address} ({details}); start one with `qupath-sam serve`, or check host and port"
     if any(words in details for words in _BROKEN_OFF):
-        message += ", or say --tls where it speaks TLS"
+        message += ", or say --tls where it speaks TLS, or show a certificate (QUPATH_SAM_CERTIFICATE)"
     return message

@@ -16,11 +16,13 @@ from qupath_sam.engine.settings import build_engine
 from qupath_sam.errors import ServerUnavailable
 from qupath_sam.machine.threads import configure_torch
 from qupath_sam.models.weights.store import ModelStore
+from qupath_sam.server.clients import CallsUnderWay, Clients
 from qupath_sam.server.images import Images, PushedStore
 from qupath_sam.server.interceptors import ErrorInterceptor, LimitInterceptor, TokenInterceptor
 from qupath_sam.server.servicer import Servicer
 from qupath_sam.server.settings import ServerSettings
-from qupath_sam.server.tls import server_credentials
+from qupath_sam.server.tls import ReloadingTls, TlsFiles
+from qupath_sam.server.tokens import TokenFile, TokenRegistry
 from qupath_sam.slides.cache import SlideCache
 from qupath_sam.slides.location import PathMap
 from qupath_sam.v1 import segmentation_service_pb2 as pb
@@ -48,6 +50,14 @@ class RunningServer:
     _pool: ThreadPoolExecutor
     _health: health.HealthServicer
     _slides: SlideCache | None
+    _tokens: TokenRegistry
+    _tls: ReloadingTls | None
+
+    def refresh(self, *, force: bool = False) -> None:
+        """Read tokens and certificates again, where their files have changed; with ``force``, whatever their times."""
+        self._tokens.refresh(force=force)
+        if force and self._tls is not None:
+            self._tls.look_again()
 
     def wait(self) -> None:
         """Block until the server has stopped."""
@@ -82,7 +92,10 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
         ServerUnavailable: the address cannot be listened on.
         ModelError: the default model cannot be loaded (with ``settings.warm_up``).
     """
-    credentials = _credentials(settings)
+    tls = _tls(settings)
+    tokens = TokenRegistry(settings.token, TokenFile(settings.tokens) if settings.tokens is not None else None)
+    clients, calls = Clients(tokens), CallsUnderWay(settings.max_calls)
+    tokens.on_revoked(calls.end_calls_of)
     configure_torch(settings.threads or None)
     engine = build_engine(settings)
     slides = _slides(settings) if settings.read_slides else None
@@ -91,7 +104,7 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
     pool = ThreadPoolExecutor(settings.max_calls + 8, thread_name_prefix="qupath-sam-call")
     server = grpc.server(
         pool,
-        interceptors=[*interceptors, *_chain(settings)],
+        interceptors=[*interceptors, *_chain(clients, calls)],
         options=[
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
@@ -102,13 +115,13 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
             ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
-    servicer = Servicer(engine, images, ModelStore(settings.models_home), settings)
+    servicer = Servicer(engine, images, ModelStore(settings.models_home), settings, clients)
     pb_grpc.add_SegmentationServiceServicer_to_server(servicer, server)
     health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     if settings.reflection:
         reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    port = _bind(server, settings, credentials)
+    port = _bind(server, settings, tls.credentials() if tls is not None else None)
     try:
         if settings.warm_up:
             engine.warm_up()
@@ -120,7 +133,7 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
         health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     server.start()
     _warn(settings)
-    return RunningServer(settings.address(port), port, engine, server, pool, health_servicer, slides)
+    return RunningServer(settings.address(port), port, engine, server, pool, health_servicer, slides, tokens, tls)
 
 
 def _slides(settings: ServerSettings) -> SlideCache:
@@ -129,15 +142,15 @@ def _slides(settings: ServerSettings) -> SlideCache:
     )
 
 
-def _chain(settings: ServerSettings) -> list[grpc.ServerInterceptor]:
-    token = [TokenInterceptor(settings.token)] if settings.token else []
-    return [ErrorInterceptor(), *token, LimitInterceptor(settings.max_calls)]
+def _chain(clients: Clients, calls: CallsUnderWay) -> list[grpc.ServerInterceptor]:
+    token = [] if clients.tokens.is_open else [TokenInterceptor(clients)]
+    return [ErrorInterceptor(), *token, LimitInterceptor(calls, clients)]
 
 
-def _credentials(settings: ServerSettings) -> grpc.ServerCredentials | None:
+def _tls(settings: ServerSettings) -> ReloadingTls | None:
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
-    return server_credentials(settings.tls_certificate, settings.tls_key)
+    return ReloadingTls(TlsFiles(settings.tls_certificate, settings.tls_key, settings.tls_client_ca))
 
 
 def _warn(settings: ServerSettings) -> None:
@@ -152,7 +165,7 @@ def _warn(settings: ServerSettings) -> None:
             "whether it is there, and see every image. Name the folders that slides lie in.",
             settings.host,
         )
-    if not settings.token:
+    if not settings.needs_token and settings.tls_client_ca is None:
         log.warning(
             "listening on %s: everybody who can reach this address can segment, and read any slide that the server "
             "opens. Let in only who has a token (--token-file), or keep it inside a network you trust.",
@@ -163,7 +176,7 @@ def _warn(settings: ServerSettings) -> None:
             "listening on %s: everybody on the way can read what is sent%s. Encrypt it (--tls-certificate, --tls-key), "
             "or keep it inside a network you trust.",
             settings.host,
-            ", the token too" if settings.token else "",
+            ", the token too" if settings.needs_token else "",
         )
 
 

@@ -6,9 +6,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
-from qupath_sam.errors import InvalidRequest, PixelsMissing, SlideUnsupported
+from qupath_sam.errors import InvalidRequest, PixelsMissing, RequestTooLarge, SlideUnsupported
 from qupath_sam.protocol.rendering import rendering_of
+from qupath_sam.server.clients import Client
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import parse_builder
 from qupath_sam.slides.cache import SlideCache
@@ -20,36 +22,89 @@ from qupath_sam.v1 import image_pb2
 DIGEST_BYTES = 32
 
 
+@dataclass(slots=True)
+class _Held:
+    """Pixels that are held.
+
+    Attributes:
+        owners: names of the clients that have pushed them, on whose accounts they are.
+    """
+
+    reader: PushedReader
+    size_bytes: int
+    owners: set[str]
+
+
 class PushedStore:
-    """Pushed pixels by digest, least recently used first out, bounded in bytes. Safe to use from several threads."""
+    """Pushed pixels by digest, least recently used first out, bounded in bytes. Safe to use from several threads.
+
+    Args:
+        max_bytes: of all clients; what a client's limits allow it is part of that.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._readers: OrderedDict[str, tuple[PushedReader, int]] = OrderedDict()
+        self._held: OrderedDict[str, _Held] = OrderedDict()
         self._lock = threading.Lock()
 
-    def put(self, reader: PushedReader, size_bytes: int) -> str:
-        """Hold the pixels (of that many bytes in memory); returns the hex digest to refer to them by."""
+    @property
+    def size_bytes(self) -> int:
+        """Bytes held now."""
+        return self._bytes
+
+    def bytes_of(self, name: str) -> int:
+        """Bytes that a client has pushed and that are still held."""
+        with self._lock:
+            return self._bytes_of(name)
+
+    def put(self, reader: PushedReader, size_bytes: int, *, owner: Client) -> str:
+        """Hold the pixels (of that many bytes in memory); returns the hex digest to refer to them by.
+
+        Beyond its own limit a client's own pixels give way, beyond the server's the least recently used ones.
+
+        Raises:
+            RequestTooLarge: these alone are more than the client may have.
+        """
+        allowed = owner.limits.pushed_bytes or self._max_bytes
+        if size_bytes > allowed:
+            raise RequestTooLarge(
+                f"{size_bytes} bytes of pixels are more than the {allowed} allowed; push a smaller region"
+            )
         digest = reader.info.fingerprint
         with self._lock:
-            if digest not in self._readers:
-                self._readers[digest] = reader, size_bytes
+            if digest not in self._held:
+                self._held[digest] = _Held(reader, size_bytes, set())
                 self._bytes += size_bytes
-            self._readers.move_to_end(digest)
-            while self._bytes > self._max_bytes and len(self._readers) > 1:
-                _, (_, dropped_bytes) = self._readers.popitem(last=False)
-                self._bytes -= dropped_bytes
+            self._held[digest].owners.add(owner.name)
+            self._held.move_to_end(digest)
+            while self._bytes_of(owner.name) > allowed:
+                self._let_go(owner.name)
+            while self._bytes > self._max_bytes:
+                self._drop(next(iter(self._held)))
         return digest
 
     def get(self, digest: str) -> PushedReader:
         """The pixels of a digest; raises `PixelsMissing` where they are not held."""
         with self._lock:
-            held = self._readers.get(digest)
+            held = self._held.get(digest)
             if held is None:
                 raise PixelsMissing(digest)
-            self._readers.move_to_end(digest)
-            return held[0]
+            self._held.move_to_end(digest)
+            return held.reader
+
+    def _bytes_of(self, name: str) -> int:
+        return sum(held.size_bytes for held in self._held.values() if name in held.owners)
+
+    def _let_go(self, name: str) -> None:
+        """Take the oldest pixels off a client's account; they stay while they are on another's."""
+        digest, held = next(item for item in self._held.items() if name in item[1].owners)
+        held.owners.discard(name)
+        if not held.owners:
+            self._drop(digest)
+
+    def _drop(self, digest: str) -> None:
+        self._bytes -= self._held.pop(digest).size_bytes
 
 
 class Images:

@@ -5,19 +5,16 @@ One chain, outermost first. A call without the server's token never counts as on
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
-import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import grpc
 
-from qupath_sam.errors import QupathSamError, ServerBusy, Unauthenticated
-from qupath_sam.protocol.bearer import AUTHORIZATION, token_of
+from qupath_sam.errors import QupathSamError, Unauthenticated
 from qupath_sam.protocol.status import ERROR_METADATA, error_info
+from qupath_sam.server.clients import CallsUnderWay, Clients
 from qupath_sam.v1 import error_pb2
 
 log = logging.getLogger(__name__)
@@ -64,51 +61,43 @@ class ErrorInterceptor(grpc.ServerInterceptor):
 
 
 class TokenInterceptor(grpc.ServerInterceptor):
-    """Refuses calls that do not carry the server's token, before their request is read.
+    """Refuses calls that do not carry one of the server's tokens, before their request is read.
 
     Args:
-        token: what every call but a health check has to carry.
+        clients: knows the tokens.
     """
 
-    def __init__(self, token: str) -> None:
-        # Digests are of one length, so that comparing them takes the same time whatever was sent.
-        self._digest = _digest(token)
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
     ) -> Any:
-        if details.method == _ALWAYS_ANSWERED or self._is_known(details.invocation_metadata):
+        if details.method == _ALWAYS_ANSWERED or self._clients.token_in(details.invocation_metadata) is not None:
             return continuation(details)
         # As a stream, whatever the rpc: gRPC receives the request of any other kind before it calls the handler.
         return grpc.stream_stream_rpc_method_handler(_refuse)
-
-    def _is_known(self, metadata: Iterable[tuple[str, str | bytes]]) -> bool:
-        sent = [value for key, value in metadata if key == AUTHORIZATION and isinstance(value, str)]
-        return any(hmac.compare_digest(_digest(token_of(value)), self._digest) for value in sent)
 
 
 def _refuse(requests: Iterator[Any], context: grpc.ServicerContext) -> NoReturn:
     log.warning("refused a call of %s: it had no token, or another one", context.peer())
     raise Unauthenticated(
-        "this server lets in only who sends its token, and the call had none or another one; give the client the token "
-        "that the server was started with (--token-file on the command line, `token` in QuPath's client.properties)"
+        "this server lets in only who sends a token of its own, and the call had none, another one or a revoked one; "
+        "give the client one (--token-file on the command line, `token` in QuPath's client.properties)"
     )
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 class LimitInterceptor(grpc.ServerInterceptor):
     """Refuses calls beyond a number under way, instead of letting them wait unseen.
 
     Args:
-        max_calls: calls under way at once, open streams included.
+        calls: counts them, and knows the limits.
+        clients: knows who calls.
     """
 
-    def __init__(self, max_calls: int) -> None:
-        self._max_calls = max_calls
-        self._free = threading.BoundedSemaphore(max_calls)
+    def __init__(self, calls: CallsUnderWay, clients: Clients) -> None:
+        self._calls = calls
+        self._clients = clients
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
@@ -119,22 +108,12 @@ class LimitInterceptor(grpc.ServerInterceptor):
         return _wrapped(handler, self._answer, self._stream)
 
     def _answer(self, behaviour: Callable[..., Any], request: Any, context: grpc.ServicerContext) -> Any:
-        self._enter()
-        try:
+        with self._calls.entered(self._clients.of(context), context, stream=False):
             return behaviour(request, context)
-        finally:
-            self._free.release()
 
     def _stream(self, behaviour: Callable[..., Any], request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        self._enter()
-        try:
+        with self._calls.entered(self._clients.of(context), context, stream=True):
             yield from behaviour(request, context)
-        finally:
-            self._free.release()
-
-    def _enter(self) -> None:
-        if not self._free.acquire(blocking=False):
-            raise ServerBusy(f"{self._max_calls} calls are under way already; try again in a moment")
 
 
 def _abort(context: grpc.ServicerContext, error: Exception) -> None:

@@ -17,6 +17,7 @@ from qupath_sam.errors import InvalidRequest, RequestTooLarge
 from qupath_sam.models.registry import LocalWeights, PackagedWeights, WeightsFile
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.protocol import convert
+from qupath_sam.server.clients import Clients
 from qupath_sam.server.images import Images
 from qupath_sam.server.live import LiveSession
 from qupath_sam.server.settings import ServerSettings
@@ -42,11 +43,14 @@ _FORMATS = {
 class Servicer(pb_grpc.SegmentationServiceServicer):
     """The segmentation service over an engine."""
 
-    def __init__(self, engine: Engine, images: Images, store: ModelStore, settings: ServerSettings) -> None:
+    def __init__(
+        self, engine: Engine, images: Images, store: ModelStore, settings: ServerSettings, clients: Clients
+    ) -> None:
         self._engine = engine
         self._images = images
         self._store = store
         self._settings = settings
+        self._clients = clients
 
     def GetCapabilities(
         self, request: pb.GetCapabilitiesRequest, context: grpc.ServicerContext
@@ -126,7 +130,9 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
             mpp=request.mpp or None,
             rendering=request.rendering,
         )
-        digest = self._images.pushed.put(reader, 3 * request.pixel_width * request.pixel_height)
+        digest = self._images.pushed.put(
+            reader, 3 * request.pixel_width * request.pixel_height, owner=self._clients.of(context)
+        )
         return pb.PushPixelsResponse(digest=bytes.fromhex(digest))
 
     def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:

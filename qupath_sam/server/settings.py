@@ -23,7 +23,9 @@ class ServerSettings(EngineSettings):
         host: address to listen on; loopback unless told otherwise.
         port: 0 takes a free one.
         tls_certificate, tls_key: PEM files; with both, connections are encrypted, and only such are taken.
-        token: what every call has to carry; empty lets everybody in who reaches the port.
+        tls_client_ca: PEM file of the authorities whose certificates clients have to show; None asks for none.
+        token: what every call has to carry; with none and no ``tokens``, everybody is let in who reaches the port.
+        tokens: file of named tokens, as `qupath_sam.server.tokens.TokenFile` writes it.
         token_without_tls: whether the token may travel unencrypted to another machine.
         threads: torch threads; 0 takes all cores.
         path_map: ``((client prefix, server prefix), ...)``.
@@ -43,7 +45,9 @@ class ServerSettings(EngineSettings):
     port: int = 50051
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    tls_client_ca: Path | None = None
     token: str = field(default="", repr=False)
+    tokens: Path | None = None
     token_without_tls: bool = False
     threads: int = 0
     path_map: tuple[tuple[str, str], ...] = ()
@@ -87,13 +91,22 @@ class ServerSettings(EngineSettings):
     def _check_locks(self) -> None:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise InvalidRequest("a certificate and its key go together; give both --tls-certificate and --tls-key")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise InvalidRequest(
+                "clients show certificates over TLS only; give --tls-certificate and --tls-key beside --tls-client-ca"
+            )
         if self.token:
             check_token(self.token)
-        if self.token and not (self.is_encrypted or self.is_loopback or self.token_without_tls):
+        if self.needs_token and not (self.is_encrypted or self.is_loopback or self.token_without_tls):
             raise InvalidRequest(
                 f"a token that travels unencrypted to {self.host} can be read by everybody on the way; encrypt with "
                 "--tls-certificate and --tls-key, or say --token-without-tls where that network is trusted"
             )
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether calls have to carry a token."""
+        return bool(self.token) or self.tokens is not None
 
     @property
     def is_loopback(self) -> bool:
@@ -109,9 +122,11 @@ class ServerSettings(EngineSettings):
     def exposure(self) -> str:
         """Who can use the server, in a few words."""
         who = "this machine only" if self.is_loopback else "every machine that can reach it"
-        if self.token:
-            who += ", with the token"
-        elif not self.is_loopback:
+        if self.tls_client_ca is not None:
+            who += ", with a certificate"
+        if self.needs_token:
+            who += ", with a token"
+        elif self.tls_client_ca is None and not self.is_loopback:
             who = f"{who}, without a token".upper()
         return f"{who}; encrypted" if self.is_encrypted else who
 

@@ -2,37 +2,129 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
 from qupath_sam.errors import InvalidRequest
 
-_REMEDY = (
-    "make a pair with `openssl req -x509 -newkey rsa:3072 -nodes -days 730 -subj /CN=HOST "
-    "-addext subjectAltName=DNS:HOST -keyout server.key -out server.pem`, or ask your IT for one of HOST"
-)
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at the files' times: a handshake each would ask a network share too often.
+LOOK_EVERY_S = 1.0
+
+_REMEDY = "make a pair with `qupath-sam certs create HOST`, or ask your IT for one of HOST"
 
 
-def server_credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
-    """What gRPC needs to encrypt.
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where the server's identity lies.
 
-    Args:
+    Attributes:
         certificate: PEM file of the server's certificate, followed by those between it and its authority.
         key: PEM file of its private key, without a password.
+        client_ca: PEM file of the authorities whose certificates let a client in; None asks clients for none.
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    def load(self) -> grpc.ServerCertificateConfiguration:
+        """What gRPC needs of them.
+
+        Raises:
+            InvalidRequest: a file cannot be read, is no such file, or the two do not belong together.
+        """
+        chain = _read(self.certificate, "--tls-certificate")
+        private = _read(self.key, "--tls-key")
+        if b"-----BEGIN CERTIFICATE-----" not in chain:
+            raise InvalidRequest(f"{self.certificate} holds no certificate in PEM form; {_REMEDY}")
+        if b"PRIVATE KEY-----" not in private:
+            raise InvalidRequest(f"{self.key} holds no private key in PEM form; {_REMEDY}")
+        _check_pair(self.certificate, self.key)
+        return grpc.ssl_server_certificate_configuration([(private, chain)], self._authorities())
+
+    def stamp(self) -> tuple[object, ...]:
+        """Changes when one of the files does."""
+        return tuple(_stamp(path) for path in (self.certificate, self.key, self.client_ca) if path is not None)
+
+    def _authorities(self) -> bytes | None:
+        if self.client_ca is None:
+            return None
+        pem = _read(self.client_ca, "--tls-client-ca")
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem.decode("ascii"))
+        except (ssl.SSLError, ValueError) as error:
+            raise InvalidRequest(
+                f"{self.client_ca} holds no certificate in PEM form; give the authority's that signs your clients'"
+            ) from error
+        return pem
+
+
+class ReloadingTls:
+    """A server's identity, which is read anew when its files change. Connections that are open stay as they are.
+
+    Args:
+        files: where it lies.
+        clock: seconds.
 
     Raises:
-        InvalidRequest: a file cannot be read, is no such file, or the two do not belong together.
+        InvalidRequest: as `TlsFiles.load`.
     """
-    chain = _read(certificate, "--tls-certificate")
-    private = _read(key, "--tls-key")
-    if b"-----BEGIN CERTIFICATE-----" not in chain:
-        raise InvalidRequest(f"{certificate} holds no certificate in PEM form; {_REMEDY}")
-    if b"PRIVATE KEY-----" not in private:
-        raise InvalidRequest(f"{key} holds no private key in PEM form; {_REMEDY}")
-    _check_pair(certificate, key)
-    return grpc.ssl_server_credentials([(private, chain)])
+
+    def __init__(self, files: TlsFiles, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._files = files
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._stamp = files.stamp()
+        self._looked = clock()
+        self._first = files.load()
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """What gRPC needs to encrypt."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._first, self._changed, require_client_authentication=self._files.client_ca is not None
+        )
+
+    def look_again(self) -> None:
+        """Have the next handshake look at the files, however soon."""
+        with self._lock:
+            self._looked = -float("inf")
+
+    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Asked by gRPC before each handshake; None keeps what there is, and so does a file that cannot be used."""
+        with self._lock:
+            now = self._clock()
+            if now - self._looked < LOOK_EVERY_S:
+                return None
+            self._looked = now
+            stamp = self._files.stamp()
+            if stamp == self._stamp:
+                return None
+            try:
+                loaded = self._files.load()
+            except InvalidRequest as error:
+                # Half of a pair may be there already: it is looked at again with the next handshake.
+                log.error("the certificate stays as it was: %s", error)
+                return None
+            self._stamp = stamp
+        log.info("the certificate was read anew")
+        return loaded
+
+
+def _stamp(path: Path) -> object:
+    try:
+        status = path.stat()
+    except OSError as error:
+        return type(error).__name__
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _read(path: Path, option: str) -> bytes:

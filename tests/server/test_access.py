@@ -233,10 +233,10 @@ def test_a_client_that_shows_its_token_to_the_network_says_so(caplog):
 
 def test_what_is_announced_says_who_gets_in():
     assert fake().exposure == "this machine only"
-    assert fake(token=TOKEN).exposure == "this machine only, with the token"
+    assert fake(token=TOKEN).exposure == "this machine only, with a token"
     assert fake(host="0.0.0.0", read_slides=False).exposure == "EVERY MACHINE THAT CAN REACH IT, WITHOUT A TOKEN"
     both = fake(host="0.0.0.0", read_slides=False, token=TOKEN, tls_certificate=CERTIFICATE, tls_key=KEY)
-    assert both.exposure == "every machine that can reach it, with the token; encrypted"
+    assert both.exposure == "every machine that can reach it, with a token; encrypted"
     assert TOKEN not in repr(both) + repr(Access(token=TOKEN))
 
 
@@ -261,7 +261,7 @@ def test_a_pair_that_cannot_be_used_says_what_to_do(certificate, key, said):
 def test_a_broken_certificate_is_told_apart_from_a_missing_one(tmp_path):
     broken = tmp_path / "Zertifikat für uns.pem"
     broken.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
-    with pytest.raises(InvalidRequest, match=r"cannot be used .*openssl req"):
+    with pytest.raises(InvalidRequest, match=r"cannot be used .*certs create"):
         start_server(fake(tls_certificate=broken, tls_key=KEY))
     with pytest.raises(InvalidRequest, match="no certificate in PEM form"):
         read_ca(broken)

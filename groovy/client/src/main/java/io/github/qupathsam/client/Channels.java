@@ -48,6 +48,17 @@ final class Channels {
                         unreadable);
             }
         }
+        if (!settings.certificate().isEmpty()) {
+            try {
+                credentials.keyManager(new File(settings.certificate()), new File(settings.key()));
+            } catch (IOException unreadable) {
+                throw new SamException(
+                        FailureReason.BAD_CERTIFICATE,
+                        "cannot read " + settings.certificate() + " and " + settings.key()
+                                + "; set certificate and key to PEM files of this client",
+                        unreadable);
+            }
+        }
         return credentials.build();
     }
 

@@ -91,6 +91,13 @@ final class Failures {
                             + " (see Settings)",
                     failure);
         }
+        if (told.contains("shut down") || told.contains("certificate_required")) {
+            return new SamException(
+                    FailureReason.BAD_CERTIFICATE,
+                    address + " broke off the handshake (" + told + "); where it wants to see a certificate of yours, set"
+                            + " certificate and key (see Settings)",
+                    failure);
+        }
         return failed(FailureReason.BAD_CERTIFICATE, address + " does not prove who it is (" + told + ")", failure);
     }
 

@@ -25,29 +25,34 @@ import java.util.regex.Pattern;
  * @param port its port
  * @param tls whether the connection is encrypted
  * @param ca PEM file of the certificates to trust, which implies tls; empty takes Java's own
+ * @param certificate PEM file of this client's own certificate, for a server that wants to see one; implies tls; or empty
+ * @param key PEM file (PKCS#8, no password) of its private key; goes with certificate
  * @param token sent as bearer token; empty sends none. To other machines it goes only by tls, or with {@code token_without_tls}
  * @param model name of the model; empty takes the server's default
  * @param timeout longest wait for one answer
  * @param patience how long to go on trying while a server that has answered before is away or busy
  */
 public record Settings(
-        String host, int port, boolean tls, String ca, String token, String model, Duration timeout, Duration patience) {
+        String host, int port, boolean tls, String ca, String certificate, String key, String token, String model,
+        Duration timeout, Duration patience) {
 
     private static final Pattern LOCAL = Pattern.compile("localhost|127\\.\\d+\\.\\d+\\.\\d+|::1|\\[::1]");
     /** As the server takes it (RFC 6750, sec. 2.1). */
     private static final Pattern TOKEN = Pattern.compile("[A-Za-z0-9._~+/-]+=*");
 
     /** Names of all settings, with their defaults. */
-    static final Map<String, String> DEFAULTS = new TreeMap<>(Map.of(
-            "host", "127.0.0.1",
-            "port", "50051",
-            "tls", "false",
-            "ca", "",
-            "token", "",
-            "token_without_tls", "false",
-            "model", "",
-            "timeout", "120",
-            "patience", "30"));
+    static final Map<String, String> DEFAULTS = new TreeMap<>(Map.ofEntries(
+            Map.entry("host", "127.0.0.1"),
+            Map.entry("port", "50051"),
+            Map.entry("tls", "false"),
+            Map.entry("ca", ""),
+            Map.entry("certificate", ""),
+            Map.entry("key", ""),
+            Map.entry("token", ""),
+            Map.entry("token_without_tls", "false"),
+            Map.entry("model", ""),
+            Map.entry("timeout", "120"),
+            Map.entry("patience", "30")));
 
     /** The settings of this machine and user. */
     public static Settings load() {
@@ -93,11 +98,18 @@ public record Settings(
             throw new IllegalArgumentException("port must lie in 1..65535, got " + port);
         }
         String ca = values.get("ca").strip();
+        String certificate = values.get("certificate").strip();
+        String key = values.get("key").strip();
+        if (certificate.isEmpty() != key.isEmpty()) {
+            throw new IllegalArgumentException("certificate and key go together; set both, as `qupath-sam certs create` names them");
+        }
         Settings settings = new Settings(
                 values.get("host").strip(),
                 port,
-                truth(values, "tls") || !ca.isEmpty(),
+                truth(values, "tls") || !ca.isEmpty() || !certificate.isEmpty(),
                 ca,
+                certificate,
+                key,
                 token(values),
                 values.get("model").strip(),
                 seconds(values, "timeout"),

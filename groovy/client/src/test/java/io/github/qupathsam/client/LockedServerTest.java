@@ -125,4 +125,27 @@ class LockedServerTest {
             assertTrue(told.contains("does not speak TLS") && told.contains("set tls to false"), told);
         }
     }
+
+    @Test
+    void aServerThatAsksForCertificatesLetsInWhoShowsOne() throws Exception {
+        Path certificates = folder.resolve("certificates");
+        RealServer.run(
+                "certs", "create", "localhost", "127.0.0.1", "--client", "Anna", "--folder", certificates.toString());
+        String ca = certificates.resolve("ca.pem").toString();
+        String[] options = {
+            "--tls-certificate", certificates.resolve("server.pem").toString(),
+            "--tls-key", certificates.resolve("server.key").toString(),
+            "--tls-client-ca", ca
+        };
+        try (RealServer asking = RealServer.start(options)) {
+            Map<String, Object> shown = new HashMap<>(Map.of("port", asking.port(), "ca", ca, "token", ""));
+            String told = refused(FailureReason.BAD_CERTIFICATE, shown);
+            assertTrue(told.contains("set certificate and key"), told);
+            shown.put("certificate", certificates.resolve("Anna.pem").toString());
+            shown.put("key", certificates.resolve("Anna.key").toString());
+            try (SamClient client = SamClient.connect(settings(shown))) {
+                assertEquals("fake", client.capabilities().defaultModel());
+            }
+        }
+    }
 }

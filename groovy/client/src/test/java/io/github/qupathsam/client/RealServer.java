@@ -66,6 +66,17 @@ final class RealServer implements AutoCloseable {
         return builder;
     }
 
+    /** Another command of qupath-sam, to its end. */
+    static void run(String... arguments) throws Exception {
+        List<String> command = new ArrayList<>(List.of(python(), "-m", "qupath_sam"));
+        command.addAll(List.of(arguments));
+        Process process = builder(command).redirectErrorStream(true).start();
+        String said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        if (process.waitFor() != 0) {
+            throw new IllegalStateException(said);
+        }
+    }
+
     int port() {
         return port;
     }
