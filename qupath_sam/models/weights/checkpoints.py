@@ -4,6 +4,8 @@
 Meta SAM, MobileSAM    a flat state dict; MobileSAM's also has the classification head of its teacher's encoder
 MedSAM, LiteMedSAM     flat, or with optimiser and epoch beside it under ``model``
 micro-sam, PathoSAM    flat, or a training checkpoint with ``model_state`` (keys begin with ``sam.``)
+Lightning and others   under ``state_dict``, ``model_state_dict``, ``net``, ...; what stands before the network's own
+                       names (``model.``, ``module.model.``, ``_orig_mod.``, ``net.``) is taken off
 safetensors            any of these as tensors; ours say in their metadata what they are (see `CheckpointMetadata`)
 =====================  ============================================================================================
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 import enum
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +27,9 @@ from torch import Tensor
 
 from qupath_sam.errors import WeightsMissing, WrongWeights
 from qupath_sam.models.registry import Family
+from qupath_sam.models.weights.harmless import harmless_globals
+from qupath_sam.models.weights.other_families import other_family
+from qupath_sam.models.weights.other_files import what_else
 from qupath_sam.networks.network import Parts, PromptableNetwork
 
 #: Key of our own entry in the metadata of a safetensors file.
@@ -32,7 +37,12 @@ METADATA_KEY = "qupath_sam"
 
 #: Entries that original files hold beside what the networks need.
 _NOT_NEEDED = ("pixel_mean", "pixel_std", "image_encoder.norm_head.", "image_encoder.head.")
-_PREFIXES = ("module.", "sam.")
+#: What compiling, distributing and checkpointing put into the names of a network's parts, at any place.
+_WRAPPERS = frozenset(
+    {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_original_module"}
+)
+#: Parts of every network here; what stands before them in a key is a wrapper's.
+_ANCHORS = ("image_encoder", "mask_decoder", "prompt_encoder")
 
 
 class Layout(enum.Enum):
@@ -42,7 +52,16 @@ class Layout(enum.Enum):
     MODEL = "model"
     MODEL_STATE = "model_state"
     STATE_DICT = "state_dict"
+    MODEL_STATE_DICT = "model_state_dict"
+    NET = "net"
+    NETWORK = "network"
+    WEIGHTS = "weights"
+    PARAMS = "params"
+    MODULE = "module"
     SAFETENSORS = "safetensors"
+
+
+_WRAPPING_LAYOUTS = tuple(layout for layout in Layout if layout not in (Layout.FLAT, Layout.SAFETENSORS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +107,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
         WrongWeights: no checkpoint, truncated, or one that would run code.
     """
     try:
+        other = what_else(path)
         with path.open("rb") as file:
             head = file.read(16)
+    except IsADirectoryError as error:
+        raise WeightsMissing(f"{path} is a folder; name the weights file in it") from error
     except OSError as error:
         raise WeightsMissing(f"cannot read {path}: {error.strerror or error}; check the path and its rights") from error
+    if other:
+        raise WrongWeights(f"{path} {other}")
     if _looks_like_safetensors(head):
         return _read_safetensors(path)
     return _read_torch(path)
@@ -135,6 +159,8 @@ def over_base(
 def check_fits(tensors: Mapping[str, Tensor], family: Family, *, where: str) -> None:
     """Raise `WrongWeights` unless the tensors are exactly those of the family's network with the parts they name.
 
+    Numbers that are not finite, as diverged training leaves them, are refused too: such a network finds nothing.
+
     Args:
         where: names the file in the message.
     """
@@ -147,6 +173,7 @@ def check_fits(tensors: Mapping[str, Tensor], family: Family, *, where: str) -> 
         if key in tensors and tuple(tensors[key].shape) != expected[key]
     ]
     if not (missing or unexpected or misshaped):
+        _check_finite(tensors, where)
         return
     problems = [
         _name_some("missing", missing),
@@ -157,8 +184,22 @@ def check_fits(tensors: Mapping[str, Tensor], family: Family, *, where: str) -> 
     if looks_like is not None and expected_shapes(looks_like) != expected_shapes(family):
         advice = f"this is a {looks_like.value} checkpoint; use family {looks_like.value}"
     else:
-        advice = "use the file that the model's authors published, unchanged"
+        advice = other_family(tensors) or "use the file that the model's authors published, unchanged"
     raise WrongWeights(f"{where} does not fit {family.value}: {'; '.join(p for p in problems if p)}; {advice}")
+
+
+def _check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    # One pass without a copy: a sum is finite only if all its terms are, and double precision does not overflow.
+    broken = [
+        key
+        for key, tensor in tensors.items()
+        if tensor.is_floating_point() and not torch.isfinite(tensor.sum(dtype=torch.float64))
+    ]
+    if broken:
+        raise WrongWeights(
+            f"{where} holds numbers that are not finite (NaN or infinity) in {len(broken)} of {len(tensors)} tensors "
+            f"({_first_of(broken)}): its training has diverged; use an earlier checkpoint of it"
+        )
 
 
 def guess_family(tensors: Mapping[str, Tensor]) -> Family | None:
@@ -214,7 +255,8 @@ def build_network_with(tensors: Mapping[str, Tensor], family: Family) -> Prompta
 
 def _read_torch(path: Path) -> Checkpoint:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(harmless_globals())):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WrongWeights(
             f"{path} holds more than tensors, or is no checkpoint; it is refused because reading it could run code. "
@@ -227,20 +269,23 @@ def _read_torch(path: Path) -> Checkpoint:
             f"{path} is no checkpoint, or only part of one ({type(error).__name__}); download it again"
         ) from error
     layout, state = _unwrap(content, path)
-    return Checkpoint(_cleaned(state), layout)
+    return Checkpoint(_cleaned(state, path), layout)
 
 
 def _unwrap(content: Any, path: Path) -> tuple[Layout, Mapping[str, Tensor]]:
+    """The state dict in a file: under the first of the usual names that holds tensors, else the file's own."""
     if isinstance(content, Mapping):
-        for layout in (Layout.MODEL_STATE, Layout.MODEL, Layout.STATE_DICT):
+        for layout in _WRAPPING_LAYOUTS:
             inner = content.get(layout.value)
             if isinstance(inner, Mapping):
-                return layout, _tensors_of(inner)
+                for state in (inner, *(each for each in inner.values() if isinstance(each, Mapping))):
+                    if tensors := _tensors_of(state):
+                        return layout, tensors
         if tensors := _tensors_of(content):
             return Layout.FLAT, tensors
+    names = ", ".join(repr(layout.value) for layout in _WRAPPING_LAYOUTS)
     raise WrongWeights(
-        f"{path} holds a {type(content).__name__} without tensors; "
-        "use a file with a state dict, flat or under 'model', 'model_state' or 'state_dict'"
+        f"{path} holds a {type(content).__name__} without tensors; use a file with a state dict, flat or under {names}"
     )
 
 
@@ -248,12 +293,39 @@ def _tensors_of(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
     return {key: value for key, value in mapping.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 
-def _cleaned(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the prefixes of wrappers and without what no network here needs."""
-    for prefix in _PREFIXES:
-        if state and all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+def _cleaned(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Without what wrappers have put before the names, and without what no network here needs."""
+    state = {_without_wrappers(key): tensor for key, tensor in state.items()}
+    prefix = _prefix_of(state, path)
+    if prefix:
+        state = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
     return {key: tensor for key, tensor in state.items() if not key.startswith(_NOT_NEEDED)}
+
+
+def _without_wrappers(key: str) -> str:
+    return ".".join(part for part in key.split(".") if part not in _WRAPPERS)
+
+
+def _prefix_of(keys: Iterable[str], path: Path) -> str:
+    """What stands before the parts of the network, such as ``model.``; empty where nothing does.
+
+    Raises:
+        WrongWeights: the file holds several networks, such as a student and its teacher.
+    """
+    parts: dict[str, set[str]] = {}
+    for key in keys:
+        names = key.split(".")
+        for position, name in enumerate(names):
+            if name in _ANCHORS:
+                parts.setdefault("".join(f"{each}." for each in names[:position]), set()).add(name)
+                break
+    whole = [prefix for prefix, found in parts.items() if {"image_encoder", "mask_decoder"} <= found]
+    if "" in whole or not whole:
+        return ""
+    if len(whole) > 1:
+        named = ", ".join(sorted(prefix.rstrip(".") for prefix in whole))
+        raise WrongWeights(f"{path} holds several networks ({named}); save the state dict of one of them and add that")
+    return whole[0]
 
 
 def _looks_like_safetensors(head: bytes) -> bool:
@@ -269,7 +341,8 @@ def _read_safetensors(path: Path) -> Checkpoint:
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise WrongWeights(f"{path} is no safetensors file, or only part of one ({error}); get it again") from error
-    return Checkpoint(_cleaned(tensors), Layout.SAFETENSORS, _metadata(metadata.get(METADATA_KEY), path))
+    ours = _metadata(metadata.get(METADATA_KEY), path)
+    return Checkpoint(tensors if ours is not None else _cleaned(tensors, path), Layout.SAFETENSORS, ours)
 
 
 def _metadata(text: str | None, path: Path) -> CheckpointMetadata | None:
@@ -295,7 +368,9 @@ def _metadata(text: str | None, path: Path) -> CheckpointMetadata | None:
 
 
 def _name_some(what: str, keys: list[str]) -> str:
-    if not keys:
-        return ""
+    return f"{len(keys)} {what} ({_first_of(keys)})" if keys else ""
+
+
+def _first_of(keys: list[str]) -> str:
     more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-    return f"{len(keys)} {what} ({', '.join(keys[:3])}{more})"
+    return f"{', '.join(keys[:3])}{more}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from qupath_sam.errors import InvalidRequest, WeightsMissing
+from qupath_sam.errors import InvalidRequest, WeightsMissing, WrongWeights
 from qupath_sam.models.load import check_digest, complete
 from qupath_sam.models.registry import (
     BUILT_IN,
@@ -21,6 +21,7 @@ from qupath_sam.models.registry import (
 )
 from qupath_sam.models.weights.checkpoints import Checkpoint, Layout, check_fits, guess_family, read_checkpoint
 from qupath_sam.models.weights.download import Progress, Source, download
+from qupath_sam.models.weights.other_families import other_family
 from qupath_sam.models.weights.store import ModelStore, Record, UserModel
 
 
@@ -117,6 +118,7 @@ def family_of(checkpoint: Checkpoint, file: Path, store: ModelStore) -> Family:
 
     Raises:
         InvalidRequest: nothing tells.
+        WrongWeights: a network that is not run here.
         UnknownModel: the base is not known here.
     """
     if checkpoint.metadata is not None and checkpoint.metadata.family is not None:
@@ -125,6 +127,8 @@ def family_of(checkpoint: Checkpoint, file: Path, store: ModelStore) -> Family:
         return store.find(checkpoint.metadata.base).family
     guessed = guess_family(checkpoint.tensors)
     if guessed is None:
+        if other := other_family(checkpoint.tensors):
+            raise WrongWeights(f"{file} cannot be used: {other}")
         known = ", ".join(family.value for family in Family if family is not Family.FAKE)
         raise InvalidRequest(f"cannot tell what kind of model {file} is; name its family: {known}")
     return guessed

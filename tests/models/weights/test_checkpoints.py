@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import bz2
+import gzip
+import io
 import json
+import lzma
 import os
 import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -29,6 +37,53 @@ def test_reads_what_the_makers_write(tmp_path: Path, family: Family, layout: Lay
     assert checkpoint.layout is layout
     assert checkpoint.metadata is None
     check_fits(checkpoint.tensors, family, where="file")
+
+
+STATE = original_state(Family.LITE_MEDSAM)
+LIGHTNING = {"epoch": 1, "pytorch-lightning_version": "2.1", "hyper_parameters": {"lr": 1e-4}, "optimizer_states": []}
+
+
+def _under(prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + key: tensor for key, tensor in STATE.items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"state_dict": _under("model."), **LIGHTNING},
+        {"state_dict": _under("model.") | {"criterion.weight": torch.ones(2)}, **LIGHTNING},
+        {"state_dict": _under("model._orig_mod."), **LIGHTNING},
+        {"state_dict": _under("net.sam."), **LIGHTNING},
+        {"model_state_dict": STATE, "epoch": 1, "optimizer_state_dict": {}},
+        {"model": {}, "model_state_dict": STATE},
+        {"model": {"state_dict": STATE}},
+        {"net": _under("module.")},
+        {"network": STATE},
+        {"module": _under("module.")},
+        _under("module.model."),
+        _under("_orig_mod."),
+        _under("net."),
+        _under("anything.else."),
+        {key.replace("encoder.", "encoder.module."): tensor for key, tensor in STATE.items()},
+        {key.replace("decoder.", "decoder._orig_mod."): tensor for key, tensor in STATE.items()},
+        {
+            "model": STATE,
+            "best": np.float32(0.5),
+            "count": np.int64(3),
+            "options": argparse.Namespace(folder=Path("a")),
+        },
+    ],
+    ids=lambda content: next(iter(content)),
+)
+def test_takes_off_what_trainers_wrap_round_a_network(tmp_path: Path, content: dict) -> None:
+    checkpoint = read_checkpoint(write(content, tmp_path / "last.ckpt"))
+    check_fits(checkpoint.tensors, Family.LITE_MEDSAM, where="file")
+    assert guess_family(checkpoint.tensors) is Family.LITE_MEDSAM
+
+
+def test_several_networks_in_one_file_are_not_chosen_from(tmp_path: Path) -> None:
+    with pytest.raises(WrongWeights, match=r"several networks \(student, teacher\)"):
+        read_checkpoint(write({"state_dict": _under("teacher.") | _under("student.")}, tmp_path / "last.ckpt"))
 
 
 @pytest.mark.parametrize("family", [Family.LITE_MEDSAM, Family.MOBILE_SAM], ids=lambda family: family.value)
@@ -98,6 +153,61 @@ def test_refuses_what_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(WrongWeights, match=r"file\.pth"):
         read_checkpoint(path)
+
+
+def _zipped(name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, b"x" * 100)
+    return buffer.getvalue()
+
+
+def _tarred() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("model.pth"))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 375042383\n", "git-lfs pointer"),
+        (b"<!DOCTYPE html><html><title>Virus scan\n warning</title></html>" * 50, r"web page \('Virus scan warning'\)"),
+        (b"\xef\xbb\xbf\n <HTML><body>Log in", "web page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", r"XML document \('AccessDenied'\)"),
+        (b'{"data":{"error":"not found"}}', "JSON text"),
+        (b'{\n "architectures": ["SamModel"]\n}', "JSON text"),
+        (b"404: Not Found", r"text \('404: Not Found'\)"),
+        ("Zugriff verweigert".encode("utf-16"), "text"),
+        (gzip.compress(b"weights"), "gzip"),
+        (bz2.compress(b"weights"), "bzip2"),
+        (lzma.compress(b"weights"), "xz"),
+        (_zipped("model.pth"), r"ZIP archive \(model.pth\)"),
+        (_zipped("arr_0.npy"), "NumPy archive"),
+        (_tarred(), "tar archive"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
+        (b"", "empty"),
+    ],
+)
+def test_what_is_no_checkpoint_is_named_as_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "file.pth"
+    path.write_bytes(content)
+    with pytest.raises(WrongWeights, match=said) as caught:
+        read_checkpoint(path)
+    assert "file.pth" in str(caught.value)
+    assert "save" not in str(caught.value).lower()
+
+
+def test_a_program_is_told_from_its_weights(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "program.pt")
+    with pytest.raises(WrongWeights, match="TorchScript"):
+        read_checkpoint(tmp_path / "program.pt")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsMissing):
+        read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])

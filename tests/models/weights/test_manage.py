@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from qupath_sam.errors import InvalidRequest, UnknownModel, WeightsMissing, WrongWeights
+from qupath_sam.models.load import load_weights
 from qupath_sam.models.registry import BUILT_IN, Family, LocalWeights, WeightsFile
 from qupath_sam.models.weights.checkpoints import Layout
 from qupath_sam.models.weights.manage import Description, add, pull, remove, verify
@@ -80,7 +81,7 @@ def test_what_was_pulled_first_is_what_it_is_held_to(
 def test_a_page_instead_of_weights_is_not_kept(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         published(monkeypatch, b"<html>Please log in</html>", digest_known=False),
-        pytest.raises(WrongWeights, match="no checkpoint"),
+        pytest.raises(WrongWeights, match="a web page"),
     ):
         pull(store.find("mobile_sam"), store)
     assert not store.is_present(store.find("mobile_sam"))
@@ -176,6 +177,53 @@ def test_a_family_that_cannot_be_told_is_asked_for(store: ModelStore, tmp_path: 
         add("other", file, store)
     with pytest.raises(WrongWeights):
         add("other", file, store, described=Description(Family.SAM_VIT_B))
+
+
+def test_weights_that_are_not_finite_are_refused_wherever_they_come_from(store: ModelStore, tmp_path: Path) -> None:
+    state = original_state(Family.LITE_MEDSAM)
+    good, bad = write(state, tmp_path / "good.pth"), tmp_path / "bad.pth"
+    for value in (float("nan"), float("inf"), -float("inf")):
+        broken = torch.full((4, 256), 0.5)
+        broken[3, 7] = value
+        write(state | {"mask_decoder.mask_tokens.weight": broken}, bad)
+        with pytest.raises(WrongWeights, match=r"1 of \d+ tensors \(mask_decoder.mask_tokens.weight\)"):
+            add("mine", bad, store)
+    assert "mine" not in store.models()
+    kept = add("mine", good, store, copy=False)
+    kept.write_bytes(bad.read_bytes())  # as an earlier version has taken it
+    record = store.record("mine")
+    assert record is not None
+    store.keep("mine", replace(record, sha256=store.digests.sha256(kept)))
+    with pytest.raises(WrongWeights, match="not finite"):
+        verify(store.find("mine"), store)
+    with pytest.raises(WrongWeights, match="not finite"):
+        load_weights(store.find("mine"), store)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (["image_encoder.trunk.pos_embed", "sam_mask_decoder.iou_token.weight", "memory_encoder.x"], "SAM 2"),
+        (["detector.backbone.vision_backbone.trunk.x", "tracker.maskmem_tpos_enc"], "SAM 3"),
+        (["vision_encoder.pos_embed", "mask_decoder.upscale_conv1.weight", "shared_image_embedding.x"], "Hugging Face"),
+        (["image_encoder.pos_embed", "mask_decoder.hf_token.weight", "mask_decoder.iou_token.weight"], "SAM-HQ"),
+        (["w_a_000", "w_b_000", "prompt_encoder.x"], "LoRA"),
+        (["base_model.model.image_encoder.blocks.0.attn.qkv.lora_A.default.weight"], "LoRA"),
+        (["image_encoder.blocks.0.attn.qkv.linear_a_q.weight", "mask_decoder.x"], "LoRA"),
+        (["image_encoder.blocks.0.MLP_Adapter.D_fc1.weight", "mask_decoder.x"], "adapters"),
+        (["image_encoder.patch_embed.proj.weight", "image_encoder.pos_embed"], "image encoder alone"),
+        (["patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "cls_token"], "image encoder alone"),
+        (["mask_decoder.iou_token.weight", "prompt_encoder.x"], "decoder without"),
+        (["model.image_encoder.trunk.x", "model.memory_encoder.x"], "SAM 2"),
+    ],
+)
+def test_networks_that_are_not_run_are_named(store: ModelStore, tmp_path: Path, keys: list[str], said: str) -> None:
+    file = write({"model": {key: torch.ones(1, 2, 3, 4) for key in keys}}, tmp_path / "other.pt")
+    for described in (None, Description(Family.SAM_VIT_B)):
+        with pytest.raises(WrongWeights, match=said) as caught:
+            add("mine", file, store, described=described)
+        assert "unchanged" not in str(caught.value)
+        assert "name its family" not in str(caught.value)
 
 
 def test_a_linked_file_that_is_gone_or_changed_is_told(store: ModelStore, tmp_path: Path) -> None:
