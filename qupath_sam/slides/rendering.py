@@ -254,17 +254,17 @@ def _levels(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.
     return np.asarray((np.clip(shares, 0, 1) * 255 + 0.5).astype(np.uint8))
 
 
-def composite(shown: Sequence[ShownChannel], *, inverted: float | None = None) -> Colours:
+def composite(shown: Sequence[ShownChannel], *, inverted: bool = False) -> Colours:
     """Adds the colours of channels, each by its range; px have one sample for each of ``shown``.
 
     Args:
-        inverted: where 0 is white in the file (MinIsWhite), the value that is black.
+        inverted: whether the lowest value of a range is the full colour and not black (MinIsWhite).
     """
 
     def apply(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-        levels = [
-            scaled(_flipped(pixels[:, :, i], inverted), channel.low, channel.high) for i, channel in enumerate(shown)
-        ]
+        levels = [scaled(pixels[:, :, i], channel.low, channel.high) for i, channel in enumerate(shown)]
+        if inverted:
+            levels = [255 - level for level in levels]
         if len(shown) == 1 and shown[0].color == WHITE_COLOR:
             return np.repeat(levels[0][:, :, None], 3, axis=2)
         total = np.zeros((*pixels.shape[:2], 3), np.uint16)
@@ -277,10 +277,6 @@ def composite(shown: Sequence[ShownChannel], *, inverted: float | None = None) -
         return total.astype(np.uint8)
 
     return apply
-
-
-def _flipped(values: NDArray[Any], black: float | None) -> NDArray[Any]:
-    return values if black is None else (np.asarray(black, values.dtype) - values).astype(values.dtype)
 
 
 def true_colours(*, high: float, alpha: str = "", low: float = 0.0) -> Colours:

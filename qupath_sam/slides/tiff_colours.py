@@ -86,7 +86,7 @@ def _check_readable(layout: Layout, location: Location) -> None:
     photometric = getattr(key.photometric, "name", str(key.photometric))
     readable = key.photometric in _READABLE and key.dtype is not None and np.dtype(key.dtype).kind in "uifb"
     if readable and key.photometric == _PHOTOMETRIC.YCBCR:
-        readable = key.dtype == np.uint8
+        readable = key.dtype == np.uint8 or key.compression in _DECODED_TO_RGB
     if not readable:
         raise SlideUnsupported(
             f"{location.given} holds {key.samplesperpixel} x {key.dtype} a px as {photometric}, which is neither RGB, "
@@ -125,34 +125,29 @@ class _Once:
 
 def _channels_shown(layout: Layout, rendering: Rendering, seen: _Once) -> Shown:
     key = layout.first_page
-    inverted = _black_value(key)
+    inverted = key.photometric == _PHOTOMETRIC.MINISWHITE
     asked = rendering.channels or rendering.low is not None
     if len(layout.channels) == 1 and not asked and _is_eight_bit(key):
-        return Shown(_grey(key, inverted))
+        return Shown(_grey(key, inverted=inverted))
     if _is_grey_with_alpha(key) and not rendering.channels:
         high, how, remark = _white_value(key, rendering, seen)
         colours = true_colours(low=rendering.low or 0.0, high=high, alpha=_alpha(key, 1))
         return Shown(_after(lambda pixels: pixels[:, :, [0, 0, 0, 1]], colours), how, remark)
     chosen = chosen_channels(rendering, layout.channels)
-    found = shown_channels(rendering, chosen, layout.channels, _flipped_like(seen, inverted))
+    found = shown_channels(rendering, chosen, layout.channels, seen())
     how = " + ".join(channel.text for channel in found)
     remark = "" if asked else f"nobody said how to show these channels: {how}; choose with channels and range"
     return Shown(composite(found, inverted=inverted), how, remark)
 
 
-def _flipped_like(seen: _Once, inverted: float | None) -> NDArray[Any]:
-    values = seen()
-    return values if inverted is None else (np.asarray(inverted, values.dtype) - values).astype(values.dtype)
-
-
-def _grey(key: Any, inverted: float | None) -> Colours:
+def _grey(key: Any, *, inverted: bool) -> Colours:
     """Grey of at most 8 bits as it is: three equal channels."""
     white = float(2 ** _bits(key) - 1) if np.dtype(key.dtype).kind in "ub" else 255.0
 
     def apply(pixels: NDArray[Any]) -> NDArray[np.uint8]:
         values = pixels[:, :, 0]
         grey = scaled(values.astype(np.uint8) if values.dtype == bool else values, 0, white)
-        return np.repeat((255 - grey if inverted is not None else grey)[:, :, None], 3, axis=2)
+        return np.repeat((255 - grey if inverted else grey)[:, :, None], 3, axis=2)
 
     return apply
 
@@ -177,13 +172,6 @@ def _bits(key: Any) -> int:
 
 def _is_eight_bit(key: Any) -> bool:
     return np.dtype(key.dtype).kind in "ub" and _bits(key) <= 8
-
-
-def _black_value(key: Any) -> float | None:
-    """Where 0 is white, the value of black."""
-    if key.photometric != _PHOTOMETRIC.MINISWHITE or np.dtype(key.dtype).kind == "f":
-        return None
-    return float(2 ** _bits(key) - 1)
 
 
 def _alpha(key: Any, position: int) -> str:

@@ -41,6 +41,8 @@ def write_trestle(path: Path, pixels: NDArray[np.uint8]) -> Path:
         pixels,
         tile=(64, 64),
         compression="jpeg",
+        compressionargs={"level": 95},
+        resolution=(0.25, 0.25),  # um, against the standard
         software="MedScan 1.0",
         description="Background Color=E6E6E6;White Balance=0;Objective Power=20;JPEG Quality=70;OverlapsXY= 16 8",
     )

@@ -1,0 +1,67 @@
+"""Write the table of docs/formats.md from the contract suite over layouts (tests/contracts/layouts.py).
+
+Usage: python -m tools.formats
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.contracts.agreement import Agreement, agreement
+from tests.contracts.layouts import LAYOUTS, Layout
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
+BEGIN, END = "<!-- made by python -m tools.formats: begin -->", "<!-- made by python -m tools.formats: end -->"
+
+
+def table() -> str:
+    """The table, made by reading every layout."""
+    lines = ["| layout | who writes it | read by | size | pixel size | colour |", "|---|---|---|---|---|---|"]
+    notes: list[str] = []
+    for layout in LAYOUTS:
+        with tempfile.TemporaryDirectory() as folder:
+            found = agreement(layout, Path(folder))
+        lines.append(_row(layout, found, notes))
+    remarks = [f"{index}. {note[0].upper()}{note[1:]}." for index, note in enumerate(notes, 1)]
+    return "\n".join([*lines, "", "Not compared with OpenSlide:", "", *remarks])
+
+
+def _row(layout: Layout, found: Agreement, notes: list[str]) -> str:
+    mark = ""
+    if layout.differs_from_openslide:
+        if layout.differs_from_openslide not in notes:
+            notes.append(layout.differs_from_openslide)
+        mark = f" ({notes.index(layout.differs_from_openslide) + 1})"
+    mpp = "none, as" if layout.mpp is None else f"{layout.mpp:g} µm, as"
+    cells = [
+        layout.name + mark,
+        layout.written_by,
+        found.read_by,
+        "as " + _names(found, "size"),
+        f"{mpp} {_names(found, 'pixel_size')}",
+        "as " + _names(found, "colour"),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _names(found: Agreement, thing: str) -> str:
+    wrong = [text for text in found.disagrees if text.startswith(thing)]
+    if wrong:
+        return f"NOT {', '.join(wrong)}"
+    return ", ".join(getattr(found, thing))
+
+
+def updated(document: str) -> str:
+    """The document with a fresh table between its markers."""
+    before, _, rest = document.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    text = DOCUMENT.read_text("utf-8")
+    if BEGIN not in text or END not in text:
+        sys.exit(f"{DOCUMENT} has lost its markers; put them back: {BEGIN} and {END}")
+    DOCUMENT.write_text(updated(text), "utf-8")
