@@ -151,8 +151,8 @@ def test_the_document_on_windows_has_the_numbers_of_the_code() -> None:
     assert f"between {windows.FINEST_MPP:g} and {windows.COARSEST_MPP:g} µm" in text
     assert f"at most {1 / windows.FINEST_DOWNSAMPLE:g} times" in text
     assert f"{steps.MAX_SCALE_CHANGES} changes of scale" in " ".join(text.split())
-    assert f"first {steps.STEPS_WITH_FINER_LOOKS} steps, a mask below 1/{1 / windows.SPECK_SHARE:g} of" in text
-    assert f"at most {steps.MAX_FINER_LOOKS} times; the finer" in text
+    assert f"first {steps.STEPS_WITH_ZOOMS} steps, a mask below 1/{1 / windows.SMALL_SHARE:g} of" in text
+    assert f"at most {steps.MAX_ZOOMS} times; the finer" in text
 
 
 def test_every_link_of_the_documents_to_a_file_leads_somewhere() -> None:

@@ -12,7 +12,7 @@ import typer
 from qupath_sam.cli.rendering import ChannelsOption, DisplayOption, RangesOption, TOption, ZOption
 
 if TYPE_CHECKING:
-    from qupath_sam.engine.windows import Ladder
+    from qupath_sam.engine.windows import Scales
     from qupath_sam.slides.base import SlideReader
     from qupath_sam.types.regions import Region, Window
 
@@ -57,10 +57,10 @@ def embed(
     rendering = parse_rendering(channels or [], ranges or [], display)
     with LocalClient(settings) as local, local.slides.open(slide, z=z, t=t, rendering=rendering) as reader:
         request.check_pixel_size(reader.info.mpp)
-        ladder = local.engine.ladder(reader.info)
-        scale = ladder.scale_of(request) or ladder.default_downsample
+        scales = local.engine.scales(reader.info)
+        scale = scales.for_request(request) or scales.default_downsample
         views = [parse_region(text) for text in region or []]
-        windows = _windows(reader, ladder, scale, views)
+        windows = _windows(reader, scales, scale, views)
         ready = {s.window for s in local.engine.embedded(reader, windows) if s.ready}
         missing = [window for window in windows if window not in ready]
         columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -87,15 +87,15 @@ def embed(
         )
 
 
-def _windows(reader: SlideReader, ladder: Ladder, scale: float, views: list[Region]) -> list[Window]:
+def _windows(reader: SlideReader, scales: Scales, scale: float, views: list[Region]) -> list[Window]:
     """Windows of the regions, or of the tissue where no region is given, each once."""
     from qupath_sam.errors import InvalidRegion
     from qupath_sam.slides.tissue import has_tissue, tissue_map
 
-    extent = ladder.extent
+    extent = scales.extent
     seen: dict[Window, None] = {}
     for view in views or [extent]:
-        found = ladder.windows_in_view(view, scale, (view.x, view.y))
+        found = scales.windows_in_view(view, scale, (view.x, view.y))
         if not found:
             raise InvalidRegion(f"region {view.bounds} lies outside the image {extent.bounds} (level-0 px)")
         seen.update(dict.fromkeys(found))

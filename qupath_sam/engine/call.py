@@ -15,9 +15,9 @@ from qupath_sam import __version__
 from qupath_sam.engine.cancellation import CancelToken, check_wanted
 from qupath_sam.engine.embeddings.key import embedding_key
 from qupath_sam.engine.outlines import outlines_of
-from qupath_sam.engine.states import FoldContext, Resumed, StateStore
+from qupath_sam.engine.states import Resumed, StateStore, StepsContext
 from qupath_sam.engine.steps import DecodeRequest, State, Step, run_steps, steps_of, touches_edge
-from qupath_sam.engine.windows import Ladder
+from qupath_sam.engine.windows import Scales
 from qupath_sam.engine.worker import Priority, Urgency
 from qupath_sam.errors import UnsupportedPrompt
 from qupath_sam.models.base import Embedding, MaskSet, WindowPrompts
@@ -66,10 +66,10 @@ class RunningCall:
         self._mpp = slide.info.mpp
         self._call = call
         self._priority = priority
-        self._ladder = ladder_of(slide.info, loaded)
+        self._scales = scales_of(slide.info, loaded)
         self._sources: dict[Window, EmbeddingSource] = {}
         self.timings = Timings()
-        self._context = FoldContext(
+        self._context = StepsContext(
             image=slide.info.fingerprint,
             model=(loaded.spec.name, loaded.weights_sha256, loaded.segmenter.preprocessing_version),
             mpp=slide.info.mpp,
@@ -78,43 +78,45 @@ class RunningCall:
         )
 
     def predict(self, objects: Sequence[ObjectRequest]) -> list[ObjectResult]:
-        """Run the folds a few at a time: objects that look at one window are decoded in one call.
+        """Take the steps of a few objects at a time: those that look at one window are decoded in one call.
 
         A few, because each holds masks and logits of its window until its outline is traced.
         """
-        folds = [Fold(self._engine.states, self._context, item, self._ladder) for item in objects]
-        results: dict[Fold, ObjectResult] = {}
+        running = [RunningObject(self._engine.states, self._context, item, self._scales) for item in objects]
+        results: dict[RunningObject, ObjectResult] = {}
         turn = OBJECTS_PER_TURN if self._loaded.device.startswith("cpu") else OBJECTS_PER_BATCH
-        neighbours = sorted(folds, key=Fold.place)
+        neighbours = sorted(running, key=RunningObject.place)
         for start in range(0, len(neighbours), turn):
             some = neighbours[start : start + turn]
-            self._fold_together(some)
-            for fold in some:
+            self._step_together(some)
+            for item in some:
                 check_wanted(self._call.cancel, self._call.deadline)
-                results[fold] = self._result(fold)
-                fold.forget()
-        return [results[fold] for fold in folds]
+                results[item] = self._result(item)
+                item.forget()
+        return [results[item] for item in running]
 
-    def _fold_together(self, folds: Sequence[Fold]) -> None:
-        """Take the folds to their ends in lock-step."""
+    def _step_together(self, running: Sequence[RunningObject]) -> None:
+        """Take all objects through all their steps, those that look at one window together."""
         while True:
-            groups: dict[tuple[Window, bool], list[tuple[Fold, WindowPrompts]]] = {}
-            for fold in folds:
-                if (wanted := fold.wanted) is not None:
+            groups: dict[tuple[Window, bool], list[tuple[RunningObject, WindowPrompts]]] = {}
+            for item in running:
+                if (wanted := item.wanted) is not None:
                     group = groups.setdefault((wanted.window, wanted.several_masks), [])
-                    group.append((fold, self._fitting(wanted)))
+                    group.append((item, self._fitting(wanted)))
             if not groups:
                 return
             for (window, several), group in groups.items():
                 self._decode(window, group, several_masks=several)
 
-    def _decode(self, window: Window, group: Sequence[tuple[Fold, WindowPrompts]], *, several_masks: bool) -> None:
+    def _decode(
+        self, window: Window, group: Sequence[tuple[RunningObject, WindowPrompts]], *, several_masks: bool
+    ) -> None:
         embedding, self._sources[window] = self.embedding(window)
         prompts = [prompts for _, prompts in group]
         decode = partial(self._loaded.segmenter.decode, embedding, prompts, several_masks=several_masks)
         answers = self._on_worker(decode, "decode", Urgency(self._priority))
-        for (fold, _), answer in zip(group, answers, strict=True):
-            fold.send(answer)
+        for (item, _), answer in zip(group, answers, strict=True):
+            item.send(answer)
 
     def _fitting(self, wanted: DecodeRequest) -> WindowPrompts:
         """Prompts without what the model cannot take; refused where nothing would be left of what was meant."""
@@ -175,18 +177,18 @@ class RunningCall:
         setattr(self.timings, kind, getattr(self.timings, kind) + _ms(began))
         return answer
 
-    def _result(self, fold: Fold) -> ObjectResult:
+    def _result(self, item: RunningObject) -> ObjectResult:
         started = time.perf_counter()
-        state = fold.state
-        outlines = outlines_of(state, fold.request.prompts, self._output, extent=self._ladder.extent, mpp=self._mpp)
+        state = item.state
+        outlines = outlines_of(state, item.request.prompts, self._output, extent=self._scales.extent, mpp=self._mpp)
         self.timings.trace += _ms(started)
         return ObjectResult(
-            object_id=fold.request.object_id,
+            object_id=item.request.object_id,
             outlines=outlines,
             window=state.window,
-            touches_window_edge=touches_edge(state.mask, state.window, self._ladder.extent),
-            token=fold.token,
-            resumed_steps=fold.resumed.steps,
+            touches_window_edge=touches_edge(state.mask, state.window, self._scales.extent),
+            token=item.token,
+            resumed_steps=item.resumed.steps,
             embedding_source=self._sources.get(state.window),
         )
 
@@ -206,10 +208,10 @@ class RunningCall:
         )
 
 
-class Fold:
-    """One object's fold under way: what it wants decoded next, and in the end its state and token."""
+class RunningObject:
+    """One object of a running call: what it wants decoded next, and in the end its state and token."""
 
-    def __init__(self, states: StateStore, context: FoldContext, request: ObjectRequest, ladder: Ladder) -> None:
+    def __init__(self, states: StateStore, context: StepsContext, request: ObjectRequest, scales: Scales) -> None:
         self.request = request
         self._states = states
         self._context = context
@@ -219,7 +221,7 @@ class Fold:
         self.token = b""
         self._generator = run_steps(
             self._steps,
-            ladder=ladder,
+            scales=scales,
             request=self.resumed.request,
             choice=context.choice,
             done=self.resumed.steps,
@@ -235,7 +237,7 @@ class Fold:
         return self._state
 
     def place(self) -> tuple[float, ...]:
-        """Sorts folds that look at one window together."""
+        """Sorts objects that look at one window together."""
         if self.wanted is None:
             return ()
         region = self.wanted.window.region
@@ -260,9 +262,9 @@ class Fold:
                 self._state = states[-1]
 
 
-def ladder_of(info: SlideInfo, loaded: LoadedModel) -> Ladder:
+def scales_of(info: SlideInfo, loaded: LoadedModel) -> Scales:
     """The scales at which a model may look at a slide."""
-    return Ladder.of(
+    return Scales.of(
         extent=info.extent,
         mpp=info.mpp,
         input_size=loaded.segmenter.capabilities.input_size,

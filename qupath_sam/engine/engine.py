@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from qupath_sam.engine.call import Call, RunningCall, ladder_of
+from qupath_sam.engine.call import Call, RunningCall, scales_of
 from qupath_sam.engine.embeddings.store import EmbeddingStore
 from qupath_sam.engine.pool import ModelPool
 from qupath_sam.engine.prefetch import Prefetcher
 from qupath_sam.engine.states import StateStore
-from qupath_sam.engine.windows import Ladder
+from qupath_sam.engine.windows import Scales
 from qupath_sam.engine.worker import InferenceWorker, Priority
 from qupath_sam.errors import InvalidPrompt, RequestTooLarge
 from qupath_sam.models.base import WindowPrompts
@@ -150,9 +150,9 @@ class Engine:
         """
         self._prefetcher.start(lambda token: encode(Call(cancel=token)), owner=owner)
 
-    def ladder(self, info: SlideInfo, *, model: str = "") -> Ladder:
+    def scales(self, info: SlideInfo, *, model: str = "") -> Scales:
         """The scales at which a model may look at a slide."""
-        return ladder_of(info, self.models.get(model))
+        return scales_of(info, self.models.get(model))
 
     def check_amount(self, points: Sequence[int]) -> None:
         """Refuse a call of more than is allowed, before anything is done about it.

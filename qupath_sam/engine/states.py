@@ -1,6 +1,6 @@
 """The states that the next click continues from, held for as long as there is room.
 
-A token names the state after a step: it is a digest over everything that the fold depends on (image, model, window
+A token names the state after a step: it is a digest over everything that the steps depend on (image, model, window
 options, every step so far), so a token can be checked against the prompts that come with it. A state that has been
 dropped, or a token that belongs to other prompts, costs a replay and never a wrong answer.
 """
@@ -23,13 +23,13 @@ TOKEN_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class FoldContext:
-    """What a fold depends on besides its steps.
+class StepsContext:
+    """What the steps of an object depend on besides themselves.
 
     Attributes:
         image: fingerprint of the pixels.
         model: name, weights digest and preprocessing version.
-        mpp: um per level-0 px in force, or None; it shapes the ladder.
+        mpp: um per level-0 px in force, or None; it shapes the scales.
         request: the caller's window options.
         choice: which mask an ambiguous first step continues from.
     """
@@ -63,7 +63,7 @@ class FoldContext:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Where a fold takes up.
+    """Where the steps of an object go on.
 
     Attributes:
         root: start of the chain of tokens; that of the held state where one was found.
@@ -104,7 +104,7 @@ class StateStore:
     def __len__(self) -> int:
         return len(self._held)
 
-    def resume(self, context: FoldContext, steps: Sequence[Step], token: bytes) -> Resumed:
+    def resume(self, context: StepsContext, steps: Sequence[Step], token: bytes) -> Resumed:
         """The furthest held state of these steps: the token's where it fits, else the longest known prefix."""
         with self._lock:
             held = self._held.get(token)
@@ -117,7 +117,7 @@ class StateStore:
                     return self._take(known, held)
         return Resumed(context.root, context.request, 0, None)
 
-    def keep(self, context: FoldContext, resumed: Resumed, steps: Sequence[Step], states: Sequence[State]) -> bytes:
+    def keep(self, context: StepsContext, resumed: Resumed, steps: Sequence[Step], states: Sequence[State]) -> bytes:
         """Hold the states after each new step; returns the token of the last step."""
         chain = tokens(resumed.root, steps)
         with self._lock:
@@ -149,7 +149,7 @@ class StateStore:
             self._bytes -= dropped.state.size_bytes
 
 
-def _belongs(held: _Held, token: bytes, context: FoldContext, steps: Sequence[Step]) -> bool:
+def _belongs(held: _Held, token: bytes, context: StepsContext, steps: Sequence[Step]) -> bool:
     """Whether a held state is a prefix of these steps on the same image with the same model."""
     if held.base != context.base or held.steps > len(steps):
         return False

@@ -1,9 +1,9 @@
-"""The fold from prompts to a mask: which window and which logits each step uses. No pixels, no model, no clock.
+"""The steps from prompts to a mask: which window and which logits each step uses. No pixels, no model, no clock.
 
 `steps_of` turns an object's prompts into steps: box and outline first, together, then each click. `run_steps` is a
 generator: it yields a `DecodeRequest` (a window and prompts in it), is sent the `MaskSet` that a model made of it, and
 returns the state after each step. The same prompts therefore give the same answer whether they come at once or click
-by click: a state that is no longer held is made again by folding from the start.
+by click: a state that is no longer held is made again from the first step on.
 
 Feeding the previous logits back as mask prompt, and asking for several masks on the first click only, is SAM's own
 interactive protocol (Kirillov et al. 2023, sec. 5 and appendix A).
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.engine.logits import carry_logits, outline_logits
-from qupath_sam.engine.windows import FINER_SHARE, SPECK_SHARE, Ladder
+from qupath_sam.engine.windows import SMALL_SHARE, ZOOMED_SHARE, Scales
 from qupath_sam.errors import InvalidPrompt
 from qupath_sam.models.base import MaskSet, WindowPrompts
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
@@ -29,16 +29,16 @@ from qupath_sam.types.requests import MaskChoice, WindowRequest
 
 #: Most changes of scale in one step; each costs an encode.
 MAX_SCALE_CHANGES = 3
-#: Finer looks in one step, and in how many of an object's first steps there may be any; each costs an encode.
-MAX_FINER_LOOKS, STEPS_WITH_FINER_LOOKS = 2, 3
-#: A finer look replaces the coarse mask only where this share of the smaller of both lies in the other: seen from
+#: Most times that one step zooms in, and in how many of an object's first steps; each costs an encode.
+MAX_ZOOMS, STEPS_WITH_ZOOMS = 2, 3
+#: The finer mask replaces the coarse one only where this share of the smaller of both lies in the other: seen from
 #: afar, touching nuclei are one.
-FINER_AGREEMENT = 0.6
+ZOOM_AGREEMENT = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the fold: a box and/or an outline, or one click."""
+    """One step: a box and/or an outline, or one click."""
 
     click: Click | None = None
     box: Box | None = None
@@ -89,20 +89,20 @@ def steps_of(prompts: ObjectPrompts) -> tuple[Step, ...]:
 def run_steps(
     steps: Sequence[Step],
     *,
-    ladder: Ladder,
+    scales: Scales,
     request: WindowRequest,
     choice: MaskChoice = MaskChoice.BEST,
     done: int = 0,
     state: State | None = None,
 ) -> Generator[DecodeRequest, MaskSet, list[State]]:
-    """Fold the steps from ``done`` on; yields what to decode, returns the state after each new step.
+    """Run the steps from ``done`` on; yields what to decode, returns the state after each new step.
 
     Args:
         steps: all steps of the object.
-        ladder: scales and windows for this image and model.
+        scales: scales and windows for this image and model.
         request: what the caller says about the window.
         choice: which mask of an ambiguous first step to continue from.
-        done: number of steps already folded into ``state``.
+        done: number of steps that led to ``state``.
         state: after those steps; None where ``done`` is 0.
 
     Raises:
@@ -111,94 +111,94 @@ def run_steps(
     """
     states: list[State] = []
     for index in range(done, len(steps)):
-        state = yield from _step(steps[: index + 1], state, ladder=ladder, request=request, choice=choice)
+        state = yield from _step(steps[: index + 1], state, scales=scales, request=request, choice=choice)
         states.append(state)
     return states
 
 
 def _step(
-    steps: Sequence[Step], previous: State | None, *, ladder: Ladder, request: WindowRequest, choice: MaskChoice
+    steps: Sequence[Step], previous: State | None, *, scales: Scales, request: WindowRequest, choice: MaskChoice
 ) -> Generator[DecodeRequest, MaskSet, State]:
-    fixed = ladder.explicit(request)
+    fixed = scales.explicit(request)
     if fixed is not None:
         _check_inside(steps[-1], fixed)
         return (yield from _decode(steps, fixed, previous, choice=choice))
-    scale = ladder.scale_of(request)
+    scale = scales.for_request(request)
     if scale is not None:
-        window = previous.window if previous is not None else ladder.window_at(*_centre(_bounds(steps)), scale)
+        window = previous.window if previous is not None else scales.window_at(*_centre(_bounds(steps)), scale)
         if not _holds(window, steps[-1]):
-            window = ladder.window_at(*_centre(_bounds(steps[-1:])), scale)
+            window = scales.window_at(*_centre(_bounds(steps[-1:])), scale)
         _check_fits(steps[-1], window)
         return (yield from _decode(steps, window, previous, choice=choice))
-    return (yield from _climb(steps, previous, ladder=ladder, request=request, choice=choice))
+    return (yield from _step_in_engine_windows(steps, previous, scales=scales, request=request, choice=choice))
 
 
-def _climb(
-    steps: Sequence[Step], previous: State | None, *, ladder: Ladder, request: WindowRequest, choice: MaskChoice
+def _step_in_engine_windows(
+    steps: Sequence[Step], previous: State | None, *, scales: Scales, request: WindowRequest, choice: MaskChoice
 ) -> Generator[DecodeRequest, MaskSet, State]:
-    """One step with the engine's own windows: coarser while the mask is cut off, finer where it is a speck."""
-    window = _own_window(steps, previous, ladder=ladder, request=request)
+    """One step with windows that the engine chooses: coarser while the mask is cut off, finer where it is small."""
+    window = _engine_window(steps, previous, scales=scales, request=request)
     _check_fits(steps[-1], window)
     state = yield from _decode(steps, window, previous, choice=choice)
     changes = 0
-    while changes < MAX_SCALE_CHANGES and touches_edge(state.mask, state.window, ladder.extent):
-        coarser = ladder.coarser(state.window.downsample)
+    while changes < MAX_SCALE_CHANGES and touches_edge(state.mask, state.window, scales.extent):
+        coarser = scales.coarser(state.window.downsample)
         if coarser is None:
             break
-        window = ladder.window_around(_joint_bounds(state, steps), coarser)
+        window = scales.window_around(_joint_bounds(state, steps), coarser)
         if not _holds(window, steps[-1]):
-            # The top of the ladder, and still too small for all of it: what was clicked last counts.
+            # The coarsest scale, and still too small for all of it: what was clicked last counts.
             break
         state = yield from _decode(steps, window, previous, choice=choice)
         changes += 1
-    if changes == 0 and len(steps) <= STEPS_WITH_FINER_LOOKS:
-        state = yield from _look_finer(state, steps, previous, ladder=ladder, choice=choice)
+    if changes == 0 and len(steps) <= STEPS_WITH_ZOOMS:
+        state = yield from _zoom_in(state, steps, previous, scales=scales, choice=choice)
     return state
 
 
-def _look_finer(
-    state: State, steps: Sequence[Step], previous: State | None, *, ladder: Ladder, choice: MaskChoice
+def _zoom_in(
+    state: State, steps: Sequence[Step], previous: State | None, *, scales: Scales, choice: MaskChoice
 ) -> Generator[DecodeRequest, MaskSet, State]:
-    """Look again, finer, while the mask is a speck in its window and what is seen there is still the same object."""
-    for _ in range(MAX_FINER_LOOKS):
-        finer = _finer_window(state, steps, ladder)
+    """Zoom in while the mask is small in its window and what is seen there is still the same object."""
+    for _ in range(MAX_ZOOMS):
+        finer = _finer_window(state, steps, scales)
         if finer is None:
             break
         closer = yield from _decode(steps, finer, previous, choice=choice)
-        if touches_edge(closer.mask, closer.window, ladder.extent) or not _agree(state, closer):
+        if touches_edge(closer.mask, closer.window, scales.extent) or not _agree(state, closer):
             break
         state = closer
     return state
 
 
-def _own_window(steps: Sequence[Step], previous: State | None, *, ladder: Ladder, request: WindowRequest) -> Window:
+def _engine_window(steps: Sequence[Step], previous: State | None, *, scales: Scales, request: WindowRequest) -> Window:
     if previous is not None:
         if _holds(previous.window, steps[-1]):
             return previous.window
         bounds = _joint_bounds(previous, steps)
-        window = ladder.window_around(bounds, ladder.rung_for(_longer_side(bounds)))
+        window = scales.window_around(bounds, scales.for_object(_longer_side(bounds)))
         if not _holds(window, steps[-1]):
-            # The top of the ladder, and still too small for all of it: what was clicked last counts.
-            window = ladder.window_around(_bounds(steps[-1:]), window.downsample)
+            # The coarsest scale, and still too small for all of it: what was clicked last counts.
+            window = scales.window_around(_bounds(steps[-1:]), window.downsample)
         return window
     bounds = _bounds(steps)
     # A box or outline says how large the object is; a scribble only that it is no smaller.
     extent = _longer_side(bounds) if steps[0].click is None else None
-    rung = ladder.first_rung(object_extent=extent, view_downsample=request.view_downsample)
-    return ladder.window_around(bounds, rung)
+    downsample = scales.first(object_extent=extent, view_downsample=request.view_downsample)
+    return scales.window_around(bounds, downsample)
 
 
-def _finer_window(state: State, steps: Sequence[Step], ladder: Ladder) -> Window | None:
-    """A finer window for a mask that is a speck in its own, or None."""
+def _finer_window(state: State, steps: Sequence[Step], scales: Scales) -> Window | None:
+    """A finer window for a mask that is small in its own, or None."""
     bounds = _mask_bounds(state)
     if bounds is None:
         return None
     min_x, min_y, max_x, max_y = bounds
-    if max(max_x - min_x, max_y - min_y) >= SPECK_SHARE * state.window.region.width:
+    if max(max_x - min_x, max_y - min_y) >= SMALL_SHARE * state.window.region.width:
         return None
     joint = _joint_bounds(state, steps)
-    # A grid window of the finer rung may cut the object off: then this one is the window already.
-    window = ladder.window_around(joint, ladder.rung_for(_longer_side(joint), share=FINER_SHARE))
+    # A grid window of the finer scale may cut the object off: then this one is the window already.
+    window = scales.window_around(joint, scales.for_object(_longer_side(joint), share=ZOOMED_SHARE))
     return window if window.downsample < state.window.downsample else None
 
 
@@ -274,7 +274,7 @@ def _agree(coarse: State, fine: State) -> bool:
     fine_logits = fine.masks.logits[fine.chosen] > 0
     coarse_logits = carry_logits(coarse.masks.logits[coarse.chosen], coarse.window, fine.window) > 0
     smaller = min(np.count_nonzero(fine_logits), np.count_nonzero(coarse_logits))
-    return bool(smaller > 0 and np.count_nonzero(fine_logits & coarse_logits) / smaller >= FINER_AGREEMENT)
+    return bool(smaller > 0 and np.count_nonzero(fine_logits & coarse_logits) / smaller >= ZOOM_AGREEMENT)
 
 
 def _mask_bounds(state: State) -> tuple[float, float, float, float] | None:

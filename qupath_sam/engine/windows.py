@@ -1,9 +1,9 @@
-"""Which pixels a click uses: a ladder of scales, windows on a half-window grid, and when to change the scale.
+"""Which pixels a click uses: its scale, windows on a half-window grid, and when to change the scale.
 
-A model that sees 256 px sees a quarter of a gland at 0.5 um/px. So the scale follows the object: the first rung comes
-from the box or outline, the caller's view, or the model's default; a mask that runs into its window's edge climbs
-to a coarser rung, a speck goes finer. All of it is pure arithmetic on level-0 px: the same prompts give the same
-windows. Windows snap to a grid of half their size, so that neighbouring clicks share one embedding.
+A model that sees 256 px sees a quarter of a gland at 0.5 um/px. So the scale follows the object: the first one comes
+from the box or outline, the caller's view, or the model's default; a mask that runs into its window's edge is taken
+again at a coarser scale, a small one at a finer scale. All of it is pure arithmetic on level-0 px: the same prompts
+give the same windows. Windows snap to a grid of half their size, so that neighbouring clicks share one embedding.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from qupath_sam.errors import InvalidRegion, RequestTooLarge
 from qupath_sam.types.regions import Region, Window
 from qupath_sam.types.requests import WindowRequest
 
-#: Finest and coarsest rungs in um per window px (issue 3: "0.25 to 8 um/px or so"); finer than 0.25 only by
+#: Finest and coarsest scale in um per window px (issue 3: "0.25 to 8 um/px or so"); finer than 0.25 only by
 #: enlarging what the slide has, which small nuclei gain from (docs/experiments.md).
 FINEST_MPP, COARSEST_MPP = 0.12, 10.0
 #: The most that level-0 px are enlarged.
 FINEST_DOWNSAMPLE = 0.25
 #: A person looks at an object of about this many screen px; the first window shows twice as much.
 VIEW_WINDOW_PX = 512
-#: Share of the window that an object should fill: the rung nearest to it is taken.
+#: Share of the window that an object should fill: the scale nearest to it is taken.
 OBJECT_SHARE = 0.5
 #: An object with a box or outline keeps at least this share of the window free on each side.
 MARGIN_SHARE = 1 / 16
-#: Share of the window that a clicked object should fill when it is looked at again, finer. Less than `OBJECT_SHARE`: a
+#: Share of the window that a clicked object should fill after zooming in. Less than `OBJECT_SHARE`: a
 #: click says nothing of an object's size, and what is next to it tells where it ends (docs/experiments.md).
-FINER_SHARE = 1 / 4
-#: A mask whose longer side is below this share of its window is a speck: half of what its own rung would show.
-SPECK_SHARE = FINER_SHARE / 2
+ZOOMED_SHARE = 1 / 4
+#: A mask whose longer side is below this share of its window is small: half of what its own scale would show.
+SMALL_SHARE = ZOOMED_SHARE / 2
 #: The scales that a caller may ask for, level-0 px per window px: beyond them there is nothing to see.
 DOWNSAMPLE_RANGE = (1 / 128, 65_536.0)
 #: Most px of a window that a caller asks for by region and scale.
@@ -38,15 +38,15 @@ MAX_WINDOW_PX = 4096 * 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Ladder:
+class Scales:
     """The scales at which one model may look at one image.
 
     Attributes:
-        downsamples: rungs, level-0 px per window px, powers of two, finest first.
+        downsamples: level-0 px per window px, powers of two, finest first.
         input_size: side of the model's square window, window px.
         extent: where the image has pixels, level-0 px.
         mpp: um per level-0 px, or None.
-        default_downsample: the rung where nothing is known of the object.
+        default_downsample: the scale where nothing is known of the object.
     """
 
     downsamples: tuple[float, ...]
@@ -64,12 +64,12 @@ class Ladder:
         input_size: int,
         default_mpp: float,
         finest_downsample: float = 1.0,
-    ) -> Ladder:
-        """The ladder for an image.
+    ) -> Scales:
+        """The scales for an image.
 
         Args:
             extent: where the image has pixels, level-0 px.
-            mpp: um per level-0 px, or None: then rungs are downsamples and the default is ``default_mpp`` taken at
+            mpp: um per level-0 px, or None: then scales are downsamples and the default is ``default_mpp`` taken at
                 0.5 um per level-0 px, a slide scanned at 20x. Never coarser than shows the whole image.
             input_size: side of the model's window, window px.
             default_mpp: the model's own scale, um per window px.
@@ -79,15 +79,15 @@ class Ladder:
         floor = FINEST_DOWNSAMPLE * finest_downsample
         exponent_low = math.ceil(math.log2(floor) - 1e-9)
         exponent_high = max(exponent_low, math.ceil(math.log2(covering) - 1e-9))
-        rungs = [2.0**k for k in range(exponent_low, exponent_high + 1)]
+        downsamples = [2.0**k for k in range(exponent_low, exponent_high + 1)]
         if mpp is not None:
-            believable = [d for d in rungs if FINEST_MPP <= d * mpp <= COARSEST_MPP]
-            rungs = believable or [min(rungs, key=lambda d: abs(math.log2(d * mpp)))]
+            believable = [d for d in downsamples if FINEST_MPP <= d * mpp <= COARSEST_MPP]
+            downsamples = believable or [min(downsamples, key=lambda d: abs(math.log2(d * mpp)))]
         wanted = default_mpp / mpp if mpp is not None else default_mpp / 0.5
         # A window that shows the whole of a small image has nothing to gain from being coarser.
-        return cls(tuple(rungs), input_size, extent, mpp, _nearest(rungs, min(wanted, covering)))
+        return cls(tuple(downsamples), input_size, extent, mpp, _nearest(downsamples, min(wanted, covering)))
 
-    def first_rung(self, *, object_extent: float | None, view_downsample: float) -> float:
+    def first(self, *, object_extent: float | None, view_downsample: float) -> float:
         """The scale for an object that has no mask yet.
 
         Args:
@@ -96,18 +96,18 @@ class Ladder:
             view_downsample: as in `WindowRequest`.
         """
         if object_extent is not None:
-            return self.rung_for(object_extent)
+            return self.for_object(object_extent)
         if view_downsample > 0:
             seen = min(max(view_downsample, DOWNSAMPLE_RANGE[0]), DOWNSAMPLE_RANGE[1])
             return _nearest(self.downsamples, seen * VIEW_WINDOW_PX / self.input_size)
         return self.default_downsample
 
-    def rung_for(self, object_extent: float, *, share: float = OBJECT_SHARE) -> float:
-        """The rung at which an object of this longer side (level-0 px) fills about this share of the window."""
+    def for_object(self, object_extent: float, *, share: float = OBJECT_SHARE) -> float:
+        """The scale at which an object of this longer side (level-0 px) fills about this share of the window."""
         return _nearest(self.downsamples, max(object_extent, 1e-6) / (share * self.input_size))
 
     def coarser(self, downsample: float) -> float | None:
-        """The next coarser rung, or None at the top."""
+        """The next coarser scale, or None at the coarsest."""
         return next((d for d in self.downsamples if d > downsample * 1.0001), None)
 
     def window_at(self, x: float, y: float, downsample: float) -> Window:
@@ -124,7 +124,7 @@ class Ladder:
     def window_around(self, bounds: tuple[float, float, float, float], downsample: float) -> Window:
         """The finest window from ``downsample`` on that holds ``bounds`` (level-0 px) with a margin.
 
-        At the top of the ladder the last window is returned even if it is too small.
+        At the coarsest scale the last window is returned even if it is too small.
         """
         min_x, min_y, max_x, max_y = bounds
         centre = (min_x + max_x) / 2, (min_y + max_y) / 2
@@ -133,10 +133,10 @@ class Ladder:
             margin = MARGIN_SHARE * window.region.width
             if self._holds(window, bounds, margin):
                 return window
-            next_rung = self.coarser(downsample)
-            if next_rung is None:
+            coarser = self.coarser(downsample)
+            if coarser is None:
                 return window
-            downsample = next_rung
+            downsample = coarser
 
     def _holds(self, window: Window, bounds: tuple[float, float, float, float], margin: float) -> bool:
         """Whether the window holds what of ``bounds`` is in the image, with a margin where the image goes on."""
@@ -166,7 +166,7 @@ class Ladder:
                 f"region {request.region.bounds} lies outside the image's pixels {self.extent.bounds} "
                 "(min x, min y, max x, max y in level-0 px)"
             )
-        downsample = self.scale_of(request)
+        downsample = self.for_request(request)
         if downsample is None:
             downsample = max(request.region.width, request.region.height) / self.input_size
         pixels = (request.region.width / downsample) * (request.region.height / downsample)
@@ -176,7 +176,7 @@ class Ladder:
             )
         return Window.of(request.region, downsample)
 
-    def scale_of(self, request: WindowRequest) -> float | None:
+    def for_request(self, request: WindowRequest) -> float | None:
         """The downsample that the caller asks for, or None.
 
         Raises:
@@ -234,33 +234,33 @@ class Ladder:
 
 
 def view_windows(
-    ladder: Ladder, request: WindowRequest, view: Region | None, focus: tuple[float, float] | None, *, limit: int
+    scales: Scales, request: WindowRequest, view: Region | None, focus: tuple[float, float] | None, *, limit: int
 ) -> list[Window]:
     """The first windows that clicks in a view would use, nearest to the focus first; or the one that is named.
 
     Args:
-        ladder: scales and windows for this image and model.
+        scales: scales and windows for this image and model.
         request: scale and place as for a click.
         view: level-0 px; the whole image where None.
         focus: level-0 px; the view's centre where None.
         limit: how many windows at most.
     """
-    fixed = ladder.explicit(request)
+    fixed = scales.explicit(request)
     if fixed is not None:
         return [fixed]
-    shown = (view or ladder.extent).intersection(ladder.extent)
+    shown = (view or scales.extent).intersection(scales.extent)
     if shown is None:
         return []
     centre = shown.x + shown.width / 2, shown.y + shown.height / 2
-    scale = ladder.scale_of(request)
+    scale = scales.for_request(request)
     if scale is None:
-        scale = ladder.first_rung(object_extent=None, view_downsample=request.view_downsample)
-    return ladder.windows_in_view(shown, scale, focus or centre, limit=limit)
+        scale = scales.first(object_extent=None, view_downsample=request.view_downsample)
+    return scales.windows_in_view(shown, scale, focus or centre, limit=limit)
 
 
-def _nearest(rungs: list[float] | tuple[float, ...], wanted: float) -> float:
-    """The rung nearest to ``wanted`` in octaves; the finer of two that are equally near."""
-    return min(rungs, key=lambda d: (round(abs(math.log2(d / wanted)), 9), d))
+def _nearest(downsamples: list[float] | tuple[float, ...], wanted: float) -> float:
+    """The scale nearest to ``wanted`` in octaves; the finer of two that are equally near."""
+    return min(downsamples, key=lambda d: (round(abs(math.log2(d / wanted)), 9), d))
 
 
 def _snap(position: float, side: int, low: int, high: int) -> int:

@@ -14,7 +14,7 @@ from qupath_sam.evaluation.tables import Results, dataset_names, markdown
 _SHOWN_CLICKS = (1, 5, 20)
 _TITLES = {
     WindowChoice.IMAGE: "The whole view as one window (`--window image`), as in the papers",
-    WindowChoice.AUTO: "Windows of the engine's own choice on whole tiles (`--window auto`), as in QuPath",
+    WindowChoice.AUTO: "Engine windows on whole tiles (`--window auto`), as in QuPath",
 }
 
 

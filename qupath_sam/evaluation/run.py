@@ -45,7 +45,7 @@ class Choices:
     seed: int = 0
 
     def selection(self, dataset: Dataset) -> Selection:
-        """What is shown and scored of the tiles of a data set; the engine's own windows get whole tiles."""
+        """What is shown and scored of the tiles of a data set; engine windows get whole tiles."""
         crop = dataset.crop if self.window is WindowChoice.IMAGE else None
         if self.crop is not None:
             crop = self.crop or None

@@ -104,7 +104,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
                 fingerprint=info.fingerprint,
                 pixel_source=info.reader,
                 remarks=info.all_remarks,
-                ladder=self._engine.ladder(info).downsamples,
+                scales=self._engine.scales(info).downsamples,
                 channels=info.channels,
                 size_z=info.depth,
                 size_t=info.times,
@@ -167,9 +167,9 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         with self._images.borrow(request.image) as slide:
             wanted = convert.window_request_of(request.window)
             wanted.check_pixel_size(slide.info.mpp)
-            ladder = self._engine.ladder(slide.info, model=request.model)
+            scales = self._engine.scales(slide.info, model=request.model)
             windows = view_windows(
-                ladder,
+                scales,
                 wanted,
                 convert.region_of(request.view) if request.HasField("view") else None,
                 (request.focus.x, request.focus.y) if request.HasField("focus") else None,
@@ -182,7 +182,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
                 response.timings.CopyFrom(convert.timings_message(timings))
             if request.mode == pb.EMBED_MODE_START:
                 self._prefetch(request, windows, owner=f"{owner} {slide.info.fingerprint}")
-        response.embeddings.extend(convert.status_message(status, ladder.mpp) for status in statuses)
+        response.embeddings.extend(convert.status_message(status, scales.mpp) for status in statuses)
         return response
 
     def _prefetch(self, request: pb.EmbedRequest, windows: Sequence[Window], *, owner: str) -> None:

@@ -93,7 +93,7 @@ class DescribeImageRequest(_message.Message):
     def __init__(self, image: _Optional[_Union[_image_pb2.ImageRef, _Mapping]] = ...) -> None: ...
 
 class DescribeImageResponse(_message.Message):
-    __slots__ = ("width", "height", "mpp", "level_downsamples", "fingerprint", "pixel_source", "remarks", "ladder", "channels", "size_z", "size_t")
+    __slots__ = ("width", "height", "mpp", "level_downsamples", "fingerprint", "pixel_source", "remarks", "scales", "channels", "size_z", "size_t")
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     MPP_FIELD_NUMBER: _ClassVar[int]
@@ -101,7 +101,7 @@ class DescribeImageResponse(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     PIXEL_SOURCE_FIELD_NUMBER: _ClassVar[int]
     REMARKS_FIELD_NUMBER: _ClassVar[int]
-    LADDER_FIELD_NUMBER: _ClassVar[int]
+    SCALES_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
     SIZE_Z_FIELD_NUMBER: _ClassVar[int]
     SIZE_T_FIELD_NUMBER: _ClassVar[int]
@@ -112,11 +112,11 @@ class DescribeImageResponse(_message.Message):
     fingerprint: str
     pixel_source: str
     remarks: _containers.RepeatedScalarFieldContainer[str]
-    ladder: _containers.RepeatedScalarFieldContainer[float]
+    scales: _containers.RepeatedScalarFieldContainer[float]
     channels: _containers.RepeatedScalarFieldContainer[str]
     size_z: int
     size_t: int
-    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., mpp: _Optional[float] = ..., level_downsamples: _Optional[_Iterable[float]] = ..., fingerprint: _Optional[str] = ..., pixel_source: _Optional[str] = ..., remarks: _Optional[_Iterable[str]] = ..., ladder: _Optional[_Iterable[float]] = ..., channels: _Optional[_Iterable[str]] = ..., size_z: _Optional[int] = ..., size_t: _Optional[int] = ...) -> None: ...
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., mpp: _Optional[float] = ..., level_downsamples: _Optional[_Iterable[float]] = ..., fingerprint: _Optional[str] = ..., pixel_source: _Optional[str] = ..., remarks: _Optional[_Iterable[str]] = ..., scales: _Optional[_Iterable[float]] = ..., channels: _Optional[_Iterable[str]] = ..., size_z: _Optional[int] = ..., size_t: _Optional[int] = ...) -> None: ...
 
 class PushPixelsRequest(_message.Message):
     __slots__ = ("format", "data", "pixel_width", "pixel_height", "region", "image_width", "image_height", "mpp", "rendering")

@@ -120,7 +120,7 @@ class SegmentationServiceServicer(object):
         two are told in the same words.
         * `FAILED_PRECONDITION`: SLIDE_UNREADABLE, SLIDE_MISMATCH, SLIDE_UNSUPPORTED or PIXELS_MISSING.
         * `NOT_FOUND`: UNKNOWN_MODEL, and `FAILED_PRECONDITION`: WEIGHTS_MISSING or WRONG_WEIGHTS, of the default model,
-        whose ladder is described.
+        whose scales are described.
         * `INVALID_ARGUMENT`: INVALID_REQUEST, no source is set, it cannot be parsed, or size or mpp are no such numbers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qupath_sam.engine.states import FoldContext, Resumed, StateStore
+from qupath_sam.engine.states import Resumed, StateStore, StepsContext
 from qupath_sam.engine.steps import State, steps_of
 from qupath_sam.models.base import MaskSet
 from qupath_sam.types.prompts import Click, ObjectPrompts
@@ -16,8 +16,8 @@ from qupath_sam.types.requests import MaskChoice, WindowRequest
 WINDOW = Window(Region(0, 0, 256, 256), 256, 256)
 
 
-def context(image: str = "slide", view: float = 0.0, **request) -> FoldContext:
-    return FoldContext(image, ("m", "w", "p"), 0.5, WindowRequest(view_downsample=view, **request), MaskChoice.BEST)
+def context(image: str = "slide", view: float = 0.0, **request) -> StepsContext:
+    return StepsContext(image, ("m", "w", "p"), 0.5, WindowRequest(view_downsample=view, **request), MaskChoice.BEST)
 
 
 def state(size: int = 4) -> State:
@@ -29,7 +29,7 @@ def steps(*xs: float):
     return steps_of(ObjectPrompts(tuple(Click.at(x, 1) for x in xs)))
 
 
-def start(where: FoldContext) -> Resumed:
+def start(where: StepsContext) -> Resumed:
     return Resumed(where.root, where.request, 0, None)
 
 

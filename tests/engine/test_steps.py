@@ -1,4 +1,4 @@
-"""The fold from prompts to masks, driven by a painted truth instead of a model."""
+"""The steps from prompts to masks, driven by a painted truth instead of a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qupath_sam.engine.logits import carry_logits, outline_logits
 from qupath_sam.engine.steps import State, run_steps, steps_of, touches_edge
-from qupath_sam.engine.windows import Ladder
+from qupath_sam.engine.windows import Scales
 from qupath_sam.errors import InvalidPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, MaskSet
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
@@ -22,8 +22,8 @@ from qupath_sam.types.requests import MaskChoice, WindowRequest
 EXTENT = Region(0, 0, 40_000, 40_000)
 
 
-def ladder(extent: Region = EXTENT) -> Ladder:
-    return Ladder.of(extent=extent, mpp=0.5, input_size=256, default_mpp=1.0)
+def make_scales(extent: Region = EXTENT) -> Scales:
+    return Scales.of(extent=extent, mpp=0.5, input_size=256, default_mpp=1.0)
 
 
 def painted(truth: shapely.Geometry) -> Callable:
@@ -40,10 +40,10 @@ def painted(truth: shapely.Geometry) -> Callable:
     return decode
 
 
-def fold(prompts: ObjectPrompts, decode, *, done=0, state=None, request=None, rungs=None, choice=MaskChoice.BEST):
-    """All states and all requests of a fold."""
+def run(prompts: ObjectPrompts, decode, *, done=0, state=None, request=None, scales=None, choice=MaskChoice.BEST):
+    """All states and all requests of a run of steps."""
     generator = run_steps(
-        steps_of(prompts), ladder=rungs or ladder(), request=request or WindowRequest(), choice=choice, done=done,
+        steps_of(prompts), scales=scales or make_scales(), request=request or WindowRequest(), choice=choice, done=done,
         state=state,
     )  # fmt: skip
     asked = []
@@ -61,34 +61,34 @@ def disc(x: float, y: float, radius: float) -> shapely.Geometry:
 
 
 def test_a_gland_is_found_at_the_models_own_scale():
-    states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), painted(disc(10_000, 10_000, 100)))
+    states, asked = run(ObjectPrompts((Click.at(10_000, 10_000),)), painted(disc(10_000, 10_000, 100)))
     assert len(asked) == 1
     assert states[0].window.downsample == 2
     assert asked[0].several_masks
 
 
-def test_a_mask_that_runs_into_the_edge_climbs_until_it_fits():
+def test_a_mask_that_runs_into_the_edge_is_taken_again_coarser_until_it_fits():
     truth = disc(10_000, 10_000, 1500)
-    states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), painted(truth))
+    states, asked = run(ObjectPrompts((Click.at(10_000, 10_000),)), painted(truth))
     assert asked[0].window.downsample == 2
     assert not touches_edge(states[0].mask, states[0].window, EXTENT)
     assert states[0].window.region.width >= 3000
 
 
-def test_climbing_ends_after_a_few_changes():
-    _, asked = fold(ObjectPrompts((Click.at(20_000, 20_000),)), painted(disc(20_000, 20_000, 15_000)))
+def test_growing_coarser_ends_after_a_few_changes():
+    _, asked = run(ObjectPrompts((Click.at(20_000, 20_000),)), painted(disc(20_000, 20_000, 15_000)))
     assert len(asked) <= 4
 
 
-def test_a_mask_at_the_images_own_edge_does_not_climb():
+def test_a_mask_at_the_images_own_edge_is_not_taken_again():
     extent = Region(0, 0, 400, 400)
-    states, asked = fold(ObjectPrompts((Click.at(10, 10),)), painted(disc(0, 0, 150)), rungs=ladder(extent))
+    states, asked = run(ObjectPrompts((Click.at(10, 10),)), painted(disc(0, 0, 150)), scales=make_scales(extent))
     assert len(asked) == 1
     assert not touches_edge(states[0].mask, states[0].window, extent)
 
 
-def test_a_speck_is_looked_at_more_closely():
-    states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), painted(disc(10_000, 10_000, 12)))
+def test_a_small_mask_is_zoomed_in_on():
+    states, asked = run(ObjectPrompts((Click.at(10_000, 10_000),)), painted(disc(10_000, 10_000, 12)))
     assert [request.window.downsample for request in asked] == [2, 0.5]
     assert states[0].window.downsample == 0.5
 
@@ -99,7 +99,7 @@ def test_a_closer_look_that_disagrees_is_not_taken():
         truth = disc(10_000, 10_000, 12) if request.window.downsample >= 2 else disc(10_000, 10_000, 500)
         return painted(truth)(request)
 
-    states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), decode)
+    states, asked = run(ObjectPrompts((Click.at(10_000, 10_000),)), decode)
     assert len(asked) == 2
     assert states[0].window.downsample == 2
 
@@ -110,14 +110,14 @@ def test_one_of_touching_nuclei_is_told_apart_by_a_closer_look():
         cluster = shapely.union_all([disc(10_000 + 17 * i, 10_000, 10) for i in range(3)])
         return painted(cluster if request.window.downsample >= 2 else disc(10_000, 10_000, 10))(request)
 
-    states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), decode)
+    states, asked = run(ObjectPrompts((Click.at(10_000, 10_000),)), decode)
     assert [request.window.downsample for request in asked] == [2, 1, 0.25]
     assert states[0].window.downsample == 0.25
 
 
 def test_a_window_is_not_looked_at_again_where_no_finer_one_holds_the_object():
-    # Near a line of the grid the object fits into no window of the next finer rung.
-    _, asked = fold(ObjectPrompts((Click.at(10_048, 10_000),)), painted(disc(10_048, 10_000, 62)))
+    # Near a line of the grid the object fits into no window of the next finer scale.
+    _, asked = run(ObjectPrompts((Click.at(10_048, 10_000),)), painted(disc(10_048, 10_000, 62)))
     assert [request.window.downsample for request in asked] == [2]
 
 
@@ -126,7 +126,7 @@ def test_a_closer_look_that_cuts_the_object_off_is_not_taken():
         truth = disc(10_000, 10_000, 30) if request.window.downsample >= 2 else disc(10_000, 10_000, 300)
         return painted(truth)(request)
 
-    states, asked = fold(ObjectPrompts((Click.at(10_000, 10_000),)), decode)
+    states, asked = run(ObjectPrompts((Click.at(10_000, 10_000),)), decode)
     assert len(asked) == 2
     assert states[0].window.downsample == 2
 
@@ -138,7 +138,7 @@ def test_what_proves_small_at_the_second_click_is_looked_at_then_and_no_later_th
 
     clicks = tuple(Click.at(10_000 + i, 10_000) for i in range(5))
     for found, finest in ((2, 0.5), (3, 0.5), (4, 2)):
-        states, _ = fold(ObjectPrompts(clicks), decode)
+        states, _ = run(ObjectPrompts(clicks), decode)
         assert states[-1].window.downsample == finest
         assert states[found - 2].window.downsample == 2
 
@@ -148,7 +148,7 @@ def test_later_clicks_keep_the_window_and_continue_from_the_logits():
     prompts = ObjectPrompts(
         (Click.at(10_000, 10_000), Click.at(10_050, 10_000), Click.at(9_950, 9_900, Label.NEGATIVE))
     )
-    states, asked = fold(prompts, painted(truth))
+    states, asked = run(prompts, painted(truth))
     assert len({request.window for request in asked}) == 1
     assert asked[0].prompts.logits is None
     assert [request.several_masks for request in asked] == [True, False, False]
@@ -165,7 +165,7 @@ def test_a_click_outside_the_window_moves_it_and_carries_the_mask():
         return painted(truth if len(request.prompts.points) > 1 else inner)(request)
 
     prompts = ObjectPrompts((Click.at(9_950, 9_950), Click.at(10_800, 9_950)))
-    states, _ = fold(prompts, decode)
+    states, _ = run(prompts, decode)
     assert states[1].window != states[0].window
     for click in prompts.clicks:
         assert states[1].window.region.contains(*click.points[0])
@@ -174,10 +174,10 @@ def test_a_click_outside_the_window_moves_it_and_carries_the_mask():
 def test_the_answer_is_the_same_click_by_click_and_at_once():
     truth = disc(10_000, 10_000, 700)
     clicks = (Click.at(10_000, 10_000), Click.at(10_500, 10_000), Click.at(9_500, 9_000, Label.NEGATIVE))
-    at_once, _ = fold(ObjectPrompts(clicks), painted(truth))
+    at_once, _ = run(ObjectPrompts(clicks), painted(truth))
     state: State | None = None
     for done in range(3):
-        states, _ = fold(ObjectPrompts(clicks[: done + 1]), painted(truth), done=done, state=state)
+        states, _ = run(ObjectPrompts(clicks[: done + 1]), painted(truth), done=done, state=state)
         state = states[-1]
         assert state.window == at_once[done].window
         np.testing.assert_array_equal(state.masks.logits, at_once[done].masks.logits)
@@ -185,7 +185,7 @@ def test_the_answer_is_the_same_click_by_click_and_at_once():
 
 def test_a_box_and_an_outline_come_first_and_together():
     prompts = ObjectPrompts((Click.at(10_000, 10_000),), Box(9_900, 9_900, 10_100, 10_100), disc(10_000, 10_000, 90))
-    _, asked = fold(prompts, painted(disc(10_000, 10_000, 95)))
+    _, asked = run(prompts, painted(disc(10_000, 10_000, 95)))
     assert len(asked[0].prompts.points) == 0
     assert asked[0].prompts.box is not None
     assert asked[0].prompts.logits is not None
@@ -194,7 +194,7 @@ def test_a_box_and_an_outline_come_first_and_together():
 
 
 def test_an_outline_brings_its_own_box():
-    _, asked = fold(ObjectPrompts(outline=shapely.box(9_950, 9_960, 10_050, 10_040)), painted(disc(10_000, 10_000, 50)))
+    _, asked = run(ObjectPrompts(outline=shapely.box(9_950, 9_960, 10_050, 10_040)), painted(disc(10_000, 10_000, 50)))
     window = asked[0].window
     left, top, right, bottom = asked[0].prompts.box
     assert window.to_level0(left, top) == (9_950, 9_960)
@@ -203,7 +203,7 @@ def test_an_outline_brings_its_own_box():
 
 def test_a_scribble_is_one_step():
     stroke = Click(((10_000.0, 10_000.0), (10_020.0, 10_000.0), (10_040.0, 10_010.0)))
-    _, asked = fold(ObjectPrompts((stroke,)), painted(disc(10_000, 10_000, 100)))
+    _, asked = run(ObjectPrompts((stroke,)), painted(disc(10_000, 10_000, 100)))
     assert len(asked) == 1
     assert len(asked[0].prompts.points) == 3
     assert asked[0].prompts.last_click == 3
@@ -224,7 +224,7 @@ def test_the_chosen_mask_is_the_one_that_is_continued(choice, chosen):
 
     request = WindowRequest(downsample=2)
     prompts = ObjectPrompts((Click.at(10_000, 10_000), Click.at(10_010, 10_000)))
-    states, asked = fold(prompts, decode, choice=choice, request=request)
+    states, asked = run(prompts, decode, choice=choice, request=request)
     assert states[0].chosen == chosen
     np.testing.assert_array_equal(asked[1].prompts.logits, states[0].masks.logits[chosen])
 
@@ -232,7 +232,7 @@ def test_the_chosen_mask_is_the_one_that_is_continued(choice, chosen):
 def test_a_window_of_the_callers_refuses_clicks_outside():
     request = WindowRequest(region=Region(0, 0, 100, 100))
     with pytest.raises(InvalidPrompt, match="outside the window"):
-        fold(ObjectPrompts((Click.at(500, 500),)), painted(disc(0, 0, 1)), request=request)
+        run(ObjectPrompts((Click.at(500, 500),)), painted(disc(0, 0, 1)), request=request)
 
 
 def test_carrying_logits_to_the_same_window_changes_nothing():
@@ -265,7 +265,7 @@ def test_an_outline_is_true_at_pixel_centres():
 
 
 def noise(seed: int) -> Callable:
-    """A decoder that answers anything: empty, full, specks and blobs, by the window and the number of prompts."""
+    """A decoder that answers anything: empty, full, dots and blobs, by the window and the number of prompts."""
 
     def decode(request) -> MaskSet:
         region = request.window.region
@@ -292,7 +292,7 @@ def images_and_clicks(draw):
     sides = st.sampled_from([1, 3, 100, 257, 2000, 40_000, 200_000])
     extent = Region(draw(st.sampled_from([0, 17])), 0, draw(sides), draw(sides))
     mpp = draw(st.sampled_from([None, 0.1, 0.25, 0.5, 8.0, 40.0]))
-    rungs = Ladder.of(
+    scales = Scales.of(
         extent=extent, mpp=mpp, input_size=draw(st.sampled_from([256, 1024])), default_mpp=1.0,
         finest_downsample=draw(st.sampled_from([1.0, 1.3, 7.7])),
     )  # fmt: skip
@@ -303,23 +303,23 @@ def images_and_clicks(draw):
     ]
     view = draw(st.sampled_from([0.0, 0.3, 4.0, 1e6]))
     scale = draw(st.sampled_from([None, None, 0.01, 1.0, 300.0]))
-    return rungs, ObjectPrompts(tuple(clicks)), WindowRequest(downsample=scale, view_downsample=view)
+    return scales, ObjectPrompts(tuple(clicks)), WindowRequest(downsample=scale, view_downsample=view)
 
 
 @given(case=images_and_clicks(), seed=st.integers(0, 5))
 @settings(max_examples=80)
 def test_whatever_a_model_answers_the_fold_ends_soon_and_sees_the_newest_click(case, seed):
-    rungs, prompts, request = case
-    states, asked = fold(prompts, noise(seed), rungs=rungs, request=request)
-    again, _ = fold(prompts, noise(seed), rungs=rungs, request=request)
+    scales, prompts, request = case
+    states, asked = run(prompts, noise(seed), scales=scales, request=request)
+    again, _ = run(prompts, noise(seed), scales=scales, request=request)
     assert [state.window for state in states] == [state.window for state in again]
     assert len(states) == len(prompts.clicks)
     assert len(asked) <= 4 * len(states)
-    coarsest = rungs.downsamples[-1]
+    coarsest = scales.downsamples[-1]
     for number, state in enumerate(states):
         region = state.window.region
-        assert (state.window.width, state.window.height) == (rungs.input_size, rungs.input_size)
-        assert region.intersection(rungs.extent) is not None
+        assert (state.window.width, state.window.height) == (scales.input_size, scales.input_size)
+        assert region.intersection(scales.extent) is not None
         for click in prompts.clicks[: number + 1]:
             newest = click is prompts.clicks[number]
             positive = click.label is Label.POSITIVE
@@ -334,7 +334,7 @@ def test_whatever_a_model_answers_the_fold_ends_soon_and_sees_the_newest_click(c
 def test_a_click_beyond_the_coarsest_window_is_seen_all_the_same():
     extent = Region(0, 0, 200_000, 200_000)
     prompts = ObjectPrompts((Click.at(1_000, 1_000), Click.at(190_000, 190_000)))
-    states, asked = fold(prompts, painted(disc(1_000, 1_000, 300)), rungs=ladder(extent))
+    states, asked = run(prompts, painted(disc(1_000, 1_000, 300)), scales=make_scales(extent))
     assert states[1].window.region.contains(190_000, 190_000)
     assert asked[-1].prompts.last_click == 1
 
@@ -342,13 +342,13 @@ def test_a_click_beyond_the_coarsest_window_is_seen_all_the_same():
 def test_a_scribble_longer_than_its_window_is_refused():
     stroke = Click(((100.0, 100.0), (39_000.0, 39_000.0)))
     with pytest.raises(InvalidPrompt, match="does not fit"):
-        fold(ObjectPrompts((stroke,)), painted(disc(0, 0, 10)), request=WindowRequest(downsample=1))
+        run(ObjectPrompts((stroke,)), painted(disc(0, 0, 10)), request=WindowRequest(downsample=1))
     with pytest.raises(InvalidPrompt, match="shorter"):
-        fold(ObjectPrompts((stroke,)), painted(disc(0, 0, 10)))
+        run(ObjectPrompts((stroke,)), painted(disc(0, 0, 10)))
 
 
 def test_a_click_on_the_far_corner_keeps_its_window():
     extent = Region(0, 0, 5_000, 4_000)
     prompts = ObjectPrompts((Click.at(5_000, 4_000), Click.at(5_000, 4_000)))
-    states, _ = fold(prompts, painted(disc(4_980, 3_980, 60)), rungs=ladder(extent))
+    states, _ = run(prompts, painted(disc(4_980, 3_980, 60)), scales=make_scales(extent))
     assert states[0].window == states[1].window

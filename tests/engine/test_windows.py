@@ -1,4 +1,4 @@
-"""The ladder of scales and the half-window grid."""
+"""The scales of an image and the half-window grid."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qupath_sam.engine.windows import Ladder
+from qupath_sam.engine.windows import Scales
 from qupath_sam.errors import InvalidRegion, RequestTooLarge
 from qupath_sam.types.regions import Region, Window
 from qupath_sam.types.requests import WindowRequest
 
 
-def ladder(
+def make_scales(
     width: int = 100_000, height: int = 80_000, *, mpp: float | None = 0.25, input_size: int = 256, finest: float = 1.0
-) -> Ladder:
-    return Ladder.of(
+) -> Scales:
+    return Scales.of(
         extent=Region(0, 0, width, height),
         mpp=mpp,
         input_size=input_size,
@@ -27,88 +27,88 @@ def ladder(
 
 
 def test_rungs_are_powers_of_two_between_the_finest_and_coarsest_pixel_size():
-    assert ladder(mpp=0.25).downsamples == (0.5, 1, 2, 4, 8, 16, 32)
-    assert ladder(mpp=0.5).downsamples == (0.25, 0.5, 1, 2, 4, 8, 16)
+    assert make_scales(mpp=0.25).downsamples == (0.5, 1, 2, 4, 8, 16, 32)
+    assert make_scales(mpp=0.5).downsamples == (0.25, 0.5, 1, 2, 4, 8, 16)
 
 
-def test_a_small_image_ends_the_ladder_where_one_window_covers_it():
-    assert ladder(2220, 2967, mpp=None).downsamples[-1] == 16
-    assert ladder(200, 200, mpp=0.25).downsamples[-1] == 1
+def test_a_small_image_ends_the_scales_where_one_window_covers_it():
+    assert make_scales(2220, 2967, mpp=None).downsamples[-1] == 16
+    assert make_scales(200, 200, mpp=0.25).downsamples[-1] == 1
 
 
-def test_without_a_pixel_size_the_ladder_works_in_downsamples():
-    rungs = ladder(mpp=None)
-    assert rungs.default_downsample == 2
-    assert rungs.downsamples[0] == 0.25
+def test_without_a_pixel_size_the_scales_work_in_downsamples():
+    scales = make_scales(mpp=None)
+    assert scales.default_downsample == 2
+    assert scales.downsamples[0] == 0.25
     with pytest.raises(InvalidRegion, match="no pixel size"):
-        rungs.scale_of(WindowRequest(mpp=0.5))
-    assert rungs.scale_of(WindowRequest(downsample=3)) == 3
+        scales.for_request(WindowRequest(mpp=0.5))
+    assert scales.for_request(WindowRequest(downsample=3)) == 3
 
 
 def test_pushed_pixels_are_enlarged_no_further_than_slides():
-    assert ladder(4000, 4000, mpp=None, finest=4.0).downsamples[0] == 1
+    assert make_scales(4000, 4000, mpp=None, finest=4.0).downsamples[0] == 1
 
 
 def test_the_default_scale_is_the_models_own():
-    assert ladder(mpp=0.25).default_downsample == 4
-    assert ladder(mpp=0.5).default_downsample == 2
+    assert make_scales(mpp=0.25).default_downsample == 4
+    assert make_scales(mpp=0.5).default_downsample == 2
 
 
 @pytest.mark.parametrize(("width", "height", "expected"), [(224, 224, 1), (320, 256, 1), (512, 512, 2), (9000, 700, 2)])
 def test_a_small_image_is_first_seen_whole_and_no_smaller(width: int, height: int, expected: float) -> None:
-    rungs = Ladder.of(extent=Region(0, 0, width, height), mpp=None, input_size=256, default_mpp=1.0)
-    assert rungs.default_downsample == expected
+    scales = Scales.of(extent=Region(0, 0, width, height), mpp=None, input_size=256, default_mpp=1.0)
+    assert scales.default_downsample == expected
 
 
 def test_a_box_takes_the_rung_at_which_it_fills_half_the_window():
-    rungs = ladder()
-    assert rungs.rung_for(128) == 1
-    assert rungs.rung_for(256) == 2
-    assert rungs.rung_for(1024) == 8
+    scales = make_scales()
+    assert scales.for_object(128) == 1
+    assert scales.for_object(256) == 2
+    assert scales.for_object(1024) == 8
 
 
 def test_the_view_decides_where_there_is_no_box():
-    rungs = ladder()
-    assert rungs.first_rung(object_extent=None, view_downsample=4) == 8
-    assert rungs.first_rung(object_extent=None, view_downsample=0) == rungs.default_downsample
-    assert ladder(input_size=1024).first_rung(object_extent=None, view_downsample=4) == 2
+    scales = make_scales()
+    assert scales.first(object_extent=None, view_downsample=4) == 8
+    assert scales.first(object_extent=None, view_downsample=0) == scales.default_downsample
+    assert make_scales(input_size=1024).first(object_extent=None, view_downsample=4) == 2
 
 
 points = st.tuples(st.floats(0, 99_999.99), st.floats(0, 79_999.99))
-rung = st.sampled_from(ladder().downsamples)
+downsamples = st.sampled_from(make_scales().downsamples)
 
 
-@given(point=points, downsample=rung)
+@given(point=points, downsample=downsamples)
 def test_a_window_holds_its_point_in_the_middle_half_or_at_the_images_border(point, downsample):
-    rungs = ladder()
-    window = rungs.window_at(*point, downsample)
+    scales = make_scales()
+    window = scales.window_at(*point, downsample)
     region = window.region
     assert region.contains(*point)
-    assert rungs.extent.encloses(region)
+    assert scales.extent.encloses(region)
     assert (window.width, window.height) == (256, 256)
     for position, low, side, first, last in (
-        (point[0], region.x, region.width, rungs.extent.x, rungs.extent.right),
-        (point[1], region.y, region.height, rungs.extent.y, rungs.extent.bottom),
+        (point[0], region.x, region.width, scales.extent.x, scales.extent.right),
+        (point[1], region.y, region.height, scales.extent.y, scales.extent.bottom),
     ):
         if first < low and low + side < last:
             assert side / 4 <= position - low <= 3 * side / 4
 
 
-@given(point=points, downsample=rung)
+@given(point=points, downsample=downsamples)
 def test_windows_lie_on_the_half_window_grid(point, downsample):
-    rungs = ladder()
-    region = rungs.window_at(*point, downsample).region
+    scales = make_scales()
+    region = scales.window_at(*point, downsample).region
     half = region.width // 2
     for low, side, last in (
-        (region.x, region.width, rungs.extent.right),
-        (region.y, region.height, rungs.extent.bottom),
+        (region.x, region.width, scales.extent.right),
+        (region.y, region.height, scales.extent.bottom),
     ):
         assert low % half == 0 or low + side == last
 
 
 def test_neighbouring_clicks_share_a_window():
-    rungs = ladder()
-    near = {rungs.window_at(10_000 + dx, 10_000 + dy, 4) for dx in range(0, 100, 20) for dy in range(0, 100, 20)}
+    scales = make_scales()
+    near = {scales.window_at(10_000 + dx, 10_000 + dy, 4) for dx in range(0, 100, 20) for dy in range(0, 100, 20)}
     assert len(near) == 1
 
 
@@ -118,12 +118,12 @@ boxes = st.tuples(st.floats(0, 90_000), st.floats(0, 70_000), st.floats(1, 8_000
 
 
 @given(bounds=boxes)
-def test_the_window_round_a_box_holds_it_unless_the_ladder_ends(bounds):
-    rungs = ladder()
-    start = rungs.rung_for(max(bounds[2] - bounds[0], bounds[3] - bounds[1]))
-    window = rungs.window_around(bounds, start)
+def test_the_window_round_a_box_holds_it_unless_no_scale_is_coarser(bounds):
+    scales = make_scales()
+    start = scales.for_object(max(bounds[2] - bounds[0], bounds[3] - bounds[1]))
+    window = scales.window_around(bounds, start)
     region = window.region
-    if window.downsample < rungs.downsamples[-1]:
+    if window.downsample < scales.downsamples[-1]:
         assert region.x <= bounds[0]
         assert region.y <= bounds[1]
         assert region.right >= bounds[2]
@@ -131,25 +131,25 @@ def test_the_window_round_a_box_holds_it_unless_the_ladder_ends(bounds):
 
 
 def test_an_image_smaller_than_the_window_starts_at_its_corner():
-    window = ladder(100, 80, mpp=None).window_at(50, 40, 1)
+    window = make_scales(100, 80, mpp=None).window_at(50, 40, 1)
     assert window == Window(Region(0, 0, 256, 256), 256, 256)
 
 
 def test_the_callers_window_is_taken_as_it_is():
-    rungs = ladder()
+    scales = make_scales()
     region = Region(-10, 5, 300, 200)
-    assert rungs.explicit(WindowRequest(region=region, downsample=2)) == Window(region, 150, 100)
-    assert rungs.explicit(WindowRequest(region=region, mpp=0.5)) == Window(region, 150, 100)
-    assert rungs.explicit(WindowRequest(region=region)) == Window(region, 256, 171)
-    assert rungs.explicit(WindowRequest()) is None
+    assert scales.explicit(WindowRequest(region=region, downsample=2)) == Window(region, 150, 100)
+    assert scales.explicit(WindowRequest(region=region, mpp=0.5)) == Window(region, 150, 100)
+    assert scales.explicit(WindowRequest(region=region)) == Window(region, 256, 171)
+    assert scales.explicit(WindowRequest()) is None
 
 
 def test_impossible_windows_are_refused():
-    rungs = ladder()
+    scales = make_scales()
     with pytest.raises(InvalidRegion, match="outside the image"):
-        rungs.explicit(WindowRequest(region=Region(200_000, 0, 10, 10)))
+        scales.explicit(WindowRequest(region=Region(200_000, 0, 10, 10)))
     with pytest.raises(RequestTooLarge, match="larger downsample"):
-        rungs.explicit(WindowRequest(region=Region(0, 0, 50_000, 50_000), downsample=1))
+        scales.explicit(WindowRequest(region=Region(0, 0, 50_000, 50_000), downsample=1))
     for bad in (0, -1, math.nan, math.inf):
         with pytest.raises(InvalidRegion, match="positive"):
             WindowRequest(downsample=bad)
@@ -158,13 +158,13 @@ def test_impossible_windows_are_refused():
 
 
 def test_the_windows_in_view_are_those_that_clicks_use_nearest_first():
-    rungs = ladder()
+    scales = make_scales()
     view = Region(10_000, 10_000, 3000, 2000)
-    windows = rungs.windows_in_view(view, 4, (11_000, 11_000))
-    used = {rungs.window_at(x + 0.5, y + 0.5, 4) for x in range(10_000, 13_000, 37) for y in range(10_000, 12_000, 37)}
+    windows = scales.windows_in_view(view, 4, (11_000, 11_000))
+    used = {scales.window_at(x + 0.5, y + 0.5, 4) for x in range(10_000, 13_000, 37) for y in range(10_000, 12_000, 37)}
     assert used == set(windows)
     assert windows[0].region.contains(11_000, 11_000)
-    assert rungs.windows_in_view(Region(-500, -500, 100, 100), 4, (0, 0)) == []
+    assert scales.windows_in_view(Region(-500, -500, 100, 100), 4, (0, 0)) == []
 
 
 @given(
@@ -174,7 +174,7 @@ def test_the_windows_in_view_are_those_that_clicks_use_nearest_first():
 )  # fmt: skip
 @settings(max_examples=60)
 def test_the_nearest_windows_are_the_beginning_of_all_of_them(x, y, width, height, focus, limit, downsample):
-    rungs, view = ladder(), Region(x, y, width, height)
+    scales, view = make_scales(), Region(x, y, width, height)
 
     def distances(windows):
         return [
@@ -182,21 +182,21 @@ def test_the_nearest_windows_are_the_beginning_of_all_of_them(x, y, width, heigh
             for w in windows
         ]
 
-    everything = rungs.windows_in_view(view, downsample, focus)
-    nearest = rungs.windows_in_view(view, downsample, focus, limit=limit)
+    everything = scales.windows_in_view(view, downsample, focus)
+    nearest = scales.windows_in_view(view, downsample, focus, limit=limit)
     assert set(nearest) <= set(everything)
     assert len(set(nearest)) == min(limit, len(everything))
     assert distances(nearest) == pytest.approx(distances(everything)[:limit])
 
 
 def test_the_nearest_windows_of_a_vast_view_take_no_time():
-    rungs = ladder(2**31 - 1, 2**31 - 1, mpp=None)
-    whole = rungs.extent
+    scales = make_scales(2**31 - 1, 2**31 - 1, mpp=None)
+    whole = scales.extent
     for focus in ((1e9, 1e9), (0, 0), (1e308, -1e308)):
-        assert len(rungs.windows_in_view(whole, 1 / 128, focus, limit=1024)) == 1024
+        assert len(scales.windows_in_view(whole, 1 / 128, focus, limit=1024)) == 1024
 
 
 def test_a_view_from_very_far_takes_the_coarsest_rung():
-    rungs = ladder()
-    assert rungs.first_rung(object_extent=None, view_downsample=1e308) == rungs.downsamples[-1]
-    assert rungs.first_rung(object_extent=None, view_downsample=1e-320) == rungs.downsamples[0]
+    scales = make_scales()
+    assert scales.first(object_extent=None, view_downsample=1e308) == scales.downsamples[-1]
+    assert scales.first(object_extent=None, view_downsample=1e-320) == scales.downsamples[0]

@@ -116,13 +116,13 @@ def test_an_implausible_pixel_size_is_told_and_not_believed(default_client, shar
     assert prediction.provenance.remarks
 
 
-def test_a_fluorescence_slide_is_segmented_on_its_own_ladder(default_client, shared_data: Path):
+def test_a_fluorescence_slide_is_segmented_at_its_own_scales(default_client, shared_data: Path):
     slide = Slide(shared_data / "slides" / "test3-DAPI-2-387.ndpi", size=(3968, 4864))
     described = default_client.describe(slide)
     assert described.mpp == pytest.approx(0.228, abs=1e-3)
-    assert described.ladder[0] * described.mpp >= 0.12
+    assert described.scales[0] * described.mpp >= 0.12
     prediction = default_client.predict(slide, [ObjectPrompts(box=Box(1900, 2400, 1990, 2490))])
-    assert prediction.results[0].window.downsample in described.ladder
+    assert prediction.results[0].window.downsample in described.scales
 
 
 def test_a_slide_that_fails_on_reading_is_unreadable(default_client, shared_data: Path):

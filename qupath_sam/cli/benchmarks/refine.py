@@ -1,7 +1,7 @@
 """``qupath-sam bench refine``: what refining makes of crude outlines, by what the model is told of them.
 
 Objects whose truth is known are given outlines as a person in a hurry leaves them (`perturbed_outline`), and
-`qupath_sam.project.refine` redraws these, with the engine's own windows and with the guards, once for each way to ask.
+`qupath_sam.project.refine` redraws these, in engine windows and with the guards, once for each way to ask.
 The default of ``project refine`` is the best of these ways. With another model, this says whether it still is.
 """
 
