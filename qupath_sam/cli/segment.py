@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_
 from qupath_sam.cli.project_options import SkipBadOption
 from qupath_sam.cli.rendering import ChannelsOption, DisplayOption, RangesOption, TOption, ZOption, parse_rendering
 from qupath_sam.cli.targets import check_target
+from qupath_sam.errors import InvalidRequest, QupathSamError
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import MaskChoice
 
@@ -62,8 +64,9 @@ def segment(
     clip: Annotated[Path | None, typer.Option(help="GeoJSON of an outline to cut the result to.")] = None,
     min_area: Annotated[float, typer.Option(help="Drop parts below this area, µm².")] = 0.0,
     clean: Annotated[
-        float, typer.Option(help="Fill holes and drop parts below this share of an --outline, 0 to 1.")
-    ] = 0.02,
+        float | None,
+        typer.Option(help="Fill holes and drop parts below this share of an --outline, 0 to 1.", show_default="0.02"),
+    ] = None,
     fill_holes: Annotated[float, typer.Option(help="Fill holes up to this area, µm².")] = 0.0,
     simplify: Annotated[float, typer.Option(help="Let the outline move by at most this, µm.")] = 0.0,
     path_class: Annotated[str | None, typer.Option("--class", help="QuPath class of the annotations.")] = None,
@@ -81,6 +84,8 @@ def segment(
 
     check_target(output)
     check_target(overlay, suffix=".png")
+    if clean is not None and not outline:
+        raise InvalidRequest("--clean is a share of an --outline; without one give --min-area and --fill-holes")
     read = partial(read_outlines, skip_bad=skip_bad, note=partial(typer.echo, err=True))
     outlines = [geometry for path in outline or [] for geometry in read(path)]
     objects = objects_from([parse_point(p) for p in point or []], [parse_box(b) for b in box or []], outlines)
@@ -98,7 +103,7 @@ def segment(
             min_area=min_area,
             simplify_tolerance=simplify,
             clip=_union(read(clip)) if clip is not None else None,
-            clean_share=clean,
+            clean_share=OutputOptions().clean_share if clean is None else clean,
         ),
     }
     # The server has another working folder; a URI stays as it is.
@@ -107,20 +112,17 @@ def segment(
     image = Slide(location, z=z, t=t, rendering=rendering)
     told = partial(refining, objects, interior=interior_points)
     if server is not None:
+        if overlay is not None and (fault := _undrawable(image)):
+            typer.echo(f"{overlay} will not be drawn: {fault}", err=True)
+            overlay = None
         objects, prediction = _predict_there(image, told, server, read_access(token_file, tls, tls_ca), options)
     else:
         objects, prediction = _predict_here(image, told, device, options)
     features = annotations_of(prediction, path_class=PathClass.of(path_class) if path_class else None, name=name)
     if output is not None:
         write_geojson(output, features)
-    if overlay is not None:
-        from qupath_sam.slides.open import open_slide
-
-        reader = open_slide(slide, z=z, t=t, rendering=rendering)
-        try:
-            _draw(reader, prediction, objects, overlay)
-        finally:
-            reader.close()
+    if overlay is not None and not _draw(image, prediction, objects, overlay):
+        overlay = None
     if as_json:
         typer.echo(json.dumps(_summary(prediction), indent=2))
     else:
@@ -162,10 +164,34 @@ def _union(outlines: list[Any]) -> Any:
     return shapely.union_all(outlines)
 
 
-def _draw(reader: SlideReader, prediction: Prediction, objects: list[ObjectPrompts], path: Path) -> None:
+def _undrawable(slide: Slide) -> str:
+    """Why no overlay can be drawn of a slide; empty where it can be opened here."""
+    try:
+        with _opened(slide):
+            return ""
+    except QupathSamError as error:
+        return str(error)
+
+
+@contextmanager
+def _opened(slide: Slide) -> Iterator[SlideReader]:
+    from qupath_sam.slides.open import open_slide
+
+    with closing(open_slide(str(slide.location), z=slide.z, t=slide.t, rendering=slide.rendering)) as reader:
+        yield reader
+
+
+def _draw(slide: Slide, prediction: Prediction, objects: list[ObjectPrompts], path: Path) -> bool:
+    """Draw the overlay; where the slide cannot be read here, say so: the answer is there without it."""
     from qupath_sam.qupath.overlay import draw_prediction
 
-    draw_prediction(reader, prediction, objects).save(path)
+    try:
+        with _opened(slide) as reader:
+            draw_prediction(reader, prediction, objects).save(path)
+    except QupathSamError as error:
+        typer.echo(f"{path} is not drawn: {error}", err=True)
+        return False
+    return True
 
 
 def _summary(prediction: Prediction) -> dict[str, Any]:

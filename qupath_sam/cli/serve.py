@@ -63,6 +63,9 @@ def serve(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Serve segmentation over gRPC until Ctrl-C or SIGTERM."""
+    from qupath_sam.server.port import check_free
+
+    check_free(host, port)  # before torch is loaded, which takes a while
     from qupath_sam.engine.settings import MIB
     from qupath_sam.errors import InvalidRequest
     from qupath_sam.protocol.bearer import read_token

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from qupath_sam.client.images import Slide
+from qupath_sam.client.parts import in_parts
 from qupath_sam.engine.settings import EngineSettings, build_engine
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import parse_builder
@@ -56,4 +57,8 @@ class LocalClient:
         """As `qupath_sam.client.SamClient.predict`."""
         requests = [item if isinstance(item, ObjectRequest) else ObjectRequest(item) for item in objects]
         with self.open(image) as reader:
-            return self.engine.predict(reader, requests, model=model, window=window, output=output)
+
+            def ask(part: Sequence[ObjectRequest]) -> Prediction:
+                return self.engine.predict(reader, part, model=model, window=window, output=output)
+
+            return in_parts(requests, ask, most=max(1, self.engine.max_objects))

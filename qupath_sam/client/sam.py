@@ -12,10 +12,12 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from qupath_sam.client.access import Access
+from qupath_sam.client.address import checked_address
 from qupath_sam.client.failures import error_from
 from qupath_sam.client.images import ImageRef, Pushed
 from qupath_sam.client.live import LiveClient
-from qupath_sam.errors import InvalidRequest, ServerBusy, ServerUnavailable
+from qupath_sam.client.parts import in_parts
+from qupath_sam.errors import InvalidRequest, RequestTooLarge, ServerBusy, ServerUnavailable
 from qupath_sam.protocol import convert
 from qupath_sam.types.prompts import ObjectPrompts
 from qupath_sam.types.regions import Region
@@ -79,6 +81,9 @@ class SamClient:
         access: encryption and token, as the server asks for them.
         busy_pauses_s: a call that finds the server busy is made again after each of these, seconds; without any,
             `ServerBusy` is raised at once. Live streams are not concerned.
+
+    Raises:
+        InvalidRequest: the address is none.
     """
 
     def __init__(
@@ -90,12 +95,14 @@ class SamClient:
         busy_pauses_s: Sequence[float] = (),
     ) -> None:
         access = access or Access()
+        address = checked_address(address)
         if access.exposes_token(address):
             log.warning("the token travels to %s unencrypted; use TLS, or a tunnel", address)
         self.address = address
         self._metadata = access.metadata()
         self._timeout_s = timeout_s
         self._busy_pauses_s = tuple(busy_pauses_s)
+        self._known: Capabilities | None = None
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -253,11 +260,23 @@ class SamClient:
     ) -> Prediction:
         """Segment objects of one image: as `qupath_sam.engine.engine.Engine.predict`, over the wire.
 
+        More objects than the server takes in one call are sent in several.
+
+        Args:
+            timeout_s: patience for each call, seconds; None takes the client's.
+
         Raises:
             QupathSamError: what the server raised, or `ServerUnavailable`, `DeadlineExceeded`.
         """
-        request = predict_request(image, objects, model=model, window=window, output=output)
-        return convert.prediction_of(self._call(self._stub.Predict, request, timeout_s=timeout_s))
+
+        def ask(part: Sequence[ObjectRequest | ObjectPrompts]) -> Prediction:
+            request = predict_request(image, part, model=model, window=window, output=output)
+            if len(part) > 1 and request.ByteSize() > limits[1]:
+                raise RequestTooLarge(f"{len(part)} objects fill more than a message; send fewer")
+            return convert.prediction_of(self._call(self._stub.Predict, request, timeout_s=timeout_s))
+
+        limits = self._limits() if len(objects) > 1 else (1, MAX_MESSAGE_BYTES)
+        return in_parts(objects, ask, most=limits[0])
 
     def live(self) -> LiveClient:
         """Open a stream for live clicking; close it when the person stops."""
@@ -265,6 +284,12 @@ class SamClient:
             return LiveClient(self._stub, self.address, self._metadata)
         except ValueError as error:
             raise ServerUnavailable(f"this client of {self.address} is closed; make a new one") from error
+
+    def _limits(self) -> tuple[int, int]:
+        """Most objects and most bytes of one call; asked once."""
+        if self._known is None:
+            self._known = self.capabilities()
+        return max(1, self._known.max_objects), self._known.max_message_bytes or MAX_MESSAGE_BYTES
 
     def _call(self, method: Callable[..., Any], request: Any, *, timeout_s: float | None = None) -> Any:
         for pause_s in self._busy_pauses_s:

@@ -13,12 +13,12 @@ from grpc_reflection.v1alpha import reflection
 
 from qupath_sam.engine.engine import Engine
 from qupath_sam.engine.settings import build_engine
-from qupath_sam.errors import ServerUnavailable
 from qupath_sam.machine.threads import configure_torch
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.server.clients import CallsUnderWay, Clients
 from qupath_sam.server.images import Images, PushedStore
 from qupath_sam.server.interceptors import ErrorInterceptor, LimitInterceptor, TokenInterceptor
+from qupath_sam.server.port import cannot_listen
 from qupath_sam.server.servicer import Servicer
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.server.tls import ReloadingTls, TlsFiles
@@ -193,8 +193,5 @@ def _bind(server: grpc.Server, settings: ServerSettings, credentials: grpc.Serve
     else:
         cause = None
     if port == 0:
-        raise ServerUnavailable(
-            f"cannot listen on {address}: another program has the port, or the address is not this machine's; "
-            "choose another with --port (0 takes a free one)"
-        ) from cause
+        raise cannot_listen(address) from cause
     return int(port)

@@ -13,6 +13,7 @@ from qupath_sam.assets import demo_slide_path
 from qupath_sam.cli.prompts import objects_from, parse_box, parse_point, parse_region, read_outlines, refining
 from qupath_sam.client import SamClient
 from qupath_sam.client.images import Slide
+from qupath_sam.client.process import server_process
 from qupath_sam.engine.refine_prompts import prompts_from_outline
 from qupath_sam.errors import InvalidPrompt, InvalidRegion
 from qupath_sam.qupath.geojson import AnnotationFeature, read_geojson, write_geojson
@@ -87,6 +88,29 @@ def test_it_writes_what_it_says(qupath_sam, server_address, tmp_path) -> None:
     assert all(f.measurements["SAM score"] <= 1 for f in features)
     with Image.open(overlay) as picture:
         assert min(picture.size) > 100
+
+
+def test_an_overlay_that_cannot_be_drawn_takes_nothing_away(qupath_sam, tmp_path) -> None:
+    """The slide is where the server runs, and not here."""
+    annotations, overlay = tmp_path / "a.geojson", tmp_path / "a.png"
+    with server_process(["--model", "fake", "--path-map", f"/client={SLIDE.parent}"]) as address:
+        done = qupath_sam(
+            *("segment", f"/client/{SLIDE.name}", *POINT, "--server", address, "-o", annotations, "--overlay", overlay)
+        )
+    assert done.code == 0, done.stderr
+    assert "a.png will not be drawn" in done.stderr
+    assert "is not on this machine" in done.stderr
+    assert "0.9" in done.stdout
+    assert "wrote" in done.stdout
+    assert "a.png" not in done.stdout
+    assert len(read_geojson(annotations)) == 1
+    assert not overlay.exists()
+
+
+def test_cleaning_is_for_outlines(qupath_sam) -> None:
+    done = qupath_sam("segment", SLIDE, *POINT, "--clean", "0.1", "--model", "fake", "--device", "cpu")
+    assert done.code == 2
+    assert "--clean is a share of an --outline" in done.stderr
 
 
 def test_an_outline_from_a_file_is_refined(qupath_sam, server_address, tmp_path) -> None:
