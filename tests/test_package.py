@@ -16,8 +16,6 @@ from pathlib import Path
 import pytest
 
 import qupath_sam
-from qupath_sam.engine import steps, windows
-from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "qupath_sam"
@@ -87,79 +85,6 @@ def test_the_licence_is_the_one_that_the_metadata_name() -> None:
     assert "Version 2.0, January 2004" in (REPOSITORY / "LICENSE").read_text("utf-8")
     notice = (REPOSITORY / "NOTICE").read_text("utf-8")
     assert all(word in notice for word in ("paquo", "QuPath", "GNU General Public License", "CC0"))
-
-
-def test_the_readme_lists_the_models_as_the_registry_has_them() -> None:
-    readme = (REPOSITORY / "README.md").read_text("utf-8")
-    listed = re.findall(r"^\| `(\w+)`(?: \(default\))? \| (.+?) \| (\d+) \| (.+?) \| (.+?) \|$", readme, re.MULTILINE)
-    assert listed == [
-        (spec.name, spec.title, str(spec.capabilities.input_size), spec.licence.spdx, how_to_get(spec.name))
-        for spec in BUILT_IN.values()
-    ]
-    assert f"`{DEFAULT_MODEL}` (default)" in readme
-
-
-def how_to_get(name: str) -> str:
-    weights = BUILT_IN[name].weights
-    if weights is None:
-        return "nothing to get"
-    if not hasattr(weights, "url"):
-        return "comes along"
-    return f"pull, {weights.size_bytes / 1e6:.0f} MB" if weights.size_bytes else "pull"
-
-
-def test_every_command_in_the_documents_exists() -> None:
-    from typer.main import get_command
-
-    from qupath_sam.cli.app import app
-
-    commands = get_command(app).commands
-    groups = ("models", "bench", "project")
-    known = set(commands) | {f"{group} {name}" for group in groups for name in commands[group].commands}
-    use = re.compile(rf"(?:`|^ {{4}})qupath-sam ((?:{'|'.join(groups)}) [a-z]+|[a-z][a-z-]*)", re.MULTILINE)
-    documents = (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"))
-    used = [(path.name, name) for path in documents for name in use.findall(path.read_text("utf-8"))]
-    assert len(used) > 10
-    assert [(document, name) for document, name in used if name not in known] == []
-
-
-def test_every_option_in_the_documents_exists() -> None:
-    from typer.main import get_command
-
-    from qupath_sam.cli.app import app
-
-    commands = get_command(app).commands
-    use = re.compile(r"^ {4}qupath-sam ([^#\n]+)|`qupath-sam ([^`]+)`", re.MULTILINE)
-    checked, wrong = 0, []
-    for path in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")):
-        for line in use.findall(path.read_text("utf-8")):
-            name, *words = "".join(line).split()
-            command = commands.get(name)
-            if hasattr(command, "commands"):
-                command = command.commands.get(words[0]) if words else None
-            options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
-            if command is not None:
-                options -= {"--help", *(o for p in command.params for o in (*p.opts, *p.secondary_opts))}
-                checked += 1
-            wrong += [(path.name, name, option) for option in options]
-    assert checked > 20
-    assert wrong == []
-
-
-def test_the_document_on_windows_has_the_numbers_of_the_code() -> None:
-    text = (REPOSITORY / "docs" / "windows.md").read_text("utf-8")
-    assert f"between {windows.FINEST_MPP:g} and {windows.COARSEST_MPP:g} µm" in text
-    assert f"at most {1 / windows.FINEST_DOWNSAMPLE:g} times" in text
-    assert f"{steps.MAX_SCALE_CHANGES} changes of scale" in " ".join(text.split())
-    assert f"first {steps.STEPS_WITH_ZOOMS} steps, a mask below 1/{1 / windows.SMALL_SHARE:g} of" in text
-    assert f"at most {steps.MAX_ZOOMS} times; the finer" in text
-
-
-def test_every_link_of_the_documents_to_a_file_leads_somewhere() -> None:
-    for document in (REPOSITORY / "README.md", *REPOSITORY.glob("C*.md"), *(REPOSITORY / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text("utf-8")):
-            if not target.startswith("http"):
-                assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
 # What runs on Windows

@@ -10,6 +10,7 @@ import typer
 
 from qupath_sam.cli import datasets as data_options
 from qupath_sam.cli.evaluation_outputs import command_line, make_report, print_tables, with_suffix, write_files
+from qupath_sam.cli.marked_tables import check_markers, write_tables
 from qupath_sam.cli.targets import check_target
 from qupath_sam.datasets.options import WindowChoice
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from qupath_sam.evaluation.protocol import Protocol
     from qupath_sam.evaluation.results import ResultStore
     from qupath_sam.evaluation.run import Choices
+
+#: Names of the tables that ``--markdown`` writes, as the markers in a document say them.
+FULL_TABLE, SUMMARY_TABLE = "qupath-sam evaluate, table", "qupath-sam evaluate, summary"
 
 
 def evaluate(
@@ -68,7 +72,14 @@ def evaluate(
         int, typer.Option(min=1, help="Of each process. With 1, results are the same to the last bit on any CPU count.")
     ] = 1,
     json: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write one table with intervals here, for a README.")] = None,
+    markdown: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Write a table with intervals to this Markdown file, between its markers where it has them "
+            "(`<!-- begin: qupath-sam evaluate, table -->`; `summary` in place of `table` is a row for each model); "
+            "may be repeated."
+        ),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw mean IoU after each click here (PNG).")] = None,
     cases: Annotated[
         Path | None, typer.Option(help="Draw a success and a failure of each data set here (PNG).")
@@ -111,7 +122,9 @@ def evaluate(
     for path in (json, plot, cases):
         for suffix in suffixes.values():
             check_target(path and with_suffix(path, suffix), make_folder=True)
-    check_target(markdown, make_folder=True)
+    for path in markdown or ():
+        check_target(path, make_folder=True)
+        check_markers(path, (FULL_TABLE, SUMMARY_TABLE))
     wanted_split = None if split == "all" else split
     wanted = data_options.DatasetOptions(
         datasets=tuple(datasets or ()),
@@ -173,8 +186,8 @@ def evaluate(
                 typer.echo(f"{name}: {complaint}; lower --min-area, or give --crop 0", err=True)
             print_tables(reports[chosen], title=f"--window {chosen.value}" if len(windows) > 1 else "")
             write_files(reports[chosen], comparison, suffixes[chosen], json=json, plot=plot, cases=cases)
-    if markdown is not None:
-        from qupath_sam.evaluation.page import page
+    if markdown:
+        from qupath_sam.evaluation.page import page, summary
 
         scope = {"class": path_class, "image": image, "group-by": group_by, "mpp": mpp, "downsample": downsample}
         drawn = {"images": images, "objects-per-image": objects_per_image, "min-area": min_area, "crop": crop}
@@ -184,7 +197,9 @@ def evaluate(
         command = command_line(
             [*(datasets or []), *(f"--project {each}" for each in project or [])], names, windows, options, flags=flags
         )
-        markdown.write_text(page(reports, command=command), encoding="utf-8")
+        tables = {FULL_TABLE: page(reports, command=command), SUMMARY_TABLE: summary(reports)}
+        for path in markdown:
+            write_tables(path, tables)
 
 
 def _compare(

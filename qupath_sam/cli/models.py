@@ -21,8 +21,20 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.
 
 
 @app.command("list")
-def list_models(*, as_json: _Json = False) -> None:
+def list_models(
+    *,
+    as_json: _Json = False,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(help="Write the built-in models to this Markdown file, between its markers where it has them."),
+    ] = None,
+) -> None:
     """List all models: what they take, whether their weights are here, under which licence."""
+    if markdown is not None:
+        from qupath_sam.cli.marked_tables import write_tables
+
+        write_tables(markdown, {"qupath-sam models list": built_in_table()})
+        return
     from qupath_sam.models.registry import DEFAULT_MODEL
     from qupath_sam.models.weights.store import ModelStore
 
@@ -52,6 +64,25 @@ def list_models(*, as_json: _Json = False) -> None:
     for row in rows:
         table.add_row(*row)
     Console().print(table)
+
+
+def built_in_table() -> str:
+    """Return the built-in models as a Markdown table: what a document can say of every machine."""
+    from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL, WeightsFile
+
+    lines = ["| model | title | input px | licence of the weights | how to get it |", "|---|---|---|---|---|"]
+    for spec in BUILT_IN.values():
+        default = " (default)" if spec.name == DEFAULT_MODEL else ""
+        if spec.weights is None:
+            get = "nothing to get"
+        elif not isinstance(spec.weights, WeightsFile):
+            get = "comes along"
+        else:
+            size = spec.weights.size_bytes
+            get = f"pull, {size / 1e6:.0f} MB" if size else "pull"
+        px = spec.capabilities.input_size
+        lines.append(f"| `{spec.name}`{default} | {spec.title} | {px} | {spec.licence.spdx} | {get} |")
+    return "\n".join(lines) + "\n"
 
 
 @app.command()

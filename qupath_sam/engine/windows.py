@@ -16,7 +16,7 @@ from qupath_sam.types.regions import Region, Window
 from qupath_sam.types.requests import WindowRequest
 
 #: Finest and coarsest scale in um per window px (issue 3: "0.25 to 8 um/px or so"); finer than 0.25 only by
-#: enlarging what the slide has, which small nuclei gain from (docs/experiments.md).
+#: enlarging what the slide has, which small nuclei gain from (docs/science/experiments.md).
 FINEST_MPP, COARSEST_MPP = 0.12, 10.0
 #: The most that level-0 px are enlarged.
 FINEST_DOWNSAMPLE = 0.25
@@ -27,7 +27,7 @@ OBJECT_SHARE = 0.5
 #: An object with a box or outline keeps at least this share of the window free on each side.
 MARGIN_SHARE = 1 / 16
 #: Share of the window that a clicked object should fill after zooming in. Less than `OBJECT_SHARE`: a
-#: click says nothing of an object's size, and what is next to it tells where it ends (docs/experiments.md).
+#: click says nothing of an object's size, and what is next to it tells where it ends (docs/science/experiments.md).
 ZOOMED_SHARE = 1 / 4
 #: A mask whose longer side is below this share of its window is small: half of what its own scale would show.
 SMALL_SHARE = ZOOMED_SHARE / 2

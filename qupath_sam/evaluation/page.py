@@ -1,4 +1,4 @@
-"""The tables of several reports as one piece of Markdown, to be pasted into a README."""
+"""The tables of several reports as Markdown: the whole table of a document, and the short one of a README."""
 
 from __future__ import annotations
 
@@ -43,6 +43,22 @@ def page(reports: Mapping[WindowChoice, Mapping[str, Any]], *, command: str) -> 
         f"{SETTLED_AFTER}th spoils, of the object's area.{notes}\n\n    {command}\n"
     )
     return "\n".join([*parts, legend])
+
+
+def summary(reports: Mapping[WindowChoice, Mapping[str, Any]]) -> str:
+    """Return one row for each model, over all data sets, in the engine's own windows where the reports have them.
+
+    Columns: clicks to an IoU of .85, IoU after the first click, milliseconds of one click (the median).
+    """
+    report = reports.get(WindowChoice.AUTO) or next(iter(reports.values()))
+    results: Results = report["results"]
+    header = ["model", "clicks to IoU .85", "IoU after the first click", "ms a click"]
+    rows = []
+    for model, of_model in results.items():
+        pooled = of_model["pooled"]
+        noc, first, milliseconds = pooled["noc"]["85"]["mean"], pooled["miou"][0], pooled["click_ms"]["p50"]
+        rows.append([f"`{model}`", f"{noc:.1f}", f"{first:.2f}", f"{milliseconds:.0f}"])
+    return markdown(header, rows)
 
 
 def _table(report: Mapping[str, Any]) -> str:

@@ -207,7 +207,7 @@ _ALL = (
             sha256="ad4a7fbbe3f4aa443edc2f4dc2016e4ead0e9e08c427ddd94b16bce405365bdc",
         ),
         licence=Licence("Apache-2.0", "trained on EBHI-Seg and TNBC (CC BY 4.0) and DSB 2018 (CC0): name them"),
-        source="docs/model_card.md",
+        source="docs/science/model_card.md",
         remark=_TUNED,
         boxes_checked_by="lite_medsam",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from qupath_sam.cli.evaluate import evaluate
+from qupath_sam.cli.evaluate import FULL_TABLE, SUMMARY_TABLE, evaluate
+from qupath_sam.cli.marked_tables import begin
 from qupath_sam.errors import InvalidRequest
 from tests.evaluation.pictures import painted, save, two_discs
 
@@ -55,7 +57,38 @@ def test_kept_results_of_others_are_counted_on_the_page(tmp_path: Path) -> None:
     assert run(given, "--resume-dir", kept, "--any-version", "--namesakes", "--markdown", page).exit_code == 0
     text = page.read_text(encoding="utf-8")
     assert "2 results were kept from other versions or machines." in text
-    assert text.rstrip().endswith("--max-clicks 2 --namesakes")
+    assert text.rstrip().endswith("--max-clicks 2 --namesakes\n<!-- end -->")
+
+
+def test_documents_take_their_tables_between_markers(tmp_path: Path) -> None:
+    given, full, short = written(tmp_path / "set"), tmp_path / "results.md", tmp_path / "README.md"
+    full.write_text(f"# Results\n\n{begin(FULL_TABLE)}\n<!-- end -->\n", encoding="utf-8")
+    short.write_text(f"{begin(SUMMARY_TABLE)}\n| old |\n<!-- end -->\n\nText.\n", encoding="utf-8")
+    result = run(given, "--window", "image", "--window", "auto", "--markdown", full, "--markdown", short)
+    assert result.exit_code == 0, result.output
+    table, summary = full.read_text(encoding="utf-8"), short.read_text(encoding="utf-8")
+    assert table.startswith("# Results\n\n<!-- begin")
+    assert table.count("| Model | NoC@80 |") == 2
+    header, rule, row, *rest = summary.splitlines()[1:]
+    committed = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"{begin(SUMMARY_TABLE)}\n{header}\n{rule}\n" in committed, "the README's table is of this form"
+    assert re.fullmatch(r"\| `fake` \| \d+\.\d \| \d\.\d\d \| \d+ \|", row)
+    assert rest == ["<!-- end -->", "", "Text."]
+    committed = (Path(__file__).parents[2] / "docs/science/results.md").read_text(encoding="utf-8")
+    assert columns(table)[:4] == columns(committed)[:4], "so is that of the results"
+
+
+def columns(page: str) -> list[str]:
+    return next(line for line in page.splitlines() if "NoC@80" in line).split(" | ")
+
+
+def test_a_document_without_a_place_for_the_table_is_told_before_the_work(tmp_path: Path) -> None:
+    document = tmp_path / "README.md"
+    document.write_text("# Mine\n", encoding="utf-8")
+    result = run(tmp_path / "absent", "--markdown", document)
+    assert isinstance(result.exception, InvalidRequest)
+    assert "has no place for a table" in str(result.exception)
+    assert document.read_text(encoding="utf-8") == "# Mine\n"
 
 
 @pytest.mark.parametrize("option", ["--json", "--markdown", "--plot", "--cases"])

@@ -25,7 +25,7 @@ from qupath_sam.networks.refinement_head import RefinementHead, refine
 from qupath_sam.types.masks import intersection_over_union
 
 #: Two models' answers to a box are about one object from this IoU on; below, the surer one is taken, if it is surer by
-#: this much (docs/experiments.md).
+#: this much (docs/science/experiments.md).
 BOX_AGREEMENT, SURER = 0.75, 0.1
 #: Independent prompts that share one pass through the decoder on an accelerator (about 50 MB each).
 PROMPTS_PER_BATCH = 32

@@ -1,0 +1,114 @@
+"""The documents hold together: commands and options exist, links lead somewhere, tables come from their commands."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from qupath_sam.cli.app import app
+from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL
+from qupath_sam.project.guards import Refusal
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DOCS = sorted((REPOSITORY / "docs").rglob("*.md"))
+DOCUMENTS = [REPOSITORY / "README.md", *DOCS]
+COMMANDS = get_command(app).commands
+GROUPS = [name for name, command in COMMANDS.items() if hasattr(command, "commands")]
+
+
+def text_of(path: Path) -> str:
+    return path.read_text("utf-8")
+
+
+def identified(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+def uses() -> Iterator[tuple[Path, str, list[str]]]:
+    """Every command line of the documents: the document, the command, the words behind it."""
+    for path in DOCUMENTS:
+        for block, inline in re.findall(r"^ {4}qupath-sam ([^#\n]+)|`qupath-sam ([^`]+)`", text_of(path), re.MULTILINE):
+            words = (block or inline).split()
+            size = 2 if words[0] in GROUPS and len(words) > 1 else 1
+            yield path, " ".join(words[:size]), words[size:]
+
+
+def command_of(name: str):
+    group, _, sub = name.partition(" ")
+    command = COMMANDS.get(group)
+    return command.commands.get(sub) if sub and hasattr(command, "commands") else command
+
+
+def test_every_command_in_the_documents_exists() -> None:
+    found = [(path.name, name) for path, name, _ in uses() if re.match(r"[a-z]", name)]
+    assert len(found) > 20
+    assert [(document, name) for document, name in found if command_of(name) is None] == []
+
+
+def test_every_option_in_the_documents_exists() -> None:
+    wrong, checked = [], 0
+    for path, name, words in uses():
+        options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        if (command := command_of(name)) is None or not options:
+            continue
+        known = {"--help", *(o for p in command.params for o in (*p.opts, *p.secondary_opts))}
+        wrong += [(path.name, name, option) for option in options - known]
+        checked += 1
+    assert checked > 20
+    assert wrong == []
+
+
+def test_the_readme_is_one_screen() -> None:
+    readme = REPOSITORY / "README.md"
+    assert readme.stat().st_size <= 6_000
+    assert [line for line in text_of(readme).splitlines() if len(line) > 110] == []
+
+
+def anchors(path: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", text_of(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *sorted(REPOSITORY.glob("C*.md"))], ids=identified)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    """Files, and headings in them; what lies on the web is not asked for."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(document)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, heading = target.partition("#")
+        found = document.parent / file if file else document
+        assert found.exists(), f"no {target}"
+        assert not heading or heading in anchors(found), f"no heading {target}"
+
+
+@pytest.mark.parametrize("document", DOCS, ids=identified)
+def test_links_of_the_site_stay_in_the_site(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text_of(document)):
+        if not re.match(r"[a-z]+:", target):
+            assert (document.parent / target).resolve().is_relative_to(REPOSITORY / "docs"), target
+
+
+def test_the_command_writes_the_table_of_models(tmp_path: Path) -> None:
+    document = tmp_path / "models.md"
+    shutil.copy(REPOSITORY / "docs" / "models.md", document)
+    before = text_of(document)
+    result = CliRunner().invoke(app, ["models", "list", "--markdown", str(document)])
+    assert result.exit_code == 0, result.output
+    after = text_of(document)
+    mark = re.compile(r"(?<=list -->\n).*(?=<!-- end -->)", re.DOTALL)
+    assert mark.sub("", before) == mark.sub("", after), "text around the table is kept"
+    assert mark.search(before)[0].splitlines()[0] == mark.search(after)[0].splitlines()[0]
+    assert f"| `{DEFAULT_MODEL}` (default) |" in after
+    assert all(f"| `{name}`" in after for name in BUILT_IN)
+    assert after == before, "run `qupath-sam models list --markdown docs/models.md`"
+
+
+def test_every_reason_for_a_refusal_is_explained() -> None:
+    text = text_of(REPOSITORY / "docs" / "project.md")
+    assert [reason.value for reason in Refusal if f"| `{reason.value}` |" not in text] == []
