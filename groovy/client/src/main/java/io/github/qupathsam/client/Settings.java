@@ -93,10 +93,6 @@ public record Settings(
     }
 
     private static Settings of(Map<String, String> values) {
-        int port = (int) number(values, "port");
-        if (port < 1 || port > 65535) {
-            throw new IllegalArgumentException("port must lie in 1..65535, got " + port);
-        }
         String ca = values.get("ca").strip();
         String certificate = values.get("certificate").strip();
         String key = values.get("key").strip();
@@ -104,8 +100,8 @@ public record Settings(
             throw new IllegalArgumentException("certificate and key go together; set both, as `qupath-sam certs create` names them");
         }
         Settings settings = new Settings(
-                values.get("host").strip(),
-                port,
+                ServerAddress.host(values.get("host")),
+                ServerAddress.port(values.get("port")),
                 truth(values, "tls") || !ca.isEmpty() || !certificate.isEmpty(),
                 ca,
                 certificate,
@@ -155,6 +151,10 @@ public record Settings(
         }
         Properties properties = new Properties();
         try (Reader reader = Files.newBufferedReader(file, StandardCharsets.UTF_8)) {
+            reader.mark(1);
+            if (reader.read() != '\uFEFF') { // the mark that some editors put in front
+                reader.reset();
+            }
             properties.load(reader);
         } catch (IOException unreadable) {
             throw new IllegalArgumentException("cannot read " + file + " (" + unreadable.getMessage() + ")", unreadable);

@@ -13,6 +13,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class SettingsTest {
     @TempDir
@@ -54,10 +55,33 @@ class SettingsTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"port,0", "port,65536", "port,http", "tls,perhaps", "timeout,0", "timeout,-3", "patience,soon"})
+    @CsvSource({"port,0", "port,65536", "port,116314", "port,-1", "port,50051.5", "port,http", "port,''", "port,99999999999",
+        "host,''", "host,http://127.0.0.1", "host,gpu1:50052", "host,http://127.0.0.1:50051", "host,gpu1/", "host,a b", "tls,perhaps", "timeout,0", "timeout,-3", "patience,soon"})
     void nonsenseIsNamed(String name, String value) {
         var failure = assertThrows(IllegalArgumentException.class, () -> load(Map.of(name, value), Map.of(), Map.of()));
         assertTrue(failure.getMessage().startsWith(name), failure.getMessage());
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"gpu1", "gpu_1.lab.example", "127.0.0.1", "::1", "[::1]", "fe80::1%eth0", " gpu1 "})
+    void hostsAreTaken(String host) {
+        assertEquals(host.strip(), load(Map.of("host", host), Map.of(), Map.of()).host());
+    }
+
+    @Test
+    void anAddressWithItsPortSaysWhereThePortBelongs() {
+        var failure = assertThrows(
+                IllegalArgumentException.class, () -> load(Map.of("host", "gpu1:50052"), Map.of(), Map.of()));
+        assertTrue(failure.getMessage().contains("host=gpu1, port=50052"), failure.getMessage());
+    }
+
+    @Test
+    void aFileMayBeginWithAByteOrderMark() throws Exception {
+        Files.createDirectories(folder.resolve(".qupath-sam"));
+        Files.writeString(folder.resolve(".qupath-sam/client.properties"), "\uFEFFhost=gpu1\nport=7\n");
+        assertEquals("gpu1:7", load(Map.of(), Map.of(), Map.of()).address());
+        Files.writeString(folder.resolve(".qupath-sam/client.properties"), "");
+        assertEquals("127.0.0.1:50051", load(Map.of(), Map.of(), Map.of()).address());
     }
 
     @Test
