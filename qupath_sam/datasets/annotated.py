@@ -182,6 +182,8 @@ def _tiles(
     """Tiles of an image, and how many of its annotations are too large for one."""
     with closing(open_slide(image.source, path_map=image.path_map)) as slide:
         info = slide.info
+    if info.rendering:
+        raise SlideUnsupported("it is not 8-bit RGB, and nothing says how it is to be shown; convert it")
     make = partial(_tile, dataset, image, info)
     if choices.target is Target.REGION:
         return [make(window, parts) for window, parts in _patches(areas, info, choices)], 0

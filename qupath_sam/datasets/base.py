@@ -84,15 +84,20 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     """Pixels of an image file: uint8 ``(H, W, 3)`` RGB; an alpha channel is dropped, grey becomes RGB.
 
     Raises:
-        InvalidRequest: missing, not an image, or of more than 8 bits, where Pillow would clip nearly all to white.
+        InvalidRequest: missing, not an image, or of more than 8 bits, which Pillow would clip to white or to a byte.
     """
     image = open_image(path)
-    if image.mode[0] in "IF":
+    if image.mode[0] in "IF" or _is_stored_deeper(path):
         raise InvalidRequest(
-            f"{path} has more than 8 bits a channel (mode {image.mode}), and nothing says which value is white; "
-            "save it as 8-bit"
+            f"{path} has more than 8 bits a channel, and nothing says which value is white; save it as 8-bit"
         )
     return np.asarray(image.convert("RGB"))
+
+
+def _is_stored_deeper(path: Path) -> bool:
+    """Whether Pillow has an 8-bit mode for 16 bits of the file: it drops the lower byte of RGB without a word."""
+    with Image.open(path) as header:
+        return any(";16" in str(tile[3]) for tile in header.tile)
 
 
 def open_image(path: Path) -> Image.Image:

@@ -91,6 +91,8 @@ def cut_slides(name: str, slides: list[AnnotatedSlide], cut: Cut, *, left_out: I
 def _tiles(name: str, slide: AnnotatedSlide, cut: Cut) -> Iterator[Tile]:
     with closing(open_slide(slide.path)) as opened:
         info = opened.info
+    if info.rendering:
+        raise InvalidRequest(f"{slide.path} is not 8-bit RGB, and nothing says how it is to be shown; convert it")
     downsample = _downsample(slide.path, info.mpp, cut.magnification)
     side = round(cut.size * downsample)
     area = slide.read_area()

@@ -70,6 +70,11 @@ class OpenSlideReader(RasterReader):
                 pixels = reopening.read_region(place, index, (region.width, region.height))
             return _on_white(pixels)
 
+        try:
+            remarks = depth_remarks(properties)
+        except BaseException:
+            reopening.close()
+            raise
         mpp, remark = plausible_mpp(
             number(properties.get(openslide.PROPERTY_NAME_MPP_X)),
             number(properties.get(openslide.PROPERTY_NAME_MPP_Y)),
@@ -83,6 +88,7 @@ class OpenSlideReader(RasterReader):
             fingerprint=fingerprint(found.resolved, found.size_bytes, found.version, reader),
             reader=reader,
             extent=Region(0, 0, levels[0].width, levels[0].height),
+            remarks=remarks,
         )
         self.bounds = _bounds(openslide, properties, info.extent)
         super().__init__(info, rasters_of(levels, read_level), name=location.given, release=reopening.close)
@@ -125,6 +131,23 @@ def _on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if missing.any():
         rgb[missing] = WHITE
     return rgb
+
+
+def depth_remarks(properties: Mapping[str, str]) -> tuple[str, ...]:
+    """What to say of a slide that OpenSlide shows 8 of more bits of: Zeiss alone has such slides.
+
+    Raises:
+        SlideUnsupported: less than 16 bits are used, so that the upper 8 are an all but black picture.
+    """
+    bits = number(properties.get("zeiss.Information.Image.ComponentBitCount"))
+    if bits is None or bits <= 8:
+        return ()
+    if bits < 16:
+        raise SlideUnsupported(
+            f"the slide has {bits:g} bits a sample in 16, of which OpenSlide shows the upper 8: all but black; push "
+            "the pixels as QuPath renders them"
+        )
+    return ("the slide has 16 bits a sample, of which OpenSlide shows the upper 8",)
 
 
 def _bounds(openslide: ModuleType, properties: Mapping[str, str], extent: Region) -> Region | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box
@@ -229,3 +230,19 @@ def test_every_object_lies_whole_in_one_tile_and_overlaps_no_other_there(positio
         assert all(a.intersection(b).area == 0 for i, a in enumerate(inside) for b in inside[:i])
         assert window.region.x >= 0
         assert window.region.right <= 1000 or window.region.x == 0
+
+
+def test_what_has_to_be_rendered_is_left_out(tmp_path) -> None:
+    """A rendering by guess is nothing to train on or to measure by."""
+    given = export(tmp_path, feature(box(100, 100, 300, 300)))
+    export(tmp_path, feature(box(100, 100, 300, 300)), slide="b.tif", name="b.geojson")
+    tifffile.imwrite(
+        tmp_path / "b.tif",
+        np.zeros((3, 2048, 2048), np.uint16),
+        photometric="minisblack",
+        resolution=(20_000, 20_000),
+        resolutionunit="CENTIMETER",
+    )
+    dataset = open_dataset(given)
+    assert len(dataset.tiles) == 1
+    assert any("not 8-bit RGB" in reason for reason in reasons(dataset))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from qupath_sam.datasets import FORMATS, open_dataset
@@ -223,6 +225,18 @@ def test_pixels_of_more_than_8_bits_are_refused_rather_than_shown_white(tmp_path
     Image.fromarray(pixels).save(tmp_path / "a.tif")
     with pytest.raises(InvalidRequest, match=r"a\.tif has more than 8 bits .*; save it as 8-bit"):
         read_rgb(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_rgb_of_16_bits_is_refused_rather_than_shown_black(tmp_path, suffix: str) -> None:
+    """Pillow reads both as 8-bit RGB, by dropping the lower byte."""
+    pixels = np.full((8, 8, 3), 2000, np.uint16)
+    if suffix == ".png":
+        (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(pixels))
+    else:
+        tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
+    with pytest.raises(InvalidRequest, match="more than 8 bits"):
+        read_rgb(tmp_path / f"a{suffix}")
 
 
 def test_8_bit_grey_becomes_rgb(tmp_path) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from qupath_sam.errors import SlideNotFound, SlideUnreadable, SlideUnsupported
 from qupath_sam.slides import UrlRules, open_slide, parse_location
-from qupath_sam.slides.openslide import SUFFIXES, OpenSlideReader
+from qupath_sam.slides.openslide import SUFFIXES, OpenSlideReader, depth_remarks
 from qupath_sam.slides.rendering import Rendering
 from qupath_sam.slides.tiff import TiffReader
 from qupath_sam.types.regions import Region, Window
@@ -111,6 +111,17 @@ def test_without_openslide_the_message_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "openslide", None)
     with pytest.raises(SlideUnsupported, match=r'pip install "qupath-sam\[openslide\]"'):
         open_slide(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize(("bits", "remarks"), [(None, 0), ("8", 0), ("16", 1)])
+def test_more_than_8_bits_of_zeiss_are_told(bits: str | None, remarks: int) -> None:
+    properties = {} if bits is None else {"zeiss.Information.Image.ComponentBitCount": bits}
+    assert len(depth_remarks(properties)) == remarks
+
+
+def test_twelve_of_sixteen_bits_of_zeiss_are_refused() -> None:
+    with pytest.raises(SlideUnsupported, match="all but black"):
+        depth_remarks({"zeiss.Information.Image.ComponentBitCount": "12"})
 
 
 def _with_mirax_folder(path: Path) -> None:
