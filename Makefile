@@ -1,5 +1,5 @@
 # Everything here only wraps: `pip install .` and `qupath-sam demo` do the same where there is no make.
-.PHONY: help setup demo test lint types java proto proto-check format build
+.PHONY: help setup demo test lint types java proto proto-check format build docs
 .DEFAULT_GOAL := help
 
 # uv where it works; else one of its own inside .venv, so that python3 (3.11 or newer, with venv) and make are enough.
@@ -48,6 +48,10 @@ proto-check: setup ## the committed code is what the protocol files give
 	$(PROTOC) --python_out="$$made" --pyi_out="$$made" --grpc_python_out="$$made" proto/qupath_sam/v1/*.proto && \
 	diff -r -x __init__.py -x __pycache__ "$$made/qupath_sam/v1" qupath_sam/v1 || \
 	{ echo "the generated code is not that of proto/: run 'make proto' and commit"; exit 1; }
+
+docs: setup ## the documentation as a site in site/; a link that leads nowhere is an error
+	$(UV) sync --frozen --all-extras --group docs --inexact --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 build: setup ## wheel and source archive in dist/
 	$(UV) build
