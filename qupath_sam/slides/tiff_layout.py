@@ -20,6 +20,7 @@ COMPARABLE = 4
 """An image of at least this part of the slide's px is no label or macro image: it is worth a remark."""
 
 _TRUE_COLOUR = {tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR}
+_NDPI_FOCAL_PLANE = 65424
 _ROWS_AND_COLUMNS = {"Y", "X", "S"}
 
 
@@ -45,6 +46,7 @@ class Layout:
         is_composed: whether there are scanned areas.
         remark: which of several images is taken, or "".
         pixel_size: where the layout itself says it (Leica).
+        z_order: position in the file of plane 0, 1, ...
     """
 
     placed: tuple[PlacedSeries, ...]
@@ -57,6 +59,7 @@ class Layout:
     is_composed: bool
     remark: str
     pixel_size: PixelSize = NO_PIXEL_SIZE
+    z_order: tuple[int, ...] = (0,)
 
     @property
     def first_page(self) -> Any:
@@ -79,7 +82,7 @@ class Layout:
             pieces = []
             for placed in self.placed:
                 x, y = placed.corners[level]
-                parts = tuple(_parts(placed.series.levels[level], source, chosen, z, t, location))
+                parts = tuple(_parts(placed.series.levels[level], source, chosen, self.z_order[z], t, location))
                 pieces.append(Piece(x, y, parts))
             levels.append(LevelPixels(width, height, tuple(pieces)))
         return tuple(levels)
@@ -120,17 +123,29 @@ def _layout(
     count = lead.get("C", 1) * key.samplesperpixel
     channels = RGB_CHANNELS if true_colour else _named_channels(tiff, index, series, count)
     planes = {axis: size for axis, size in lead.items() if axis != "C"}
+    depth = planes.get("Z", 1)
     return Layout(
         placed=placed,
         index=index,
         sizes=sizes,
         channels=channels,
         is_true_colour=true_colour,
-        depth=planes.get("Z", 1),
+        depth=depth,
         times=math.prod(size for axis, size in planes.items() if axis != "Z"),
         is_composed=composed,
         remark=remark,
+        z_order=_focal_planes(series, location) if tiff.is_ndpi and depth > 1 else tuple(range(depth)),
     )
+
+
+def _focal_planes(series: Any, location: Location) -> tuple[int, ...]:
+    """Hamamatsu's planes, the one in focus first: OpenSlide, and so QuPath, shows that one alone."""
+    offsets = [series[index].tags.valueof(_NDPI_FOCAL_PLANE) for index in range(len(series))]
+    if not all(isinstance(offset, int) for offset in offsets) or 0 not in offsets:
+        raise SlideUnsupported(
+            f"{location.given} holds {len(offsets)} focal planes and does not say which is in focus; push the pixels"
+        )
+    return tuple(sorted(range(len(offsets)), key=lambda index: abs(offsets[index])))
 
 
 def _largest(series: Sequence[Any]) -> tuple[int, str]:

@@ -90,6 +90,34 @@ def test_philips_whose_manufacturer_was_removed(tmp_path: Path) -> None:
         np.testing.assert_array_equal(whole(reader), coordinate_pixels())
 
 
+@pytest.mark.parametrize("offsets", [(-1000, 0, 1000), (0, 500, -500), (1000, -1000, 0)])
+def test_hamamatsus_plane_in_focus_comes_first(tmp_path: Path, offsets: tuple[int, ...]) -> None:
+    """As OpenSlide, which shows it alone."""
+    path = _write_focal_planes(tmp_path / "a.tif", offsets)
+    with closing(open_slide(path)) as reader:
+        assert reader.info.depth == 3
+        assert (whole(reader) == 40 * offsets.index(0)).all()
+    with closing(open_slide(path, z=2)) as reader:
+        assert (whole(reader) != 40 * offsets.index(0)).all()
+
+
+def test_focal_planes_that_do_not_say_which_is_in_focus_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SlideUnsupported, match="in focus"):
+        open_slide(_write_focal_planes(tmp_path / "a.tif", (-1000, 500, 1000)))
+
+
+def _write_focal_planes(path: Path, offsets: tuple[int, ...]) -> Path:
+    with tifffile.TiffWriter(path) as writer:
+        for index, offset in enumerate(offsets):
+            writer.write(
+                np.full((64, 64, 3), 40 * index, np.uint8),
+                photometric="rgb",
+                metadata=None,
+                extratags=[(65420, "I", 1, 1, True), (271, "s", 0, "Hamamatsu", True), (65424, "i", 1, offset, True)],
+            )
+    return path
+
+
 PICTURE = np.full((64, 64, 3), (200, 60, 120), np.uint8)
 
 
