@@ -82,7 +82,7 @@ def evaluate(
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw mean IoU after each click here (PNG).")] = None,
     cases: Annotated[
-        Path | None, typer.Option(help="Draw a success and a failure of each data set here (PNG).")
+        Path | None, typer.Option(help="Draw a success, a failure and a bad first click of each data set here (PNG).")
     ] = None,
     zero_shot: Annotated[
         str | None, typer.Option(help="Of several models, the one before tuning: changes are from it. Else the first.")
@@ -109,10 +109,6 @@ def evaluate(
     from contextlib import ExitStack, closing
 
     from qupath_sam.errors import InvalidRequest
-    from qupath_sam.evaluation.protocol import Protocol
-    from qupath_sam.evaluation.results import ResultStore
-    from qupath_sam.evaluation.run import Choices, describe
-    from qupath_sam.machine.threads import configure_torch
 
     names = list(dict.fromkeys(model))
     windows = list(dict.fromkeys(window or [WindowChoice.IMAGE]))
@@ -140,6 +136,12 @@ def evaluate(
     )
     opened = data_options.open_all(wanted)
     opened = [each.of_split(wanted_split).drawn(images, seed=seed) for each in opened]
+    # torch comes with these, and takes a while: what is wrong with the data is said before.
+    from qupath_sam.evaluation.protocol import Protocol
+    from qupath_sam.evaluation.results import ResultStore
+    from qupath_sam.evaluation.run import Choices, describe
+    from qupath_sam.machine.threads import configure_torch
+
     protocol = Protocol(max_clicks=max_clicks, seed=seed)
     configure_torch(threads)
     reports: dict[WindowChoice, dict[str, Any]] = {}

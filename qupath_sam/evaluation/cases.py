@@ -11,12 +11,16 @@ from qupath_sam.evaluation.protocol import NOC_THRESHOLDS, number_of_clicks, run
 from qupath_sam.evaluation.results import ObjectResult
 from qupath_sam.evaluation.run import Evaluation
 
+#: IoU below which the answer to a first click is about something else than the object.
+BAD_FIRST_CLICK = 0.5
+
 
 def success_and_failure(results: Sequence[ObjectResult]) -> list[tuple[str, ObjectResult]]:
-    """A typical success and the worst failure of each data set, as ``("success", result)`` and ``("failure", result)``.
+    """A success, the worst failure and the worst first click of each data set, each with what it is.
 
     The success is the object of median IoU after the last click among those that reached the highest threshold; the
-    failure is the object of lowest IoU after the last click, where that never reached it.
+    failure is the object of lowest IoU after the last click, where that never reached it; the bad first click is the
+    object of lowest IoU after the first click, of the others, where that is below `BAD_FIRST_CLICK`.
     """
     chosen: list[tuple[str, ObjectResult]] = []
     for name in sorted({r.dataset for r in results}):
@@ -26,6 +30,10 @@ def success_and_failure(results: Sequence[ObjectResult]) -> list[tuple[str, Obje
             chosen.append(("success", reached[len(reached) // 2]))
         if ranked[0] not in reached:
             chosen.append(("failure", ranked[0]))
+        shown = [result for _, result in chosen]
+        first = min((r for r in ranked if r not in shown), key=lambda r: (r.iou[0], r.object_id), default=None)
+        if first is not None and first.iou[0] < BAD_FIRST_CLICK:
+            chosen.append(("bad first click", first))
     return chosen
 
 

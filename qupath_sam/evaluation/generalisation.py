@@ -8,7 +8,7 @@ from typing import Any
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.protocol import NOC_THRESHOLDS
 from qupath_sam.evaluation.report import POOLED
-from qupath_sam.evaluation.tables import Results, dataset_names, markdown
+from qupath_sam.evaluation.tables import Results, dataset_names, markdown, noc_text
 
 #: Thresholds of the failures in the papers' table.
 _NOF_THRESHOLDS = (85, 90)
@@ -50,6 +50,7 @@ def generalisation_table(report: Mapping[str, Any]) -> str:
     """
     results: Results = report["results"]
     said = report["generalisation"]
+    clicks = int(report["protocol"]["max_clicks"])
     thresholds = (*(f"NoC@{t}" for t in NOC_THRESHOLDS), "SPC s", *(f"NoF/n@{t}" for t in _NOF_THRESHOLDS))
     rows = []
     names = dataset_names(results)
@@ -63,7 +64,7 @@ def generalisation_table(report: Mapping[str, Any]) -> str:
                     dataset,
                     model,
                     _tuned(evaluated, said["tuned_on"][model], is_zero_shot=change is None),
-                    *(_noc(summary, change, t, best=best[t]) for t in NOC_THRESHOLDS),
+                    *(_noc(summary, change, t, clicks, best=best[t]) for t in NOC_THRESHOLDS),
                     f"{summary['spc_s']:.3f}",
                     *(f"{summary['nof_rate'][str(t)]:.2f}" for t in _NOF_THRESHOLDS),
                 ]
@@ -86,9 +87,13 @@ def _tuned(evaluated: Sequence[str], tuned_on: Sequence[str], *, is_zero_shot: b
     return "in part" if len(seen) > 1 else ("yes" if True in seen else "no")
 
 
-def _noc(summary: Mapping[str, Any], change: Mapping[str, Any] | None, threshold: int, *, best: float) -> str:
-    mean = summary["noc"][str(threshold)]["mean"]
-    text = f"**{mean:.2f}**" if mean == best else f"{mean:.2f}"
+def _noc(
+    summary: Mapping[str, Any], change: Mapping[str, Any] | None, threshold: int, clicks: int, *, best: float
+) -> str:
+    text = noc_text(summary, threshold, clicks)
+    if text.startswith("> "):
+        return text
+    text = f"**{text}**" if summary["noc"][str(threshold)]["mean"] == best else text
     return text if change is None else f"{text} ({change['noc'][str(threshold)]:+.2f})"
 
 

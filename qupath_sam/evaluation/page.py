@@ -9,7 +9,7 @@ from typing import Any
 from qupath_sam.datasets.options import WindowChoice
 from qupath_sam.evaluation.protocol import NOC_THRESHOLDS
 from qupath_sam.evaluation.report import SETTLED_AFTER
-from qupath_sam.evaluation.tables import Results, dataset_names, markdown
+from qupath_sam.evaluation.tables import Results, dataset_names, markdown, noc_text
 
 _SHOWN_CLICKS = (1, 5, 20)
 _TITLES = {
@@ -56,8 +56,9 @@ def summary(reports: Mapping[WindowChoice, Mapping[str, Any]]) -> str:
     rows = []
     for model, of_model in results.items():
         pooled = of_model["pooled"]
-        noc, first, milliseconds = pooled["noc"]["85"]["mean"], pooled["miou"][0], pooled["click_ms"]["p50"]
-        rows.append([f"`{model}`", f"{noc:.1f}", f"{first:.2f}", f"{milliseconds:.0f}"])
+        noc = noc_text(pooled, 85, int(report["protocol"]["max_clicks"]), digits=1)
+        first, milliseconds = pooled["miou"][0], pooled["click_ms"]["p50"]
+        rows.append([f"`{model}`", noc, f"{first:.2f}", f"{milliseconds:.0f}"])
     return markdown(header, rows)
 
 
@@ -84,7 +85,7 @@ def _table(report: Mapping[str, Any]) -> str:
                 [
                     f"**{dataset}**, {summary['n']} objects, {_groups(summary)}" if number == 0 else "",
                     model,
-                    *(_interval(**summary["noc"][str(t)], digits=2) for t in NOC_THRESHOLDS),
+                    *(_noc(summary, t, clicks) for t in NOC_THRESHOLDS),
                     _interval(summary["nof_rate"]["85"], further["nof_rate"]["85"], digits=3),
                     *(_interval(summary["miou"][k - 1], summary["miou_ci95"][k - 1], digits=3) for k in shown),
                     f"{_fall(summary['miou']):.4f}",
@@ -93,6 +94,12 @@ def _table(report: Mapping[str, Any]) -> str:
                 ]
             )
     return markdown(header, rows)
+
+
+def _noc(summary: Mapping[str, Any], threshold: int, clicks: int) -> str:
+    text = noc_text(summary, threshold, clicks)
+    of_all = _interval(**summary["noc"][str(threshold)], digits=2)
+    return text if text.startswith("> ") else f"{'>= ' if text.startswith('>=') else ''}{of_all}"
 
 
 def _interval(mean: float | None, ci95: Sequence[float] | None, *, digits: int) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 from qupath_sam.evaluation.protocol import NOC_THRESHOLDS
 
+#: Clicks that the papers give each object.
+PAPERS_CLICKS = 20
 #: Clicks whose mean IoU the table shows.
 _SHOWN_CLICKS = (1, 5, 10, 20)
 
@@ -50,7 +52,7 @@ def results_table(report: Mapping[str, Any]) -> str:
                     dataset,
                     f"{summary['n']} ({summary['groups']})",
                     model,
-                    *(_noc(summary["noc"][str(t)], best=best[t]) for t in NOC_THRESHOLDS),
+                    *(_noc(summary, t, clicks, best=best[t]) for t in NOC_THRESHOLDS),
                     *(_nof(summary, t) for t in NOC_THRESHOLDS[1:]),
                     " / ".join(f"{summary['miou'][k - 1]:.3f}" for k in shown),
                     _percent(summary["harm"][min(5, clicks - 1) :]),
@@ -68,10 +70,30 @@ def dataset_names(results: Results) -> list[str]:
     return list(dict.fromkeys(name for of_model in results.values() for name in of_model))
 
 
-def _noc(noc: Mapping[str, Any], *, best: float) -> str:
-    mean = f"**{noc['mean']:.2f}**" if noc["mean"] == best else f"{noc['mean']:.2f}"
+def noc_text(summary: Mapping[str, Any], threshold: int, clicks: int, *, digits: int = 2) -> str:
+    """The mean number of clicks to a threshold, as a table shows it.
+
+    An object that never gets there counts with all its clicks, as in the papers, who give twenty. Of fewer clicks that
+    says too little: ``>= 1.40`` where some objects never got there, ``> 1`` where none did.
+
+    Args:
+        summary: of a data set and model.
+        threshold: in per cent of IoU.
+        clicks: that each object was given.
+    """
+    mean, missed = summary["noc"][str(threshold)]["mean"], summary["nof_rate"][str(threshold)]
+    if clicks >= PAPERS_CLICKS or missed == 0:
+        return f"{mean:.{digits}f}"
+    return f"> {clicks}" if missed == 1 else f">= {mean:.{digits}f}"
+
+
+def _noc(summary: Mapping[str, Any], threshold: int, clicks: int, *, best: float) -> str:
+    noc = summary["noc"][str(threshold)]
+    text = noc_text(summary, threshold, clicks)
+    if text.startswith("> "):
+        return text
     low, high = noc["ci95"]
-    return f"{mean} ({low:.2f}-{high:.2f})"
+    return f"{f'**{text}**' if noc['mean'] == best else text} ({low:.2f}-{high:.2f})"
 
 
 def _nof(summary: Mapping[str, Any], threshold: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,19 @@ def run(*arguments: str | Path) -> Result:
     app = typer.Typer()
     app.command()(evaluate)
     return CliRunner().invoke(app, [*map(str, arguments), "--model", "fake", "--max-clicks", "2"])
+
+
+def test_what_is_wrong_with_an_index_is_said_before_torch_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "index.csv").write_text("image,instances,group\n", "utf-8")
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from qupath_sam.cli import main\n"
+        f"sys.argv = ['qupath-sam', 'evaluate', {str(tmp_path)!r}, '--model', 'fake']\n"
+        "main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert "lacks the column(s) split; add them" in ended.stderr
 
 
 def test_a_data_set_without_an_object_that_is_large_enough_is_named(tmp_path: Path) -> None:
@@ -72,7 +87,7 @@ def test_documents_take_their_tables_between_markers(tmp_path: Path) -> None:
     header, rule, row, *rest = summary.splitlines()[1:]
     committed = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     assert f"{begin(SUMMARY_TABLE)}\n{header}\n{rule}\n" in committed, "the README's table is of this form"
-    assert re.fullmatch(r"\| `fake` \| \d+\.\d \| \d\.\d\d \| \d+ \|", row)
+    assert re.fullmatch(r"\| `fake` \| (>= )?\d+\.\d \| \d\.\d\d \| \d+ \|", row)
     assert rest == ["<!-- end -->", "", "Text."]
     committed = (Path(__file__).parents[2] / "docs/science/results.md").read_text(encoding="utf-8")
     assert columns(table)[:4] == columns(committed)[:4], "so is that of the results"

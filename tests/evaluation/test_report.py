@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
@@ -20,7 +21,7 @@ from qupath_sam.evaluation.generalisation import generalisation, generalisation_
 from qupath_sam.evaluation.page import page
 from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.report import build_report, intervals, summaries, summarise, write_report
-from qupath_sam.evaluation.tables import results_table
+from qupath_sam.evaluation.tables import noc_text, results_table
 from tests.evaluation.test_results import result
 
 
@@ -214,6 +215,25 @@ def test_without_objects_there_is_nothing_to_say() -> None:
     assert summaries([]) == {}
     with pytest.raises(ValueError, match="no object"):
         summarise([])
+
+
+def test_fewer_clicks_than_the_papers_give_say_what_they_do_not_know() -> None:
+    """With one click every object counts with one, whether it got there or not."""
+    reached, missed = curve(0.95)[:1], curve(0.1)[:1]
+    some, none, every = (
+        summarise([replace(each, harm=(0.0,), locality=(0.0,)) for each in objects(ious=ious)])
+        for ious in ((reached, missed), (missed, missed), (reached, reached))
+    )
+    assert [noc_text(summary, 85, 1) for summary in (some, none, every)] == [">= 1.00", "> 1", "1.00"]
+    assert noc_text(summarise(objects()), 85, 20) == "11.00", "twenty clicks are counted as the papers count them"
+    report = build_report(
+        {"model": [replace(each, harm=(0.0,), locality=(0.0,)) for each in objects(ious=(missed, missed))]},
+        protocol=Protocol(max_clicks=1),
+        settings={"window": "image"},
+        machine={"cpu": "a"},
+    )
+    assert results_table(report).count("> 1 |") == 6, "three thresholds, of the set and of all together"
+    assert "1.00 (1.00" not in results_table(report)
 
 
 def test_results_table() -> None:

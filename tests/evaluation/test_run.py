@@ -184,14 +184,24 @@ def test_cases_are_a_success_and_a_failure_and_can_be_replayed() -> None:
     model = loaded(AnsweringSegmenter(red_above))
     with Evaluation(model, protocol=SHORT, choices=Choices()) as evaluation:
         chosen = success_and_failure(evaluation.run(data))
-        assert [kind for kind, _ in chosen] == ["success", "failure"]
+        assert [kind for kind, _ in chosen] == ["success", "failure", "bad first click"]
         case = replay(evaluation, data, chosen[1][1], title="model, failure", max_clicks=5)
     assert chosen[0][1].iou[-1] > 0.9 > chosen[1][1].iou[-1]
     assert sorted(case.run.masks) == [1, 5]
     assert case.run.iou == chosen[1][1].iou
     good = run(AnsweringSegmenter(red), data, target=Target.REGION)
     assert [kind for kind, _ in success_and_failure(good)] == ["success"]
-    assert [kind for kind, _ in success_and_failure(run(AnsweringSegmenter(nothing), data))] == ["failure"]
+    lost = success_and_failure(run(AnsweringSegmenter(nothing), data))
+    assert [kind for kind, _ in lost] == ["failure", "bad first click"]
+    assert lost[0][1].object_id != lost[1][1].object_id
+
+
+def test_a_bad_first_click_is_drawn_though_later_ones_mend_it() -> None:
+    one = run(AnsweringSegmenter(red), [dataset()])[0]
+    good = (0.95,) * len(one.iou)
+    many = [replace(one, object_id=f"{n}", iou=good) for n in range(5)]
+    many.append(replace(one, object_id="bad", iou=(0.2, *good[1:])))
+    assert [(kind, each.object_id) for kind, each in success_and_failure(many)][-1] == ("bad first click", "bad")
 
 
 def test_useless_and_perfect_results() -> None:
