@@ -66,7 +66,8 @@ class Session:
                 from qupath_sam.client import SamClient
                 from qupath_sam.client.sam import PATIENT_PAUSES_S
 
-                client = stack.enter_context(SamClient(address, access=access, busy_pauses_s=PATIENT_PAUSES_S))
+                patient = SamClient(address, access=access, busy_pauses_s=PATIENT_PAUSES_S, batch=True)
+                client = stack.enter_context(patient)
                 client.capabilities()  # says at once where nothing answers
                 servers.append((client, PushedPixels(editor, client) if push_pixels else reads))
             if not addresses:

@@ -81,6 +81,7 @@ class SamClient:
         access: encryption and token, as the server asks for them.
         busy_pauses_s: a call that finds the server busy is made again after each of these, seconds; without any,
             `ServerBusy` is raised at once. Live streams are not concerned.
+        batch: nobody waits for the answers: they come when no person waits for theirs, and no click can follow one.
 
     Raises:
         InvalidRequest: the address is none.
@@ -93,6 +94,7 @@ class SamClient:
         timeout_s: float = 120.0,
         access: Access | None = None,
         busy_pauses_s: Sequence[float] = (),
+        batch: bool = False,
     ) -> None:
         access = access or Access()
         address = checked_address(address)
@@ -103,6 +105,7 @@ class SamClient:
         self._timeout_s = timeout_s
         self._busy_pauses_s = tuple(busy_pauses_s)
         self._known: Capabilities | None = None
+        self._priority = pb.PRIORITY_BATCH if batch else pb.PRIORITY_INTERACTIVE
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -111,6 +114,7 @@ class SamClient:
             # A machine that has gone says nothing; without pings a live stream would wait for it for ever.
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.http2.ping_timeout_ms", 10_000),  # without it gRPC 1.85 waits for a minute
             ("grpc.http2.max_pings_without_data", 0),
             # A server that was started again is found again in seconds, not minutes.
             ("grpc.initial_reconnect_backoff_ms", 200),
@@ -241,6 +245,7 @@ class SamClient:
         if mode not in EMBED_MODES:
             raise InvalidRequest(f"unknown mode {mode!r}; give one of {', '.join(EMBED_MODES)}")
         request = pb.EmbedRequest(image=image.message(), model=model, max_windows=max_windows, mode=EMBED_MODES[mode])
+        request.priority = self._priority
         request.window.CopyFrom(convert.window_request_message(window or WindowRequest()))
         if view is not None:
             request.view.CopyFrom(convert.region_message(view))
@@ -271,6 +276,7 @@ class SamClient:
 
         def ask(part: Sequence[ObjectRequest | ObjectPrompts]) -> Prediction:
             request = predict_request(image, part, model=model, window=window, output=output)
+            request.priority = self._priority
             if len(part) > 1 and request.ByteSize() > limits[1]:
                 raise RequestTooLarge(f"{len(part)} objects fill more than a message; send fewer")
             return convert.prediction_of(self._call(self._stub.Predict, request, timeout_s=timeout_s))

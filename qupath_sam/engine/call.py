@@ -6,6 +6,7 @@ Nothing of a call stays behind but cache entries.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,14 +37,25 @@ T = TypeVar("T")
 OBJECTS_PER_TURN = 8
 #: The same where the model decodes them as one batch.
 OBJECTS_PER_BATCH = 32
+#: The same while somebody else waits for answers: a click comes between two turns.
+OBJECTS_WHILE_OTHERS_WAIT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The caller's patience: a token that cancels, and a deadline on `time.monotonic`'s clock."""
+    """Who calls, and how patient they are.
+
+    Attributes:
+        cancel: ends the call.
+        deadline: on `time.monotonic`'s clock.
+        client: name of who calls; clients take turns, and what is held for them is on their account.
+        priority: of a predict. Of `Priority.BATCH` no state is held: nobody clicks on.
+    """
 
     cancel: CancelToken = field(default_factory=CancelToken)
     deadline: float | None = None
+    client: str = ""
+    priority: Priority = Priority.INTERACTIVE
 
 
 class RunningCall:
@@ -57,7 +69,7 @@ class RunningCall:
         window: WindowRequest,
         output: OutputOptions,
         call: Call,
-        priority: Priority = Priority.INTERACTIVE,
+        priority: Priority | None = None,
     ) -> None:
         self._engine = engine
         self._slide = slide
@@ -65,7 +77,7 @@ class RunningCall:
         self._output = output
         self._mpp = slide.info.mpp
         self._call = call
-        self._priority = priority
+        self._priority = call.priority if priority is None else priority
         self._scales = scales_of(slide.info, loaded)
         self._sources: dict[Window, EmbeddingSource] = {}
         self.timings = Timings()
@@ -82,18 +94,25 @@ class RunningCall:
 
         A few, because each holds masks and logits of its window until its outline is traced.
         """
-        running = [RunningObject(self._engine.states, self._context, item, self._scales) for item in objects]
+        owner = None if self._priority is Priority.BATCH else self._call.client
+        states, context = self._engine.states, self._context
+        running = [RunningObject(states, context, item, self._scales, owner=owner) for item in objects]
         results: dict[RunningObject, ObjectResult] = {}
-        turn = OBJECTS_PER_TURN if self._loaded.device.startswith("cpu") else OBJECTS_PER_BATCH
-        neighbours = sorted(running, key=RunningObject.place)
-        for start in range(0, len(neighbours), turn):
-            some = neighbours[start : start + turn]
+        neighbours = deque(sorted(running, key=RunningObject.place))
+        while neighbours:
+            some = [neighbours.popleft() for _ in range(min(self._turn(), len(neighbours)))]
             self._step_together(some)
             for item in some:
                 check_wanted(self._call.cancel, self._call.deadline)
                 results[item] = self._result(item)
                 item.forget()
         return [results[item] for item in running]
+
+    def _turn(self) -> int:
+        """How many objects the inference thread takes at once now."""
+        if self._engine.worker.others_wait(self._call.client):
+            return OBJECTS_WHILE_OTHERS_WAIT
+        return OBJECTS_PER_TURN if self._loaded.device.startswith("cpu") else OBJECTS_PER_BATCH
 
     def _step_together(self, running: Sequence[RunningObject]) -> None:
         """Take all objects through all their steps, those that look at one window together."""
@@ -171,7 +190,11 @@ class RunningCall:
             return job()
 
         answer = self._engine.worker.run(
-            timed, priority=urgency, cancel=self._call.cancel, deadline=self._call.deadline
+            timed,
+            priority=urgency,
+            cancel=self._call.cancel,
+            deadline=self._call.deadline,
+            client=self._call.client,
         )
         self.timings.queue += (began - submitted) * 1e3
         setattr(self.timings, kind, getattr(self.timings, kind) + _ms(began))
@@ -209,10 +232,23 @@ class RunningCall:
 
 
 class RunningObject:
-    """One object of a running call: what it wants decoded next, and in the end its state and token."""
+    """One object of a running call: what it wants decoded next, and in the end its state and token.
 
-    def __init__(self, states: StateStore, context: StepsContext, request: ObjectRequest, scales: Scales) -> None:
+    Args:
+        owner: on whose account the states are held; None holds none, and there is no token.
+    """
+
+    def __init__(
+        self,
+        states: StateStore,
+        context: StepsContext,
+        request: ObjectRequest,
+        scales: Scales,
+        *,
+        owner: str | None = "",
+    ) -> None:
         self.request = request
+        self._owner = owner
         self._states = states
         self._context = context
         self._steps: tuple[Step, ...] = steps_of(request.prompts)
@@ -257,7 +293,8 @@ class RunningObject:
         except StopIteration as finished:
             self.wanted = None
             states: list[State] = finished.value
-            self.token = self._states.keep(self._context, self.resumed, self._steps, states)
+            if self._owner is not None:
+                self.token = self._states.keep(self._context, self.resumed, self._steps, states, owner=self._owner)
             if states:
                 self._state = states[-1]
 

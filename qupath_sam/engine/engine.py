@@ -94,7 +94,7 @@ class Engine:
             model: name; the pool's default where empty.
             window: which pixels to use; the engine chooses where None.
             output: what to do to the masks.
-            call: the caller's patience.
+            call: who calls, how patient they are and how urgent it is.
 
         Raises:
             InvalidPrompt, InvalidRegion, RequestTooLarge: the request is wrong.
@@ -119,9 +119,12 @@ class Engine:
         *,
         model: str = "",
         call: Call | None = None,
-        priority: Priority = Priority.INTERACTIVE,
+        priority: Priority | None = None,
     ) -> tuple[list[WindowStatus], Timings]:
         """Encode windows that are not yet at hand, in order.
+
+        Args:
+            priority: that of the call where None.
 
         Raises: as `predict`.
         """

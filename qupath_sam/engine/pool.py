@@ -9,6 +9,14 @@ from collections.abc import Callable
 from qupath_sam.models.load import LoadedModel
 
 
+class _Turn:
+    """Those who want one model that is not loaded: one loads it, the others wait; forgotten with the last of them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.waiting = 0
+
+
 class ModelPool:
     """Models by name. Safe to use from several threads; two that ask for one model load it once.
 
@@ -27,7 +35,7 @@ class ModelPool:
         self._load = load
         self._max_models = max_models
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
-        self._loading: dict[str, threading.Lock] = {}
+        self._loading: dict[str, _Turn] = {}
         self._lock = threading.Lock()
 
     def get(self, name: str = "") -> LoadedModel:
@@ -42,19 +50,26 @@ class ModelPool:
             if known is not None:
                 self._loaded.move_to_end(name)
                 return known
-            turn = self._loading.setdefault(name, threading.Lock())
-        with turn:
+            turn = self._loading.setdefault(name, _Turn())
+            turn.waiting += 1
+        try:
+            with turn.lock:
+                with self._lock:
+                    known = self._loaded.get(name)
+                return known if known is not None else self._loaded_now(name)
+        finally:
             with self._lock:
-                known = self._loaded.get(name)
-            if known is not None:
-                return known
-            loaded = self._load(name)
-            with self._lock:
-                self._loaded[name] = loaded
-                while len(self._loaded) > self._max_models:
-                    self._loaded.popitem(last=False)
-                self._loading.pop(name, None)
-            return loaded
+                turn.waiting -= 1
+                if not turn.waiting:
+                    self._loading.pop(name, None)
+
+    def _loaded_now(self, name: str) -> LoadedModel:
+        loaded = self._load(name)
+        with self._lock:
+            self._loaded[name] = loaded
+            while len(self._loaded) > self._max_models:
+                self._loaded.popitem(last=False)
+        return loaded
 
     def put(self, loaded: LoadedModel) -> None:
         """Hold a model that was made elsewhere, under its own name."""

@@ -85,15 +85,26 @@ class _Held:
     root: bytes
     request: WindowRequest
     steps: int
+    owner: str
 
 
 class StateStore:
-    """Least recently used states, bounded in bytes. Safe to use from several threads."""
+    """States of the least recent steps give way, bounded in bytes. Safe to use from several threads.
+
+    Where there is no room, the client that holds most gives way: one that asks for much pushes out its own states, not
+    those of a person who clicks now and then.
+
+    Args:
+        max_bytes: of all states together.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._held: OrderedDict[bytes, _Held] = OrderedDict()
+        self._held: dict[bytes, _Held] = {}
+        #: Tokens by owner, least recently used first, and the bytes of their states.
+        self._owners: dict[str, OrderedDict[bytes, None]] = {}
+        self._bytes_of: dict[str, int] = {}
         self._lock = threading.Lock()
 
     @property
@@ -108,45 +119,71 @@ class StateStore:
         """The furthest held state of these steps: the token's where it fits, else the longest known prefix."""
         with self._lock:
             held = self._held.get(token)
-            if held is not None and _belongs(held, token, context, steps):
-                return self._take(token, held)
-            chain = tokens(context.root, steps)
-            for known in reversed(chain):
+        # The digests of an outline of a million vertices take most of a second: nobody waits for them.
+        if held is not None and _belongs(held, token, context, steps):
+            return self._take(token, held)
+        for known in reversed(tokens(context.root, steps)):
+            with self._lock:
                 held = self._held.get(known)
-                if held is not None:
-                    return self._take(known, held)
+            if held is not None:
+                return self._take(known, held)
         return Resumed(context.root, context.request, 0, None)
 
-    def keep(self, context: StepsContext, resumed: Resumed, steps: Sequence[Step], states: Sequence[State]) -> bytes:
-        """Hold the states after each new step; returns the token of the last step."""
+    def keep(
+        self,
+        context: StepsContext,
+        resumed: Resumed,
+        steps: Sequence[Step],
+        states: Sequence[State],
+        *,
+        owner: str = "",
+    ) -> bytes:
+        """Hold the states after each new step, on the account of ``owner``; returns the token of the last step."""
         chain = tokens(resumed.root, steps)
         with self._lock:
             for offset, state in enumerate(states):
                 done = resumed.steps + offset + 1
-                self._put(chain[done - 1], _Held(state, context.base, resumed.root, resumed.request, done))
+                held = _Held(state, context.base, resumed.root, resumed.request, done, owner)
+                self._put(chain[done - 1], held)
         return chain[-1]
 
     def clear(self) -> None:
         """Drop everything."""
         with self._lock:
             self._held.clear()
+            self._owners.clear()
+            self._bytes_of.clear()
             self._bytes = 0
 
     def _take(self, token: bytes, held: _Held) -> Resumed:
-        self._held.move_to_end(token)
+        with self._lock:
+            if self._held.get(token) is held:
+                self._owners[held.owner].move_to_end(token)
         return Resumed(held.root, held.request, held.steps, held.state)
 
     def _put(self, token: bytes, held: _Held) -> None:
-        old = self._held.pop(token, None)
-        if old is not None:
-            self._bytes -= old.state.size_bytes
-        if held.state.size_bytes > self._max_bytes:
+        if token in self._held:
+            self._drop(token)
+        size = held.state.size_bytes
+        if size > self._max_bytes:
             return
         self._held[token] = held
-        self._bytes += held.state.size_bytes
+        self._owners.setdefault(held.owner, OrderedDict())[token] = None
+        self._bytes_of[held.owner] = self._bytes_of.get(held.owner, 0) + size
+        self._bytes += size
         while self._bytes > self._max_bytes:
-            _, dropped = self._held.popitem(last=False)
-            self._bytes -= dropped.state.size_bytes
+            heaviest = max(self._bytes_of, key=self._bytes_of.__getitem__)
+            self._drop(next(iter(self._owners[heaviest])))
+
+    def _drop(self, token: bytes) -> None:
+        """The only place that takes a state out, so that none leaves without its bytes."""
+        held = self._held.pop(token)
+        size, owner = held.state.size_bytes, held.owner
+        self._bytes -= size
+        self._bytes_of[owner] -= size
+        del self._owners[owner][token]
+        if not self._owners[owner]:
+            del self._owners[owner], self._bytes_of[owner]
 
 
 def _belongs(held: _Held, token: bytes, context: StepsContext, steps: Sequence[Step]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import threading
 import time
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -23,12 +24,14 @@ T = TypeVar("T")
 
 
 class Priority(enum.IntEnum):
-    """Who goes first; within one priority the order is first come, first served."""
+    """Who goes first. Within one priority clients take turns, and of one client the first comes first."""
 
-    #: Nobody waits yet: embedding ahead of the first click.
-    BACKGROUND = 0
+    #: Work on many images or objects that nobody watches: a project's run.
+    BATCH = 0
+    #: Nobody waits yet, and somebody soon may: embedding ahead of the first click.
+    BACKGROUND = 1
     #: Somebody waits for the answer: a click, or the embedding that a click needs.
-    INTERACTIVE = 1
+    INTERACTIVE = 2
 
 
 class Urgency:
@@ -61,6 +64,13 @@ class _Job:
     urgency: Urgency
     cancel: CancelToken | None
     deadline: float | None
+    client: str
+
+
+#: Clients whose last turn is remembered.
+_MOST_CLIENTS = 1024
+#: A client that asked so many seconds ago is still there, and clicks again.
+_STILL_THERE_S = 5.0
 
 
 class InferenceWorker:
@@ -80,6 +90,23 @@ class InferenceWorker:
         self._queue: list[_Job] = []
         self._thread: threading.Thread | None = None
         self._closed = False
+        #: Number of the last turn of each client, the longest ago first, and when somebody last waited for an answer.
+        self._turns: OrderedDict[str, int] = OrderedDict()
+        self._count = 0
+        self._asked: OrderedDict[str, float] = OrderedDict()
+
+    @property
+    def waiting_by_priority(self) -> dict[Priority, int]:
+        """How many calls of each priority wait for their turn."""
+        with self._changed:
+            counts = Counter(job.urgency.priority for job in self._queue)
+        return {priority: counts[priority] for priority in Priority}
+
+    def others_wait(self, client: str) -> bool:
+        """Whether somebody other than this client waits for answers, or did a moment ago: long turns would be felt."""
+        now = self._clock()
+        with self._changed:
+            return any(now - when < _STILL_THERE_S for other, when in self._asked.items() if other != client)
 
     @property
     def waiting(self) -> int:
@@ -93,6 +120,7 @@ class InferenceWorker:
         priority: Priority | Urgency = Priority.INTERACTIVE,
         cancel: CancelToken | None = None,
         deadline: float | None = None,
+        client: str = "",
     ) -> Future[T]:
         """Queue ``call`` and return at once.
 
@@ -105,6 +133,7 @@ class InferenceWorker:
             priority: an `Urgency` is looked at when the turn is decided, not now.
             cancel: the caller's token.
             deadline: seconds on this worker's clock.
+            client: whose call it is; clients take turns.
 
         Returns:
             A future with what ``call`` returns or raises, unchanged; or with `Cancelled`, `DeadlineExceeded`, or
@@ -115,7 +144,7 @@ class InferenceWorker:
             ServerUnavailable: the worker is closed.
         """
         urgency = priority if isinstance(priority, Urgency) else Urgency(priority)
-        job = _Job(call, Future(), urgency, cancel, deadline)
+        job = _Job(call, Future(), urgency, cancel, deadline, client)
         try:
             check_wanted(cancel, deadline, clock=self._clock)
         except QupathSamError as unwanted:
@@ -136,6 +165,7 @@ class InferenceWorker:
         priority: Priority | Urgency = Priority.INTERACTIVE,
         cancel: CancelToken | None = None,
         deadline: float | None = None,
+        client: str = "",
     ) -> T:
         """`submit`, and wait for the answer.
 
@@ -150,7 +180,7 @@ class InferenceWorker:
         """
         if threading.current_thread() is self._thread:
             raise RuntimeError("a call that runs on the worker must not wait for the worker; call the model directly")
-        future = self.submit(call, priority=priority, cancel=cancel, deadline=deadline)
+        future = self.submit(call, priority=priority, cancel=cancel, deadline=deadline, client=client)
         try:
             if deadline is not None:
                 wait([future], timeout=seconds_left(deadline, clock=self._clock))
@@ -189,10 +219,15 @@ class InferenceWorker:
             if self._closed:
                 raise ServerUnavailable("the server is shutting down; connect again when it is back")
             if len(self._queue) >= self._max_waiting:
-                displaced = self._take(self._less_urgent_than(job)[-1:])
+                displaced = self._take(self._least_urgent_below(job))
                 if not displaced:
                     raise ServerBusy(f"{self._max_waiting} requests wait already; try again in a moment")
             self._queue.append(job)
+            if job.urgency.priority is Priority.INTERACTIVE:
+                self._asked[job.client] = self._clock()
+                self._asked.move_to_end(job.client)
+                while len(self._asked) > _MOST_CLIENTS:
+                    self._asked.popitem(last=False)
             if self._thread is None:
                 # A daemon: a program that forgets to close must still be able to exit.
                 self._thread = threading.Thread(target=self._loop, name="inference", daemon=True)
@@ -201,8 +236,10 @@ class InferenceWorker:
         for loser in displaced:
             _fail(loser, ServerBusy("clicks needed this place in the queue; try again in a moment"))
 
-    def _less_urgent_than(self, job: _Job) -> list[_Job]:
-        return [other for other in self._queue if other.urgency.priority < job.urgency.priority]
+    def _least_urgent_below(self, job: _Job) -> list[_Job]:
+        """The call that gives way: of the least urgent the one that came last; none where all are as urgent."""
+        below = [other for other in reversed(self._queue) if other.urgency.priority < job.urgency.priority]
+        return [min(below, key=lambda other: other.urgency.priority)] if below else []
 
     def _take(self, jobs: list[_Job]) -> list[_Job]:
         """Those of ``jobs`` that still wait; they wait no more. Needs the lock."""
@@ -240,9 +277,14 @@ class InferenceWorker:
                 if self._closed:
                     return None
                 self._changed.wait()
-            # max() keeps the first of equals: first come, first served.
-            job = max(self._queue, key=lambda waiting: waiting.urgency.priority)
+            # max() keeps the first of equals: of one client the first comes first.
+            job = max(self._queue, key=lambda waiting: (waiting.urgency.priority, -self._turns.get(waiting.client, 0)))
             self._take([job])
+            self._count += 1
+            self._turns[job.client] = self._count
+            self._turns.move_to_end(job.client)
+            while len(self._turns) > _MOST_CLIENTS:
+                self._turns.popitem(last=False)
             return job
 
     def _execute(self, job: _Job) -> None:

@@ -30,6 +30,9 @@ from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 
 log = logging.getLogger(__name__)
 
+#: How long a client may take to answer a ping: it does so without a thread of its own, unless it is frozen.
+KEEPALIVE_TIMEOUT_MS = 10_000
+
 SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["SegmentationService"].full_name
 
 
@@ -113,6 +116,12 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
             # A live stream rests while a person looks; its pings must not be taken for abuse.
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
+            # A frozen client, or a lid that was closed, says nothing for hours: its places are free in half a minute.
+            ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1000)),
+            ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+            # Without it gRPC 1.85 waits for a minute.
+            ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+            ("grpc.http2.max_pings_without_data", 0),
         ],
     )
     servicer = Servicer(engine, images, ModelStore(settings.models_home), settings, clients)

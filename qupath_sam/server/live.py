@@ -37,12 +37,14 @@ class LiveSession:
 
     Args:
         handler: answers single requests.
-        owner: names the client, for background embedding.
+        owner: names the stream, for background embedding.
+        client: names who has opened it.
     """
 
-    def __init__(self, handler: Handler, *, owner: str) -> None:
+    def __init__(self, handler: Handler, *, owner: str, client: str = "") -> None:
         self._handler = handler
         self._owner = owner
+        self._client = client
         self._lock = threading.Lock()
         self._pending: dict[int, tuple[str, CancelToken]] = {}
         self._answers: queue.SimpleQueue[pb.LiveResponse | None] = queue.SimpleQueue()
@@ -115,7 +117,7 @@ class LiveSession:
         answer = pb.LiveResponse(request_id=request.request_id)
         try:
             if not token.cancelled:
-                self._fill(answer, request, kind, Call(cancel=token))
+                self._fill(answer, request, kind, Call(cancel=token, client=self._client))
             if token.cancelled:
                 # Even where the work was past stopping: who has cancelled waits for no result.
                 raise Cancelled("cancelled, or replaced by a newer click; send it again if it is still wanted")

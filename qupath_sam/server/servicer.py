@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import grpc
 
@@ -37,6 +38,11 @@ _FORMATS = {
     image_pb2.PIXEL_FORMAT_JPEG: PixelFormat.JPEG,
     image_pb2.PIXEL_FORMAT_PNG: PixelFormat.PNG,
     image_pb2.PIXEL_FORMAT_RAW_RGB: PixelFormat.RGB,
+}
+_PRIORITIES: dict[int, Priority] = {
+    pb.PRIORITY_UNSPECIFIED: Priority.INTERACTIVE,
+    pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
+    pb.PRIORITY_BATCH: Priority.BATCH,
 }
 
 
@@ -136,18 +142,30 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         return pb.PushPixelsResponse(digest=bytes.fromhex(digest))
 
     def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:
-        return self.embed(request, _call(context), owner=context.peer())
+        return self.embed(request, self._call(context), owner=context.peer())
 
     def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
-        return self.predict(request, _call(context))
+        return self.predict(request, self._call(context))
 
     def Live(self, requests: Iterator[pb.LiveRequest], context: grpc.ServicerContext) -> Iterator[pb.LiveResponse]:
-        session = LiveSession(self, owner=f"{context.peer()} {id(context)}")
+        session = LiveSession(self, owner=f"{context.peer()} {id(context)}", client=self._clients.of(context).name)
         context.add_callback(session.cancel_all)
         return session.answers(requests)
 
+    def _call(self, context: grpc.ServicerContext) -> Call:
+        """Who calls, cancelled when the rpc ends early, and its deadline on the monotonic clock."""
+        token = CancelToken()
+        if not context.add_callback(token.cancel):
+            token.cancel()
+        remaining = context.time_remaining()
+        # gRPC reports "no deadline" as None or as a time in the far future.
+        limited = remaining is not None and remaining < 365 * 24 * 3600
+        deadline = time.monotonic() + remaining if limited and remaining is not None else None
+        return Call(cancel=token, deadline=deadline, client=self._clients.of(context).name)
+
     def predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:
         """Predict, wherever the request came from."""
+        call = replace(call, priority=_priority_of(request.priority))
         self._engine.check_amount([sum(len(c.points) for c in message.clicks) for message in request.objects])
         with self._images.borrow(request.image) as slide:
             prediction = self._engine.predict(
@@ -163,6 +181,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
     def embed(self, request: pb.EmbedRequest, call: Call, *, owner: str) -> pb.EmbedResponse:
         """Embed, wherever the request came from; ``owner`` names the client whose newer START replaces its older."""
         _check_embed(request)
+        call = replace(call, priority=_priority_of(request.priority))
         response = pb.EmbedResponse()
         with self._images.borrow(request.image) as slide:
             wanted = convert.window_request_of(request.window)
@@ -186,7 +205,10 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         return response
 
     def _prefetch(self, request: pb.EmbedRequest, windows: Sequence[Window], *, owner: str) -> None:
+        client = owner.partition(" ")[0]
+
         def encode(call: Call) -> None:
+            call = replace(call, client=client)
             with self._images.borrow(request.image) as slide:
                 self._engine.embed(slide, windows, model=request.model, call=call, priority=Priority.BACKGROUND)
 
@@ -207,12 +229,8 @@ def _known_sha256(weights: WeightsFile | PackagedWeights | LocalWeights | None) 
     return (weights.sha256 or "") if weights is not None else ""
 
 
-def _call(context: grpc.ServicerContext) -> Call:
-    """The caller's patience: cancelled when the rpc ends early, and its deadline on the monotonic clock."""
-    token = CancelToken()
-    if not context.add_callback(token.cancel):
-        token.cancel()
-    remaining = context.time_remaining()
-    # gRPC reports "no deadline" as None or as a time in the far future.
-    limited = remaining is not None and remaining < 365 * 24 * 3600
-    return Call(cancel=token, deadline=time.monotonic() + remaining if limited and remaining is not None else None)
+def _priority_of(message: int) -> Priority:
+    priority = _PRIORITIES.get(message)
+    if priority is None:
+        raise InvalidRequest(f"unknown priority {message}; this server knows {sorted(_PRIORITIES)}")
+    return priority

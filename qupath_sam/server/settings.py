@@ -38,6 +38,7 @@ class ServerSettings(EngineSettings):
         pushed_bytes: memory for pushed pixels.
         max_slides: most slides held open.
         max_calls: most calls under way, streams included; more are answered UNAVAILABLE.
+        keepalive_s: seconds without a word after which a client is asked whether it is still there.
         warm_up: load the default model and run it once before the first call.
     """
 
@@ -60,6 +61,7 @@ class ServerSettings(EngineSettings):
     pushed_bytes: int = 512 * MIB
     max_slides: int = 32
     max_calls: int = 64
+    keepalive_s: float = 20.0
     warm_up: bool = True
 
     def __post_init__(self) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import struct
-import threading
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,6 +23,7 @@ from qupath_sam.slides.pyramid import levels_of, plausible_mpp
 from qupath_sam.slides.raster import RasterReader, rasters_of
 from qupath_sam.slides.rendering import Rendering
 from qupath_sam.slides.resampling import WHITE, Raster, read_scaled
+from qupath_sam.slides.silence import warnings_silenced
 from qupath_sam.slides.source import Stamp, open_binary, stamp
 from qupath_sam.slides.tiff_colours import Shown, samples_wanted, shown
 from qupath_sam.slides.tiff_layout import Layout, layout_of, ome_image
@@ -35,9 +34,6 @@ MAX_CHUNK_PX = 2**27
 """Largest tile or strip to decode at once; a flat image saved as one strip is one chunk."""
 MAX_SIDE = 2**24
 _READER = f"tifffile {version('tifffile')}"
-
-# `warnings.catch_warnings` swaps a global; tiffslide and numpy warn of files that they know but in part.
-_opening = threading.Lock()
 
 
 class OverlappingTiles(SlideUnsupported):
@@ -135,8 +131,7 @@ class _Opened:
 
 
 def _open(stream: Any, location: Location, found: Stamp, rendering: Rendering, z: int, t: int) -> _Opened:
-    with decoding(location.given), _opening, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with decoding(location.given), warnings_silenced():
         # _multifile: an OME-TIFF names other files, and none is opened because a file says so.
         tiff = tifffile.TiffFile(stream, name=location.name, _multifile=False)
         _check_no_overlaps(tiff, location)

@@ -17,10 +17,19 @@ class EmbedMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EMBED_MODE_WAIT: _ClassVar[EmbedMode]
     EMBED_MODE_START: _ClassVar[EmbedMode]
     EMBED_MODE_QUERY: _ClassVar[EmbedMode]
+
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_INTERACTIVE: _ClassVar[Priority]
+    PRIORITY_BATCH: _ClassVar[Priority]
 EMBED_MODE_UNSPECIFIED: EmbedMode
 EMBED_MODE_WAIT: EmbedMode
 EMBED_MODE_START: EmbedMode
 EMBED_MODE_QUERY: EmbedMode
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_INTERACTIVE: Priority
+PRIORITY_BATCH: Priority
 
 class GetCapabilitiesRequest(_message.Message):
     __slots__ = ()
@@ -147,7 +156,7 @@ class PushPixelsResponse(_message.Message):
     def __init__(self, digest: _Optional[bytes] = ...) -> None: ...
 
 class EmbedRequest(_message.Message):
-    __slots__ = ("image", "model", "window", "view", "focus", "max_windows", "mode")
+    __slots__ = ("image", "model", "window", "view", "focus", "max_windows", "mode", "priority")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
@@ -155,6 +164,7 @@ class EmbedRequest(_message.Message):
     FOCUS_FIELD_NUMBER: _ClassVar[int]
     MAX_WINDOWS_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.ImageRef
     model: str
     window: _prompt_pb2.WindowOptions
@@ -162,7 +172,8 @@ class EmbedRequest(_message.Message):
     focus: _prompt_pb2.Point
     max_windows: int
     mode: EmbedMode
-    def __init__(self, image: _Optional[_Union[_image_pb2.ImageRef, _Mapping]] = ..., model: _Optional[str] = ..., window: _Optional[_Union[_prompt_pb2.WindowOptions, _Mapping]] = ..., view: _Optional[_Union[_image_pb2.Region, _Mapping]] = ..., focus: _Optional[_Union[_prompt_pb2.Point, _Mapping]] = ..., max_windows: _Optional[int] = ..., mode: _Optional[_Union[EmbedMode, str]] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, image: _Optional[_Union[_image_pb2.ImageRef, _Mapping]] = ..., model: _Optional[str] = ..., window: _Optional[_Union[_prompt_pb2.WindowOptions, _Mapping]] = ..., view: _Optional[_Union[_image_pb2.Region, _Mapping]] = ..., focus: _Optional[_Union[_prompt_pb2.Point, _Mapping]] = ..., max_windows: _Optional[int] = ..., mode: _Optional[_Union[EmbedMode, str]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class EmbeddingStatus(_message.Message):
     __slots__ = ("window", "ready", "source")
@@ -183,18 +194,20 @@ class EmbedResponse(_message.Message):
     def __init__(self, embeddings: _Optional[_Iterable[_Union[EmbeddingStatus, _Mapping]]] = ..., timings: _Optional[_Union[_result_pb2.Timings, _Mapping]] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
-    __slots__ = ("image", "model", "objects", "window", "output")
+    __slots__ = ("image", "model", "objects", "window", "output", "priority")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     OBJECTS_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.ImageRef
     model: str
     objects: _containers.RepeatedCompositeFieldContainer[_prompt_pb2.ObjectPrompts]
     window: _prompt_pb2.WindowOptions
     output: _prompt_pb2.OutputOptions
-    def __init__(self, image: _Optional[_Union[_image_pb2.ImageRef, _Mapping]] = ..., model: _Optional[str] = ..., objects: _Optional[_Iterable[_Union[_prompt_pb2.ObjectPrompts, _Mapping]]] = ..., window: _Optional[_Union[_prompt_pb2.WindowOptions, _Mapping]] = ..., output: _Optional[_Union[_prompt_pb2.OutputOptions, _Mapping]] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, image: _Optional[_Union[_image_pb2.ImageRef, _Mapping]] = ..., model: _Optional[str] = ..., objects: _Optional[_Iterable[_Union[_prompt_pb2.ObjectPrompts, _Mapping]]] = ..., window: _Optional[_Union[_prompt_pb2.WindowOptions, _Mapping]] = ..., output: _Optional[_Union[_prompt_pb2.OutputOptions, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ("results", "provenance", "timings")

@@ -88,3 +88,35 @@ def test_bytes_are_counted_exactly_and_bounded(sizes, bound):
         held = [store.resume(context(), steps(i), b"").state for i in range(9)]
         assert store.size_bytes == sum(s.size_bytes for s in held if s is not None) <= bound
         assert len(store) == sum(s is not None for s in held)
+
+
+def test_who_asks_for_much_pushes_out_their_own_and_nobody_elses():
+    """A person's one state, and a program that goes through many."""
+    one = state().size_bytes
+    store = StateStore(4 * one)
+    token = store.keep(context(), start(context()), steps(1), [state()], owner="person")
+    for x in range(2, 50):
+        store.keep(context(), start(context()), steps(x), [state()], owner="program")
+    assert store.resume(context(), steps(1, 2), token).steps == 1
+    assert store.size_bytes <= 4 * one
+    assert len(store) == 4
+
+
+def test_nobody_waits_while_an_outlines_digests_are_made(monkeypatch):
+    """Those of a million vertices take most of a second."""
+    from qupath_sam.engine import states
+
+    store, held = StateStore(10_000), []
+    token = store.keep(context(), start(context()), steps(1), [state()])
+    original = states.tokens
+
+    def watched(*args):
+        held.append(store._lock.locked())
+        return original(*args)
+
+    monkeypatch.setattr(states, "tokens", watched)
+    assert store.resume(context(), steps(1, 2), token).steps == 1
+    assert store.resume(context(), steps(1, 2), b"").steps == 1
+    store.keep(context(), start(context()), steps(1), [state()])
+    assert held
+    assert not any(held)

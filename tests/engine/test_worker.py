@@ -310,3 +310,39 @@ def test_waiting_for_the_worker_inside_a_call_is_refused_rather_than_deadlocked(
 def test_a_queue_needs_a_place() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         InferenceWorker(max_waiting=0)
+
+
+def test_clients_take_turns_within_a_priority():
+    done: list[str] = []
+    with InferenceWorker(max_waiting=20) as worker:
+        blocker = Blocker(worker)
+        jobs = [("greedy", n) for n in range(6)] + [("modest", n) for n in range(2)]
+        futures = [worker.submit(partial(done.append, f"{name} {n}"), client=name) for name, n in jobs]
+        blocker.release.set()
+        wait(futures, timeout=PATIENCE)
+    assert done[:4] == ["greedy 0", "modest 0", "greedy 1", "modest 1"]
+    assert done[4:] == [f"greedy {n}" for n in range(2, 6)]
+
+
+def test_a_batch_runs_while_nobody_waits_and_gives_way_to_everybody():
+    done: list[str] = []
+    with InferenceWorker(max_waiting=3) as worker:
+        blocker = Blocker(worker)
+        batch = [worker.submit(partial(done.append, "batch"), priority=Priority.BATCH) for _ in range(3)]
+        ahead = worker.submit(partial(done.append, "ahead"), priority=Priority.BACKGROUND)
+        click = worker.submit(partial(done.append, "click"))
+        blocker.release.set()
+        wait([ahead, click, batch[0]], timeout=PATIENCE)
+        assert sum(isinstance(future.exception(PATIENCE), ServerBusy) for future in batch) == 2
+    assert done == ["click", "ahead", "batch"]
+
+
+def test_who_waits_is_seen_by_others_for_a_moment():
+    clock = Clock()
+    with InferenceWorker(clock=clock) as worker:
+        worker.run(lambda: None, client="person")
+        worker.run(lambda: None, client="program", priority=Priority.BATCH)
+        assert worker.others_wait("program")
+        assert not worker.others_wait("person")
+        clock.now += 60
+        assert not worker.others_wait("program")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -31,6 +32,10 @@ BOX_AGREEMENT, SURER = 0.75, 0.1
 PROMPTS_PER_BATCH = 32
 
 
+#: Windows whose embedding for the box checker is kept, some hundred KB each.
+BOX_EMBEDDINGS = 32
+
+
 class PromptableSegmenter(abc.ABC):
     """A `Segmenter` round a `PromptableNetwork`; adapters say how pixels are fitted and normalised.
 
@@ -53,7 +58,8 @@ class PromptableSegmenter(abc.ABC):
         self.execution = execution
         self.click_rules = ClickRules()
         self._box_checker: PromptableSegmenter | None = None
-        self._box_embedding: tuple[Embedding, Embedding] | None = None
+        #: The box checker's embeddings by the identity of ours, which is held so that it stays the same object.
+        self._box_embeddings: OrderedDict[int, tuple[Embedding, Embedding]] = OrderedDict()
         self._capabilities = replace(capabilities, mask_count=1) if network.gives_one_mask else capabilities
 
     @property
@@ -151,15 +157,18 @@ class PromptableSegmenter(abc.ABC):
         return [answer for answer in answers if answer is not None]
 
     def _embedding_for_checker(self, other: PromptableSegmenter, embedding: Embedding) -> Embedding:
-        """The other model's embedding of the same window. The last one is kept: boxes often come several at once."""
-        kept = self._box_embedding
-        if kept is None or kept[0] is not embedding:
+        """The other model's embedding of the same window. The last ones are kept: people go back and forth."""
+        kept = self._box_embeddings.get(id(embedding))
+        if kept is None:
             frame = self.frame(embedding.window_size)
             height, width = frame.content_size
             with out_of_memory_mapped(self.execution.device), torch.inference_mode():
                 content = embedding.tensors["view"][..., :height, :width].to(self.execution.device).float()
                 made = other.encode_image(_padded(other.normalise(content), frame))
-            kept = self._box_embedding = embedding, Embedding(made, embedding.window_size)
+            kept = self._box_embeddings[id(embedding)] = embedding, Embedding(made, embedding.window_size)
+            while len(self._box_embeddings) > BOX_EMBEDDINGS:
+                self._box_embeddings.popitem(last=False)
+        self._box_embeddings.move_to_end(id(embedding))
         return kept[1]
 
     def bare_decoder(self, embedding: Embedding, prompt: WindowPrompts) -> Callable[[], object]:

@@ -262,3 +262,40 @@ def test_tensors_come_back_on_the_models_device(tmp_path: Path) -> None:
 def test_a_negative_bound_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="negative"):
         DiskCache(tmp_path, -1)
+
+
+def test_many_files_are_not_looked_at_for_each_that_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20,000 of them take half a second."""
+    monkeypatch.setattr("qupath_sam.engine.embeddings.disk._FEW", 3)
+    size, clock = len(to_bytes(KEYS[0], embedding_of(100))), itertools.count(10**18).__next__
+    cache = DiskCache(tmp_path, 10 * size, clock=clock)
+    looked: list[Path] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(path) or scandir(path))
+    keys = [f"{number:064x}" for number in range(100)]
+    for key in keys:
+        assert cache.put(key, embedding_of(100))
+    assert len(looked) <= 6
+    monkeypatch.undo()
+    assert {key for key in keys if cache.contains(key)} == set(keys[-10:])
+
+
+def test_what_others_read_is_not_dropped_as_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qupath_sam.engine.embeddings.disk._FEW", 0)
+    size, clock = len(to_bytes(KEYS[0], embedding_of(100))), itertools.count(10**18).__next__
+    one, other = (DiskCache(tmp_path, 3 * size, clock=clock) for _ in range(2))
+    for key in KEYS[:3]:
+        one.put(key, embedding_of(100))
+    other.get(KEYS[0])
+    one.put(KEYS[3], embedding_of(100))
+    assert [one.contains(key) for key in KEYS[:4]] == [True, False, True, True]
+
+
+def test_nobody_who_reads_waits_for_who_writes(tmp_path: Path) -> None:
+    cache = DiskCache(tmp_path, LARGE)
+    cache.put(KEYS[0], embedding_of(9))
+    with cache._room:
+        thread = threading.Thread(target=cache.get, args=(KEYS[0],), daemon=True)
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()

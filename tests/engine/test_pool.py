@@ -1,0 +1,43 @@
+"""Models in memory: loaded once, and nothing left behind by names that are none."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from qupath_sam.engine.pool import ModelPool
+from qupath_sam.errors import UnknownModel
+
+
+def test_a_thousand_unknown_names_leave_nothing_behind():
+    def load(name: str):
+        raise UnknownModel(name)
+
+    pool = ModelPool("x", load)
+    for number in range(1000):
+        with pytest.raises(UnknownModel):
+            pool.get(f"no model {number}")
+    assert not pool._loading
+
+
+def test_many_that_want_one_model_load_it_once():
+    loads, begun, go = [], threading.Event(), threading.Event()
+
+    def load(name: str):
+        loads.append(name)
+        begun.set()
+        assert go.wait(30)
+        return SimpleNamespace(name=name)
+
+    pool = ModelPool("x", load)
+    threads = [threading.Thread(target=pool.get) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(30)
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert loads == ["x"]
+    assert not pool._loading
