@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from qupath_sam.cli import datasets as data_options
 from qupath_sam.cli.evaluation_outputs import command_line, make_report, print_tables, with_suffix, write_files
 from qupath_sam.cli.marked_tables import check_markers, write_tables
+from qupath_sam.cli.option_groups import grouped
 from qupath_sam.cli.targets import check_target
 from qupath_sam.datasets.options import WindowChoice
 
@@ -25,6 +27,14 @@ if TYPE_CHECKING:
 FULL_TABLE, SUMMARY_TABLE = "qupath-sam evaluate, table", "qupath-sam evaluate, summary"
 
 
+@grouped(
+    {
+        "Which objects": ("split", "images", "objects_per_image", "min_area", "crop", "seed", "namesakes"),
+        "Clicks and comparison": ("max_clicks", "zero_shot"),
+        "What is written": ("json", "plot", "cases"),
+        "Where it runs": ("device", "workers", "threads", "resume_dir", "any_version"),
+    }
+)
 def evaluate(
     datasets: Annotated[list[str] | None, typer.Argument(metavar="DATASET...", help=data_options.FORMATS_HELP)] = None,
     *,
@@ -40,21 +50,13 @@ def evaluate(
             "then each has files of its own, such as OUT-auto.json. Else image."
         ),
     ] = None,
-    project: data_options.ProjectOption = None,
-    path_class: data_options.ClassOption = None,
-    image: data_options.ImageOption = None,
-    group_by: data_options.GroupByOption = "",
-    mpp: data_options.MppOption = None,
-    downsample: data_options.DownsampleOption = None,
-    path_map: data_options.PathMapOption = None,
-    heap: data_options.HeapOption = "2g",
+    data: data_options.DatasetOptions,
     images: Annotated[
         int | None, typer.Option(min=1, help="At most this many images of a data set, drawn by the seed.")
     ] = None,
     objects_per_image: Annotated[
         int | None, typer.Option(min=1, help="At most this many objects of an image, drawn by the seed.")
     ] = None,
-    target: data_options.TargetOption = None,
     min_area: Annotated[int | None, typer.Option(min=1, help="Smallest object, px; else as the data set says.")] = None,
     crop: Annotated[
         int | None,
@@ -122,19 +124,7 @@ def evaluate(
         check_target(path, make_folder=True)
         check_markers(path, (FULL_TABLE, SUMMARY_TABLE))
     wanted_split = None if split == "all" else split
-    wanted = data_options.DatasetOptions(
-        datasets=tuple(datasets or ()),
-        projects=tuple(project or ()),
-        classes=tuple(path_class or ()),
-        images=tuple(image or ()),
-        group_by=group_by,
-        target=target,
-        mpp=mpp,
-        downsample=downsample,
-        path_map=tuple(path_map or ()),
-        heap=heap,
-    )
-    opened = data_options.open_all(wanted)
+    opened = data_options.open_all(replace(data, datasets=tuple(datasets or ())))
     opened = [each.of_split(wanted_split).drawn(images, seed=seed) for each in opened]
     # torch comes with these, and takes a while: what is wrong with the data is said before.
     from qupath_sam.evaluation.protocol import Protocol
@@ -152,7 +142,7 @@ def evaluate(
         for chosen in windows:
             foreign = len(store.foreign) if store is not None else 0
             choices = Choices(
-                window=chosen, per_tile=objects_per_image, target=target, min_area=min_area, crop=crop, seed=seed
+                window=chosen, per_tile=objects_per_image, target=data.target, min_area=min_area, crop=crop, seed=seed
             )
             comparison = _compare(
                 names,
@@ -168,11 +158,11 @@ def evaluate(
             settings = {
                 **describe(opened, choices, split=wanted_split),
                 "annotations": {
-                    "classes": list(wanted.classes),
-                    "images": list(wanted.images),
-                    "group_by": group_by or None,
-                    "mpp": mpp,
-                    "downsample": downsample,
+                    "classes": list(data.path_class or ()),
+                    "images": list(data.image or ()),
+                    "group_by": data.group_by or None,
+                    "mpp": data.mpp,
+                    "downsample": data.downsample,
                 },
                 "images": images,
                 "without_objects": comparison.without_objects,
@@ -191,13 +181,18 @@ def evaluate(
     if markdown:
         from qupath_sam.evaluation.page import page, summary
 
-        scope = {"class": path_class, "image": image, "group-by": group_by, "mpp": mpp, "downsample": downsample}
+        scope: dict[str, Any] = {"class": data.path_class, "image": data.image, "group-by": data.group_by}
+        scales: dict[str, Any] = {"mpp": data.mpp, "downsample": data.downsample}
         drawn = {"images": images, "objects-per-image": objects_per_image, "min-area": min_area, "crop": crop}
-        rules = {"target": target and target.value, "split": split, "max-clicks": max_clicks, "seed": seed}
-        options: dict[str, Any] = {**scope, **drawn, **rules}
+        rules = {"target": data.target and data.target.value, "split": split, "max-clicks": max_clicks, "seed": seed}
+        options: dict[str, Any] = {**scope, **scales, **drawn, **rules}
         flags = ["namesakes"] if namesakes else []
         command = command_line(
-            [*(datasets or []), *(f"--project {each}" for each in project or [])], names, windows, options, flags=flags
+            [*(datasets or []), *(f"--project {each}" for each in data.project or [])],
+            names,
+            windows,
+            options,
+            flags=flags,
         )
         tables = {FULL_TABLE: page(reports, command=command), SUMMARY_TABLE: summary(reports)}
         for path in markdown:

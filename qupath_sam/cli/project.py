@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, is_dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -11,30 +13,20 @@ from typing import Annotated, Any
 
 import typer
 
-from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
+from qupath_sam.cli.option_groups import grouped
 from qupath_sam.cli.project_info import described_images, described_runs, print_info
 from qupath_sam.cli.project_options import (
-    DropOption,
     DryOption,
-    FillOption,
     HeapOption,
     ImageOption,
     KeepOption,
     LimitOption,
-    ModelOption,
-    MppOption,
-    PathMapOption,
+    ModelOptions,
+    OutlineOptions,
     ProjectArgument,
-    ProvenanceOption,
-    PushOption,
-    ReportOption,
-    ResumeOption,
+    ReportedRunOptions,
     ScoreOption,
-    ServerOption,
-    SimplifyOption,
     SkipBadOption,
-    ThumbnailOption,
-    WorkersOption,
 )
 from qupath_sam.cli.project_session import (
     Session,
@@ -86,6 +78,14 @@ def info(
 
 
 @app.command()
+@grouped(
+    {
+        "Which annotations": ("not_class", "name", "min_area", "max_area", "locked"),
+        "What the model is given": ("coarsest_mpp", "interior_points", "exterior_points", "box", "mask"),
+        "Guards": ("min_iou", "min_part_iou", "max_area_change", "min_score", "allow_cut_off"),
+        "Outlines": ("clean",),
+    }
+)
 def refine(
     project: ProjectArgument,
     *,
@@ -98,15 +98,7 @@ def refine(
     min_area: Annotated[float, typer.Option(help="Smallest area, µm².")] = 0.0,
     max_area: Annotated[float, typer.Option(help="Largest area, µm².")] = float("inf"),
     locked: Annotated[bool, typer.Option("--locked", help="Refine locked annotations as well.")] = False,
-    server: ServerOption = None,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    workers: WorkersOption = 0,
-    path_map: PathMapOption = None,
-    push_pixels: PushOption = False,
-    model: ModelOption = "",
-    mpp: MppOption = None,
+    model: ModelOptions,
     coarsest_mpp: Annotated[
         float, typer.Option(help="Outlines too large for a window at this µm per px are followed along their border.")
     ] = 2.0,
@@ -127,17 +119,8 @@ def refine(
     clean: Annotated[
         float, typer.Option(help="Fill holes and drop parts below this share of the old outline, 0 to 1.")
     ] = 0.02,
-    simplify: SimplifyOption = 0.0,
-    fill_holes: FillOption = 0.0,
-    drop_parts: DropOption = 0.0,
-    provenance: ProvenanceOption = True,
-    dry_run: DryOption = False,
-    resume: ResumeOption = False,
-    report: ReportOption = None,
-    thumbnails: ThumbnailOption = True,
-    heap: HeapOption = "2g",
-    time_limit: LimitOption = 900.0,
-    keep_runs: KeepOption = 10,
+    outline: OutlineOptions,
+    run: ReportedRunOptions,
 ) -> None:
     """Redraw annotations with a model: the same objects, with better outlines. `undo` brings the old ones back."""
     asked = _asked(locals())
@@ -147,40 +130,38 @@ def refine(
     from qupath_sam.project.refine import RefineOptions, refine_image
     from qupath_sam.project.run import RunOptions, select_images
     from qupath_sam.project.selection import ObjectSelection
-    from qupath_sam.types.requests import OutputOptions
 
     opened, images = select_images(project, image or ())
     say_before(opened, check_classes(images, path_class or (), not_class or ()))
-    access = read_access(token_file, tls, tls_ca) if server else None
-    with Session.open(
-        server or [], path_map or [], heap, time_limit, push_pixels=push_pixels, access=access
-    ) as session:
+    with _session(model, run) as session:
         options = RefineOptions(
             selection=ObjectSelection(
                 tuple(path_class or ()), tuple(not_class or ()), tuple(name or ()), min_area, max_area, locked
             ),
             prompts=PromptOptions(outline=mask, box=box, interior=interior_points, exterior=exterior_points),
             guards=Guards(min_iou, max_area_change, min_score, allow_cut_off, min_part_iou),
-            model=model,
-            output=OutputOptions(fill_holes_area=fill_holes, min_area=drop_parts, simplify_tolerance=simplify),
-            mpp=mpp,
+            model=model.model,
+            output=outline.output(),
+            mpp=model.mpp,
             coarsest_mpp=coarsest_mpp,
-            window_px=session.window_px(model),
+            window_px=session.window_px(model.model),
             clean_share=clean,
-            provenance=provenance,
+            provenance=outline.provenance,
         )
 
         def propose(worker: int, entry: Any, contents: Any) -> Any:
             predictor, source = session.server(worker)
             return refine_image(entry, contents.objects, options, predictor, source)
 
-        run_options = RunOptions("refine", asked, dry_run, resume, workers or session.servers, keep_runs)
-        check_report_folder(opened, report, run_options)
+        workers = model.workers or session.servers
+        run_options = RunOptions("refine", asked, run.dry_run, run.resume, workers, run.keep_runs)
+        check_report_folder(opened, run.report, run_options)
         result = run_with_progress(opened, images, propose, session, run_options)
-        finish(opened, result, session, report, run_options, thumbnails=thumbnails)
+        finish(opened, result, session, run.report, run_options, thumbnails=run.thumbnails)
 
 
 @app.command()
+@grouped({"Prompts": ("together", "keep_prompts"), "Guards": ("min_score",)})
 def segment(
     project: ProjectArgument,
     *,
@@ -195,61 +176,42 @@ def segment(
     keep_prompts: Annotated[
         bool, typer.Option("--keep-prompts/--remove-prompts", help="Leave the points and rectangles in the project.")
     ] = False,
-    server: ServerOption = None,
-    token_file: TokenFileOption = None,
-    tls: TlsOption = False,
-    tls_ca: TlsCaOption = None,
-    workers: WorkersOption = 0,
-    path_map: PathMapOption = None,
-    push_pixels: PushOption = False,
-    model: ModelOption = "",
-    mpp: MppOption = None,
+    model: ModelOptions,
     min_score: ScoreOption = 0.0,
-    simplify: SimplifyOption = 0.0,
-    fill_holes: FillOption = 0.0,
-    drop_parts: DropOption = 0.0,
-    provenance: ProvenanceOption = True,
-    dry_run: DryOption = False,
-    resume: ResumeOption = False,
-    report: ReportOption = None,
-    thumbnails: ThumbnailOption = True,
-    heap: HeapOption = "2g",
-    time_limit: LimitOption = 900.0,
-    keep_runs: KeepOption = 10,
+    outline: OutlineOptions,
+    run: ReportedRunOptions,
 ) -> None:
     """Turn point and rectangle annotations into outlines. Points of an ignored class (name*) say what is not meant."""
     asked = _asked(locals())
     from qupath_sam.project.classes import check_classes
     from qupath_sam.project.run import RunOptions, select_images
     from qupath_sam.project.segment import SegmentOptions, segment_image
-    from qupath_sam.types.requests import OutputOptions, WindowRequest
+    from qupath_sam.types.requests import WindowRequest
 
     opened, images = select_images(project, image or ())
     classes = _classes(path_class or (PROMPT_CLASS,))
     say_before(opened, check_classes(images, classes))
-    access = read_access(token_file, tls, tls_ca) if server else None
-    with Session.open(
-        server or [], path_map or [], heap, time_limit, push_pixels=push_pixels, access=access
-    ) as session:
+    with _session(model, run) as session:
         options = SegmentOptions(
             classes=classes,
             together=together,
             keep_prompts=keep_prompts,
-            model=model,
-            window=WindowRequest(mpp=mpp),
-            output=OutputOptions(fill_holes_area=fill_holes, min_area=drop_parts, simplify_tolerance=simplify),
+            model=model.model,
+            window=WindowRequest(mpp=model.mpp),
+            output=outline.output(),
             min_score=min_score,
-            provenance=provenance,
+            provenance=outline.provenance,
         )
 
         def propose(worker: int, entry: Any, contents: Any) -> Any:
             predictor, source = session.server(worker)
             return segment_image(entry, contents.objects, options, predictor, source)
 
-        run_options = RunOptions("segment", asked, dry_run, resume, workers or session.servers, keep_runs)
-        check_report_folder(opened, report, run_options)
+        workers = model.workers or session.servers
+        run_options = RunOptions("segment", asked, run.dry_run, run.resume, workers, run.keep_runs)
+        check_report_folder(opened, run.report, run_options)
         result = run_with_progress(opened, images, propose, session, run_options)
-        finish(opened, result, session, report, run_options, thumbnails=thumbnails)
+        finish(opened, result, session, run.report, run_options, thumbnails=run.thumbnails)
 
 
 @app.command("import")
@@ -394,8 +356,22 @@ _CIRCUMSTANCES = frozenset(
 
 
 def _asked(options: dict[str, Any]) -> dict[str, Any]:
-    """What a command was asked to do, as JSON values."""
-    return {key: value for key, value in options.items() if key not in _CIRCUMSTANCES}
+    """Return what a command was asked to do, as JSON values: its options, those of its groups among them."""
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        flat |= asdict(value) if is_dataclass(value) and not isinstance(value, type) else {key: value}
+    return {key: value for key, value in flat.items() if key not in _CIRCUMSTANCES}
+
+
+def _session(model: ModelOptions, run: ReportedRunOptions) -> AbstractContextManager[Session]:
+    return Session.open(
+        model.server or [],
+        model.path_map or [],
+        run.heap,
+        run.time_limit,
+        push_pixels=model.push_pixels,
+        access=model.access,
+    )
 
 
 def _classes(texts: Sequence[str]) -> dict[str, str]:

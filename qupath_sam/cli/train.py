@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qupath_sam.cli import datasets as data_options
+from qupath_sam.cli.option_groups import grouped
 from qupath_sam.datasets.options import WindowChoice
 
 if TYPE_CHECKING:
@@ -54,6 +55,18 @@ class ScheduleName(enum.Enum):
     CONSTANT = "constant"
 
 
+@grouped(
+    {
+        "How long": ("epochs", "steps", "views", "sessions_per_view"),
+        "Which parts": ("train_parts", "decoder", "head", "boxes", "lora_rank"),
+        "Views and clicks": ("window", "augment", "clicks_only", "exact_clicks"),
+        "Optimiser": (
+            *("lr", "lr_head", "lr_encoder", "schedule", "batch", "accumulate"),
+            *("focal_alpha", "mixed_precision", "seed"),
+        ),
+        "Where it runs": ("cache", "device", "cost_table"),
+    }
+)
 def train(
     datasets: Annotated[
         list[str] | None,
@@ -62,15 +75,7 @@ def train(
     *,
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint, its curves and the state to resume from.")],
     init: Annotated[str, typer.Option(help="Model to start from (see `qupath-sam models list`).")] = "lite_medsam",
-    project: data_options.ProjectOption = None,
-    path_class: data_options.ClassOption = None,
-    image: data_options.ImageOption = None,
-    group_by: data_options.GroupByOption = "",
-    mpp: data_options.MppOption = None,
-    downsample: data_options.DownsampleOption = None,
-    path_map: data_options.PathMapOption = None,
-    heap: data_options.HeapOption = "2g",
-    target: data_options.TargetOption = None,
+    data: data_options.DatasetOptions,
     scenario: Annotated[
         ScenarioName | None, typer.Option(help="Which parts are trained, by the papers' names.")
     ] = None,
@@ -178,23 +183,12 @@ def train(
         lora=LoraSettings(rank=lora_rank, alpha=float(lora_rank)),
     )
     places = Places(out, cache=cache, device=device)
-    wanted = data_options.DatasetOptions(
-        datasets=tuple(datasets or ()),
-        projects=tuple(project or ()),
-        classes=tuple(path_class or ()),
-        images=tuple(image or ()),
-        group_by=group_by,
-        target=target,
-        mpp=mpp,
-        downsample=downsample,
-        path_map=tuple(path_map or ()),
-        heap=heap,
-    )
-    data = training_data(data_options.open_all(wanted), target=target)
+    opened = data_options.open_all(replace(data, datasets=tuple(datasets or ())))
+    training = training_data(opened, target=data.target)
     if cost_table:
-        _print_costs(data, init, settings, places)
+        _print_costs(training, init, settings, places)
     else:
-        _train(data, init, settings, places, resume=resume)
+        _train(training, init, settings, places, resume=resume)
 
 
 def _train(data: TrainingData, init: str, settings: TrainingSettings, places: Places, *, resume: bool) -> None:

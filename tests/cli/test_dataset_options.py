@@ -21,11 +21,11 @@ from tests.datasets.test_annotated import export, feature
     ("options", "complaint"),
     [
         (DatasetOptions(), "name a DATASET, or a QuPath project"),
-        (DatasetOptions(datasets=("tiles",), classes=("Tumor",)), "--class.* are for a --project or geojson"),
+        (DatasetOptions(datasets=("tiles",), path_class=["Tumor"]), "--class.* are for a --project or geojson"),
         (DatasetOptions(datasets=("folder:tiles",), mpp=0.5), "--mpp.* are for a --project or geojson"),
-        (DatasetOptions(datasets=("geojson:slides",), images=("a.svs",)), "--image.* are for a --project"),
+        (DatasetOptions(datasets=("geojson:slides",), image=["a.svs"]), "--image.* are for a --project"),
         (DatasetOptions(datasets=("geojson:slides",), group_by="patient"), "--group-by.* are for a --project"),
-        (DatasetOptions(projects=(Path("a.qpproj"),), mpp=0.5, downsample=2), "--mpp or --downsample, not both"),
+        (DatasetOptions(project=[Path("a.qpproj")], mpp=0.5, downsample=2), "--mpp or --downsample, not both"),
     ],
 )
 def test_options_for_what_is_not_there_are_refused(options: DatasetOptions, complaint: str) -> None:
