@@ -6,7 +6,7 @@ import java.util.concurrent.ThreadLocalRandom;
 /** How long to wait before each further try: doubled every time, spread at random, and an end to it. */
 final class Backoff {
     private static final long FIRST_MS = 100;
-    private static final long LONGEST_MS = 2000;
+    static final long LONGEST_MS = 2000;
 
     private final long endNanos;
     private long nextMs = FIRST_MS;

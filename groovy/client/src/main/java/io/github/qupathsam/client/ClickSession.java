@@ -8,8 +8,9 @@ import java.util.function.Consumer;
 /**
  * One object that a person is clicking: its clicks, the outline after each, and the request under way.
  *
- * <p>Nothing here blocks. Every change is shown to a listener as a {@link ClickView}; it may come on any thread. A newer click cancels
- * what an older one still waits for; taking a click back shows the outline before it at once.
+ * <p>Nothing here blocks. Every change is shown to a listener as a {@link ClickView}; it may come on any thread. Clicks that come while
+ * one is being answered wait, and are then asked for a few at a time, each time from where the last answer ended: an outline is shown
+ * on the way, and nothing is decoded twice. Taking a click back shows the outline before it at once.
  */
 public final class ClickSession {
     private static final class Step {
@@ -22,13 +23,18 @@ public final class ClickSession {
         }
     }
 
+    /** Clicks that are asked for together while more of them wait: fewer show more outlines on the way, more trace fewer. */
+    static final int STEPS_AT_ONCE = 3;
+
     private final LiveSession live;
     private final String key;
-    private final SamImage image;
+    private SamImage image;
     private final List<Step> steps = new ArrayList<>();
     private Consumer<ClickView> listener;
     private PredictOptions options;
     private CompletableFuture<SamPrediction> request;
+    /** The last step that the request is about. */
+    private Step asked;
     private CompletableFuture<KeptOutline> keeping;
     private String message = "";
 
@@ -76,14 +82,10 @@ public final class ClickSession {
         if (steps.isEmpty()) {
             return false;
         }
-        steps.remove(steps.size() - 1);
-        stopAsking();
-        message = "";
-        if (!steps.isEmpty() && last().answer == null) {
-            ask();
-        } else {
-            show();
+        if (steps.remove(steps.size() - 1) == asked) {
+            stopAsking();
         }
+        ask();
         return true;
     }
 
@@ -93,6 +95,13 @@ public final class ClickSession {
         steps.clear();
         stopAsking();
         message = "";
+        show();
+    }
+
+    /** The person has come back to the image of this object, which has been opened anew since. */
+    public synchronized void resume(SamImage reopened, Consumer<ClickView> newListener) {
+        image = reopened;
+        listener = newListener;
         show();
     }
 
@@ -131,49 +140,60 @@ public final class ClickSession {
     }
 
     public synchronized ClickView view() {
-        SamMask mask = null;
-        for (int i = steps.size() - 1; i >= 0 && mask == null; i--) {
-            if (steps.get(i).answer != null) {
-                mask = steps.get(i).answer.best();
-                break;
-            }
-        }
+        int answered = answered();
+        SamMask mask = answered == 0 ? null : steps.get(answered - 1).answer.best();
         return new ClickView(steps.stream().map(step -> step.click).toList(), mask, request != null, message);
     }
 
+    /** Goes on until the last step is answered. */
     private void ask() {
-        stopAsking();
         message = "";
-        Step asked = last();
-        request = live.predict(image, prompts(), options, key);
-        CompletableFuture<SamPrediction> mine = request;
-        show();
-        mine.whenComplete((prediction, failure) -> answered(asked, mine, prediction, failure));
+        if (request == null && !steps.isEmpty() && last().answer == null) {
+            int answered = answered();
+            int end = Math.min(steps.size(), answered + STEPS_AT_ONCE);
+            asked = steps.get(end - 1);
+            request = live.predict(image, prompts(answered, end), options, key);
+            CompletableFuture<SamPrediction> mine = request;
+            show();
+            mine.whenComplete((prediction, failure) -> answered(mine, prediction, failure));
+        } else {
+            show();
+        }
     }
 
-    /** All clicks, with the token of the newest answer that they continue. */
-    private Prompts prompts() {
-        Prompts prompts = Prompts.of(steps.stream().map(step -> step.click).toList());
-        for (int i = steps.size() - 1; i >= 0; i--) {
-            if (steps.get(i).answer != null) {
-                return prompts.continuing(steps.get(i).answer.token());
-            }
+    /** How many steps the newest answer has behind it. */
+    private int answered() {
+        int count = steps.size();
+        while (count > 0 && steps.get(count - 1).answer == null) {
+            count--;
         }
-        return prompts;
+        return count;
+    }
+
+    /** The first clicks, with the token of the newest answer that they continue. */
+    private Prompts prompts(int answered, int end) {
+        Prompts prompts = Prompts.of(steps.subList(0, end).stream().map(step -> step.click).toList());
+        return answered == 0 ? prompts : prompts.continuing(steps.get(answered - 1).answer.token());
     }
 
     private synchronized void answered(
-            Step asked, CompletableFuture<SamPrediction> mine, SamPrediction prediction, Throwable failure) {
+            CompletableFuture<SamPrediction> mine, SamPrediction prediction, Throwable failure) {
         if (request != mine) {
             return;
         }
+        Step answered = asked;
         request = null;
+        asked = null;
         if (failure != null) {
             message = SamException.of(failure).getMessage();
         } else {
-            asked.answer = prediction.single();
-            asked.provenance = prediction.provenance();
-            message = asked.answer.best() == null ? "Nothing found here" : "";
+            answered.answer = prediction.single();
+            answered.provenance = prediction.provenance();
+            if (answered != last()) {
+                ask();
+                return;
+            }
+            message = answered.answer.best() == null ? "Nothing found here" : "";
         }
         if (keeping != null) {
             finish();
@@ -211,6 +231,7 @@ public final class ClickSession {
         if (request != null) {
             CompletableFuture<SamPrediction> stopped = request;
             request = null;
+            asked = null;
             stopped.cancel(false);
         }
     }

@@ -19,9 +19,12 @@ public record ClickView(List<Click> clicks, SamMask mask, boolean working, Strin
         return mask == null ? null : Wkb.shape(mask.wkb());
     }
 
-    /** What to tell the person now; empty for nothing. */
-    public String text(LiveSession.State server) {
-        boolean away = working && server == LiveSession.State.RECONNECTING;
-        return message.isEmpty() && away ? "Waiting for the SAM server \u2026" : message;
+    /**
+     * What to tell the person now; empty for nothing.
+     *
+     * @param trouble with the server, as {@link LiveSession#trouble}
+     */
+    public String text(String trouble) {
+        return message.isEmpty() && working ? trouble : message;
     }
 }

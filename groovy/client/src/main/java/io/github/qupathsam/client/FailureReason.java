@@ -4,9 +4,9 @@ import io.github.qupathsam.v1.ErrorReason;
 
 /** Why a call failed, and what a person can do about it. */
 public enum FailureReason {
-    UNREACHABLE("start it with `qupath-sam serve` there, or set host and port (see Settings)", null),
-    BAD_CERTIFICATE("set ca to the server's certificate file, or tls to what the server speaks (see Settings)", null),
-    UNAUTHENTICATED("set token to the one that the server was started with (see Settings)",
+    UNREACHABLE("start it with `qupath-sam serve` there, or set host and port " + Where.SETTINGS, null),
+    BAD_CERTIFICATE("set ca to the server's certificate file, or tls to what the server speaks " + Where.SETTINGS, null),
+    UNAUTHENTICATED("set token to the one that the server was started with " + Where.SETTINGS,
             ErrorReason.ERROR_REASON_UNAUTHENTICATED),
     WRONG_VERSION("install the jar and the server of the same release (`qupath-sam install-qupath`)", null),
     INVALID_PROMPT("change the prompts", ErrorReason.ERROR_REASON_INVALID_PROMPT),
@@ -26,9 +26,16 @@ public enum FailureReason {
             ErrorReason.ERROR_REASON_OUT_OF_MEMORY),
     BUSY("try again in a moment", ErrorReason.ERROR_REASON_BUSY),
     CANCELLED("repeat the call if it is still wanted", ErrorReason.ERROR_REASON_CANCELLED),
-    DEADLINE_EXCEEDED("allow more time (timeout, see Settings), or ask for less at once",
+    DEADLINE_EXCEEDED("ask for less at once, or allow more time (timeout) " + Where.SETTINGS,
             ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED),
     INTERNAL("look for the cause in the server's log", ErrorReason.ERROR_REASON_INTERNAL);
+
+    /** Where settings are; a class of its own, as constants of an enum come before its fields. */
+    static final class Where {
+        static final String SETTINGS = "in Extensions > SAM > Server..., or in .qupath-sam/client.properties of your home folder";
+
+        private Where() {}
+    }
 
     private final String advice;
     private final ErrorReason message;

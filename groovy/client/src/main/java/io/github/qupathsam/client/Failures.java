@@ -80,15 +80,15 @@ final class Failures {
         if (told.contains("Unsupported or unrecognized SSL message")) {
             return new SamException(
                     FailureReason.BAD_CERTIFICATE,
-                    address + " does not speak TLS; set tls to false and leave ca out (see Settings), or start the server with"
-                            + " --tls-certificate",
+                    address + " does not speak TLS; start the server with --tls-certificate, or set tls to false and leave ca out "
+                            + FailureReason.Where.SETTINGS,
                     failure);
         }
         if (handshake instanceof SSLPeerUnverifiedException) {
             return new SamException(
                     FailureReason.BAD_CERTIFICATE,
-                    address + " has a certificate for another name (" + told + "); set host to a name in the certificate"
-                            + " (see Settings)",
+                    address + " has a certificate for another name (" + told + "); set host to a name in the certificate "
+                            + FailureReason.Where.SETTINGS,
                     failure);
         }
         if (told.contains("shut down") || told.contains("certificate_required")) {

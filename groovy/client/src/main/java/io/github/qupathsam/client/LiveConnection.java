@@ -29,7 +29,7 @@ final class LiveConnection {
 
         void received(LiveResponse response);
 
-        /** The server does not come back, or will never take us. */
+        /** The server will never take us. */
         void gaveUp(SamException failure);
     }
 
@@ -97,6 +97,7 @@ final class LiveConnection {
                 lost(SamException.of(failure));
             } else {
                 away = null;
+                reconnecting = null;
                 if (owner.isWaiting()) {
                     open();
                 }
@@ -142,11 +143,13 @@ final class LiveConnection {
         }
     }
 
+    /** Dials again as long as anybody waits: a server that is being started now is there in a minute, or in an hour. */
     private void lost(SamException failure) {
         if (isHopeless(failure.reason())) {
             giveUp(failure);
             return;
         }
+        away = failure;
         if (!owner.isWaiting()) {
             reconnecting = null;
             tell(LiveSession.State.DISCONNECTED);
@@ -154,17 +157,12 @@ final class LiveConnection {
         }
         if (reconnecting == null) {
             Settings settings = connection.settings();
-            reconnecting = new Backoff(connection.hasAnswered() ? settings.timeout() : FIRST_PATIENCE);
+            reconnecting = new Backoff(connection.hasAnswered() ? settings.patience() : FIRST_PATIENCE);
         }
         long wait = reconnecting.nextMillis();
-        if (wait < 0) {
-            giveUp(failure);
-            return;
-        }
-        away = failure;
-        tell(LiveSession.State.RECONNECTING);
+        tell(wait < 0 ? LiveSession.State.DISCONNECTED : LiveSession.State.RECONNECTING);
         opening = true;
-        thread.schedule(this::reconnect, wait, TimeUnit.MILLISECONDS);
+        thread.schedule(this::reconnect, wait < 0 ? Backoff.LONGEST_MS : wait, TimeUnit.MILLISECONDS);
     }
 
     private void reconnect() {
@@ -182,7 +180,7 @@ final class LiveConnection {
         owner.gaveUp(failure);
     }
 
-    /** Whether trying again cannot help. */
+    /** Whether trying again cannot help before a person has changed something. */
     private static boolean isHopeless(FailureReason reason) {
         return switch (reason) {
             case UNAUTHENTICATED, WRONG_VERSION, BAD_CERTIFICATE, TOO_LARGE -> true;

@@ -19,12 +19,12 @@ import java.util.function.Supplier;
 /**
  * The stream that stays open as long as a person clicks.
  *
- * <p>No method blocks. A newer request with the same key cancels the older ones, here and on the server. When the server goes away,
- * what is unanswered is asked again as soon as it is back, until it has waited for {@link Settings#timeout()}. Futures complete on this
- * session's own thread and fail with {@link SamException}.
+ * <p>No method blocks. A newer request with the same key cancels the older ones, here and on the server. While the server is away, or
+ * has not come up yet, what is unanswered waits, and is asked as soon as it is there. From then on an answer may take
+ * {@link Settings#timeout()}. Futures complete on this session's own thread and fail with {@link SamException}.
  */
 public final class LiveSession implements AutoCloseable {
-    /** Whether the server can be reached. */
+    /** Whether the server can be reached. DISCONNECTED: not for a while; it is still looked for as long as anybody waits. */
     public enum State {
         CONNECTED,
         RECONNECTING,
@@ -44,6 +44,7 @@ public final class LiveSession implements AutoCloseable {
     private final AtomicBoolean closed = new AtomicBoolean();
     private final AtomicLong objects = new AtomicLong();
     private volatile Consumer<State> stateListener = state -> {};
+    private volatile String trouble = "";
     private SamClient client;
     private LiveConnection stream;
 
@@ -65,6 +66,11 @@ public final class LiveSession implements AutoCloseable {
     /** Told, on this session's thread, when the server comes and goes. */
     public void onState(Consumer<State> listener) {
         stateListener = listener;
+    }
+
+    /** Why answers are to be waited for, for a person; empty where the server is there, or nothing is known of it. */
+    public String trouble() {
+        return trouble;
     }
 
     /**
@@ -154,17 +160,21 @@ public final class LiveSession implements AutoCloseable {
             task.fail(new SamException(FailureReason.INVALID_REQUEST, wrongSettings.getMessage(), wrongSettings));
             return;
         }
-        Future<?> deadline =
-                actor.schedule(() -> expire(task), client.settings().timeout().toMillis(), TimeUnit.MILLISECONDS);
-        task.future.whenComplete((value, failure) -> deadline.cancel(false));
         unanswered.add(task);
         prepare(task);
+        watch(task, client.settings().timeout().toMillis());
+    }
+
+    /** Looks, after so long, whether the task has been with a server for too long. */
+    private void watch(LiveTask<?> task, long millis) {
+        Future<?> deadline = actor.schedule(() -> expire(task), millis, TimeUnit.MILLISECONDS);
+        task.future.whenComplete((value, failure) -> deadline.cancel(false));
     }
 
     private void connect() {
         if (client == null) {
             client = connecting.get();
-            stream = new LiveConnection(client.connection(), actor, new Requests(), state -> stateListener.accept(state));
+            stream = new LiveConnection(client.connection(), actor, new Requests(), this::tell);
         }
     }
 
@@ -266,14 +276,25 @@ public final class LiveSession implements AutoCloseable {
     }
 
     private void expire(LiveTask<?> task) {
+        long timeout = client.settings().timeout().toMillis();
+        long left = stream.away() != null ? timeout : timeout - task.millisSinceSent();
+        if (left > 0) {
+            watch(task, left);
+            return;
+        }
+        task.fail(new SamException(
+                FailureReason.DEADLINE_EXCEEDED,
+                client.settings().address() + " did not answer in time; " + FailureReason.DEADLINE_EXCEEDED.advice()));
+    }
+
+    private void tell(State state) {
         SamException away = stream.away();
-        task.fail(
-                away != null
-                        ? away
-                        : new SamException(
-                                FailureReason.DEADLINE_EXCEEDED,
-                                client.settings().address() + " did not answer in time; "
-                                        + FailureReason.DEADLINE_EXCEEDED.advice()));
+        trouble = switch (state) {
+            case CONNECTED -> "";
+            case RECONNECTING -> "Waiting for the SAM server \u2026";
+            case DISCONNECTED -> away == null ? "" : "The click waits: " + away.getMessage();
+        };
+        stateListener.accept(state);
     }
 
     private boolean inActor(Runnable step) {

@@ -31,6 +31,7 @@ final class LiveTask<T> {
     private long id;
     private int pushes;
     private int growth;
+    private long sentNanos = System.nanoTime();
 
     LiveTask(
             SamImage image,
@@ -85,8 +86,15 @@ final class LiveTask<T> {
         return ref != null;
     }
 
+    /** The message, which is sent now. */
     LiveRequest message(Settings settings) {
+        sentNanos = System.nanoTime();
         return message.of(id, ref, settings);
+    }
+
+    /** Since the message was last made. */
+    long millisSinceSent() {
+        return (System.nanoTime() - sentNanos) / 1_000_000;
     }
 
     /** Takes the answer; false where the same must be asked again with more of the image. */

@@ -21,7 +21,8 @@ public final class ProjectRun {
      * @param headless without a window: a failure makes this process end with exit 1, after all other images have been run and saved
      * @param say prints a line
      * @param work gives its report
-     * @throws Exception what the work throws, once it has been told
+     * @throws ScriptStopped where something failed that a person can put right
+     * @throws Exception what else the work throws, once it has been told
      */
     public static void image(String image, boolean headless, Consumer<String> say, Callable<String> work) throws Exception {
         try {
@@ -30,6 +31,9 @@ public final class ProjectRun {
             say.accept("qupath-sam: " + image + ": FAILED: " + told(failure));
             if (headless) {
                 markFailed();
+            }
+            if (failure instanceof SamException || failure instanceof IllegalStateException) {
+                throw new ScriptStopped(told(failure));
             }
             throw failure;
         }

@@ -11,7 +11,11 @@ import io.github.qupathsam.v1.ErrorReason;
 import io.github.qupathsam.v1.LiveRequest;
 import io.grpc.StatusRuntimeException;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import org.junit.jupiter.api.AfterEach;
@@ -127,16 +131,80 @@ class LiveProtocolTest {
     }
 
     @Test
-    void whoWaitsInVainIsToldThatTheServerIsAway() throws Exception {
+    void whoWaitsForAServerThatHasGoneIsToldAndGoesOnWaiting() throws Exception {
         try (SamClient hasty = server.client(1);
                 LiveSession session = hasty.live()) {
             CompletableFuture<SamPrediction> before = session.predict(image, Prompts.click(5, 5), OPTIONS, "");
             server.answer(server.nextPredict());
             soon(before);
+            int port = server.port();
             server.close();
-            SamException failure = failure(session.predict(image, Prompts.click(6, 6), OPTIONS, ""));
-            assertEquals(FailureReason.UNREACHABLE, failure.reason(), failure.getMessage());
+            CompletableFuture<SamPrediction> waiting = session.predict(image, Prompts.click(6, 6), OPTIONS, "");
+            long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(30);
+            while (!session.trouble().contains("no server answers") && System.nanoTime() < end) {
+                Thread.sleep(50);
+            }
+            assertTrue(session.trouble().contains("no server answers"), session.trouble());
+            assertFalse(waiting.isDone(), "a click was given up after its timeout of 1 s");
+            server = ScriptedServer.start(port, Connection.PROTOCOL_VERSION);
+            server.answer(server.nextPredict());
+            assertNotNull(soon(waiting).single().best());
+            assertEquals("", session.trouble());
         }
+    }
+
+    /** On 0.1.0 each click withdrew the one before: 20 clicks were answered by one outline, long after the last. */
+    @Test
+    void manyClicksAreAnsweredOnTheWay() throws Exception {
+        BlockingQueue<ClickView> views = new LinkedBlockingQueue<>();
+        ClickSession session = live.clicks(image, OPTIONS, views::add);
+        for (int i = 0; i < 20; i++) {
+            session.click(5 + 30 * i, 5, true, 1);
+        }
+        CompletableFuture<KeptOutline> kept = session.keep();
+        List<Integer> asked = new ArrayList<>();
+        while (asked.isEmpty() || asked.get(asked.size() - 1) < 20) {
+            LiveRequest request = server.next();
+            assertTrue(request.hasPredict(), "a click that is needed anyway was withdrawn");
+            var prompts = request.getPredict().getObjects(0);
+            assertEquals(asked.isEmpty() ? "" : "token", prompts.getToken().toStringUtf8(), "the last state is not gone on from");
+            asked.add(prompts.getClicksCount());
+            server.answer(request);
+        }
+        assertEquals(20, soon(kept).clicks().size());
+        assertEquals(List.of(1, 4, 7, 10, 13, 16, 19, 20), asked);
+        long shown = views.stream().filter(view -> view.working() && view.mask() != null).count();
+        assertTrue(shown >= asked.size() - 1, "outlines on the way: " + shown);
+    }
+
+    @Test
+    void takingBackAClickThatWaitsLetsTheOthersGoOn() throws Exception {
+        ClickSession session = live.clicks(image, OPTIONS, view -> {});
+        session.click(5, 5, true, 1);
+        LiveRequest first = server.nextPredict();
+        session.click(50, 5, true, 1);
+        assertTrue(session.undo());
+        assertTrue(session.view().working(), "the first click was withdrawn with the second");
+        server.answer(first);
+        KeptOutline kept = soon(session.keep());
+        assertEquals(1, kept.clicks().size());
+    }
+
+    @Test
+    void anOutlineGoesOnWhereItsImageIsOpenedAnew() throws Exception {
+        BlockingQueue<ClickView> views = new LinkedBlockingQueue<>();
+        ClickSession session = live.clicks(image, OPTIONS, view -> {});
+        session.click(5, 5, true, 1);
+        server.answer(server.nextPredict());
+        while (session.view().mask() == null) {
+            Thread.sleep(10);
+        }
+        session.resume(SamImage.ofPath(Path.of("opened anew.svs"), 1000, 1000), views::add);
+        assertNotNull(views.poll(30, TimeUnit.SECONDS).mask());
+        session.click(50, 5, true, 1);
+        LiveRequest next = server.nextPredict();
+        assertEquals("opened anew.svs", next.getPredict().getImage().getSlide().getPath());
+        assertEquals("token", next.getPredict().getObjects(0).getToken().toStringUtf8());
     }
 
     @Test

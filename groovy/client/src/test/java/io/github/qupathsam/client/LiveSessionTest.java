@@ -131,15 +131,30 @@ class LiveSessionTest {
         assertEquals(FailureReason.CANCELLED, failure(live.predict(image, Prompts.click(1, 1), OPTIONS, "click")));
     }
 
+    /** On 0.1.0 a click before the server was up failed after three seconds, for good. */
     @Test
-    void withoutAServerTheClickFailsSoon() throws Exception {
+    void aClickBeforeThereIsAServerIsAnsweredWhenItIsThere() throws Exception {
         int nobody;
         try (ServerSocket socket = new ServerSocket(0)) {
             nobody = socket.getLocalPort();
         }
-        try (SamClient lonely = SamClient.connect(Map.of("port", nobody));
-                LiveSession session = lonely.live()) {
-            assertEquals(FailureReason.UNREACHABLE, failure(session.predict(image, Prompts.click(1, 1), OPTIONS, "click")));
+        try (SamClient early = SamClient.connect(Map.of("port", nobody, "timeout", 180));
+                LiveSession session = early.live()) {
+            BlockingQueue<LiveSession.State> states = new LinkedBlockingQueue<>();
+            session.onState(states::add);
+            CompletableFuture<SamPrediction> click = session.predict(image, Prompts.click(380.5, 260.5), OPTIONS, "click");
+            LiveSession.State state = states.poll(180, TimeUnit.SECONDS);
+            while (state != LiveSession.State.DISCONNECTED) {
+                state = states.poll(180, TimeUnit.SECONDS);
+                assertNotNull(state, "never told that there is no server");
+            }
+            assertFalse(click.isDone());
+            assertTrue(session.trouble().contains("no server answers at 127.0.0.1:" + nobody), session.trouble());
+            assertTrue(session.trouble().contains("qupath-sam serve"), session.trouble());
+            try (RealServer late = RealServer.startWith("fake", nobody)) {
+                assertNotNull(soon(click).single().best());
+                assertEquals("", session.trouble());
+            }
         }
     }
 

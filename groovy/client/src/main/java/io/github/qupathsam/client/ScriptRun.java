@@ -1,0 +1,32 @@
+package io.github.qupathsam.client;
+
+import java.util.concurrent.Callable;
+import java.util.function.Consumer;
+
+/** A script that a person runs once: what goes wrong is told in one sentence, in the window in a dialog. */
+public final class ScriptRun {
+    private ScriptRun() {}
+
+    /**
+     * Does the work and prints its report.
+     *
+     * @param headless without a window: a failure ends the script, so that the command line's exit code tells of it
+     * @param say prints a line
+     * @param show shows a sentence to a person; not called without a window
+     * @param work gives its report
+     * @throws ScriptStopped without a window, where something failed that a person can put right
+     * @throws Exception what the work throws beside that: a fault of the script
+     */
+    public static void of(boolean headless, Consumer<String> say, Consumer<String> show, Callable<String> work)
+            throws Exception {
+        try {
+            say.accept("qupath-sam: " + work.call());
+        } catch (SamException | IllegalStateException | IllegalArgumentException failure) {
+            say.accept("qupath-sam: " + failure.getMessage());
+            if (headless) {
+                throw new ScriptStopped(failure.getMessage());
+            }
+            show.accept(failure.getMessage());
+        }
+    }
+}

@@ -1,0 +1,63 @@
+package io.github.qupathsam.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Callable;
+import org.junit.jupiter.api.Test;
+
+class ScriptRunTest {
+    private final List<String> said = new ArrayList<>();
+    private final List<String> shown = new ArrayList<>();
+
+    private void run(boolean headless, Callable<String> work) throws Exception {
+        ScriptRun.of(headless, said::add, shown::add, work);
+    }
+
+    private static String noServer() {
+        throw new SamException(FailureReason.UNREACHABLE, "no server answers at 127.0.0.1:1");
+    }
+
+    @Test
+    void aReportIsPrinted() throws Exception {
+        run(false, () -> "2 outlined");
+        assertEquals(List.of("qupath-sam: 2 outlined"), said);
+        assertEquals(List.of(), shown);
+    }
+
+    /** On 0.1.0 an error of a script was 15 lines of stack trace. */
+    @Test
+    void inTheWindowAFailureIsOneSentenceAndADialog() throws Exception {
+        run(false, ScriptRunTest::noServer);
+        assertEquals(List.of("no server answers at 127.0.0.1:1"), shown);
+        assertEquals(List.of("qupath-sam: no server answers at 127.0.0.1:1"), said);
+    }
+
+    @Test
+    void withoutAWindowItEndsTheScriptAndHasNoStackTrace() {
+        ScriptStopped stopped = assertThrows(ScriptStopped.class, () -> run(true, ScriptRunTest::noServer));
+        assertEquals(0, stopped.getStackTrace().length);
+        assertEquals("no server answers at 127.0.0.1:1", stopped.getMessage());
+        assertEquals(List.of(), shown);
+    }
+
+    @Test
+    void aFaultOfTheScriptKeepsItsStackTrace() {
+        NullPointerException fault = assertThrows(NullPointerException.class, () -> run(false, () -> {
+            throw new NullPointerException("x");
+        }));
+        assertTrue(fault.getStackTrace().length > 0);
+    }
+
+    @Test
+    void whatIsToBeSetIsWhereItIsSaidToBe() {
+        for (FailureReason reason : FailureReason.values()) {
+            assertTrue(!reason.advice().contains("see Settings"), reason.name());
+        }
+        String advice = FailureReason.UNREACHABLE.advice();
+        assertTrue(advice.contains(".qupath-sam/client.properties of your home folder"), advice);
+    }
+}
