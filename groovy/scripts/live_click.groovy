@@ -3,9 +3,10 @@
  *
  * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
  * 2. Run this script in the script editor. Or set it as startup script (Edit > Preferences): Extensions > SAM is then always there.
- * 3. Choose the SAM tool in the toolbar (key J) and click on an object. A further click, or Shift, adds; Alt takes away.
+ * 3. Choose the SAM tool in the toolbar (key J) and click on an object. A further click, or Shift, adds; Alt takes away. Drag a box round
+ *    it, or drag with Shift (Alt) for a scribble. Tab shows what else an ambiguous click may have meant. Space pans.
  * 4. Enter or a double click keeps the outline as an annotation of the class that is set ("Auto set"); Escape drops it; Ctrl+Z takes
- *    back the last click.
+ *    back the last click. An outline that is neither kept nor dropped waits where it is while another image is shown.
  */
 import groovy.transform.Field
 import io.github.qupathsam.client.*
@@ -13,6 +14,7 @@ import java.awt.Color
 import java.awt.Graphics2D
 import java.awt.Rectangle
 import java.awt.Shape
+import java.awt.geom.Point2D
 import java.awt.image.BufferedImage
 import javafx.animation.Animation
 import javafx.animation.KeyFrame
@@ -42,7 +44,7 @@ import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 
 // Settings
 @Field def model = ''                 // empty: the server's default
-@Field def options = [minArea: 0, fillHoles: 0, simplify: 0]   // um2, um2, um (px2 and px without a pixel size)
+@Field def options = [minArea: 0, fillHoles: 0, simplify: 0, choice: 'all']   // um2, um2, um (px2 and px without a pixel size)
 @Field def key = KeyCode.J            // chooses the tool
 @Field def restMs = 250               // the viewer rests when it has not moved for this long
 
@@ -50,15 +52,19 @@ import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 try {
     this.class.classLoader.loadClass('io.github.qupathsam.client.SamClient')
 } catch (ClassNotFoundException absent) {
-    println 'qupath-sam: the client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    def remedy = 'The client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    println "qupath-sam: ${remedy}"
     if (getQuPath() == null)
         System.exit(1)
-    throw absent
+    Dialogs.showErrorMessage('SAM', remedy)
+    return
 }
 
 def gui = getQuPath()
-if (gui == null)
-    throw new IllegalStateException('live_click needs a window. Without one use segment_for_project.')
+if (gui == null) {
+    println 'qupath-sam: live_click needs a window. Without one use segment_for_project.'
+    System.exit(1)
+}
 def startup = Platform.isFxApplicationThread()
 def clicker = new Clicker(gui: gui, model: model, options: options, restMs: restMs)
 def install = {
@@ -86,8 +92,14 @@ class Clicker {
     private live, tool, viewer, imageData, overlay, pointer
     private image, imageLook // as it is in view
     private session, plane   // the object that is being clicked, and where
+    private place            // the same plane, however often its image is opened
+    private aside = [:]      // place -> object that is neither kept nor dropped, while another place is shown
     private view             // what is shown of it
     private state, rest, spinner
+    private doubleClicks = DoubleClicks.start()
+    private drawsStroke      // 'in' or 'out' of the object while a stroke is drawn, else null
+    private drag             // points of a press that has not been let go, level-0 px
+    private changed = { view -> Platform.runLater { show() } }
     private keyFilter = { key(it) } as EventHandler<KeyEvent>
     private toolListener = { observable, before, now -> now == tool ? attach(gui.getViewer()) : detach() } as ChangeListener
     private viewerChanged = { observable, before, now -> isChosen() ? attach(now) : null } as ChangeListener
@@ -95,8 +107,7 @@ class Clicker {
 
     void start(samTool) {
         tool = samTool
-        live = LiveSession.open()
-        live.onState { now -> Platform.runLater { state = now; viewer?.repaint() } }
+        connect()
         rest = new PauseTransition(Duration.millis(restMs))
         rest.setOnFinished { embedView() }
         spinner = new Timeline(new KeyFrame(Duration.millis(100), { viewer?.repaint() } as EventHandler))
@@ -106,6 +117,23 @@ class Clicker {
         gui.viewerProperty().addListener(viewerChanged)
         if (isChosen())
             attach(gui.getViewer())
+    }
+
+    /** With the settings as they are now; what an earlier connection waits for is dropped. */
+    void connect() {
+        aside.clear()
+        session = null
+        live?.close()
+        live = LiveSession.open()
+        def mine = live
+        mine.onState { now ->
+            Platform.runLater {
+                if (mine != live)
+                    return
+                state = now
+                now.name() == 'DISCONNECTED' ? warn(mine.trouble()) : viewer?.repaint()
+            }
+        }
     }
 
     void stop() {
@@ -127,23 +155,54 @@ class Clicker {
             return
         detach()
         viewer = newViewer
-        imageData = viewer?.getImageData()
+        if (viewer == null)
+            return
+        viewer.addViewerListener(viewerListener) // also without an image: one may be opened later
+        imageData = viewer.getImageData()
         if (imageData == null)
             return
         overlay = new Preview(viewer.getOverlayOptions(), this)
         viewer.getCustomOverlayLayers().add(overlay)
-        viewer.addViewerListener(viewerListener)
+        turn()
         rest.playFromStart()
     }
 
     void detach() {
         rest.stop()
-        leave()
+        putAside()
         if (viewer != null) {
             viewer.removeViewerListener(viewerListener)
             viewer.getCustomOverlayLayers().remove(overlay)
         }
-        viewer = imageData = image = imageLook = null
+        viewer = imageData = image = imageLook = overlay = drag = null
+    }
+
+    /** To the object of the plane that is shown now. */
+    void turn() {
+        if (imageData == null || plane == viewer.getImagePlane())
+            return
+        putAside()
+        plane = viewer.getImagePlane()
+        place = [imageData.getServer().getPath(), plane.getZ(), plane.getT()]
+        session = aside.remove(place)
+        session?.resume(imageInView(), changed)
+        show()
+    }
+
+    /** An object that is neither kept nor dropped waits until its plane is shown again. */
+    private void putAside() {
+        def isAnother = viewer != null && viewer.getImageData() != imageData
+        if (isAnother)
+            session?.stopKeeping() // the image's data may be gone before the answer is there
+        if (session == null || session.isEmpty() || session.isBeingKept())
+            session?.leave()
+        else {
+            aside[place] = session
+            if (isAnother)
+                Dialogs.showInfoNotification('SAM', "The outline on ${imageData.getServer().getMetadata().getName()} is not kept. It waits there.")
+        }
+        session = plane = place = null
+        show()
     }
 
     /** The image as it is in view: another plane, or other colours, are another image to the server. */
@@ -179,11 +238,12 @@ class Clicker {
     // 2. Ahead of the first click: the windows in view, as soon as the viewer rests
 
     void moved() {
+        turn()
         rest.playFromStart()
     }
 
     private void embedView() {
-        if (viewer == null || !isChosen())
+        if (imageData == null || !isChosen())
             return
         def server = imageData.getServer()
         def seen = viewer.getDisplayedRegionShape().getBounds().intersection(new Rectangle(server.getWidth(), server.getHeight()))
@@ -193,41 +253,76 @@ class Clicker {
         def region = PixelRegion.of((int) seen.x, (int) seen.y, (int) seen.width, (int) seen.height)
         live.embed(imageInView(), region, focus, predictOptions()).whenComplete { windows, failure ->
             if (failure != null)
-                Platform.runLater { warn(SamException.of(failure)) }
+                Platform.runLater { warnOf(SamException.of(failure)) }
         }
     }
 
     // 3. Clicks and keys
 
     void mouse(MouseEvent event) {
-        if (viewer == null || imageData != viewer.getImageData())
+        if (imageData == null || imageData != viewer.getImageData())
             return
         pointer = viewer.componentPointToImagePoint(event.getX(), event.getY(), null, false)
-        if (event.getEventType() != MouseEvent.MOUSE_CLICKED || event.getButton() != MouseButton.PRIMARY || !event.isStillSincePress())
+        if (event.getButton() != MouseButton.PRIMARY)
             return
-        def server = imageData.getServer()
-        if (pointer.x < 0 || pointer.y < 0 || pointer.x >= server.getWidth() || pointer.y >= server.getHeight())
+        if (event.getEventType() == MouseEvent.MOUSE_PRESSED)
+            press(event)
+        else if (event.getEventType() == MouseEvent.MOUSE_DRAGGED && drag != null && !event.isStillSincePress()) {
+            drag << Point.of(pointer.x, pointer.y)
+            viewer.repaint()
+        } else if (event.getEventType() == MouseEvent.MOUSE_RELEASED && !event.isStillSincePress())
+            dragged(event)
+        else if (event.getEventType() == MouseEvent.MOUSE_CLICKED && event.isStillSincePress())
+            clicked(event)
+    }
+
+    private void press(event) {
+        drag = [Point.of(pointer.x, pointer.y)]
+        drawsStroke = event.isAltDown() ? 'out' : event.isShiftDown() ? 'in' : null
+    }
+
+    private void clicked(event) {
+        drag = null
+        if (!isInImage(pointer))
             return
         event.consume()
-        if (event.getClickCount() == 2 && session != null)
+        def kind = doubleClicks.next(event.getScreenX(), event.getScreenY(), System.nanoTime().intdiv(1000000)).name()
+        if (kind == 'DOUBLE' && session != null)
             keep(session.keepAfterDoubleClick())
-        else if (event.getClickCount() == 1)
-            click(!event.isAltDown())
+        else if (kind == 'SINGLE')
+            object().click(pointer.x, pointer.y, !event.isAltDown(), viewer.getDownsampleFactor())
     }
 
-    private void click(positive) {
-        if (session == null || session.isBeingKept() || plane != viewer.getImagePlane()) {
-            leave()
-            plane = viewer.getImagePlane()
-            session = live.clicks(imageInView(), predictOptions(), { Platform.runLater { show() } })
+    /** What has been drawn with the button down: with Shift or Alt a stroke, else a box. */
+    private void dragged(event) {
+        def points = drag?.findAll { isInImage(it) }
+        drag = null
+        viewer.repaint()
+        if (!points || points.size() < 2)
+            return
+        event.consume()
+        def downsample = viewer.getDownsampleFactor()
+        def first = points.first(), last = points.last()
+        if (drawsStroke)
+            object().scribble(points, drawsStroke == 'in', downsample)
+        else if (first.x() != last.x() && first.y() != last.y())
+            object().box(PixelBox.between(first.x(), first.y(), last.x(), last.y()), downsample)
+    }
+
+    private boolean isInImage(point) {
+        def server = imageData.getServer()
+        def x = point instanceof Point2D ? point.x : point.x(), y = point instanceof Point2D ? point.y : point.y()
+        return x >= 0 && y >= 0 && x < server.getWidth() && y < server.getHeight()
+    }
+
+    /** The object that is being clicked, or a new one. */
+    private object() {
+        turn()
+        if (session == null || session.isEmpty() || session.isBeingKept()) {
+            session?.leave()
+            session = live.clicks(imageInView(), predictOptions(), changed)
         }
-        session.click(pointer.x, pointer.y, positive, viewer.getDownsampleFactor())
-    }
-
-    private void leave() {
-        session?.leave()
-        session = null
-        show()
+        return session
     }
 
     void key(KeyEvent event) {
@@ -242,6 +337,8 @@ class Clicker {
             session.drop()
         else if (code == KeyCode.ENTER && !session.isEmpty())
             keep(session.keep())
+        else if (code == KeyCode.TAB && !session.isEmpty() && !event.isShortcutDown())
+            session.next()
         else if (code == KeyCode.Z && event.isShortcutDown() && !event.isShiftDown() && !session.isEmpty())
             session.undo()
         else
@@ -254,7 +351,7 @@ class Clicker {
     private void keep(keeping) {
         def keptViewer = viewer, keptData = imageData, keptPlane = plane
         keeping.whenComplete { kept, failure ->
-            Platform.runLater { failure == null ? add(kept, keptViewer, keptData, keptPlane) : warn(SamException.of(failure)) }
+            Platform.runLater { failure == null ? add(kept, keptViewer, keptData, keptPlane) : warnOf(SamException.of(failure)) }
         }
     }
 
@@ -281,14 +378,20 @@ class Clicker {
         viewer?.repaint()
     }
 
+    private void warnOf(failure) {
+        if (failure.reason() != FailureReason.CANCELLED)
+            warn(failure.getMessage())
+    }
+
     /** A message where no object shows it, for a while. */
-    private void warn(failure) {
-        if (overlay == null || failure.reason() == FailureReason.CANCELLED || view?.message())
+    private void warn(message) {
+        if (overlay == null || view?.message())
             return
-        overlay.warning = failure.getMessage()
+        overlay.warning = message
         viewer?.repaint()
+        def mine = overlay
         def fade = new PauseTransition(Duration.seconds(6))
-        fade.setOnFinished { overlay.warning = null; viewer?.repaint() }
+        fade.setOnFinished { mine.warning = null; viewer?.repaint() }
         fade.play()
     }
 
@@ -346,7 +449,17 @@ class Preview extends AbstractOverlay {
             def pathClass = PathPrefs.autoSetAnnotationClassProperty().get()
             ClickPainter.paint(g, px, view, outline, new Color(pathClass == null ? 0x00c8ff : pathClass.getColor()))
         }
-        def text = view?.text(clicker.state) ?: warning
+        if (clicker.plane != viewer.getImagePlane())
+            Platform.runLater { clicker.turn() }
+        def drawn = clicker.drag
+        if (drawn != null && drawn.size() > 1) {
+            def first = drawn.first(), last = drawn.last()
+            if (clicker.drawsStroke)
+                ClickPainter.paintStroke(g, px, drawn, clicker.drawsStroke == 'in')
+            else if (first.x() != last.x() && first.y() != last.y())
+                ClickPainter.paintBox(g, px, PixelBox.between(first.x(), first.y(), last.x(), last.y()))
+        }
+        def text = view?.text(clicker.live.trouble()) ?: warning ?: view?.label()
         if (text) {
             // In the upper left corner of the viewer, whatever its zoom and rotation.
             def corner = viewer.componentPointToImagePoint(12, 12, null, false)

@@ -2,9 +2,10 @@
  * Refine outlines of chosen classes in every image of a project.
  *
  * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
- * 2. Set below which annotations are meant. (`qupath-sam project refine` does the same with a backup, undo and a report.)
+ * 2. Set below which annotations are meant. (`qupath-sam project refine` does the same with undo and a report.)
  * 3. Run for project in the script editor. Or without a window: QuPath script --save -p P.qpproj refine_for_project.groovy
- *    It works on that image's own data, prints what it did, and ends with exit 1 if any image failed.
+ *    It works on that image's own data, prints what it did, and ends with exit 1 if any image failed. The image's data is copied
+ *    first, to .qupath-sam/script-backups beside the project.
  */
 import io.github.qupathsam.client.*
 import org.locationtech.jts.io.WKBReader
@@ -12,7 +13,7 @@ import qupath.lib.display.ImageDisplay
 import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 
 // Settings
-def classes = []             // names of classes to refine; empty: all
+def classes = []             // names of classes to refine; empty: all but what has objects in it
 def names = ~/.*/            // annotation names to refine (those without a name have the name '')
 def minArea = 0              // px2: smaller ones are left alone
 def maxArea = Double.MAX_VALUE
@@ -27,10 +28,12 @@ def options = [clean: 0.02, minArea: 0, fillHoles: 0, simplify: 0]
 try {
     this.class.classLoader.loadClass('io.github.qupathsam.client.SamClient')
 } catch (ClassNotFoundException absent) {
-    println 'qupath-sam: the client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    def remedy = 'The client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    println "qupath-sam: ${remedy}"
     if (getQuPath() == null)
         System.exit(1)
-    throw absent
+    Dialogs.showErrorMessage('SAM', remedy)
+    return
 }
 
 ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
@@ -39,7 +42,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     // 1. Which annotations
     def meant = getAnnotationObjects().findAll {
         it.getROI()?.isArea() && it.getROI().getArea() >= minArea && it.getROI().getArea() <= maxArea &&
-                (classes.isEmpty() || it.getPathClass()?.toString() in classes) && (it.getName() ?: '') ==~ names
+                (classes ? it.getPathClass()?.toString() in classes : !it.hasChildObjects()) && (it.getName() ?: '') ==~ names
     }
     def open = meant.findAll { lockedToo || !it.isLocked() }
 
@@ -52,10 +55,17 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     }
 
     // 3. Replace, with one change of the hierarchy
+    if (refinement.refined())
+        backUp()
     refinement.refined().each { replaceOutline(it.source(), it.mask(), it.metadata()) }
     if (refinement.refined())
         imageData.getHierarchy().fireObjectsChangedEvent(this, refinement.refined().collect { it.source() })
     return refinement.report(meant.size() - open.size())
+}
+
+/** Copies the image's data as it was last saved. */
+def backUp() {
+    ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
 }
 
 /** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */

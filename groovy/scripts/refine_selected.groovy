@@ -23,33 +23,37 @@ def options = [clean: 0.02, minArea: 0, fillHoles: 0, simplify: 0]
 try {
     this.class.classLoader.loadClass('io.github.qupathsam.client.SamClient')
 } catch (ClassNotFoundException absent) {
-    println 'qupath-sam: the client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    def remedy = 'The client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    println "qupath-sam: ${remedy}"
     if (getQuPath() == null)
         System.exit(1)
-    throw absent
+    Dialogs.showErrorMessage('SAM', remedy)
+    return
 }
 
-def imageData = getCurrentImageData()
-if (imageData == null)
-    throw new IllegalStateException('No image is open. Open one and select outlines.')
-def objects = getSelectedObjects().findAll { it.hasROI() && it.getROI().isArea() }
-if (objects.isEmpty())
-    throw new IllegalStateException('No outline is selected. Select annotations with an area.')
-def open = objects.findAll { lockedToo || !it.isLocked() }
+ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SAM', it) }) {
+    def imageData = getCurrentImageData()
+    if (imageData == null)
+        throw new IllegalStateException('No image is open. Open one and select outlines.')
+    def objects = getSelectedObjects().findAll { it.hasROI() && it.getROI().isArea() }
+    if (objects.isEmpty())
+        throw new IllegalStateException('No outline is selected. Select annotations with an area.')
+    def open = objects.findAll { lockedToo || !it.isLocked() }
 
-// 1. Ask the server, plane by plane; nothing changes before every answer is there
-def refinement = SamClient.connect().withCloseable { client ->
-    Refinement.joined(open.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
-        def outlines = onPlane.collectEntries { [it, Outlines.wkb(it.getROI().getGeometry())] }
-        client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model]), minIoU, point)
-    })
+    // 1. Ask the server, plane by plane; nothing changes before every answer is there
+    def refinement = SamClient.connect().withCloseable { client ->
+        Refinement.joined(open.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
+            def outlines = onPlane.collectEntries { [it, Outlines.wkb(it.getROI().getGeometry())] }
+            client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model]), minIoU, point)
+        })
+    }
+
+    // 2. Replace, with one change of the hierarchy
+    refinement.refined().each { replaceOutline(it.source(), it.mask(), it.metadata()) }
+    if (refinement.refined())
+        imageData.getHierarchy().fireObjectsChangedEvent(this, refinement.refined().collect { it.source() })
+    return refinement.report(objects.size() - open.size())
 }
-
-// 2. Replace, with one change of the hierarchy
-refinement.refined().each { replaceOutline(it.source(), it.mask(), it.metadata()) }
-if (refinement.refined())
-    imageData.getHierarchy().fireObjectsChangedEvent(this, refinement.refined().collect { it.source() })
-println "qupath-sam: ${refinement.report(objects.size() - open.size())}"
 
 /** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */
 def samImageOf(imageData, plane) {

@@ -2,10 +2,11 @@
  * Turn prompts into outlines in every image of a project.
  *
  * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
- * 2. In each image draw prompts: points and lines in objects, rectangles round them. What lies in a rectangle refines it; a class that
- *    QuPath ignores (its name ends with *) says "not this".
+ * 2. In each image draw prompts of the class SAM: points and lines in objects, rectangles round them. What lies in a rectangle refines it;
+ *    points and lines of a class that QuPath ignores (its name ends with *) say "not this".
  * 3. Run for project in the script editor. Or without a window: QuPath script --save -p P.qpproj segment_for_project.groovy
- *    It works on that image's own data, prints what it did, and ends with exit 1 if any image failed.
+ *    It works on that image's own data, prints what it did, and ends with exit 1 if any image failed. Each answer is a new object. The
+ *    image's data is copied first, to .qupath-sam/script-backups beside the project.
  */
 import io.github.qupathsam.client.*
 import org.locationtech.jts.io.WKBReader
@@ -14,19 +15,22 @@ import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 import qupath.lib.roi.RectangleROI
 
 // Settings
-def promptClasses = []       // names of classes whose points, lines and rectangles are prompts; empty: all
+def promptClasses = ['SAM']  // names of classes whose points, lines and rectangles are prompts
+def outlineClass = ''        // class of the outlines; empty: that of their prompts
 def model = ''               // empty: the server's default
-def keepPrompts = false      // keep the points, lines and rectangles that became an outline
+def keepPrompts = false      // keep the points, lines and rectangles that became an outline (those with objects in them stay in any case)
 def options = [minArea: 0, fillHoles: 0, simplify: 0]   // um2, um2, um (px2 and px without a pixel size)
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
     this.class.classLoader.loadClass('io.github.qupathsam.client.SamClient')
 } catch (ClassNotFoundException absent) {
-    println 'qupath-sam: the client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    def remedy = 'The client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    println "qupath-sam: ${remedy}"
     if (getQuPath() == null)
         System.exit(1)
-    throw absent
+    Dialogs.showErrorMessage('SAM', remedy)
+    return
 }
 
 ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
@@ -38,9 +42,12 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
         def roi = it.getROI()
         roi != null && !it.isLocked() && !Provenance.isIn(it.getMetadata()) &&
                 (roi.isPoint() || roi.isLine() || roi instanceof RectangleROI) &&
-                (promptClasses.isEmpty() || it.getPathClass()?.toString() in promptClasses || isIgnored(it))
+                (it.getPathClass()?.toString() in promptClasses || (isIgnored(it) && !roi.isArea()))
     }
     def planes = prompts.groupBy { it.getROI().getImagePlane() }.findAll { plane, onPlane -> !onPlane.every { isIgnored(it) } }
+
+    if (!planes)
+        return "no prompts of class ${promptClasses.join(', ')}"
 
     // 2. Ask the server, plane by plane; nothing changes before every answer is there
     def segmentation = SamClient.connect().withCloseable { client ->
@@ -50,12 +57,15 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     }
 
     // 3. One change of the hierarchy
+    if (segmentation.outlined())
+        backUp()
     segmentation.outlined().each { outlined ->
         def source = outlined.source()
-        hierarchy.addObjectBelowParent(source.getParent(), annotationOf(outlined, source.getPathClass()), false)
+        def pathClass = outlineClass ? getPathClass(outlineClass) : source.getPathClass()
+        hierarchy.addObjectBelowParent(source.getParent(), annotationOf(outlined, pathClass), false)
     }
     if (!keepPrompts)
-        segmentation.used().each { hierarchy.removeObjectWithoutUpdate(it, true) }
+        segmentation.used().findAll { !it.hasChildObjects() }.each { hierarchy.removeObjectWithoutUpdate(it, true) }
     if (segmentation.outlined())
         hierarchy.fireHierarchyChangedEvent(this)
     return segmentation.report()
@@ -63,6 +73,11 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
 
 def isIgnored(annotation) {
     return annotation.getPathClass() != null && PathClassTools.isIgnoredClass(annotation.getPathClass())
+}
+
+/** Copies the image's data as it was last saved. */
+def backUp() {
+    ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
 }
 
 /** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */

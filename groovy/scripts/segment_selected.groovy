@@ -5,7 +5,7 @@
  * 2. Draw prompts: a point or line in the object, a brush stroke along it, or a rectangle round it. Each is one object; what lies in a
  *    rectangle refines it. A class that QuPath ignores (its name ends with *) says "not this".
  * 3. Select the prompts. Or select a region: the prompts in it, and rectangles closely round it, are taken, and the outlines become
- *    its children. A selected rectangle without prompts in it is a prompt itself.
+ *    its children. A selected rectangle or stroke without prompts and other objects in it is a prompt itself.
  * 4. Run. Everything is one step of undo.
  */
 import io.github.qupathsam.client.*
@@ -18,79 +18,86 @@ import qupath.lib.roi.RectangleROI
 def model = ''               // empty: the server's default
 def clipToRegion = true      // cut outlines to the selected region
 def keepPrompts = false      // keep points, lines, strokes and rectangles that became an outline
-def brushStrokes = true      // areas in the selected region, other than rectangles, are strokes along an object
+def brushStrokes = true      // areas other than rectangles are strokes along an object
 def options = [minArea: 0, fillHoles: 0, simplify: 0]   // um2, um2, um (px2 and px without a pixel size)
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
     this.class.classLoader.loadClass('io.github.qupathsam.client.SamClient')
 } catch (ClassNotFoundException absent) {
-    println 'qupath-sam: the client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    def remedy = 'The client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    println "qupath-sam: ${remedy}"
     if (getQuPath() == null)
         System.exit(1)
-    throw absent
+    Dialogs.showErrorMessage('SAM', remedy)
+    return
 }
 
-def imageData = getCurrentImageData()
-if (imageData == null)
-    throw new IllegalStateException('No image is open. Open one, draw prompts and select them.')
-def hierarchy = imageData.getHierarchy()
-def selected = getSelectedObjects().findAll { it.isAnnotation() }
-if (selected.isEmpty())
-    throw new IllegalStateException('Nothing is selected. Select prompts, or a region with prompts in it.')
+ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SAM', it) }) {
+    def imageData = getCurrentImageData()
+    if (imageData == null)
+        throw new IllegalStateException('No image is open. Open one, draw prompts and select them.')
+    def hierarchy = imageData.getHierarchy()
+    def selected = getSelectedObjects().findAll { it.isAnnotation() }
+    if (selected.isEmpty())
+        throw new IllegalStateException('Nothing is selected. Select prompts, or a region with prompts in it.')
 
-/** Whether an annotation can be a prompt: drawn by a person, and not locked. */
-def isPrompt = { it.hasROI() && !it.isLocked() && !Provenance.isIn(it.getMetadata()) }
+    /** Whether an annotation can be a prompt: drawn by a person, and not locked. */
+    def isPrompt = { it.hasROI() && !it.isLocked() && !Provenance.isIn(it.getMetadata()) }
 
-// 1. Which prompts belong to which region (null: to none)
-def jobs = [:].withDefault { [] }
-def taken = [] as Set
-for (region in selected.findAll { it.getROI().isArea() }) {
-    def roi = region.getROI()
-    def inside = getAnnotationObjects().findAll {
-        it != region && isPrompt(it) && it.getROI().getImagePlane() == roi.getImagePlane() &&
-                (brushStrokes || !it.getROI().isArea() || it.getROI() instanceof RectangleROI) &&
-                (!it.getROI().isArea() || it.getROI().getArea() < 4 * roi.getArea()) &&
-                roi.getGeometry().intersects(it.getROI().getGeometry())
+    // 1. Which prompts belong to which region (null: to none)
+    def jobs = [:].withDefault { [] }
+    def taken = [] as Set
+    for (region in selected.findAll { it.getROI().isArea() }) {
+        def roi = region.getROI()
+        def inside = getAnnotationObjects().findAll {
+            it != region && isPrompt(it) && it.getROI().getImagePlane() == roi.getImagePlane() &&
+                    (brushStrokes || !it.getROI().isArea() || it.getROI() instanceof RectangleROI) &&
+                    (!it.getROI().isArea() || it.getROI().getArea() < 4 * roi.getArea()) &&
+                    roi.getGeometry().intersects(it.getROI().getGeometry())
+        }
+        if (inside)
+            jobs[region] = inside
+        else if (isPrompt(region) && !region.hasChildObjects() && (brushStrokes || roi instanceof RectangleROI))
+            jobs[null] << region
+        else
+            throw new IllegalStateException("There is no prompt in ${region.getDisplayedName()}. Draw a point, line, stroke or " +
+                    'rectangle of yours in it, or run refine_selected to redraw its outline.')
+        taken.addAll(inside)
     }
-    if (inside)
-        jobs[region] = inside
-    else if (roi instanceof RectangleROI)
-        jobs[null] << region
-    else
-        throw new IllegalStateException("There is no prompt in ${region.getDisplayedName()}. Add a point, line or rectangle, or run refine_selected.")
-    taken.addAll(inside)
-}
-jobs[null].addAll(selected.findAll { !it.getROI().isArea() && isPrompt(it) && !(it in taken) })
+    jobs[null].addAll(selected.findAll { !it.getROI().isArea() && isPrompt(it) && !(it in taken) })
+    if (!jobs.any { region, prompts -> prompts })
+        throw new IllegalStateException('What is selected is locked, or a model has drawn it. Select prompts of your own.')
 
-// 2. Ask the server, plane by plane; nothing changes before every answer is there
-def answers = SamClient.connect().withCloseable { client ->
-    jobs.collectMany { region, prompts ->
-        def clip = region && clipToRegion ? [clip: Outlines.wkb(region.getROI().getGeometry())] : [:]
-        prompts.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
-            def shapes = onPlane.collect { promptOf(it) }
-            [region, client.segment(samImageOf(imageData, plane), shapes, PredictOptions.of(options + [model: model] + clip))]
+    // 2. Ask the server, plane by plane; nothing changes before every answer is there
+    def answers = SamClient.connect().withCloseable { client ->
+        jobs.collectMany { region, prompts ->
+            def clip = region && clipToRegion ? [clip: Outlines.wkb(region.getROI().getGeometry())] : [:]
+            prompts.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
+                def shapes = onPlane.collect { promptOf(it) }
+                [region, client.segment(samImageOf(imageData, plane), shapes, PredictOptions.of(options + [model: model] + clip))]
+            }
         }
     }
-}
-def segmentation = Segmentation.joined(answers.collect { it[1] })
+    def segmentation = Segmentation.joined(answers.collect { it[1] })
 
-// 3. One change of the hierarchy
-def added = answers.collectMany { region, answer ->
-    answer.outlined().collect { outlined ->
-        def source = outlined.source()
-        def annotation = annotationOf(outlined, source.getPathClass() ?: region?.getPathClass())
-        hierarchy.addObjectBelowParent(region ?: source.getParent(), annotation, false)
-        return annotation
+    // 3. One change of the hierarchy; a prompt in which other objects lie stays
+    def added = answers.collectMany { region, answer ->
+        answer.outlined().collect { outlined ->
+            def source = outlined.source()
+            def annotation = annotationOf(outlined, source.getPathClass() ?: region?.getPathClass())
+            hierarchy.addObjectBelowParent(region ?: source.getParent(), annotation, false)
+            return annotation
+        }
     }
+    if (!keepPrompts)
+        segmentation.used().findAll { !it.hasChildObjects() }.each { hierarchy.removeObjectWithoutUpdate(it, true) }
+    if (added) {
+        hierarchy.fireHierarchyChangedEvent(this)
+        selectObjects(added)
+    }
+    return segmentation.report()
 }
-if (!keepPrompts)
-    segmentation.used().each { hierarchy.removeObjectWithoutUpdate(it, true) }
-if (added) {
-    hierarchy.fireHierarchyChangedEvent(this)
-    selectObjects(added)
-}
-println "qupath-sam: ${segmentation.report()}"
 
 /** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */
 def samImageOf(imageData, plane) {

@@ -20,6 +20,15 @@ selectObjects(getAllObjects(false).findAll { it.getName() in NAMES })
 """
 
 
+def for_classes(copy: Path, *classes: str) -> Path:
+    """segment_for_project with these classes of prompts."""
+    script = copy.parent / "segment_classes.groovy"
+    text = (SCRIPTS / "segment_for_project.groovy").read_text("utf-8")
+    assert "def promptClasses = ['SAM']" in text
+    script.write_text(text.replace("def promptClasses = ['SAM']", f"def promptClasses = {list(classes)!r}"), "utf-8")
+    return script
+
+
 def test_scripts_compile_with_and_without_the_jar(qupath: QuPath, bare_qupath: QuPath) -> None:
     scripts = sorted(SCRIPTS.glob("*.groovy"))
     for which in (qupath, bare_qupath):
@@ -30,9 +39,12 @@ def test_scripts_compile_with_and_without_the_jar(qupath: QuPath, bare_qupath: Q
 
 
 def test_segment_for_project_gives_each_image_its_own(qupath: QuPath, copy: Path, server: str) -> None:
-    run = qupath.script(SCRIPTS / "segment_for_project.groovy", "-s", "-p", str(copy), QUPATH_SAM_PORT=server)
+    before = {path.parent.name: path.read_bytes() for path in copy.parent.glob("data/*/data.qpdata")}
+    run = qupath.script(for_classes(copy, "Tumor", "Stroma"), "-s", "-p", str(copy), QUPATH_SAM_PORT=server)
     assert run.exit_code == 0, run.output
     assert run.said == ["qupath-sam: one.png: 3 outlined", "qupath-sam: two.png: 3 outlined"]
+    copied = {path.parent.name: path.read_bytes() for path in copy.parent.glob(".qupath-sam/*/*/*/data.qpdata")}
+    assert copied == before, "the data before the run is not beside the project"
     found = qupath.objects(copy)
     for objects in found.values():
         assert {"clicked", "boxed", "lined", "locked", "rough", "child"} == objects.keys(), "prompts are left, or more"
@@ -42,6 +54,51 @@ def test_segment_for_project_gives_each_image_its_own(qupath: QuPath, copy: Path
         assert "qupath-sam.model=fake" in objects["clicked"]["metadata"].replace(":", "=")
     one, two = (found[name]["clicked"]["measurements"] for name in ("one.png", "two.png"))
     assert one != two, "the score is a checksum of the pixels: both images gave the same ones"
+
+
+def test_by_default_nothing_but_prompts_of_class_sam_is_touched(qupath: QuPath, copy: Path, server: str) -> None:
+    """On 0.1.0 every unlocked rectangle became a blob, its children were flung to the root, and points were eaten."""
+    before = qupath.objects(copy)
+    run = qupath.script(SCRIPTS / "segment_for_project.groovy", "-s", "-p", str(copy), QUPATH_SAM_PORT=server)
+    assert run.said == [f"qupath-sam: {image}: no prompts of class SAM" for image in ("one.png", "two.png")]
+    assert qupath.objects(copy) == before
+    region = """
+        def plane = ImagePlane.getDefaultPlane()
+        def region = PathObjects.createAnnotationObject(ROIs.createRectangleROI(100, 100, 500, 400, plane), getPathClass('SAM'))
+        region.setName('region')
+        def nucleus = PathObjects.createDetectionObject(ROIs.createEllipseROI(150, 150, 30, 30, plane))
+        nucleus.setName('nucleus')
+        def point = PathObjects.createAnnotationObject(ROIs.createPointsROI(300, 300, plane), getPathClass('SAM'))
+        point.setName('point')
+        getCurrentHierarchy().addObject(region)
+        getCurrentHierarchy().addObjectBelowParent(region, nucleus, true)
+        getCurrentHierarchy().addObjectBelowParent(region, point, true)
+        """
+    drawing = copy.parent / "draw.groovy"
+    drawing.write_text(region, "utf-8")
+    assert qupath.script(drawing, "-s", "-p", str(copy)).exit_code == 0
+    drawn = qupath.objects(copy)["one.png"]
+    run = qupath.script(SCRIPTS / "segment_for_project.groovy", "-s", "-p", str(copy), QUPATH_SAM_PORT=server)
+    assert run.said[0] == "qupath-sam: one.png: 1 outlined", "the point refines the rectangle that it lies in"
+    after = qupath.objects(copy)["one.png"]
+    assert after["nucleus"] == drawn["nucleus"]
+    assert after["nucleus"]["parent"] == "region"
+    for name in before["one.png"].keys() - {"region"}:
+        assert after[name] == drawn[name], name
+
+
+def test_refine_for_project_without_a_class_leaves_regions_alone(qupath: QuPath, copy: Path, server: str) -> None:
+    run = qupath.script(SCRIPTS / "refine_for_project.groovy", "-s", "-p", str(copy), QUPATH_SAM_PORT=server)
+    assert run.exit_code == 0, run.output
+    before = qupath.objects(copy)["one.png"]
+    assert before["rough"]["kind"] == "Ellipse", "it has a child"
+
+
+def test_an_error_headless_is_one_sentence_and_an_exit_code(qupath: QuPath, copy: Path) -> None:
+    script = SCRIPTS / "refine_selected.groovy"
+    run = qupath.script(script, "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT="1")
+    assert run.exit_code == 1
+    assert run.said == ["qupath-sam: No outline is selected. Select annotations with an area."]
 
 
 def test_refine_for_project_keeps_all_but_the_outline(qupath: QuPath, copy: Path, server: str) -> None:
@@ -64,8 +121,11 @@ def test_refine_for_project_keeps_all_but_the_outline(qupath: QuPath, copy: Path
 
 
 def test_a_failed_image_ends_with_a_non_zero_exit(qupath: QuPath, copy: Path) -> None:
-    for name in ("segment_for_project", "refine_for_project"):
-        run = qupath.script(SCRIPTS / f"{name}.groovy", "-p", str(copy), QUPATH_SAM_PORT="1")
+    refine = copy.parent / "refine_glands.groovy"
+    text = (SCRIPTS / "refine_for_project.groovy").read_text("utf-8")
+    refine.write_text(text.replace("def classes = []", "def classes = ['Gland']"), "utf-8")
+    for script in (for_classes(copy, "Tumor"), refine):
+        run = qupath.script(script, "-p", str(copy), QUPATH_SAM_PORT="1")
         assert run.exit_code == 1, run.output
         assert len(run.said) == 2, "the second image was not tried"
         assert "no server answers at 127.0.0.1:1" in run.said[0]
@@ -87,6 +147,8 @@ def test_a_missing_jar_ends_with_a_non_zero_exit_and_the_remedy(bare_qupath: QuP
             {"clicked": "Polygon", "lined": "Polygon", "boxed": "Rectangle"},
         ),
         ("segment_selected", ["boxed"], "1 outlined", {"boxed": "Polygon", "clicked": "Points"}),
+        # A stroke of the brush, as the script's header says; on 0.1.0 "no prompt in Annotation".
+        ("segment_selected", ["child"], "1 outlined", {"child": "Polygon", "rough": "Ellipse"}),
         (
             "refine_selected",
             ["rough", "locked"],
@@ -134,7 +196,7 @@ def test_a_region_clips_and_takes_in(qupath: QuPath, copy: Path, server: str) ->
 def test_pushed_pixels_give_the_same_outlines(
     qupath: QuPath, copy: Path, server: str, blind_server: str, tmp_path: Path
 ) -> None:
-    script = SCRIPTS / "segment_for_project.groovy"
+    script = for_classes(copy, "Tumor", "Stroma")
     pushed = shutil.copytree(copy.parent, tmp_path / "pushed") / copy.name
     assert qupath.script(script, "-s", "-p", str(copy), QUPATH_SAM_PORT=server).exit_code == 0
     assert qupath.script(script, "-s", "-p", str(pushed), QUPATH_SAM_PORT=blind_server).exit_code == 0
@@ -151,7 +213,8 @@ def test_a_fluorescence_slide_goes_by_pushed_pixels(
 ) -> None:
     slide = shared_data / "slides" / "test3-DAPI-2-387.ndpi"
     project = qupath.make_project(tmp_path / "project", [slide])
-    run = qupath.script(SCRIPTS / "segment_for_project.groovy", "-s", "-p", str(project), QUPATH_SAM_PORT=blind_server)
+    script = for_classes(project, "Tumor", "Stroma")
+    run = qupath.script(script, "-s", "-p", str(project), QUPATH_SAM_PORT=blind_server)
     assert run.said == [f"qupath-sam: {slide.name}: 3 outlined"], run.output
     boxed = qupath.objects(project)[slide.name]["boxed"]
     assert boxed["centre"] == "660,245"

@@ -10,6 +10,8 @@ import java.awt.Shape;
 import java.awt.geom.Arc2D;
 import java.awt.geom.Ellipse2D;
 import java.awt.geom.Line2D;
+import java.awt.geom.Path2D;
+import java.awt.geom.Rectangle2D;
 import java.awt.geom.RoundRectangle2D;
 import java.util.ArrayList;
 import java.util.List;
@@ -18,6 +20,8 @@ import java.util.List;
 public final class ClickPainter {
     private static final Color POSITIVE = new Color(0, 150, 70);
     private static final Color NEGATIVE = new Color(205, 40, 40);
+    private static final Color POSITIVE_MARK = new Color(0, 150, 70, 150);
+    private static final Color NEGATIVE_MARK = new Color(205, 40, 40, 150);
     private static final Color SHADOW = new Color(0, 0, 0, 130);
     private static final Color BOX = new Color(25, 25, 30, 215);
     private static final int TURN_MS = 900;
@@ -38,12 +42,50 @@ public final class ClickPainter {
         if (outline != null) {
             paintOutline(g, px, outline, colour, view.working());
         }
+        if (view.box() != null) {
+            paintBox(g, px, view.box());
+        }
         view.clicks().forEach(click -> paintClick(g, px, click));
-        if (view.working() && !view.clicks().isEmpty()) {
-            Click last = view.clicks().get(view.clicks().size() - 1);
-            paintSpinner(g, px, last.points().get(0), System.currentTimeMillis());
+        if (view.working()) {
+            paintSpinner(g, px, workedOn(view), System.currentTimeMillis());
         }
         g.dispose();
+    }
+
+    /** A box that is being drawn. */
+    public static void paintBox(Graphics2D graphics, double px, PixelBox box) {
+        Graphics2D g = smooth(graphics);
+        Shape shape = new Rectangle2D.Double(box.minX(), box.minY(), box.maxX() - box.minX(), box.maxY() - box.minY());
+        g.setStroke(new BasicStroke((float) (3 * px)));
+        g.setColor(SHADOW);
+        g.draw(shape);
+        g.setStroke(new BasicStroke((float) (1.4 * px)));
+        g.setColor(Color.WHITE);
+        g.draw(shape);
+        g.dispose();
+    }
+
+    /** A stroke that is being drawn, or was. */
+    public static void paintStroke(Graphics2D graphics, double px, List<Point> points, boolean positive) {
+        Graphics2D g = smooth(graphics);
+        Path2D path = new Path2D.Double();
+        path.moveTo(points.get(0).x(), points.get(0).y());
+        points.forEach(point -> path.lineTo(point.x(), point.y()));
+        g.setStroke(new BasicStroke((float) (5 * px), BasicStroke.CAP_ROUND, BasicStroke.JOIN_ROUND));
+        g.setColor(Color.WHITE);
+        g.draw(path);
+        g.setStroke(new BasicStroke((float) (3 * px), BasicStroke.CAP_ROUND, BasicStroke.JOIN_ROUND));
+        g.setColor(positive ? POSITIVE : NEGATIVE);
+        g.draw(path);
+        g.dispose();
+    }
+
+    private static Point workedOn(ClickView view) {
+        if (!view.clicks().isEmpty()) {
+            return view.clicks().get(view.clicks().size() - 1).points().get(0);
+        }
+        PixelBox box = view.box();
+        return box == null ? new Point(0, 0) : new Point((box.minX() + box.maxX()) / 2, (box.minY() + box.maxY()) / 2);
     }
 
     /**
@@ -86,11 +128,16 @@ public final class ClickPainter {
     }
 
     private static void paintClick(Graphics2D g, double px, Click click) {
+        if (click.points().size() > 1) {
+            paintStroke(g, px, click.points(), click.positive());
+            return;
+        }
         Point place = click.points().get(0);
         double r = 6 * px;
         double arm = 3 * px;
         Shape disc = new Ellipse2D.Double(place.x() - r, place.y() - r, 2 * r, 2 * r);
-        g.setColor(click.positive() ? POSITIVE : NEGATIVE);
+        // Half transparent: an outline may have a hole as small as the marker.
+        g.setColor(click.positive() ? POSITIVE_MARK : NEGATIVE_MARK);
         g.fill(disc);
         g.setColor(Color.WHITE);
         g.setStroke(new BasicStroke((float) (1.6 * px)));

@@ -13,12 +13,15 @@ import java.util.function.Consumer;
  * on the way, and nothing is decoded twice. Taking a click back shows the outline before it at once.
  */
 public final class ClickSession {
+    /** A click or scribble; or, as the first one only, a box. */
     private static final class Step {
+        final PixelBox box;
         final Click click;
         SamResult answer;
         Provenance provenance;
 
-        Step(Click click) {
+        Step(PixelBox box, Click click) {
+            this.box = box;
             this.click = click;
         }
     }
@@ -37,6 +40,7 @@ public final class ClickSession {
     private Step asked;
     private CompletableFuture<KeptOutline> keeping;
     private String message = "";
+    private int choice;
 
     /** @param key the session's own among those of the stream */
     ClickSession(LiveSession live, String key, SamImage image, PredictOptions options, Consumer<ClickView> listener) {
@@ -63,17 +67,51 @@ public final class ClickSession {
      * @param viewDownsample at which the person looks; the first click's holds for the object's whole life
      */
     public synchronized void click(double x, double y, boolean positive, double viewDownsample) {
+        add(Click.at(x, y, positive), viewDownsample);
+    }
+
+    /** Points along a stroke, level-0 px: one act of pointing, as a click is. */
+    public synchronized void scribble(List<Point> stroke, boolean positive, double viewDownsample) {
+        add(new Click(Strokes.alongLine(stroke), positive), viewDownsample);
+    }
+
+    /** A rectangle round the object, level-0 px, in place of one before; clicks that are there already refine it. */
+    public synchronized void box(PixelBox box, double viewDownsample) {
+        stopKeeping();
+        stopAsking();
+        if (steps.isEmpty()) {
+            options = options.withViewDownsample(viewDownsample);
+        }
+        steps.removeIf(step -> step.box != null);
+        steps.add(0, new Step(box, null));
+        // A box comes first in every answer, so that none of those before is one to go on from.
+        steps.forEach(step -> step.answer = null);
+        ask();
+    }
+
+    private void add(Click click, double viewDownsample) {
         stopKeeping();
         if (steps.isEmpty()) {
-            if (!positive) {
+            if (!click.positive()) {
                 message = "Click on the object first, then take away from it";
                 show();
                 return;
             }
             options = options.withViewDownsample(viewDownsample);
         }
-        steps.add(new Step(Click.at(x, y, positive)));
+        steps.add(new Step(null, click));
         ask();
+    }
+
+    /** Another of the outlines that the answer has; false where it has one only. A further click goes on from the best. */
+    public synchronized boolean next() {
+        SamResult answer = newestAnswer();
+        if (answer == null || answer.masks().size() < 2) {
+            return false;
+        }
+        choice = (choice + 1) % answer.masks().size();
+        show();
+        return true;
     }
 
     /** Takes the last click back, and the wish to keep the object; false where there is no click. */
@@ -140,14 +178,30 @@ public final class ClickSession {
     }
 
     public synchronized ClickView view() {
+        SamResult answer = newestAnswer();
+        List<SamMask> masks = answer == null ? List.of() : answer.masks();
+        int shown = choice < masks.size() ? choice : 0;
+        return new ClickView(
+                box(), clicks(), masks.isEmpty() ? null : masks.get(shown), shown, masks.size(), request != null, message);
+    }
+
+    private PixelBox box() {
+        return steps.isEmpty() ? null : steps.get(0).box;
+    }
+
+    private List<Click> clicks() {
+        return steps.stream().filter(step -> step.click != null).map(step -> step.click).toList();
+    }
+
+    private SamResult newestAnswer() {
         int answered = answered();
-        SamMask mask = answered == 0 ? null : steps.get(answered - 1).answer.best();
-        return new ClickView(steps.stream().map(step -> step.click).toList(), mask, request != null, message);
+        return answered == 0 ? null : steps.get(answered - 1).answer;
     }
 
     /** Goes on until the last step is answered. */
     private void ask() {
         message = "";
+        choice = 0;
         if (request == null && !steps.isEmpty() && last().answer == null) {
             int answered = answered();
             int end = Math.min(steps.size(), answered + STEPS_AT_ONCE);
@@ -172,7 +226,11 @@ public final class ClickSession {
 
     /** The first clicks, with the token of the newest answer that they continue. */
     private Prompts prompts(int answered, int end) {
-        Prompts prompts = Prompts.of(steps.subList(0, end).stream().map(step -> step.click).toList());
+        PixelBox box = box();
+        Prompts prompts = Prompts.of(clicks().subList(0, box == null ? end : end - 1));
+        if (box != null) {
+            prompts = prompts.inBox(new Bounds(box.minX(), box.minY(), box.maxX(), box.maxY()));
+        }
         return answered == 0 ? prompts : prompts.continuing(steps.get(answered - 1).answer.token());
     }
 
@@ -212,11 +270,8 @@ public final class ClickSession {
             mine.completeExceptionally(new SamException(FailureReason.INVALID_REQUEST, message));
             return;
         }
-        KeptOutline kept = new KeptOutline(
-                answer,
-                last().provenance,
-                steps.stream().map(step -> step.click).toList(),
-                options.viewDownsample());
+        SamMask mask = choice < answer.masks().size() ? answer.masks().get(choice) : answer.best();
+        KeptOutline kept = new KeptOutline(answer, mask, last().provenance, box(), clicks(), options.viewDownsample());
         steps.clear();
         message = "";
         show();
@@ -236,7 +291,8 @@ public final class ClickSession {
         }
     }
 
-    private void stopKeeping() {
+    /** The person no longer waits for the outline to become an annotation; it stays as it is shown. */
+    public synchronized void stopKeeping() {
         if (keeping != null) {
             CompletableFuture<KeptOutline> stopped = keeping;
             keeping = null;

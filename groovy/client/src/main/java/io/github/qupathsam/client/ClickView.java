@@ -2,17 +2,22 @@ package io.github.qupathsam.client;
 
 import java.awt.Shape;
 import java.util.List;
+import java.util.Locale;
 
 /**
  * What to draw of an object that is being clicked.
  *
- * @param clicks in order
- * @param mask the newest outline, or null
+ * @param box round the object, or null
+ * @param clicks and scribbles in order
+ * @param mask the newest outline, or the other one of its answer that was chosen; or null
+ * @param choice which of the answer's outlines this is, from 0
+ * @param choices how many outlines the answer has
  * @param working an answer is awaited
  * @param message what a person should know, or empty
  */
-public record ClickView(List<Click> clicks, SamMask mask, boolean working, String message) {
-    static final ClickView EMPTY = new ClickView(List.of(), null, false, "");
+public record ClickView(
+        PixelBox box, List<Click> clicks, SamMask mask, int choice, int choices, boolean working, String message) {
+    static final ClickView EMPTY = new ClickView(null, List.of(), null, 0, 0, false, "");
 
     /** The outline to draw, level-0 px; null where there is none. */
     public Shape outline() {
@@ -26,5 +31,19 @@ public record ClickView(List<Click> clicks, SamMask mask, boolean working, Strin
      */
     public String text(String trouble) {
         return message.isEmpty() && working ? trouble : message;
+    }
+
+    /**
+     * What a person reads of the outline: the model's own score, the area, and which of several outlines it is ("0.64, 312 um2, 2 of 3,
+     * Tab for the next"); empty without one.
+     */
+    public String label() {
+        if (mask == null) {
+            return "";
+        }
+        boolean calibrated = !Double.isNaN(mask.areaUm2());
+        String label = String.format(
+                Locale.ROOT, "%.2f, %.0f %s", mask.score(), calibrated ? mask.areaUm2() : mask.areaPx2(), calibrated ? "\u00b5m\u00b2" : "px\u00b2");
+        return choices > 1 ? label + ", " + (choice + 1) + " of " + choices + ", Tab for the next" : label;
     }
 }

@@ -25,6 +25,13 @@ public final class DoubleClicks {
     private long at = Long.MIN_VALUE / 2;
     private int count;
 
+    DoubleClicks() {}
+
+    /** None has come yet. */
+    public static DoubleClicks start() {
+        return new DoubleClicks();
+    }
+
     /**
      * A click has come.
      *

@@ -292,7 +292,7 @@ public final class LiveSession implements AutoCloseable {
         trouble = switch (state) {
             case CONNECTED -> "";
             case RECONNECTING -> "Waiting for the SAM server \u2026";
-            case DISCONNECTED -> away == null ? "" : "The click waits: " + away.getMessage();
+            case DISCONNECTED -> away == null ? "" : away.getMessage() + ". Clicks wait for it.";
         };
         stateListener.accept(state);
     }

@@ -41,12 +41,9 @@ public final class Prompts {
 
     /** A rectangle round the object, level-0 px. */
     public static Prompts box(double minX, double minY, double maxX, double maxY) {
-        if (!(minX < maxX && minY < maxY) || !Double.isFinite(maxX - minX) || !Double.isFinite(maxY - minY)) {
-            throw new SamException(
-                    FailureReason.INVALID_PROMPT,
-                    "a box needs a positive width and height, got " + (maxX - minX) + " x " + (maxY - minY));
-        }
-        return new Prompts("", List.of(), new double[] {minX, minY, maxX, maxY}, null, new byte[0]);
+        PixelBox checked = new PixelBox(minX, minY, maxX, maxY);
+        double[] corners = {checked.minX(), checked.minY(), checked.maxX(), checked.maxY()};
+        return new Prompts("", List.of(), corners, null, new byte[0]);
     }
 
     /** An outline that the object has already: WKB of a 2-D Polygon or MultiPolygon, level-0 px. */

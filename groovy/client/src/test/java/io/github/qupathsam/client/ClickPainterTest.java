@@ -47,7 +47,7 @@ class ClickPainterTest {
 
     @Test
     void theOutlineIsTintedAndItsHoleIsNot() {
-        BufferedImage image = painted(new ClickView(List.of(), mask(), false, ""), 1);
+        BufferedImage image = painted(new ClickView(null, List.of(), mask(), 0, 1, false, ""), 1);
         assertNotEquals(WHITE, image.getRGB(50, 50));
         assertEquals(WHITE, image.getRGB(100, 100));
         assertEquals(WHITE, image.getRGB(10, 10));
@@ -57,9 +57,9 @@ class ClickPainterTest {
     void clicksAreOfOneSizeAtEveryZoomAndOfTwoColours() {
         Click in = Click.at(50, 100, true);
         Click out = Click.at(150, 100, false);
-        BufferedImage near = painted(new ClickView(List.of(in, out), null, false, ""), 1);
+        BufferedImage near = painted(new ClickView(null, List.of(in, out), null, 0, 0, false, ""), 1);
         BufferedImage far = painted(
-                new ClickView(List.of(Click.at(500, 1000, true), Click.at(1500, 1000, false)), null, false, ""), 10);
+                new ClickView(null, List.of(Click.at(500, 1000, true), Click.at(1500, 1000, false)), null, 0, 0, false, ""), 10);
         assertEquals(different(near, 0, 0, 200), different(far, 0, 0, 200), 8);
         assertTrue(new Color(near.getRGB(54, 96)).getGreen() > new Color(near.getRGB(54, 96)).getRed());
         assertTrue(new Color(near.getRGB(154, 96)).getRed() > new Color(near.getRGB(154, 96)).getGreen());
@@ -68,8 +68,8 @@ class ClickPainterTest {
     @Test
     void workIsShownRoundTheLastClick() {
         List<Click> clicks = List.of(Click.at(40, 40, true), Click.at(140, 140, true));
-        int idle = different(painted(new ClickView(clicks, null, false, ""), 1), 110, 110, 60);
-        int working = different(painted(new ClickView(clicks, null, true, ""), 1), 110, 110, 60);
+        int idle = different(painted(new ClickView(null, clicks, null, 0, 0, false, ""), 1), 110, 110, 60);
+        int working = different(painted(new ClickView(null, clicks, null, 0, 0, true, ""), 1), 110, 110, 60);
         assertTrue(working > idle + 50, working + " px against " + idle);
     }
 

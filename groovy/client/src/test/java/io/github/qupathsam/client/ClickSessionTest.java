@@ -167,11 +167,65 @@ class ClickSessionTest {
     }
 
     @Test
+    void aBoxAndAScribbleAreOneObject() throws Exception {
+        session.box(PixelBox.between(460, 320, 300, 200), 1);
+        ClickView boxed = seen(view -> view.mask() != null);
+        assertEquals(new PixelBox(300, 200, 460, 320), boxed.box());
+        session.scribble(java.util.List.of(new Point(340.5, 240.5), new Point(420.5, 280.5)), true, 1);
+        seen(view -> !view.working() && view.clicks().size() == 1);
+        KeptOutline kept = soon(session.keep());
+        assertEquals("300.0,200.0,460.0,320.0", kept.metadata().get("qupath-sam.box"));
+        assertTrue(kept.metadata().get("qupath-sam.clicks").startsWith("+340.5,240.5;"), kept.metadata().toString());
+        assertEquals("kept Gland of a box and 1 click", kept.report("Gland"));
+        Click stroke = kept.clicks().get(0);
+        SamMask whole = client.predict(
+                        image,
+                        Prompts.box(300, 200, 460, 320).with(stroke),
+                        OPTIONS.withViewDownsample(1))
+                .single()
+                .best();
+        assertArrayEquals(whole.wkb(), kept.mask().wkb(), "step by step is another answer than all at once");
+    }
+
+    @Test
+    void aBoxDrawnLaterComesFirst() throws Exception {
+        session.click(380.5, 260.5, true, 1);
+        seen(view -> view.mask() != null);
+        session.box(PixelBox.between(300, 200, 460, 320), 1);
+        KeptOutline kept = soon(session.keep());
+        SamMask whole = client.predict(
+                        image,
+                        Prompts.box(300, 200, 460, 320).add(380.5, 260.5),
+                        OPTIONS.withViewDownsample(1))
+                .single()
+                .best();
+        assertArrayEquals(whole.wkb(), kept.mask().wkb());
+    }
+
+    @Test
+    void anAmbiguousClickHasSeveralOutlinesToChooseFrom() throws Exception {
+        ClickSession ambiguous =
+                live.clicks(image, PredictOptions.of(Map.of("downsample", 1, "choice", "all")), views::add);
+        ambiguous.click(380.5, 260.5, true, 1);
+        ClickView first = seen(view -> view.mask() != null);
+        assertTrue(first.choices() > 1, "the fake model offers several");
+        assertTrue(first.label().contains("1 of " + first.choices()), first.label());
+        assertTrue(ambiguous.next());
+        ClickView second = seen(view -> view.choice() == 1);
+        KeptOutline kept = soon(ambiguous.keep());
+        assertArrayEquals(second.mask().wkb(), kept.mask().wkb());
+        assertEquals("2 of " + first.choices(), kept.metadata().get("qupath-sam.choice"));
+        session.click(380.5, 260.5, true, 1);
+        seen(view -> view.choices() == 1);
+        assertFalse(session.next());
+    }
+
+    @Test
     void whoWaitsForAServerThatIsAwayIsTold() {
-        ClickView waiting = new ClickView(java.util.List.of(Click.at(1, 1, true)), null, true, "");
+        ClickView waiting = new ClickView(null, java.util.List.of(Click.at(1, 1, true)), null, 0, 0, true, "");
         assertEquals("Waiting", waiting.text("Waiting"));
         assertEquals("", waiting.text(""));
-        ClickView answered = new ClickView(java.util.List.of(Click.at(1, 1, true)), null, false, "");
+        ClickView answered = new ClickView(null, java.util.List.of(Click.at(1, 1, true)), null, 0, 0, false, "");
         assertEquals("", answered.text("Waiting"), "nobody waits");
     }
 }

@@ -1,0 +1,77 @@
+package io.github.qupathsam.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class ProjectBackupTest {
+    private static final Instant NOW = Instant.parse("2026-01-02T03:04:05Z");
+
+    @TempDir
+    Path project;
+
+    private Path entry(String id, String data) throws Exception {
+        Path folder = Files.createDirectories(project.resolve("data").resolve(id));
+        Files.writeString(folder.resolve("data.qpdata"), data);
+        Files.writeString(folder.resolve("summary.json"), "{}");
+        return folder;
+    }
+
+    private Path copy(Path folder, Instant now) {
+        return ProjectBackup.copy(project.resolve("project.qpproj"), folder, now);
+    }
+
+    @Test
+    void theDataIsCopiedBesideTheProjectOneFolderARun() throws Exception {
+        Path one = copy(entry("1", "old 1"), NOW);
+        Path two = copy(entry("2", "old 2"), NOW.plusSeconds(20));
+        Path run = project.resolve(".qupath-sam/script-backups/20260102T030405Z");
+        assertEquals(List.of(run.resolve("1"), run.resolve("2")), List.of(one, two));
+        assertEquals("old 1", Files.readString(one.resolve("data.qpdata")));
+        assertEquals("{}", Files.readString(two.resolve("summary.json")));
+        assertEquals("old 1", Files.readString(project.resolve("data/1/data.qpdata")));
+    }
+
+    @Test
+    void aSecondRunDoesNotOverwriteTheFirst() throws Exception {
+        Path first = copy(entry("1", "old"), NOW);
+        Path second = copy(entry("1", "newer"), NOW.plusSeconds(5));
+        assertEquals("old", Files.readString(first.resolve("data.qpdata")));
+        assertEquals("newer", Files.readString(second.resolve("data.qpdata")));
+    }
+
+    @Test
+    void theNewestRunsAreKept() throws Exception {
+        for (int i = 0; i < ProjectBackup.RUNS_KEPT + 3; i++) {
+            copy(entry("1", "run " + i), NOW.plusSeconds(3600L * i));
+        }
+        try (Stream<Path> runs = Files.list(project.resolve(ProjectBackup.FOLDER))) {
+            List<Path> kept = runs.sorted().toList();
+            assertEquals(ProjectBackup.RUNS_KEPT, kept.size());
+            assertEquals("run 3", Files.readString(kept.get(0).resolve("1/data.qpdata")));
+        }
+    }
+
+    @Test
+    void withoutDataThereIsNothingToCopy() throws Exception {
+        assertNull(copy(Files.createDirectories(project.resolve("data/9")), NOW));
+    }
+
+    @Test
+    void whatCannotBeCopiedIsNotChanged() throws Exception {
+        Path folder = entry("1", "old");
+        Files.createDirectories(project.resolve(".qupath-sam"));
+        Files.writeString(project.resolve(ProjectBackup.FOLDER), "a file is in the way");
+        UncheckedIOException failure = assertThrows(UncheckedIOException.class, () -> copy(folder, NOW));
+        assertEquals(true, failure.getMessage().endsWith("nothing is changed"), failure.getMessage());
+    }
+}
