@@ -77,7 +77,7 @@ def install = {
         tool = PathTools.createTool({ running['qupath-sam'].mouse(it) } as EventHandler<MouseEvent>, 'SAM', new ToolIcon())
         gui.getToolManager().installTool(tool, new KeyCodeCombination(key))
         gui.installCommand('Extensions>SAM>Click tool', { gui.getToolManager().setSelectedTool(tool) })
-        gui.installCommand('Extensions>SAM>Server...', { running['qupath-sam'].describeServer() })
+        gui.installCommand('Extensions>SAM>Server...', { running['qupath-sam'].describeServer() }) // the jar's extension has more
     }
     clicker.start(tool)
     if (!startup)

@@ -69,10 +69,14 @@ public final class SamClient implements AutoCloseable {
         StringBuilder text = new StringBuilder()
                 .append("qupath-sam ").append(server.serverVersion()).append(" at ").append(settings())
                 .append(", on ").append(server.device()).append("\n\nModels there:");
-        List<SamModel> models = models();
-        models.stream()
-                .filter(SamModel::available)
-                .forEach(model -> text.append("\n  ").append(model.name()).append(": ").append(model.title()));
+        List<SamModel> models = models().stream().filter(model -> !model.name().equals("fake")).toList();
+        for (SamModel model : models) {
+            if (model.available()) {
+                String mark = model.name().equals(server.defaultModel()) ? " (the default)" : "";
+                text.append("\n  ").append(model.name()).append(mark).append(": ").append(model.title());
+                text.append("\n    ").append(model.licence());
+            }
+        }
         List<String> absent =
                 models.stream().filter(model -> !model.available()).map(SamModel::name).toList();
         if (!absent.isEmpty()) {

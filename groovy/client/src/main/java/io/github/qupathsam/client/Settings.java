@@ -76,6 +76,42 @@ public record Settings(
         return of(values);
     }
 
+    /**
+     * Writes settings to the file of this machine and user; those that are not given stay as they are there.
+     *
+     * @throws java.io.UncheckedIOException where the file cannot be written
+     * @throws IllegalArgumentException where they would not be taken: then nothing is written
+     */
+    public static void save(Map<String, ?> changes) {
+        save(changes, System::getProperty, System.getenv()::get);
+    }
+
+    static void save(Map<String, ?> changes, UnaryOperator<String> systemProperty, UnaryOperator<String> environment) {
+        Map<String, String> values = readFile(systemProperty, environment);
+        changes.forEach((name, value) -> values.put(known(name, "settings"), String.valueOf(value)));
+        Map<String, String> all = new TreeMap<>(DEFAULTS);
+        all.putAll(values);
+        of(all);
+        Properties properties = new Properties();
+        values.forEach((name, value) -> {
+            if (!value.equals(DEFAULTS.get(name))) {
+                properties.setProperty(name, value);
+            }
+        });
+        Path file = file(systemProperty, environment);
+        try {
+            Files.createDirectories(file.toAbsolutePath().getParent());
+            // There may be a token in it: a temporary file is its owner's alone, on systems that know of that.
+            Path written = Files.createTempFile(file.toAbsolutePath().getParent(), "client", ".part");
+            try (var writer = Files.newBufferedWriter(written, StandardCharsets.UTF_8)) {
+                properties.store(writer, "Where qupath-sam's server is; see docs/qupath.md");
+            }
+            Files.move(written, file, java.nio.file.StandardCopyOption.REPLACE_EXISTING);
+        } catch (IOException failure) {
+            throw new java.io.UncheckedIOException("cannot write " + file + " (" + failure.getMessage() + ")", failure);
+        }
+    }
+
     /** The address as people write it. */
     public String address() {
         return host + ":" + port;
@@ -129,22 +165,27 @@ public record Settings(
         return token;
     }
 
-    private static Map<String, String> readFile(UnaryOperator<String> systemProperty, UnaryOperator<String> environment) {
+    private static String named(UnaryOperator<String> systemProperty, UnaryOperator<String> environment) {
         String named = systemProperty.apply("qupath.sam.settings");
-        if (named == null) {
-            named = environment.apply("QUPATH_SAM_SETTINGS");
-        }
-        Path file;
+        return named == null ? environment.apply("QUPATH_SAM_SETTINGS") : named;
+    }
+
+    private static Path file(UnaryOperator<String> systemProperty, UnaryOperator<String> environment) {
+        String named = named(systemProperty, environment);
         try {
-            file = named != null
+            return named != null
                     ? Path.of(named)
                     : Path.of(String.valueOf(systemProperty.apply("user.home")), ".qupath-sam", "client.properties");
         } catch (InvalidPathException impossible) {
             throw new IllegalArgumentException("no path: " + named + "; correct qupath.sam.settings", impossible);
         }
+    }
+
+    private static Map<String, String> readFile(UnaryOperator<String> systemProperty, UnaryOperator<String> environment) {
+        Path file = file(systemProperty, environment);
         Map<String, String> values = new TreeMap<>();
         if (!Files.isRegularFile(file)) {
-            if (named != null) {
+            if (named(systemProperty, environment) != null) {
                 throw new IllegalArgumentException("no settings file " + file + "; correct qupath.sam.settings");
             }
             return values;

@@ -1,0 +1,105 @@
+package io.github.qupathsam.extension;
+
+import java.util.List;
+import java.util.logging.Level;
+import java.util.logging.Logger;
+import javafx.application.Platform;
+import qupath.lib.common.Version;
+import qupath.lib.gui.QuPathGUI;
+import qupath.lib.gui.extensions.QuPathExtension;
+
+/**
+ * Extensions > SAM, and the tool in the toolbar. Whatever is done is done by Groovy scripts in this jar, the same that stand in
+ * {@code groovy/scripts} and run alone: they know each QuPath from 0.5 to 0.7, and this class only what is alike in all.
+ */
+public final class SamExtension implements QuPathExtension {
+    private static final String MENU = "Extensions>SAM>";
+
+    /**
+     * A command of the menu.
+     *
+     * @param name in the menu
+     * @param script what it runs
+     * @param inBackground it asks the server and waits for it; else it opens a window, on the JavaFX thread
+     */
+    record Command(String name, String script, boolean inBackground) {}
+
+    static final List<Command> COMMANDS = List.of(
+            new Command("Segment selected", "segment_selected", true),
+            new Command("Refine selected", "refine_selected", true),
+            new Command("Server...", "server", false),
+            new Command("Settings...", "settings", false),
+            new Command("About", "about", false));
+
+    /** Scripts that are opened in the script editor, where "Run for project" is, with the settings as they are. */
+    static final List<Command> TO_EDITOR = List.of(
+            new Command("Run for project>Segment...", "segment_for_project", false),
+            new Command("Run for project>Refine...", "refine_for_project", false),
+            new Command("Create script>Segment selected", "segment_selected", false),
+            new Command("Create script>Refine selected", "refine_selected", false));
+
+    @Override
+    public void installExtension(QuPathGUI qupath) {
+        // Later: extensions are installed while the window is still being put together.
+        Platform.runLater(() -> {
+            run(qupath, "settings_pane");
+            run(qupath, "live_click");
+            for (Command command : COMMANDS) {
+                qupath.installCommand(MENU + command.name(), () -> start(qupath, command));
+            }
+            for (Command command : TO_EDITOR) {
+                qupath.installCommand(MENU + command.name(), () -> edit(qupath, command.script()));
+            }
+        });
+    }
+
+    @Override
+    public String getName() {
+        return "SAM";
+    }
+
+    @Override
+    public String getDescription() {
+        return "Outlines objects from clicks, boxes and rough outlines with SAM models on a qupath-sam server.";
+    }
+
+    @Override
+    public Version getVersion() {
+        return Version.parse(ScriptTexts.version());
+    }
+
+    @Override
+    public Version getQuPathVersion() {
+        return Version.parse("0.5.0");
+    }
+
+    private static void start(QuPathGUI qupath, Command command) {
+        if (!command.inBackground()) {
+            run(qupath, command.script());
+            return;
+        }
+        Thread thread = new Thread(() -> run(qupath, command.script()), "qupath-sam-" + command.script());
+        thread.setDaemon(true);
+        // Groovy looks for this jar's classes with the loader of the thread that runs it.
+        thread.setContextClassLoader(SamExtension.class.getClassLoader());
+        thread.start();
+    }
+
+    private static void edit(QuPathGUI qupath, String script) {
+        ScriptTexts.edit(script);
+        run(qupath, "edit_script");
+    }
+
+    private static void run(QuPathGUI qupath, String script) {
+        Thread thread = Thread.currentThread();
+        ClassLoader before = thread.getContextClassLoader();
+        thread.setContextClassLoader(SamExtension.class.getClassLoader());
+        try {
+            qupath.runScript(null, ScriptTexts.withSettings(script));
+        } catch (Exception failure) {
+            Logger.getLogger(SamExtension.class.getName()).log(Level.SEVERE, "qupath-sam: " + script + " failed", failure);
+        } finally {
+            thread.setContextClassLoader(before);
+        }
+    }
+}

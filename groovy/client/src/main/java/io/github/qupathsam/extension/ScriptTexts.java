@@ -1,0 +1,94 @@
+package io.github.qupathsam.extension;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Properties;
+import java.util.function.Supplier;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/** The scripts in this jar, with a person's settings in place of those that they begin with. */
+public final class ScriptTexts {
+    private static final Map<String, Supplier<?>> SETTINGS = new LinkedHashMap<>();
+    private static String edited = "";
+
+    private ScriptTexts() {}
+
+    /**
+     * A setting of the preferences pane.
+     *
+     * @param name as the scripts name it: a variable at their top ("model"), or a key of their options ("minArea")
+     * @param value gives a text, number or truth value; null leaves the script's own
+     */
+    public static synchronized void setting(String name, Supplier<?> value) {
+        SETTINGS.put(name, value);
+    }
+
+    /** The text of a script. */
+    public static String of(String name) {
+        return new String(resource("/io/github/qupathsam/scripts/" + name + ".groovy"), StandardCharsets.UTF_8);
+    }
+
+    /** The text of a script, with the settings of the preferences pane. */
+    public static synchronized String withSettings(String name) {
+        Map<String, Object> values = new LinkedHashMap<>();
+        SETTINGS.forEach((setting, value) -> values.put(setting, value.get()));
+        return withSettings(of(name), values);
+    }
+
+    static String withSettings(String text, Map<String, ?> values) {
+        String changed = text;
+        for (Map.Entry<String, ?> setting : values.entrySet()) {
+            if (setting.getValue() != null) {
+                String value = Matcher.quoteReplacement(literal(setting.getValue()));
+                String name = Pattern.quote(setting.getKey());
+                changed = changed.replaceFirst("(?m)^((?:@Field )?def " + name + " = )('[^'\\n]*'|[\\w.]+)", "$1" + value);
+                changed = changed.replaceFirst("(?m)^((?:@Field )?def options = \\[.*\\b" + name + ": )([\\w.]+)", "$1" + value);
+            }
+        }
+        return changed;
+    }
+
+    private static String literal(Object value) {
+        if (value instanceof Number || value instanceof Boolean) {
+            return value.toString();
+        }
+        return "'" + value.toString().replace("\\", "\\\\").replace("'", "\\'").replace("\n", " ") + "'";
+    }
+
+    /** The script that is to be shown in the script editor next. */
+    static synchronized void edit(String name) {
+        edited = name;
+    }
+
+    /** Its name. */
+    public static synchronized String edited() {
+        return edited;
+    }
+
+    /** Of this jar, "0.1.0". */
+    public static String version() {
+        Properties properties = new Properties();
+        try (InputStream stream = ScriptTexts.class.getResourceAsStream("/io/github/qupathsam/version.properties")) {
+            properties.load(stream);
+        } catch (IOException unreadable) {
+            throw new UncheckedIOException(unreadable);
+        }
+        return properties.getProperty("version");
+    }
+
+    private static byte[] resource(String path) {
+        try (InputStream stream = ScriptTexts.class.getResourceAsStream(path)) {
+            if (stream == null) {
+                throw new IllegalArgumentException("no " + path + " in this jar");
+            }
+            return stream.readAllBytes();
+        } catch (IOException unreadable) {
+            throw new UncheckedIOException(unreadable);
+        }
+    }
+}
