@@ -91,7 +91,8 @@ startButton.setOnAction({
     program.set(programField.getText().strip())
     told.setText('Starting; the first time this may take a minute ...')
     try {
-        LocalServer.start(program.get(), [], { started ->
+        def local
+        local = LocalServer.start(program.get(), [], { started ->
             Platform.runLater {
                 if (started > 0) {
                     host.setText('127.0.0.1')
@@ -102,7 +103,7 @@ startButton.setOnAction({
                     reconnect()
                     test()
                 } else
-                    told.setText("The server has ended:\n${LocalServer.running()?.log() ?: ''}")
+                    told.setText("The server has ended:\n${local?.log() ?: ''}")
             }
         } as Consumer)
     } catch (RuntimeException failure) {

@@ -13,14 +13,15 @@ import qupath.lib.display.ImageDisplay
 import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 
 // Settings
-def classes = []             // names of classes to refine; empty: all but what has objects in it
+def classes = []             // names of classes to refine; empty: all but what has objects in it or is larger than a window
 def names = ~/.*/            // annotation names to refine (those without a name have the name '')
 def minArea = 0              // px2: smaller ones are left alone
 def maxArea = Double.MAX_VALUE
 def model = ''               // empty: the server's default
 def lockedToo = false        // change locked objects as well
-def minIoU = 0.3             // an answer that agrees less with the old outline is refused; 0 takes all
-def point = true             // tell the model a point in the middle as well; false for models that were not trained on clicks
+// point: tell the model one in the middle as well, not for models without clicks; then what a new outline must fulfil (IoU with the old
+// one, of each part and hole, times by which the area may change), as for `qupath-sam project refine`
+def refining = [point: true, minIoU: 0.5, minPartIoU: 0.5, maxAreaChange: 2]
 // clean: holes and parts below this share of the old outline go; the others are um2, um2, um (px2 and px without a pixel size)
 def options = [clean: 0.02, minArea: 0, fillHoles: 0, simplify: 0]
 
@@ -50,7 +51,8 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     def refinement = SamClient.connect().withCloseable { client ->
         Refinement.joined(open.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
             def outlines = onPlane.collectEntries { [it, Outlines.wkb(it.getROI().getGeometry())] }
-            client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model]), minIoU, point)
+            def howTo = RefineOptions.of(refining + [anySize: !classes.isEmpty()])
+            client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model]), howTo)
         })
     }
 

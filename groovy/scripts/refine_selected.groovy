@@ -14,8 +14,9 @@ import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 // Settings
 def model = ''               // empty: the server's default
 def lockedToo = false        // change locked objects as well
-def minIoU = 0.3             // an answer that agrees less with the old outline is refused; 0 takes all
-def point = true             // tell the model a point in the middle as well; false for models that were not trained on clicks
+// point: tell the model one in the middle as well, not for models without clicks; then what a new outline must fulfil (IoU with the old
+// one, of each part and hole, times by which the area may change), as for `qupath-sam project refine`
+def refining = [point: true, minIoU: 0.5, minPartIoU: 0.5, maxAreaChange: 2]
 // clean: holes and parts below this share of the old outline go; the others are um2, um2, um (px2 and px without a pixel size)
 def options = [clean: 0.02, minArea: 0, fillHoles: 0, simplify: 0]
 
@@ -44,7 +45,8 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def refinement = SamClient.connect().withCloseable { client ->
         Refinement.joined(open.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
             def outlines = onPlane.collectEntries { [it, Outlines.wkb(it.getROI().getGeometry())] }
-            client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model]), minIoU, point)
+            def howTo = RefineOptions.of(refining + [anySize: true]) // they have been selected
+            client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model]), howTo)
         })
     }
 

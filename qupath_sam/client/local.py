@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from qupath_sam.client.images import Slide
 from qupath_sam.client.parts import in_parts
+from qupath_sam.engine.refine import RefineOptions
 from qupath_sam.engine.settings import EngineSettings, build_engine
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import parse_builder
@@ -53,12 +54,13 @@ class LocalClient:
         model: str = "",
         window: WindowRequest | None = None,
         output: OutputOptions | None = None,
+        refine: RefineOptions | None = None,
     ) -> Prediction:
         """As `qupath_sam.client.SamClient.predict`."""
         requests = [item if isinstance(item, ObjectRequest) else ObjectRequest(item) for item in objects]
         with self.open(image) as reader:
 
             def ask(part: Sequence[ObjectRequest]) -> Prediction:
-                return self.engine.predict(reader, part, model=model, window=window, output=output)
+                return self.engine.predict(reader, part, model=model, window=window, output=output, refine=refine)
 
             return in_parts(requests, ask, most=max(1, self.engine.max_objects))

@@ -17,6 +17,7 @@ from qupath_sam.client.failures import error_from
 from qupath_sam.client.images import ImageRef, Pushed
 from qupath_sam.client.live import LiveClient
 from qupath_sam.client.parts import in_parts
+from qupath_sam.engine.refine import RefineOptions
 from qupath_sam.errors import InvalidRequest, RequestTooLarge, ServerBusy, ServerUnavailable
 from qupath_sam.protocol import convert
 from qupath_sam.types.prompts import ObjectPrompts
@@ -261,6 +262,7 @@ class SamClient:
         model: str = "",
         window: WindowRequest | None = None,
         output: OutputOptions | None = None,
+        refine: RefineOptions | None = None,
         timeout_s: float | None = None,
     ) -> Prediction:
         """Segment objects of one image: as `qupath_sam.engine.engine.Engine.predict`, over the wire.
@@ -275,7 +277,7 @@ class SamClient:
         """
 
         def ask(part: Sequence[ObjectRequest | ObjectPrompts]) -> Prediction:
-            request = predict_request(image, part, model=model, window=window, output=output)
+            request = predict_request(image, part, model=model, window=window, output=output, refine=refine)
             request.priority = self._priority
             if len(part) > 1 and request.ByteSize() > limits[1]:
                 raise RequestTooLarge(f"{len(part)} objects fill more than a message; send fewer")
@@ -323,6 +325,7 @@ def predict_request(
     model: str = "",
     window: WindowRequest | None = None,
     output: OutputOptions | None = None,
+    refine: RefineOptions | None = None,
 ) -> pb.PredictRequest:
     """The message of a Predict; prompts without a name and token are given neither."""
     requests = [item if isinstance(item, ObjectRequest) else ObjectRequest(item) for item in objects]
@@ -332,4 +335,5 @@ def predict_request(
         objects=[convert.prompts_message(request) for request in requests],
         window=convert.window_request_message(window or WindowRequest()),
         output=convert.output_message(output or OutputOptions()),
+        refine=None if refine is None else convert.refine_message(refine),
     )

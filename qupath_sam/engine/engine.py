@@ -15,6 +15,7 @@ from qupath_sam.engine.call import Call, RunningCall, scales_of
 from qupath_sam.engine.embeddings.store import EmbeddingStore
 from qupath_sam.engine.pool import ModelPool
 from qupath_sam.engine.prefetch import Prefetcher
+from qupath_sam.engine.refine import RefineContext, RefineOptions, refine_objects
 from qupath_sam.engine.states import StateStore
 from qupath_sam.engine.windows import Scales
 from qupath_sam.engine.worker import InferenceWorker, Priority
@@ -84,6 +85,7 @@ class Engine:
         model: str = "",
         window: WindowRequest | None = None,
         output: OutputOptions | None = None,
+        refine: RefineOptions | None = None,
         call: Call | None = None,
     ) -> Prediction:
         """Segment independent objects of one image.
@@ -94,6 +96,7 @@ class Engine:
             model: name; the pool's default where empty.
             window: which pixels to use; the engine chooses where None.
             output: what to do to the masks.
+            refine: the objects have an outline each and nothing else; it is to be replaced by a better one.
             call: who calls, how patient they are and how urgent it is.
 
         Raises:
@@ -104,11 +107,18 @@ class Engine:
         """
         started = time.perf_counter()
         window, output, call = window or WindowRequest(), output or OutputOptions(), call or Call()
-        self._check(slide.info, objects)
+        if refine is None:
+            self._check(slide.info, objects)
         window.check_pixel_size(slide.info.mpp)
         loaded = self.models.get(model)
         run = RunningCall(self, slide, loaded, window, output, call)
-        results = run.predict(objects)
+        if refine is None:
+            results = run.predict(objects)
+        else:
+            self.check_amount([0 for _ in objects])
+            size = loaded.segmenter.capabilities.input_size
+            context = RefineContext(slide.info.extent, slide.info.mpp, size, cleans=output.clean_share > 0)
+            results = refine_objects(objects, refine, context, run.predict)
         run.timings.total = _ms(started)
         return Prediction(tuple(results), run.provenance(), run.timings)
 

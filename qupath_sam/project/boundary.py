@@ -17,11 +17,11 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon
 
+from qupath_sam.engine.refine_guards import intersection_over_union
 from qupath_sam.polygons.cleaning import clip
 from qupath_sam.polygons.distance import LIMIT, rasterize, signed_distance
 from qupath_sam.polygons.simplification import simplify
 from qupath_sam.polygons.tracing import trace_mask
-from qupath_sam.project.guards import intersection_over_union
 from qupath_sam.types.regions import Region
 
 #: A border point is in the middle of a window when it is at least this share of the side away from its edges.

@@ -10,9 +10,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from qupath_sam.project.guards import Refusal
 from qupath_sam.project.objects import ImageObject, Kind, Plane
 from qupath_sam.project.store.filesystem import Filesystem
+from qupath_sam.types.refinements import Refusal
 
 
 class Action(Enum):

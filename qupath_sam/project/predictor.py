@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from qupath_sam.client.images import ImageRef, Pushed, Slide
+from qupath_sam.engine.refine import RefineOptions
 from qupath_sam.errors import ProjectError
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Plane
@@ -40,6 +41,7 @@ class Predictor(Protocol):
         model: str = "",
         window: WindowRequest | None = None,
         output: OutputOptions | None = None,
+        refine: RefineOptions | None = None,
     ) -> Prediction:
         """One result per object, in order."""
         ...

@@ -12,32 +12,28 @@ import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.client.images import ImageRef
+from qupath_sam.engine.refine import RefineContext, judged
+from qupath_sam.engine.refine import RefineOptions as EngineOptions
+from qupath_sam.engine.refine_guards import Guards, old_refusal
 from qupath_sam.engine.refine_prompts import PromptOptions, prompts_from_outline
 from qupath_sam.errors import QupathSamError
 from qupath_sam.polygons.cleaning import clean_against
 from qupath_sam.project.boundary import BoundaryOptions, is_too_large, refine_boundary
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.failures import OF_AN_OBJECT, ask_together, reason_of
-from qupath_sam.project.guards import (
-    Guards,
-    Refusal,
-    intersection_over_union,
-    old_refusal,
-    without_strangers,
-)
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Edit, ImageObject, ShapeChange
 from qupath_sam.project.predictor import ImageSource, Predictor, extent_of
 from qupath_sam.project.selection import ObjectSelection
 from qupath_sam.qupath.annotations import metadata_of, without_provenance
+from qupath_sam.types.prompts import ObjectPrompts
+from qupath_sam.types.refinements import Refusal
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
-from qupath_sam.types.results import ObjectResult, Prediction, Provenance
+from qupath_sam.types.results import ObjectResult, Outline, Prediction, Provenance
 
 #: Most objects of one call: small enough that a call takes seconds, large enough that its overhead does not count.
 OBJECTS_PER_CALL = 64
-#: Side of the smallest part or hole that a model is expected to see, window px.
-SEEN_PX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ class RefineOptions:
             refined along their border. On images without a pixel size it is a downsample.
         window_px: side of the model's window.
         clean_share: holes and parts below this share of the old outline are filled and dropped; see
-            `qupath_sam.polygons.clean_against`.
+            `qupath_sam.polygons.clean_against`. Scraps beside the object go with them; 0 keeps all.
         provenance: note on each object what made its outline.
     """
 
@@ -211,11 +207,19 @@ class _Job:
                 found = any(result.outlines for result, _ in answers)
                 self.refuse(item, Refusal.LOW_IOU if found else Refusal.EMPTY, remark=remark)
                 return
-            metadata = metadata_of(*answers[-1]) if answers else {}
-            metadata |= {"qupath-sam.window": remark, "qupath-sam.touches_edge": "false"}
-            self._decide(
-                item, refined.geometry, refined.score, metadata, options.downsample, cut_off=False, remark=remark
+            last, made = answers[-1]
+            geometry = clean_against(refined.geometry, outline, self._options.clean_share)
+            whole = replace(
+                last,
+                outlines=(Outline(geometry, refined.score, geometry.area, None),),
+                touches_window_edge=False,
             )
+            metadata = metadata_of(last, made)
+            metadata |= {"qupath-sam.window": remark, "qupath-sam.touches_edge": "false"}
+            context = RefineContext(
+                self._extent, self._image.mpp, options.window_px, cleans=self._options.clean_share > 0
+            )
+            self._decide(item, judged(whole, outline, self._options.guards, context), metadata, remark=remark)
 
     def refuse(self, item: ImageObject, refusal: Refusal, *, remark: str = "") -> None:
         """Leave an object as it is."""
@@ -230,70 +234,45 @@ class _Job:
             self.refuse(item, Refusal.FAILED, remark=reason_of(error))
 
     def _ask(self, reference: ImageRef, items: Sequence[ImageObject]) -> Prediction:
-        prompts = [prompts_from_outline(_area(item), self._extent, self._options.prompts) for item in items]
-        requests = [ObjectRequest(p, item.object_id) for p, item in zip(prompts, items, strict=True)]
+        requests = [ObjectRequest(ObjectPrompts(outline=_area(item)), item.object_id) for item in items]
         output = replace(self._options.output, clean_share=self._options.clean_share)
-        return self._predict(reference, requests, self._options.window(self._image), output)
+        # Those that are too large for a window have been sorted out.
+        refine = EngineOptions(self._options.prompts, self._options.guards, coarsest_mpp=0)
+        return self._predict(reference, requests, self._options.window(self._image), output, refine)
 
     def _predict(
-        self, reference: ImageRef, requests: Sequence[ObjectRequest], window: WindowRequest, output: OutputOptions
+        self,
+        reference: ImageRef,
+        requests: Sequence[ObjectRequest],
+        window: WindowRequest,
+        output: OutputOptions,
+        refine: EngineOptions | None = None,
     ) -> Prediction:
         prediction = self._predictor.predict(
-            reference, requests, model=self._options.model, window=window, output=output
+            reference, requests, model=self._options.model, window=window, output=output, refine=refine
         )
         if len(prediction.results) != len(requests):
             raise QupathSamError("the server answered for another number of objects; install the same version on both")
+        if refine is not None and any(result.refinement is None for result in prediction.results):
+            raise QupathSamError("the server knows no refining; install the same version on both sides")
         self.model_ms += prediction.timings.total
         self.model = prediction.provenance.model
         return prediction
 
     def _take(self, items: Sequence[ImageObject], prediction: Prediction) -> None:
         for item, result in zip(items, prediction.results, strict=True):
-            if not result.outlines:
-                self.refuse(item, Refusal.EMPTY)
-                continue
-            best = result.outlines[0]
-            metadata = metadata_of(result, prediction.provenance)
             with self._refusing(item):
-                self._decide(
-                    item,
-                    best.geometry,
-                    best.score,
-                    metadata,
-                    result.window.downsample,
-                    cut_off=result.touches_window_edge,
-                )
+                self._decide(item, result, metadata_of(result, prediction.provenance))
 
-    def _decide(
-        self,
-        item: ImageObject,
-        new: Polygon | MultiPolygon,
-        score: float,
-        metadata: dict[str, str],
-        downsample: float,
-        *,
-        cut_off: bool,
-        remark: str = "",
-    ) -> None:
-        old = _area(item)
-        if new.is_valid:
-            # Again, as a server does it only where it was given the outline, and for one window.
-            new = clean_against(new, old, self._options.clean_share)
-            if self._options.clean_share > 0:
-                new = without_strangers(new, old)
-        refusal = self._options.guards.refusal(
-            old,
-            new,
-            score=score,
-            touches_window_edge=cut_off,
-            extent=self._extent,
-            least_area=(SEEN_PX * downsample) ** 2,
-        )
-        iou = intersection_over_union(old, new) if new.is_valid and not new.is_empty else float("nan")
-        wkb = shapely.to_wkb(new, output_dimension=2)
-        if refusal is not None:
-            self._note(item, Action.REFUSED, wkb, refusal, iou, score, remark)
+    def _decide(self, item: ImageObject, result: ObjectResult, metadata: dict[str, str], *, remark: str = "") -> None:
+        """Do as the verdict on a result says."""
+        verdict = result.refinement
+        assert verdict is not None
+        if verdict.refusal is not None:
+            self._note(item, Action.REFUSED, verdict.refused_wkb, verdict.refusal, verdict.iou, verdict.score, remark)
             return
+        best = result.outlines[0]
+        wkb = shapely.to_wkb(best.geometry, output_dimension=2)
         provenance = self._options.provenance
         metadata = metadata if provenance else {}
         kept = without_provenance(item.metadata)
@@ -303,12 +282,12 @@ class _Job:
                 item.object_id,
                 item.wkb,
                 wkb,
-                measurements={"SAM score": score, "SAM IoU with old outline": iou} if provenance else {},
+                measurements={"SAM score": best.score, "SAM IoU with old outline": verdict.iou} if provenance else {},
                 metadata=metadata,
                 exact_metadata=kept | metadata if stale else None,
             )
         )
-        self._note(item, Action.REFINED, wkb, None, iou, score, remark)
+        self._note(item, Action.REFINED, wkb, None, verdict.iou, best.score, remark)
 
     def _note(
         self,

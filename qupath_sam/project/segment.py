@@ -18,7 +18,6 @@ from shapely.geometry import Point
 from qupath_sam.errors import InvalidPrompt
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.failures import ask_together
-from qupath_sam.project.guards import Refusal
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Edit, ImageObject, Kind
 from qupath_sam.project.predictor import ImageSource, Predictor, extent_of
@@ -26,6 +25,7 @@ from qupath_sam.project.refine import OBJECTS_PER_CALL, Proposal
 from qupath_sam.project.selection import is_of_class
 from qupath_sam.qupath.annotations import is_made_by_model, metadata_of
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.types.refinements import Refusal
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import Prediction
 

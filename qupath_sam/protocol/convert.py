@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from shapely.geometry import Polygon
 
+from qupath_sam.engine.refine import RefineOptions
+from qupath_sam.engine.refine_guards import Guards
+from qupath_sam.engine.refine_prompts import PromptOptions
 from qupath_sam.errors import InvalidPrompt, InvalidRegion
 from qupath_sam.protocol.wkb import geometry_of, geometry_wkb
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.types.refinements import Refinement, Refusal
 from qupath_sam.types.regions import Region, Window
 from qupath_sam.types.requests import MaskChoice, ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import (
@@ -40,6 +46,22 @@ _SOURCES = {
     EmbeddingSource.SHARED: result_pb2.EMBEDDING_SOURCE_SHARED,
 }
 _SOURCE_VALUES = {message: source for source, message in _SOURCES.items()}
+#: Refusals that a server can tell; the others are the project writer's.
+_REFUSALS: dict[Refusal, result_pb2.RefusalReason] = {
+    Refusal.OLD_OUTSIDE: result_pb2.REFUSAL_REASON_OLD_OUTSIDE,
+    Refusal.LARGER_THAN_WINDOW: result_pb2.REFUSAL_REASON_LARGER_THAN_WINDOW,
+    Refusal.EMPTY: result_pb2.REFUSAL_REASON_EMPTY,
+    Refusal.INVALID: result_pb2.REFUSAL_REASON_INVALID,
+    Refusal.OUTSIDE: result_pb2.REFUSAL_REASON_OUTSIDE,
+    Refusal.LOW_SCORE: result_pb2.REFUSAL_REASON_LOW_SCORE,
+    Refusal.LOW_IOU: result_pb2.REFUSAL_REASON_LOW_IOU,
+    Refusal.AREA_CHANGE: result_pb2.REFUSAL_REASON_AREA_CHANGE,
+    Refusal.PART_LOST: result_pb2.REFUSAL_REASON_PART_LOST,
+    Refusal.HOLE_LOST: result_pb2.REFUSAL_REASON_HOLE_LOST,
+    Refusal.CUT_OFF: result_pb2.REFUSAL_REASON_CUT_OFF,
+    Refusal.OLD_INVALID: result_pb2.REFUSAL_REASON_OLD_INVALID,
+}
+_REFUSAL_VALUES = {message: refusal for refusal, message in _REFUSALS.items()}
 
 
 def region_of(message: image_pb2.Region) -> Region:
@@ -146,6 +168,80 @@ def output_message(output: OutputOptions) -> prompt_pb2.OutputOptions:
     )
 
 
+def refine_of(message: prompt_pb2.RefineOptions) -> RefineOptions:
+    """How outlines are refined; raises `InvalidRequest`."""
+    prompts, guards, options = PromptOptions(), Guards(), RefineOptions()
+
+    def given(name: str, default: float) -> float:
+        return float(getattr(message, name)) if message.HasField(name) else default
+
+    return RefineOptions(
+        PromptOptions(
+            outline=not message.no_mask,
+            box=not message.no_box,
+            interior=int(given("interior_points", prompts.interior)),
+            exterior=message.exterior_points,
+        ),
+        Guards(
+            min_iou=given("min_iou", guards.min_iou),
+            max_area_change=given("max_area_change", guards.max_area_change),
+            min_score=message.min_score,
+            allow_cut_off=message.allow_cut_off,
+            min_part_iou=given("min_part_iou", guards.min_part_iou),
+        ),
+        given("coarsest_mpp", options.coarsest_mpp),
+    )
+
+
+def refine_message(options: RefineOptions) -> prompt_pb2.RefineOptions:
+    """The message of refine options."""
+    prompts, guards = options.prompts, options.guards
+    return prompt_pb2.RefineOptions(
+        interior_points=prompts.interior,
+        exterior_points=prompts.exterior,
+        no_box=not prompts.box,
+        no_mask=not prompts.outline,
+        min_iou=guards.min_iou,
+        max_area_change=guards.max_area_change,
+        min_score=guards.min_score,
+        allow_cut_off=guards.allow_cut_off,
+        min_part_iou=guards.min_part_iou,
+        coarsest_mpp=options.coarsest_mpp,
+    )
+
+
+def refinement_message(refinement: Refinement) -> result_pb2.Refinement:
+    """The message of a verdict."""
+    refused = None
+    if refinement.refused_wkb:
+        refused = result_pb2.SegmentedMask(geometry_wkb=refinement.refused_wkb, score=refinement.score)
+    message = result_pb2.Refinement(
+        refusal_text=refinement.refusal.value if refinement.refusal else "",
+        iou=None if math.isnan(refinement.iou) else refinement.iou,
+        refused=refused,
+    )
+    if refinement.refusal is not None:
+        message.refusal = _REFUSALS[refinement.refusal]
+    return message
+
+
+def refinement_of(message: result_pb2.Refinement, score: float) -> Refinement:
+    """A verdict from its message; a reason that this version does not know is the server's that it could not answer.
+
+    Args:
+        message: of one object.
+        score: of the outline that was taken; NaN where none was.
+    """
+    unspecified = result_pb2.REFUSAL_REASON_UNSPECIFIED
+    refusal = None if message.refusal == unspecified else _REFUSAL_VALUES.get(message.refusal, Refusal.FAILED)
+    return Refinement(
+        refusal,
+        message.iou if message.HasField("iou") else float("nan"),
+        message.refused.geometry_wkb,
+        message.refused.score if message.HasField("refused") else score,
+    )
+
+
 def window_of(message: image_pb2.Window) -> Window:
     """A window."""
     return Window(region_of(message.region), message.width, message.height)
@@ -182,6 +278,8 @@ def prediction_message(prediction: Prediction) -> service_pb2.PredictResponse:
                 area_px2=outline.area_px2,
                 area_um2=outline.area_um2,
             )
+        if result.refinement is not None:
+            message.refinement.CopyFrom(refinement_message(result.refinement))
     made = prediction.provenance
     response.provenance.CopyFrom(
         result_pb2.Provenance(
@@ -217,6 +315,9 @@ def prediction_of(message: service_pb2.PredictResponse) -> Prediction:
                 token=result.token,
                 resumed_steps=result.resumed_steps,
                 embedding_source=_SOURCE_VALUES.get(result.embedding_source),
+                refinement=refinement_of(result.refinement, outlines[0].score if outlines else float("nan"))
+                if result.HasField("refinement")
+                else None,
             )
         )
     made = message.provenance

@@ -174,6 +174,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
                 model=request.model,
                 window=convert.window_request_of(request.window),
                 output=convert.output_of(request.output),
+                refine=convert.refine_of(request.refine) if request.HasField("refine") else None,
                 call=call,
             )
         return convert.prediction_message(prediction)

@@ -7,6 +7,7 @@ from enum import Enum
 
 from shapely.geometry import MultiPolygon, Polygon
 
+from qupath_sam.types.refinements import Refinement
 from qupath_sam.types.regions import Window
 
 
@@ -40,6 +41,7 @@ class ObjectResult:
         token: names the state for the next click.
         resumed_steps: steps taken from a held state.
         embedding_source: of the last window's embedding; None where no step had to be run.
+        refinement: the verdict, where an outline was to be refined; of a refused one there are no ``outlines``.
     """
 
     object_id: str
@@ -49,6 +51,7 @@ class ObjectResult:
     token: bytes
     resumed_steps: int
     embedding_source: EmbeddingSource | None
+    refinement: Refinement | None = None
 
 
 @dataclass(slots=True)

@@ -99,3 +99,27 @@ class OutputOptions(_message.Message):
     clip_wkb: bytes
     clean_share: float
     def __init__(self, mask_choice: _Optional[_Union[MaskChoice, str]] = ..., fill_holes_area: _Optional[float] = ..., min_area: _Optional[float] = ..., simplify_tolerance: _Optional[float] = ..., clip_wkb: _Optional[bytes] = ..., clean_share: _Optional[float] = ...) -> None: ...
+
+class RefineOptions(_message.Message):
+    __slots__ = ("interior_points", "exterior_points", "no_box", "no_mask", "min_iou", "max_area_change", "min_score", "allow_cut_off", "min_part_iou", "coarsest_mpp")
+    INTERIOR_POINTS_FIELD_NUMBER: _ClassVar[int]
+    EXTERIOR_POINTS_FIELD_NUMBER: _ClassVar[int]
+    NO_BOX_FIELD_NUMBER: _ClassVar[int]
+    NO_MASK_FIELD_NUMBER: _ClassVar[int]
+    MIN_IOU_FIELD_NUMBER: _ClassVar[int]
+    MAX_AREA_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_CUT_OFF_FIELD_NUMBER: _ClassVar[int]
+    MIN_PART_IOU_FIELD_NUMBER: _ClassVar[int]
+    COARSEST_MPP_FIELD_NUMBER: _ClassVar[int]
+    interior_points: int
+    exterior_points: int
+    no_box: bool
+    no_mask: bool
+    min_iou: float
+    max_area_change: float
+    min_score: float
+    allow_cut_off: bool
+    min_part_iou: float
+    coarsest_mpp: float
+    def __init__(self, interior_points: _Optional[int] = ..., exterior_points: _Optional[int] = ..., no_box: bool = ..., no_mask: bool = ..., min_iou: _Optional[float] = ..., max_area_change: _Optional[float] = ..., min_score: _Optional[float] = ..., allow_cut_off: bool = ..., min_part_iou: _Optional[float] = ..., coarsest_mpp: _Optional[float] = ...) -> None: ...

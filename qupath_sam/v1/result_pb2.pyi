@@ -15,11 +15,40 @@ class EmbeddingSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EMBEDDING_SOURCE_DISK: _ClassVar[EmbeddingSource]
     EMBEDDING_SOURCE_COMPUTED: _ClassVar[EmbeddingSource]
     EMBEDDING_SOURCE_SHARED: _ClassVar[EmbeddingSource]
+
+class RefusalReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REFUSAL_REASON_UNSPECIFIED: _ClassVar[RefusalReason]
+    REFUSAL_REASON_OLD_OUTSIDE: _ClassVar[RefusalReason]
+    REFUSAL_REASON_LARGER_THAN_WINDOW: _ClassVar[RefusalReason]
+    REFUSAL_REASON_EMPTY: _ClassVar[RefusalReason]
+    REFUSAL_REASON_INVALID: _ClassVar[RefusalReason]
+    REFUSAL_REASON_OUTSIDE: _ClassVar[RefusalReason]
+    REFUSAL_REASON_LOW_SCORE: _ClassVar[RefusalReason]
+    REFUSAL_REASON_LOW_IOU: _ClassVar[RefusalReason]
+    REFUSAL_REASON_AREA_CHANGE: _ClassVar[RefusalReason]
+    REFUSAL_REASON_PART_LOST: _ClassVar[RefusalReason]
+    REFUSAL_REASON_HOLE_LOST: _ClassVar[RefusalReason]
+    REFUSAL_REASON_CUT_OFF: _ClassVar[RefusalReason]
+    REFUSAL_REASON_OLD_INVALID: _ClassVar[RefusalReason]
 EMBEDDING_SOURCE_UNSPECIFIED: EmbeddingSource
 EMBEDDING_SOURCE_MEMORY: EmbeddingSource
 EMBEDDING_SOURCE_DISK: EmbeddingSource
 EMBEDDING_SOURCE_COMPUTED: EmbeddingSource
 EMBEDDING_SOURCE_SHARED: EmbeddingSource
+REFUSAL_REASON_UNSPECIFIED: RefusalReason
+REFUSAL_REASON_OLD_OUTSIDE: RefusalReason
+REFUSAL_REASON_LARGER_THAN_WINDOW: RefusalReason
+REFUSAL_REASON_EMPTY: RefusalReason
+REFUSAL_REASON_INVALID: RefusalReason
+REFUSAL_REASON_OUTSIDE: RefusalReason
+REFUSAL_REASON_LOW_SCORE: RefusalReason
+REFUSAL_REASON_LOW_IOU: RefusalReason
+REFUSAL_REASON_AREA_CHANGE: RefusalReason
+REFUSAL_REASON_PART_LOST: RefusalReason
+REFUSAL_REASON_HOLE_LOST: RefusalReason
+REFUSAL_REASON_CUT_OFF: RefusalReason
+REFUSAL_REASON_OLD_INVALID: RefusalReason
 
 class SegmentedMask(_message.Message):
     __slots__ = ("geometry_wkb", "score", "area_px2", "area_um2")
@@ -34,7 +63,7 @@ class SegmentedMask(_message.Message):
     def __init__(self, geometry_wkb: _Optional[bytes] = ..., score: _Optional[float] = ..., area_px2: _Optional[float] = ..., area_um2: _Optional[float] = ...) -> None: ...
 
 class ObjectResult(_message.Message):
-    __slots__ = ("object_id", "masks", "window", "touches_window_edge", "token", "resumed_steps", "embedding_source")
+    __slots__ = ("object_id", "masks", "window", "touches_window_edge", "token", "resumed_steps", "embedding_source", "refinement")
     OBJECT_ID_FIELD_NUMBER: _ClassVar[int]
     MASKS_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +71,7 @@ class ObjectResult(_message.Message):
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     RESUMED_STEPS_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    REFINEMENT_FIELD_NUMBER: _ClassVar[int]
     object_id: str
     masks: _containers.RepeatedCompositeFieldContainer[SegmentedMask]
     window: _image_pb2.Window
@@ -49,7 +79,20 @@ class ObjectResult(_message.Message):
     token: bytes
     resumed_steps: int
     embedding_source: EmbeddingSource
-    def __init__(self, object_id: _Optional[str] = ..., masks: _Optional[_Iterable[_Union[SegmentedMask, _Mapping]]] = ..., window: _Optional[_Union[_image_pb2.Window, _Mapping]] = ..., touches_window_edge: bool = ..., token: _Optional[bytes] = ..., resumed_steps: _Optional[int] = ..., embedding_source: _Optional[_Union[EmbeddingSource, str]] = ...) -> None: ...
+    refinement: Refinement
+    def __init__(self, object_id: _Optional[str] = ..., masks: _Optional[_Iterable[_Union[SegmentedMask, _Mapping]]] = ..., window: _Optional[_Union[_image_pb2.Window, _Mapping]] = ..., touches_window_edge: bool = ..., token: _Optional[bytes] = ..., resumed_steps: _Optional[int] = ..., embedding_source: _Optional[_Union[EmbeddingSource, str]] = ..., refinement: _Optional[_Union[Refinement, _Mapping]] = ...) -> None: ...
+
+class Refinement(_message.Message):
+    __slots__ = ("refusal", "refusal_text", "iou", "refused")
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_TEXT_FIELD_NUMBER: _ClassVar[int]
+    IOU_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    refusal: RefusalReason
+    refusal_text: str
+    iou: float
+    refused: SegmentedMask
+    def __init__(self, refusal: _Optional[_Union[RefusalReason, str]] = ..., refusal_text: _Optional[str] = ..., iou: _Optional[float] = ..., refused: _Optional[_Union[SegmentedMask, _Mapping]] = ...) -> None: ...
 
 class Timings(_message.Message):
     __slots__ = ("total_ms", "queue_ms", "read_ms", "encode_ms", "decode_ms", "trace_ms")

@@ -194,20 +194,22 @@ class EmbedResponse(_message.Message):
     def __init__(self, embeddings: _Optional[_Iterable[_Union[EmbeddingStatus, _Mapping]]] = ..., timings: _Optional[_Union[_result_pb2.Timings, _Mapping]] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
-    __slots__ = ("image", "model", "objects", "window", "output", "priority")
+    __slots__ = ("image", "model", "objects", "window", "output", "priority", "refine")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     OBJECTS_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    REFINE_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.ImageRef
     model: str
     objects: _containers.RepeatedCompositeFieldContainer[_prompt_pb2.ObjectPrompts]
     window: _prompt_pb2.WindowOptions
     output: _prompt_pb2.OutputOptions
     priority: Priority
-    def __init__(self, image: _Optional[_Union[_image_pb2.ImageRef, _Mapping]] = ..., model: _Optional[str] = ..., objects: _Optional[_Iterable[_Union[_prompt_pb2.ObjectPrompts, _Mapping]]] = ..., window: _Optional[_Union[_prompt_pb2.WindowOptions, _Mapping]] = ..., output: _Optional[_Union[_prompt_pb2.OutputOptions, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    refine: _prompt_pb2.RefineOptions
+    def __init__(self, image: _Optional[_Union[_image_pb2.ImageRef, _Mapping]] = ..., model: _Optional[str] = ..., objects: _Optional[_Iterable[_Union[_prompt_pb2.ObjectPrompts, _Mapping]]] = ..., window: _Optional[_Union[_prompt_pb2.WindowOptions, _Mapping]] = ..., output: _Optional[_Union[_prompt_pb2.OutputOptions, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., refine: _Optional[_Union[_prompt_pb2.RefineOptions, _Mapping]] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ("results", "provenance", "timings")

@@ -160,7 +160,8 @@ class SegmentationServiceServicer(object):
 
     def Predict(self, request, context):
         """Segments one or several independent objects of one image. Each call carries all prompts of its objects.
-        The answer to an object does not depend on the other objects of the call, and a call fails or succeeds whole.
+        The answer to an object does not depend on the other objects of the call, and a call fails or succeeds whole. With `refine`,
+        existing outlines are replaced by better ones or refused with a reason; a refusal is no error.
 
         Errors: as Embed, and
         * `INVALID_ARGUMENT`: INVALID_PROMPT, INVALID_REGION or UNSUPPORTED_PROMPT.

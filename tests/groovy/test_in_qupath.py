@@ -64,7 +64,8 @@ def test_by_default_nothing_but_prompts_of_class_sam_is_touched(qupath: QuPath, 
     assert qupath.objects(copy) == before
     region = """
         def plane = ImagePlane.getDefaultPlane()
-        def region = PathObjects.createAnnotationObject(ROIs.createRectangleROI(100, 100, 500, 400, plane), getPathClass('SAM'))
+        def square = ROIs.createRectangleROI(100, 100, 500, 400, plane)
+        def region = PathObjects.createAnnotationObject(square, getPathClass('SAM'))
         region.setName('region')
         def nucleus = PathObjects.createDetectionObject(ROIs.createEllipseROI(150, 150, 30, 30, plane))
         nucleus.setName('nucleus')

@@ -12,7 +12,9 @@ from typing import Any
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
+from qupath_sam.engine.refine import RefineContext, RefineOptions, refine_objects
 from qupath_sam.errors import ProjectError
+from qupath_sam.polygons.cleaning import clean_against
 from qupath_sam.project.layout import ImageEntry, read_project
 from qupath_sam.project.objects import Edit, ImageContents, ImageObject, Kind, Written
 from qupath_sam.types.prompts import ObjectPrompts
@@ -104,10 +106,37 @@ class GrowingPredictor:
         model: str = "",
         window: WindowRequest | None = None,
         output: OutputOptions | None = None,
+        refine: RefineOptions | None = None,
     ) -> Prediction:
+        if refine is not None:
+            return self._refined(image, objects, window, output or OutputOptions(), refine)
         prompts = [item.prompts if isinstance(item, ObjectRequest) else item for item in objects]
         self.calls.append((image, prompts, window))
         return prediction([self.answer(prompt, window) for prompt in prompts])
+
+    def _refined(
+        self,
+        image: Any,
+        objects: Sequence[Any],
+        window: WindowRequest | None,
+        output: OutputOptions,
+        refine: RefineOptions,
+    ) -> Prediction:
+        """As the engine does it."""
+        width, height = getattr(image, "size", None) or (1000, 800)
+        context = RefineContext(Region(0, 0, width, height), None, 256, cleans=output.clean_share > 0)
+
+        def answers(asked: Sequence[ObjectRequest]) -> Sequence[ObjectResult]:
+            self.calls.append((image, [item.prompts for item in asked], window))
+            cleaned = []
+            for item in asked:
+                assert item.prompts.box is not None
+                assert item.prompts.outline is not None
+                answer = self.answer(item.prompts, window)
+                cleaned.append(clean_against(answer, item.prompts.outline, output.clean_share))
+            return prediction(cleaned).results
+
+        return replace(prediction([]), results=tuple(refine_objects(objects, refine, context, answers)))
 
     def answer(self, prompts: ObjectPrompts, window: WindowRequest | None) -> Polygon | MultiPolygon:
         if prompts.outline is not None:

@@ -25,7 +25,7 @@ from qupath_sam.engine.worker import InferenceWorker
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.registry import DEFAULT_MODEL
 from qupath_sam.project.decisions import Action
-from qupath_sam.project.guards import Refusal
+from qupath_sam.types.refinements import Refusal
 from tests.evaluation.pictures import painted, save, tile, two_discs
 from tests.evaluation.segmenters import Answer, AnsweringSegmenter, loaded, nothing, red
 

@@ -15,10 +15,10 @@ from shapely.errors import GEOSException
 from shapely.geometry import Point, Polygon
 
 from qupath_sam.client.images import Pushed
+from qupath_sam.engine.refine_guards import Guards, intersection_over_union, parts_of, without_strangers
 from qupath_sam.engine.refine_prompts import PromptOptions, deepest_points, prompts_from_outline
 from qupath_sam.errors import DeadlineExceeded, ProjectError, SlideNotFound
 from qupath_sam.project.decisions import Tally
-from qupath_sam.project.guards import Guards, Refusal, intersection_over_union, parts_of, without_strangers
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.measurements import depends_on_shape
 from qupath_sam.project.objects import ImageObject, Plane
@@ -28,6 +28,7 @@ from qupath_sam.project.run import RunOptions, select_images
 from qupath_sam.project.segment import SegmentOptions, segment_image
 from qupath_sam.project.selection import ObjectSelection
 from qupath_sam.types.prompts import Label
+from qupath_sam.types.refinements import Refusal
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import WindowRequest
 from tests.project import plain_project
@@ -92,9 +93,9 @@ def test_a_failure_of_geos_is_one_object_s(project_file: Path, monkeypatch: pyte
             raise GEOSException("TopologyException: side location conflict")
         return intersection_over_union(old, new)
 
-    monkeypatch.setattr("qupath_sam.project.refine.intersection_over_union", fails)
+    monkeypatch.setattr("qupath_sam.engine.refine.intersection_over_union", fails)
     report = refine(project_file, run=RunOptions("refine", dry=True))
-    assert {d.object_id for d in report.decisions if d.refusal is Refusal.FAILED} == {OBJECTS[1].object_id}
+    assert {d.object_id for d in report.decisions if d.refusal is Refusal.INVALID} == {OBJECTS[1].object_id}
     assert Tally.of(report.decisions).actions["refined"] == 6
 
 

@@ -16,10 +16,10 @@ from PIL import Image
 
 from qupath_sam.errors import ProjectError
 from qupath_sam.project.decisions import Action, Decision
-from qupath_sam.project.guards import Refusal
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import ImageObject, Kind
 from qupath_sam.project.report import MOST_THUMBNAILS, THUMBNAIL_PX, Heading, write_csv, write_html
+from qupath_sam.types.refinements import Refusal
 
 IMAGE = ImageEntry("1", "<b>Grün & co</b>.svs", {}, 1000, 800, 0.5, Path())
 OLD, NEW = shapely.box(100, 100, 300, 200), shapely.box(90, 90, 310, 210)

@@ -15,7 +15,6 @@ from shapely.errors import GEOSException
 from qupath_sam.client.images import Slide
 from qupath_sam.errors import ProjectError, ServerUnavailable, SlideNotFound
 from qupath_sam.project.decisions import Action, Decision, Tally, load, save
-from qupath_sam.project.guards import Refusal
 from qupath_sam.project.layout import ImageEntry, read_project
 from qupath_sam.project.objects import ImageContents, Plane
 from qupath_sam.project.predictor import ServerReadsSlides
@@ -25,6 +24,7 @@ from qupath_sam.project.store.commit import ProjectStore
 from qupath_sam.project.store.filesystem import Filesystem
 from qupath_sam.project.undo import undo_run
 from qupath_sam.slides.location import PathMap
+from qupath_sam.types.refinements import Refusal
 from tests.project.plain_editor import GrowingPredictor, PlainEditor, fill
 from tests.project.refining import OBJECTS, SQUARE, annotation, objects_of, refine
 

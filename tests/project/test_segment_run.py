@@ -11,13 +11,13 @@ from shapely.geometry import Point, Polygon
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.project.decisions import Tally
-from qupath_sam.project.guards import Refusal
 from qupath_sam.project.objects import Plane
 from qupath_sam.project.predictor import ServerReadsSlides
 from qupath_sam.project.refine import RefineOptions, refine_image
 from qupath_sam.project.run import select_images
 from qupath_sam.project.segment import SegmentOptions, prompted_objects, segment_image
 from qupath_sam.types.prompts import Label
+from qupath_sam.types.refinements import Refusal
 from tests.project.plain_editor import GrowingPredictor
 from tests.project.refining import SQUARE, FailingGeometry, annotation
 

@@ -18,8 +18,8 @@ from shapely.geometry import Point
 from qupath_sam.cli.benchmarks.project import make_project
 from qupath_sam.cli.project_session import Session
 from qupath_sam.client import SamClient
+from qupath_sam.engine.refine_guards import Guards
 from qupath_sam.errors import UnknownModel, WeightsMissing
-from qupath_sam.project.guards import Guards
 from qupath_sam.project.layout import ImageEntry, Project
 from qupath_sam.project.objects import ImageContents, ImageObject, Kind
 from qupath_sam.project.predictor import RENDERING, ImageSource, PushedPixels, ServerReadsSlides

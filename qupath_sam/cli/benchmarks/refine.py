@@ -26,6 +26,7 @@ from qupath_sam.datasets.painting import paint
 from qupath_sam.datasets.perturbed_outlines import perturbed_outline
 from qupath_sam.datasets.seen import check_unseen, groups_seen
 from qupath_sam.engine.engine import Engine
+from qupath_sam.engine.refine import RefineOptions as EngineOptions
 from qupath_sam.engine.refine_prompts import PromptOptions
 from qupath_sam.engine.settings import EngineSettings, build_engine
 from qupath_sam.errors import InvalidRequest
@@ -231,9 +232,10 @@ class _AskedView:
         model: str = "",
         window: WindowRequest | None = None,
         output: OutputOptions | None = None,
+        refine: EngineOptions | None = None,
     ) -> Prediction:
         requests = [item if isinstance(item, ObjectRequest) else ObjectRequest(item) for item in objects]
-        return self._engine.predict(self._reader, requests, model=model, window=window, output=output)
+        return self._engine.predict(self._reader, requests, model=model, window=window, output=output, refine=refine)
 
 
 def _drawn(text: str, split: str, images: int | None, seed: int) -> Dataset:

@@ -16,6 +16,7 @@ import io.github.qupathsam.v1.ObjectResult;
 import io.github.qupathsam.v1.OutputOptions;
 import io.github.qupathsam.v1.PredictRequest;
 import io.github.qupathsam.v1.PredictResponse;
+import io.github.qupathsam.v1.RefusalReason;
 import io.github.qupathsam.v1.Region;
 import io.github.qupathsam.v1.SegmentedMask;
 import io.github.qupathsam.v1.WindowOptions;
@@ -27,13 +28,41 @@ final class Messages {
     private Messages() {}
 
     static PredictRequest predict(ImageRef image, List<Prompts> objects, PredictOptions options, Settings settings) {
+        return predict(image, objects, options, null, settings);
+    }
+
+    static PredictRequest predict(
+            ImageRef image, List<Prompts> objects, PredictOptions options, RefineOptions refine, Settings settings) {
         PredictRequest.Builder request = PredictRequest.newBuilder()
                 .setImage(image)
                 .setModel(model(options, settings))
                 .setWindow(window(options))
                 .setOutput(output(options));
         objects.forEach(prompts -> request.addObjects(prompts(prompts)));
+        if (refine != null) {
+            request.setRefine(refine(refine));
+        }
         return request.build();
+    }
+
+    private static io.github.qupathsam.v1.RefineOptions refine(RefineOptions options) {
+        var message = io.github.qupathsam.v1.RefineOptions.newBuilder();
+        if (!options.point()) {
+            message.setInteriorPoints(0);
+        }
+        if (options.minIoU() != null) {
+            message.setMinIou(options.minIoU());
+        }
+        if (options.minPartIoU() != null) {
+            message.setMinPartIou(options.minPartIoU());
+        }
+        if (options.maxAreaChange() != null) {
+            message.setMaxAreaChange(options.maxAreaChange());
+        }
+        if (options.anySize()) {
+            message.setCoarsestMpp(0);
+        }
+        return message.build();
     }
 
     /** Asks for the windows in view to be encoded in the background. */
@@ -173,7 +202,14 @@ final class Messages {
                 result.getTouchesWindowEdge(),
                 result.getToken().toByteArray(),
                 result.getResumedSteps(),
-                source(result.getEmbeddingSource()));
+                source(result.getEmbeddingSource()),
+                result.hasRefinement() ? refusal(result.getRefinement()) : null);
+    }
+
+    /** For people; a reason that this client does not know has its text all the same. */
+    private static String refusal(io.github.qupathsam.v1.Refinement refinement) {
+        boolean isTaken = refinement.getRefusal() == RefusalReason.REFUSAL_REASON_UNSPECIFIED;
+        return isTaken ? "" : refinement.getRefusalText().isEmpty() ? "refused" : refinement.getRefusalText();
     }
 
     private static SamMask mask(SegmentedMask mask) {

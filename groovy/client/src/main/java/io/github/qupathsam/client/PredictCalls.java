@@ -16,6 +16,11 @@ final class PredictCalls {
     }
 
     SamPrediction predict(SamImage image, List<Prompts> objects, PredictOptions options) {
+        return refine(image, objects, options, null);
+    }
+
+    /** With {@code refine}, objects are outlines that are to be replaced by better ones; null asks for plain outlines. */
+    SamPrediction refine(SamImage image, List<Prompts> objects, PredictOptions options, RefineOptions refine) {
         Capabilities server = connection.capabilities();
         if (!server.readsSlides() && image.canPush()) {
             image.startPushing();
@@ -23,15 +28,16 @@ final class PredictCalls {
         int most = Math.max(1, server.maxObjects());
         List<SamPrediction> parts = new ArrayList<>();
         for (int from = 0; from < objects.size(); from += most) {
-            parts.add(part(image, objects.subList(from, Math.min(objects.size(), from + most)), options));
+            parts.add(part(image, objects.subList(from, Math.min(objects.size(), from + most)), options, refine));
         }
         return joined(parts);
     }
 
-    private SamPrediction part(SamImage image, List<Prompts> objects, PredictOptions options) {
+    private SamPrediction part(
+            SamImage image, List<Prompts> objects, PredictOptions options, RefineOptions refine) {
         if (!image.isPushing()) {
             try {
-                return ask(image.slideRef(), objects, options);
+                return ask(image.slideRef(), objects, options, refine);
             } catch (SamException failure) {
                 if (!failure.reason().wantsPixels() || !image.canPush()) {
                     throw failure;
@@ -39,23 +45,23 @@ final class PredictCalls {
                 image.startPushing();
             }
         }
-        return joined(objects.stream().map(prompts -> pushed(image, prompts, options)).toList());
+        return joined(objects.stream().map(prompts -> pushed(image, prompts, options, refine)).toList());
     }
 
     /** One object by pushed pixels: again with more of the image while its outline runs into the edge of what was pushed. */
-    private SamPrediction pushed(SamImage image, Prompts prompts, PredictOptions options) {
+    private SamPrediction pushed(SamImage image, Prompts prompts, PredictOptions options, RefineOptions refine) {
         for (int growth = 0; ; growth++) {
             SamImage.Held held = pusher.held(image, prompts.bounds(), options.viewDownsample(), growth);
             SamPrediction answer;
             try {
-                answer = ask(SamImage.pushedRef(held), List.of(prompts), options);
+                answer = ask(SamImage.pushedRef(held), List.of(prompts), options, refine);
             } catch (SamException failure) {
                 if (failure.reason() != FailureReason.PIXELS_MISSING) {
                     throw failure;
                 }
                 image.forgetHeld();
                 held = pusher.held(image, prompts.bounds(), options.viewDownsample(), growth);
-                answer = ask(SamImage.pushedRef(held), List.of(prompts), options);
+                answer = ask(SamImage.pushedRef(held), List.of(prompts), options, refine);
             }
             if (!PixelPusher.wantsMore(answer, image, held, growth)) {
                 return answer;
@@ -63,8 +69,8 @@ final class PredictCalls {
         }
     }
 
-    private SamPrediction ask(ImageRef image, List<Prompts> objects, PredictOptions options) {
-        PredictRequest request = Messages.predict(image, objects, options, connection.settings());
+    private SamPrediction ask(ImageRef image, List<Prompts> objects, PredictOptions options, RefineOptions refine) {
+        PredictRequest request = Messages.predict(image, objects, options, refine, connection.settings());
         return Messages.prediction(connection.call(stub -> stub.predict(request)), objects.size());
     }
 

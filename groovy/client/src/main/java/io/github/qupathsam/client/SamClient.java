@@ -120,24 +120,17 @@ public final class SamClient implements AutoCloseable {
         return Segmentation.of(groups, predict(image, groups.stream().map(PromptGroup::prompts).toList(), options));
     }
 
-    /** As {@link #refine(SamImage, Map, PredictOptions, double, boolean)}, with the point. */
-    public Refinement refine(SamImage image, Map<?, byte[]> outlines, PredictOptions options, double minIoU) {
-        return refine(image, outlines, options, minIoU, true);
-    }
-
     /**
-     * Better outlines for objects that have one, asked for by the outline, its box and a point in its middle.
+     * Better outlines for objects that have one. The server makes the prompts and judges the answers, as for `qupath-sam project refine`.
      *
      * @param outlines objects (the caller's own) and their outlines, as {@link Outlines#wkb} writes them
-     * @param minIoU an answer that agrees less with the old outline is refused; 0 takes all
-     * @param point false leaves the point out: models that were not trained on clicks do better without
      */
-    public Refinement refine(
-            SamImage image, Map<?, byte[]> outlines, PredictOptions options, double minIoU, boolean point) {
-        List<Prompts> prompts = outlines.values().stream()
-                .map(outline -> OutlinePrompts.of(outline, image, point))
-                .toList();
-        return Refinement.of(outlines, predict(image, prompts, options), minIoU);
+    public Refinement refine(SamImage image, Map<?, byte[]> outlines, PredictOptions options, RefineOptions refine) {
+        if (outlines.isEmpty()) {
+            return new Refinement(List.of(), Map.of());
+        }
+        List<Prompts> prompts = outlines.values().stream().map(Prompts::outline).toList();
+        return Refinement.of(List.copyOf(outlines.keySet()), predictions.refine(image, prompts, options, refine));
     }
 
     /** As {@link #predict}, on a thread of its own; cancelling the future cancels the call on the server. */

@@ -13,6 +13,7 @@ import java.util.List;
  * @param token names this answer, for prompts that continue it
  * @param resumedSteps steps that the server did not have to repeat
  * @param embedding how the embedding was come by: memory, disk, computed, shared; empty where none was needed
+ * @param refusal of an outline that was to be refined: why the old one stays, empty where it does not; null where none was
  */
 public record SamResult(
         String name,
@@ -22,7 +23,8 @@ public record SamResult(
         boolean touchesWindowEdge,
         byte[] token,
         int resumedSteps,
-        String embedding) {
+        String embedding,
+        String refusal) {
 
     /** The best outline, or null where nothing is left. */
     public SamMask best() {

@@ -67,13 +67,42 @@ class ProjectScriptsTest {
         Map<String, byte[]> outlines = new LinkedHashMap<>();
         outlines.put("near", PromptsTest.wkb("POLYGON ((300 200, 460 200, 460 320, 300 320, 300 200))"));
         outlines.put("lost", PromptsTest.wkb("POLYGON ((600 420, 690 420, 690 480, 600 480, 600 420))"));
-        assertEquals("2 refined, 0 refused, 5 locked", client.refine(image, outlines, OPTIONS, 0.9).report(5));
+        RefineOptions lenient = RefineOptions.of(Map.of("minIoU", 0.4, "maxAreaChange", 4));
+        assertEquals("2 refined, 0 refused, 5 locked", client.refine(image, outlines, OPTIONS, lenient).report(5));
         PredictOptions half = OPTIONS.withClip(PromptsTest.wkb("POLYGON ((300 200, 380 200, 380 320, 300 320, 300 200))"));
-        Refinement some = client.refine(image, outlines, half, 0.4);
+        RefineOptions anyPart = RefineOptions.of(Map.of("minIoU", 0.4, "maxAreaChange", 4, "minPartIoU", 0));
+        Refinement some = client.refine(image, outlines, half, anyPart);
         assertEquals(List.of("near"), some.refined().stream().map(Refinement.Refined::source).toList());
         assertEquals("fake", some.refined().get(0).metadata().get("qupath-sam.model"));
-        Refinement none = client.refine(image, outlines, half, 0.6);
-        assertEquals("1 refined, 3 refused, 0 locked", Refinement.joined(List.of(some, none)).report(0));
+        assertEquals(Map.of("lost", "nothing found"), some.refused());
+        Refinement none = client.refine(image, outlines, half, RefineOptions.of(Map.of("minIoU", 0.6, "maxAreaChange", 4)));
+        assertEquals(
+                "1 refined, 2 refused (1 nothing found, 1 too different from the old outline), 0 locked",
+                Refinement.joined(List.of(some, none)).report(0));
+    }
+
+    /** On 0.1.0 scripts took IoU .3, the command line .5, and neither looked at holes. */
+    @Test
+    void theGuardsAreThoseOfTheCommandLine() throws Exception {
+        Map<String, byte[]> outlines = Map.of(
+                "hole", PromptsTest.wkb(
+                        "POLYGON ((300 200, 460 200, 460 320, 300 320, 300 200), (360 240, 360 280, 400 280, 400 240, 360 240))"));
+        RefineOptions lenient = RefineOptions.of(Map.of("minIoU", 0, "maxAreaChange", 10));
+        assertEquals(
+                Map.of("hole", "a hole of the old outline is lost"),
+                client.refine(image, outlines, OPTIONS, lenient).refused());
+        SamImage large = SamImage.ofPath(Pictures.file(folder), Pictures.WIDTH, Pictures.HEIGHT).pixelSize(0.1);
+        Map<String, byte[]> region = Map.of("region", PromptsTest.wkb("POLYGON ((0 0, 890 0, 890 690, 0 690, 0 0))"));
+        assertEquals(0, client.refine(large, region, PredictOptions.none(), lenient).refused().values().stream()
+                .filter(reason -> reason.contains("larger than a window"))
+                .count());
+        SamImage coarse = SamImage.ofPath(Pictures.file(folder), Pictures.WIDTH, Pictures.HEIGHT).pixelSize(4);
+        assertEquals(
+                Map.of("region", "larger than a window; name its class to refine it"),
+                client.refine(coarse, region, PredictOptions.none(), lenient).refused());
+        RefineOptions any = RefineOptions.of(Map.of("minIoU", 0, "maxAreaChange", 10, "minPartIoU", 0, "anySize", true));
+        assertFalse(client.refine(coarse, region, PredictOptions.none(), any).refused().containsValue(
+                "larger than a window; name its class to refine it"));
     }
 
     /** As `project refine` and `segment --outline` ask, and note down. */
@@ -106,7 +135,9 @@ class ProjectScriptsTest {
         String printed = new String(python.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
         assertEquals(0, python.waitFor(), new String(python.getErrorStream().readAllBytes(), StandardCharsets.UTF_8));
         List<String> ours = new ArrayList<>();
-        for (Refinement.Refined refined : client.refine(image, outlines, PredictOptions.none(), 0).refined()) {
+        RefineOptions lenient = RefineOptions.of(
+                Map.of("minIoU", 0, "minPartIoU", 0, "maxAreaChange", 1000, "anySize", true));
+        for (Refinement.Refined refined : client.refine(image, outlines, PredictOptions.none(), lenient).refined()) {
             ours.add(HexFormat.of().formatHex(refined.mask().wkb()));
             ours.add(refined.metadata().entrySet().stream()
                     .map(entry -> "'" + entry.getKey() + "': '" + entry.getValue() + "'")
@@ -128,29 +159,29 @@ class ProjectScriptsTest {
     }
 
     @Test
-    void agreementIsIntersectionOverUnion() {
-        byte[] left = PromptsTest.wkb("POLYGON ((0 0, 2 0, 2 1, 0 1, 0 0))");
-        byte[] right = PromptsTest.wkb("POLYGON ((1 0, 3 0, 3 1, 1 1, 1 0))");
-        assertEquals(1.0 / 3, Outlines.iou(left, right), 1e-12);
-        assertEquals(1, Outlines.iou(left, left), 1e-12);
-        assertEquals(0, Outlines.iou(left, PromptsTest.wkb("POLYGON ((5 5, 6 5, 6 6, 5 5))")));
-    }
-
-    @Test
     void aRunSaysWhatCameOfEachImage() throws Exception {
         List<String> said = new ArrayList<>();
         ProjectRun.image("a.svs", false, said::add, () -> "3 outlined");
-        IllegalStateException failure = new IllegalStateException();
-        assertEquals(failure, assertThrows(IllegalStateException.class, () -> ProjectRun.image("b.svs", false, said::add, () -> {
-            throw failure;
+        NullPointerException fault = new NullPointerException();
+        assertEquals(fault, assertThrows(NullPointerException.class, () -> ProjectRun.image("b.svs", false, said::add, () -> {
+            throw fault;
         })));
+        assertThrows(ScriptStopped.class, () -> ProjectRun.image("c.svs", false, said::add, () -> {
+            throw new SamException(FailureReason.BUSY, "too many calls");
+        }));
         assertEquals(
-                List.of("qupath-sam: a.svs: 3 outlined", "qupath-sam: b.svs: FAILED: java.lang.IllegalStateException"), said);
+                List.of(
+                        "qupath-sam: a.svs: 3 outlined",
+                        "qupath-sam: b.svs: FAILED: java.lang.NullPointerException",
+                        "qupath-sam: c.svs: FAILED: too many calls"),
+                said);
     }
 
     @Test
     void theServerIsDescribed() {
         String text = client.description();
-        assertTrue(text.contains("127.0.0.1:" + server.port()) && text.contains("\n  fake: "), text);
+        assertTrue(text.contains("127.0.0.1:" + server.port()) && text.contains("\n  lite_medsam_histology: "), text);
+        assertFalse(text.contains("\n  fake"), "the fake is for tests");
+        assertTrue(text.contains("Apache-2.0"), "licences are missing");
     }
 }

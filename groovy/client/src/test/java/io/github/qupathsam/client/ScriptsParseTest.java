@@ -19,12 +19,15 @@ import org.junit.jupiter.params.provider.MethodSource;
 class ScriptsParseTest {
     private static final Path SCRIPTS = Path.of(System.getProperty("repository"), "groovy", "scripts");
 
+    /** What the extension runs beside them. */
+    private static final Path EXTENSION = Path.of(System.getProperty("repository"), "groovy", "extension");
+
     static Stream<String> versions() {
         return Stream.of(System.getProperty("groovy.versions").split(","));
     }
 
     static List<Path> scripts() throws Exception {
-        try (Stream<Path> files = Files.list(SCRIPTS)) {
+        try (Stream<Path> files = Stream.concat(Files.list(SCRIPTS), Files.list(EXTENSION))) {
             return files.filter(file -> file.toString().endsWith(".groovy")).sorted().toList();
         }
     }

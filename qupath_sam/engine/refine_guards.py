@@ -1,37 +1,16 @@
-"""Whether a new outline may take the place of the old one."""
+"""Whether a new outline may take the place of the old one: the guards that scripts, command line and server share."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.types.refinements import Refusal
 from qupath_sam.types.regions import Region
-
-
-class Refusal(enum.Enum):
-    """Why an object was left as it is. The values are what reports and counts say."""
-
-    LOCKED = "locked"
-    HAS_CHILDREN = "has children; name its class to refine it"
-    LARGER_THAN_WINDOW = "larger than a window; name its class to refine it"
-    OLD_INVALID = "old outline is no valid area"
-    OLD_OUTSIDE = "old outline is outside the image"
-    SAME_ID = "another annotation has the same id"
-    EMPTY = "nothing found"
-    INVALID = "new outline is not valid"
-    OUTSIDE = "new outline leaves the image"
-    LOW_SCORE = "score too low"
-    LOW_IOU = "too different from the old outline"
-    AREA_CHANGE = "area changes too much"
-    PART_LOST = "a part of the old outline is lost"
-    HOLE_LOST = "a hole of the old outline is lost"
-    CUT_OFF = "cut off by the window"
-    PROMPT_OUTSIDE = "prompt is outside the image"
-    FAILED = "the server could not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +31,13 @@ class Guards:
     min_score: float = 0.0
     allow_cut_off: bool = False
     min_part_iou: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("min_iou", "min_score", "min_part_iou"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidRequest(f"{name} must be a share between 0 and 1, got {getattr(self, name)}")
+        if not self.max_area_change >= 1:
+            raise InvalidRequest(f"max_area_change must be at least 1, got {self.max_area_change}")
 
     def refusal(
         self,

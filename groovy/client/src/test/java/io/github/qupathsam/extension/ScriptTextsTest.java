@@ -1,0 +1,69 @@
+package io.github.qupathsam.extension;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.ServiceLoader;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import qupath.lib.gui.extensions.QuPathExtension;
+
+class ScriptTextsTest {
+    private static final Path SCRIPTS = Path.of(System.getProperty("repository"), "groovy", "scripts");
+
+    @Test
+    void theJarCarriesTheScriptsAsTheyAre() throws Exception {
+        try (Stream<Path> files = Files.list(SCRIPTS)) {
+            for (Path file : files.toList()) {
+                String name = file.getFileName().toString().replace(".groovy", "");
+                assertEquals(Files.readString(file), ScriptTexts.of(name));
+            }
+        }
+    }
+
+    @Test
+    void everyCommandHasItsScript() {
+        Stream.concat(SamExtension.COMMANDS.stream(), SamExtension.TO_EDITOR.stream())
+                .forEach(command -> assertNotNull(ScriptTexts.of(command.script())));
+        List.of("settings_pane", "live_click", "edit_script").forEach(script -> assertNotNull(ScriptTexts.of(script)));
+    }
+
+    @Test
+    void settingsTakeThePlaceOfTheScriptsOwn() {
+        Map<String, Object> settings = Map.of(
+                "model", "it's \\ $1", "minArea", 12.5, "fillHoles", 3, "keepPrompts", true, "outlineClass", "Tumor: Positive");
+        for (String name : List.of("segment_for_project", "segment_selected")) {
+            String text = ScriptTexts.withSettings(ScriptTexts.of(name), settings);
+            assertTrue(text.contains("def model = 'it\\'s \\\\ $1'"), text);
+            assertTrue(text.contains("def options = [minArea: 12.5, fillHoles: 3, simplify: 0"), text);
+            assertTrue(text.contains("def keepPrompts = true"), text);
+        }
+        String project = ScriptTexts.withSettings(ScriptTexts.of("segment_for_project"), settings);
+        assertTrue(project.contains("def outlineClass = 'Tumor: Positive'"), project);
+        String click = ScriptTexts.withSettings(ScriptTexts.of("live_click"), settings);
+        assertTrue(click.contains("@Field def model = 'it\\'s \\\\ $1'"), click);
+        assertTrue(click.contains("minArea: 12.5"), click);
+    }
+
+    @Test
+    void withoutSettingsNothingChanges() {
+        String text = ScriptTexts.of("segment_selected");
+        assertEquals(text, ScriptTexts.withSettings(text, Map.of("nosuch", 1)));
+        assertFalse(text.isEmpty());
+    }
+
+    /** On a jar that does not say its version QuPath shows -1.-1.-1. */
+    @Test
+    void theExtensionIsFoundAndTheVersionIsThatOfThePom() throws Exception {
+        QuPathExtension found = ServiceLoader.load(QuPathExtension.class).findFirst().orElseThrow();
+        assertEquals("SAM", found.getName());
+        String pom = Files.readString(Path.of(System.getProperty("repository"), "groovy", "client", "pom.xml"));
+        assertTrue(pom.contains("<version>" + ScriptTexts.version() + "</version>"), ScriptTexts.version());
+    }
+}

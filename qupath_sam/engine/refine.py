@@ -1,0 +1,163 @@
+"""Better outlines for objects that have one: what the model is asked, and the verdict on its answer.
+
+Scripts, command line and project writer ask the engine for this, so that the same outline is refined, or refused, the
+same way wherever it was asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import shapely
+from shapely.errors import GEOSException
+from shapely.geometry import MultiPolygon, Polygon
+
+from qupath_sam.engine.refine_guards import (
+    Guards,
+    intersection_over_union,
+    old_refusal,
+    without_strangers,
+)
+from qupath_sam.engine.refine_prompts import PromptOptions, prompts_from_outline
+from qupath_sam.errors import InvalidPrompt, InvalidRequest
+from qupath_sam.types.refinements import Refinement, Refusal
+from qupath_sam.types.regions import Region, Window
+from qupath_sam.types.requests import ObjectRequest
+from qupath_sam.types.results import ObjectResult, Outline
+
+#: Side of the smallest part or hole that a model is expected to see, window px.
+SEEN_PX = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RefineOptions:
+    """How outlines are refined.
+
+    Attributes:
+        prompts: what the model is told of an old outline.
+        guards: what a new outline has to fulfil.
+        coarsest_mpp: outlines that do not fit into one window at this scale, um per px (on images without a pixel size
+            a downsample), are refused; 0 asks about any.
+    """
+
+    prompts: PromptOptions = field(default_factory=PromptOptions)
+    guards: Guards = field(default_factory=Guards)
+    coarsest_mpp: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.coarsest_mpp) and self.coarsest_mpp >= 0):
+            raise InvalidRequest(f"coarsest_mpp must be a number of at least 0, got {self.coarsest_mpp}")
+        if min(self.prompts.interior, self.prompts.exterior) < 0:
+            raise InvalidRequest("numbers of points must not be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class RefineContext:
+    """What the verdict depends on beside the outlines.
+
+    Attributes:
+        extent: the image.
+        mpp: um per level-0 px; None where unknown.
+        window_px: side of the model's window.
+        cleans: scraps beside the object go.
+    """
+
+    extent: Region
+    mpp: float | None
+    window_px: int
+    cleans: bool
+
+
+def refine_objects(
+    objects: Sequence[ObjectRequest],
+    options: RefineOptions,
+    context: RefineContext,
+    predict: Callable[[Sequence[ObjectRequest]], Sequence[ObjectResult]],
+) -> list[ObjectResult]:
+    """One result per object, each with a `Refinement`; of the refused ones without outlines.
+
+    Args:
+        objects: with an outline each, and no other prompts.
+        options: how.
+        context: of the image and the model.
+        predict: segments objects; is called once at most.
+
+    Raises:
+        InvalidPrompt: an object has no outline, or other prompts beside it.
+    """
+    outlines = [_outline_of(item) for item in objects]
+    refusals = [_old_refusal(outline, options, context) for outline in outlines]
+    asked = [
+        replace(item, prompts=prompts_from_outline(outline, context.extent, options.prompts))
+        for item, outline, refusal in zip(objects, outlines, refusals, strict=True)
+        if refusal is None
+    ]
+    answers = iter(predict(asked) if asked else ())
+    return [
+        _not_asked(item, outline, refusal)
+        if refusal is not None
+        else judged(next(answers), outline, options.guards, context)
+        for item, outline, refusal in zip(objects, outlines, refusals, strict=True)
+    ]
+
+
+def judged(result: ObjectResult, old: Polygon | MultiPolygon, guards: Guards, context: RefineContext) -> ObjectResult:
+    """A result with the verdict on its best outline; without outlines where that is refused.
+
+    Args:
+        result: the answer to what `prompts_from_outline` asks.
+        old: the outline that it would replace, level-0 px.
+        guards: what it has to fulfil.
+        context: of the image and the model.
+    """
+    if not result.outlines:
+        return replace(result, refinement=Refinement(Refusal.EMPTY))
+    best = result.outlines[0]
+    try:
+        new = without_strangers(best.geometry, old) if context.cleans and best.geometry.is_valid else best.geometry
+        refusal = guards.refusal(
+            old,
+            new,
+            score=best.score,
+            touches_window_edge=result.touches_window_edge,
+            extent=context.extent,
+            least_area=(SEEN_PX * result.window.downsample) ** 2,
+        )
+        iou = intersection_over_union(old, new) if new.is_valid and not new.is_empty else float("nan")
+    except GEOSException:
+        new, refusal, iou = best.geometry, Refusal.INVALID, float("nan")
+    if refusal is not None:
+        wkb = shapely.to_wkb(new, output_dimension=2)
+        return replace(result, outlines=(), refinement=Refinement(refusal, iou, wkb, best.score))
+    area_um2 = new.area * context.mpp**2 if context.mpp else None
+    kept = best if new is best.geometry else Outline(new, best.score, new.area, area_um2)
+    return replace(result, outlines=(kept,), refinement=Refinement(None, iou, score=best.score))
+
+
+def _outline_of(item: ObjectRequest) -> Polygon | MultiPolygon:
+    prompts = item.prompts
+    if prompts.outline is None or prompts.clicks or prompts.box is not None:
+        name = f"object {item.object_id!r}: " if item.object_id else ""
+        raise InvalidPrompt(f"{name}to be refined it needs an outline, and no clicks and no box beside it")
+    return prompts.outline
+
+
+def _old_refusal(outline: Polygon | MultiPolygon, options: RefineOptions, context: RefineContext) -> Refusal | None:
+    refusal = old_refusal(outline, locked=False, extent=context.extent)
+    if refusal is None and options.coarsest_mpp:
+        side = context.window_px * options.coarsest_mpp / (context.mpp or 1.0)
+        min_x, min_y, max_x, max_y = outline.bounds
+        if max(max_x - min_x, max_y - min_y) > 0.75 * side:
+            return Refusal.LARGER_THAN_WINDOW
+    return refusal
+
+
+def _not_asked(item: ObjectRequest, outline: Polygon | MultiPolygon, refusal: Refusal) -> ObjectResult:
+    left, top, right, bottom = (
+        (math.floor(value) if index < 2 else math.ceil(value)) for index, value in enumerate(outline.bounds)
+    )
+    region = Region(left, top, max(1, right - left), max(1, bottom - top))
+    window = Window(region, 1, 1)
+    return ObjectResult(item.object_id, (), window, False, b"", 0, None, Refinement(refusal))
