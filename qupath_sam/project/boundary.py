@@ -21,11 +21,14 @@ from qupath_sam.engine.refine_guards import intersection_over_union
 from qupath_sam.polygons.cleaning import clip
 from qupath_sam.polygons.distance import LIMIT, rasterize, signed_distance
 from qupath_sam.polygons.simplification import simplify
+from qupath_sam.polygons.smoothing import without_spikes, without_stairs
 from qupath_sam.polygons.tracing import trace_mask
 from qupath_sam.types.regions import Region
 
 #: A border point is in the middle of a window when it is at least this share of the side away from its edges.
 CORE_MARGIN = 0.25
+#: Spikes and slits narrower than this are a model's doubt at the edge of its window, cells.
+SPIKE_CELLS = 3
 #: Side of the blocks that are put together one by one, cells.
 BLOCK = 256
 
@@ -105,6 +108,8 @@ def refine_boundary(
         scores.append(answer[1])
         blend.add(window, answer[0])
     geometry = shapely.transform(blend.outline(), lambda c: c * cell)
+    geometry = without_spikes(without_stairs(geometry, cell), visible, SPIKE_CELLS * cell)
+    geometry = clip(geometry, shapely.box(*extent.bounds))
     geometry = simplify(geometry, options.simplify_tolerance) if options.simplify_tolerance else geometry
     return RefinedBoundary(geometry, float(np.mean(scores)) if scores else 0.0, len(windows), left_out)
 
