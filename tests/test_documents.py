@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from qupath_sam.cli.app import app
 from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL
-from qupath_sam.project.guards import Refusal
+from qupath_sam.types.refinements import Refusal
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = sorted((REPOSITORY / "docs").rglob("*.md"))
