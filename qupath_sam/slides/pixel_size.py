@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
+from qupath_sam.slides.pyramid import PLAUSIBLE_MPP
+
 CONTRADICTION = 0.01
 """Two statements of one pixel size that differ by more than this share contradict each other."""
 
@@ -164,7 +166,9 @@ def preferred(stated: PixelSize, tags: PixelSize, *, by: str) -> PixelSize:
     if not stated.known:
         return tags
     assert stated.across is not None
-    if tags.known and tags.across is not None and abs(tags.across / stated.across - 1) > CONTRADICTION:
+    # 72 dpi and the like are what writers put who know no pixel size: they contradict nothing.
+    told = tags.across is not None and PLAUSIBLE_MPP[0] <= tags.across <= PLAUSIBLE_MPP[1]
+    if told and tags.across is not None and abs(tags.across / stated.across - 1) > CONTRADICTION:
         return PixelSize(
             stated.across,
             stated.down,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from qupath_sam.types.regions import Region
 MAX_CHUNK_PX = 2**27
 """Largest tile or strip to decode at once; a flat image saved as one strip is one chunk."""
 MAX_SIDE = 2**24
+_PHILIPS_SPACING = re.compile(r'(Name="DICOM_PIXEL_SPACING"[^>]*>)([^<]*)')
 _READER = f"tifffile {version('tifffile')}"
 
 
@@ -135,6 +137,7 @@ def _open(stream: Any, location: Location, found: Stamp, rendering: Rendering, z
         # _multifile: an OME-TIFF names other files, and none is opened because a file says so.
         tiff = tifffile.TiffFile(stream, name=location.name, _multifile=False)
         _check_no_overlaps(tiff, location)
+        _mend_decimal_commas(tiff)
         layout = layout_of(tiff, location)
         _check_plane(layout, z, t, location)
         wanted = samples_wanted(layout, rendering, location)
@@ -190,6 +193,13 @@ def _check_no_overlaps(tiff: tifffile.TiffFile, location: Location) -> None:
         f"{location.given} is a {vendor} slide, whose tiles overlap: OpenSlide alone stitches them; pip install "
         '"qupath-sam[openslide]", or push the pixels'
     )
+
+
+def _mend_decimal_commas(tiff: tifffile.TiffFile) -> None:
+    """Write Philips' pixel sizes with points: tifffile takes the sizes of levels from them, and knows no commas."""
+    if tiff.is_philips:
+        first = tiff.pages.first
+        first.description = _PHILIPS_SPACING.sub(lambda found: found[1] + found[2].replace(",", "."), first.description)
 
 
 def _check_plane(layout: Layout, z: int, t: int, location: Location) -> None:

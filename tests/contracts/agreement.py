@@ -118,7 +118,11 @@ def _by_tifffile(path: Path, layout: Layout) -> _Reference | None:
     if path.suffix not in (".tif", ".tiff", ".svs", ".qptiff"):
         return None
     with tifffile.TiffFile(path) as tiff:
-        series: Any = max(tiff.series, key=lambda one: one.shape[one.axes.index("Y")] * one.shape[one.axes.index("X")])
+        try:
+            found = tiff.series
+        except ValueError:
+            return None  # Philips with decimal commas
+        series: Any = max(found, key=lambda one: one.shape[one.axes.index("Y")] * one.shape[one.axes.index("X")])
         page = series.keyframe
         plain = series.axes in ("YXS", "SYX") and page.samplesperpixel == 3 and page.dtype == np.uint8
         if not plain or page.compression in (33003, 34712) or 0 in page.databytecounts or "MedScan" in page.software:

@@ -144,8 +144,10 @@ def philips_xml(*, manufacturer: bool = True) -> str:
     )
 
 
-def _philips(folder: Path, *, manufacturer: bool) -> Path:
+def _philips(folder: Path, *, manufacturer: bool = True, comma: bool = False) -> Path:
     xml = philips_xml(manufacturer=manufacturer)
+    if comma:
+        xml = xml.replace("0.000", "0,000")
     options = {"software": "Philips DP v1.0", "description": xml, "compression": "jpeg"}
     return write_tiff(
         folder / "a.tiff", picture(), tile=(64, 64), downsamples=(2,), compressionargs={"level": 95}, **options
@@ -321,10 +323,11 @@ LAYOUTS = [
     Layout("SVS, JPEG 2000 as YCbCr (33003)", "Aperio", partial(_jpeg_2000_svs, compression=33003), tolerance=3),
     Layout("SVS, JPEG 2000 as RGB (33005)", "Aperio", partial(_jpeg_2000_svs, compression=33005)),
     Layout("SCN, scanned areas", "Leica", _scn, expected=_scn_expected, mpp=0.5),
-    Layout("Philips TIFF", "Philips", partial(_philips, manufacturer=True), tolerance=6),
+    Layout("Philips TIFF", "Philips", _philips, tolerance=6),
     Layout(
         "Philips TIFF, no manufacturer", "Philips, de-identified", partial(_philips, manufacturer=False), tolerance=6
     ),
+    Layout("Philips TIFF, decimal comma", "Philips with European settings", partial(_philips, comma=True), tolerance=6),
     Layout("Trestle, overlapping tiles", "Trestle MedScan", _trestle, expected=_trestle_expected, tolerance=12),
     Layout("DICOM", "PACS, Leica, 3DHistech, Grundium", partial(_dicom, name="a.dcm"), tolerance=6),
     Layout("DICOM without ending", "PACS exports", partial(_dicom, name="IM000001"), tolerance=6),

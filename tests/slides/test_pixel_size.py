@@ -74,6 +74,22 @@ def test_a_tag_that_contradicts_the_ome_xml_is_told(tmp_path: Path) -> None:
         assert "the TIFF tag 1 um" in reader.info.remarks[0]
 
 
+def test_a_tag_that_nobody_believes_contradicts_nothing(tmp_path: Path) -> None:
+    """72 dpi: what writers put who know no pixel size."""
+    sizes = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(
+        path,
+        coordinate_pixels(),
+        photometric="rgb",
+        metadata={"axes": "YXS", **sizes},
+        resolution=(72, 72),
+        resolutionunit="INCH",
+    )
+    with closing(open_slide(path)) as reader:
+        assert (reader.info.mpp, reader.info.all_remarks) == (0.25, ())
+
+
 def test_imagej_in_its_own_unit(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(

@@ -53,6 +53,26 @@ def test_a_tile_that_a_lower_level_lacks_comes_from_the_level_above(tmp_path: Pa
         np.testing.assert_array_equal(whole(reader, levels[-1]), expected)
 
 
+def test_a_tile_that_several_levels_lack_comes_from_the_one_that_has_it(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "a.tif", coordinate_pixels(), tile=(16, 16), downsamples=(2, 4))
+    with closing(open_slide(path)) as reader:
+        expected = whole(reader, 4)
+    drop_tiles(path, [0, 1, 7, 8], page=1)  # 7 tiles a row
+    drop_tiles(path, [0], page=2)
+    with closing(open_slide(path)) as reader:
+        assert np.abs(whole(reader, 4).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("order", [(1, 2, 4), (4, 2, 1), (2, 1, 4)])
+def test_levels_in_any_order(tmp_path: Path, order: tuple[int, ...]) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for downsample in order:
+            pixels = np.array(Image.fromarray(coordinate_pixels()).reduce(downsample))
+            writer.write(pixels, photometric="rgb", tile=(16, 16), metadata=None, subfiletype=int(downsample > 1))
+    with closing(open_slide(tmp_path / "a.tif")) as reader:
+        np.testing.assert_array_equal(whole(reader), coordinate_pixels())
+
+
 def test_a_tile_that_every_level_lacks_is_white(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.tif", coordinate_pixels(), tile=(16, 16), downsamples=(2,))
     drop_tiles(path, [0, 1, 13, 14], page=0)  # 13 tiles a row
