@@ -40,19 +40,19 @@ class Access:
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether nobody on the way can read along."""
+        """Whether the connection is encrypted."""
         return self.tls or self.ca is not None or self.certificate is not None
 
     def exposes_token(self, address: str) -> bool:
-        """Whether everybody on the way to ``host:port`` could read the token."""
+        """Return whether everybody on the way to ``host:port`` could read the token."""
         return bool(self.token) and not self.is_encrypted and not is_loopback(address.rpartition(":")[0])
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What each call carries."""
+        """Return what each call carries."""
         return authorization(self.token)
 
     def channel(self, address: str, options: Sequence[tuple[str, Any]]) -> grpc.Channel:
-        """A channel to ``host:port``; it connects with its first call."""
+        """Return a channel to ``host:port``; it connects with its first call."""
         if not self.is_encrypted:
             return grpc.insecure_channel(address, options=options)
         return grpc.secure_channel(
@@ -61,7 +61,7 @@ class Access:
 
 
 def read_pem(path: Path, option: str) -> bytes:
-    """A client's certificate or key.
+    """Return a client's certificate or key.
 
     Raises:
         InvalidRequest: the file cannot be read, or is no PEM file.

@@ -11,7 +11,7 @@ from qupath_sam import errors
 from qupath_sam.protocol.status import ERROR_METADATA, error_of
 from qupath_sam.v1 import error_pb2
 
-#: What gRPC's words about a failed handshake mean for whoever reads them.
+#: What gRPC's words about a failed handshake mean for the user.
 _HANDSHAKE_FAULTS = (
     ("WRONG_VERSION_NUMBER", "does not speak TLS", "leave TLS out, or start it with --tls-certificate"),
     (
@@ -26,7 +26,7 @@ _BROKEN_OFF = ("Socket closed", "Connection reset")
 
 
 def error_from(rpc_error: grpc.RpcError, address: str) -> errors.QupathSamError:
-    """The error that a failed rpc stands for; its ErrorInfo where the server sent one."""
+    """Return the error that a failed rpc stands for; its ErrorInfo where the server sent one."""
     metadata: Iterable[Any] = rpc_error.trailing_metadata() or ()
     for key, value in metadata:
         if key == ERROR_METADATA:

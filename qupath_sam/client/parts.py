@@ -31,7 +31,7 @@ def in_parts(objects: Sequence[Item], ask: Callable[[Sequence[Item]], Prediction
 
 
 def joined(predictions: Sequence[Prediction]) -> Prediction:
-    """The answers of several calls about one image as one: results in order, each remark once, times added up."""
+    """Join the answers of several calls about one image: results in order, each remark once, times added up."""
     if len(predictions) == 1:
         return predictions[0]
     made = predictions[0].provenance

@@ -1,4 +1,4 @@
-"""A server as a process of its own, started and ended by who uses it: for the demo, examples and tests.
+"""A server as a child process, for the demo, examples and tests.
 
 No signals and no process groups, so that it is the same on Windows.
 """
@@ -40,7 +40,7 @@ def server_process(arguments: Sequence[str] = (), *, timeout_s: float = 300.0) -
         ServerUnavailable: it ended, or did not listen in time; the message has the end of its log.
     """
     command = [sys.executable, "-m", "qupath_sam", "serve", "--port", "0", *arguments]
-    # The log goes into a file: a pipe that nobody reads would fill up and stop the server.
+    # The log goes into a file: a pipe without a reader fills up and stops the server.
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8"
@@ -53,7 +53,7 @@ def server_process(arguments: Sequence[str] = (), *, timeout_s: float = 300.0) -
 
 
 def _announced_address(output: IO[str], log: IO[bytes], timeout_s: float) -> str:
-    """The address in the server's announcement; what it prints later is read and dropped."""
+    """Return the address in the server's announcement; what it prints later is read and dropped."""
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def read() -> None:

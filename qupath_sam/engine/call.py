@@ -37,19 +37,19 @@ T = TypeVar("T")
 OBJECTS_PER_TURN = 8
 #: The same where the model decodes them as one batch.
 OBJECTS_PER_BATCH = 32
-#: The same while somebody else waits for answers: a click comes between two turns.
+#: The same while another client waits: a click comes between two turns.
 OBJECTS_WHILE_OTHERS_WAIT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who calls, and how patient they are.
+    """The caller: name, priority, deadline and a token that cancels.
 
     Attributes:
         cancel: ends the call.
         deadline: on `time.monotonic`'s clock.
-        client: name of who calls; clients take turns, and what is held for them is on their account.
-        priority: of a predict. Of `Priority.BATCH` no state is held: nobody clicks on.
+        client: name of the caller; clients take turns, and what is held for a client counts for it.
+        priority: of a predict. No state is held of `Priority.BATCH`: no click follows.
     """
 
     cancel: CancelToken = field(default_factory=CancelToken)
@@ -109,7 +109,7 @@ class RunningCall:
         return [results[item] for item in running]
 
     def _turn(self) -> int:
-        """How many objects the inference thread takes at once now."""
+        """Return how many objects the inference thread takes at once now."""
         if self._engine.worker.others_wait(self._call.client):
             return OBJECTS_WHILE_OTHERS_WAIT
         return OBJECTS_PER_TURN if self._loaded.device.startswith("cpu") else OBJECTS_PER_BATCH
@@ -152,7 +152,7 @@ class RunningCall:
         return prompts
 
     def embedding(self, window: Window) -> tuple[Embedding, EmbeddingSource]:
-        """The window's embedding, from the cache or made now."""
+        """Return the window's embedding, from the cache or made now."""
         urgency = Urgency(self._priority)
         return self._engine.embeddings.get_or_compute(
             self.key(window),
@@ -163,7 +163,7 @@ class RunningCall:
         )
 
     def key(self, window: Window) -> str:
-        """The cache key of a window's embedding."""
+        """Return the cache key of a window's embedding."""
         loaded = self._loaded
         return embedding_key(
             self._slide.info.fingerprint,
@@ -216,7 +216,7 @@ class RunningCall:
         )
 
     def provenance(self) -> Provenance:
-        """What made this call's results."""
+        """Return what made this call's results."""
         info = self._slide.info
         return Provenance(
             model=self._loaded.spec.name,
@@ -300,7 +300,7 @@ class RunningObject:
 
 
 def scales_of(info: SlideInfo, loaded: LoadedModel) -> Scales:
-    """The scales at which a model may look at a slide."""
+    """Return the scales at which a model may look at a slide."""
     return Scales.of(
         extent=info.extent,
         mpp=info.mpp,

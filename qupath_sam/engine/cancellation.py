@@ -1,4 +1,4 @@
-"""How work learns that nobody waits for its answer any more: a token, and a deadline on a monotonic clock."""
+"""Stop work whose caller has gone: a token, and a deadline on a monotonic clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qupath_sam.errors import Cancelled, DeadlineExceeded
 
 
 class CancelToken:
-    """Set once, from any thread, when the caller has gone; whoever works for the caller watches it.
+    """Set once, from any thread, when the caller has gone; the work for that caller watches it.
 
     A gRPC handler connects it with ``context.add_callback(token.cancel)``.
     """
@@ -67,7 +67,7 @@ class CancelToken:
 def check_wanted(
     cancel: CancelToken | None, deadline: float | None, *, clock: Callable[[], float] = time.monotonic
 ) -> None:
-    """Return if somebody still waits for the work, else raise. Cheap enough to be called between any two steps.
+    """Raise unless the caller still waits for the work. Cheap enough to be called between any two steps.
 
     Args:
         cancel: the caller's token.
@@ -85,7 +85,7 @@ def check_wanted(
 
 
 def seconds_left(deadline: float | None, *, clock: Callable[[], float] = time.monotonic) -> float | None:
-    """What a lock, an event or a future takes as its timeout: seconds, at least 0; None means for ever."""
+    """Return what a lock, an event or a future takes as its timeout: seconds, at least 0; None means for ever."""
     if deadline is None or deadline == math.inf:
         return None
     return min(max(0.0, deadline - clock()), threading.TIMEOUT_MAX)

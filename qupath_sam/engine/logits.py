@@ -18,7 +18,7 @@ MAX_TRACED_SIDE = 4 * LOW_RES_SIZE
 
 
 def outline_logits(outline: Polygon | MultiPolygon, window: Window) -> NDArray[np.float32]:
-    """An outline as the logits of a previous mask: plus or minus `OUTLINE_LOGIT` at each low-resolution px's centre.
+    """Return an outline as logits of a previous mask: plus or minus `OUTLINE_LOGIT` at each low-resolution px.
 
     Args:
         outline: level-0 px.
@@ -68,7 +68,7 @@ def _resample(
 
 
 def traced_grid(window: Window) -> Window:
-    """The grid on which a window's outline is traced: level-0 px, as far as `MAX_TRACED_SIDE` allows.
+    """Return the grid on which a window's outline is traced: level-0 px, as far as `MAX_TRACED_SIDE` allows.
 
     A window of 256 px that shows 1024 level-0 px would give an outline in steps of 4 px; the logits between its pixel
     centres say more than that. Windows at level 0 or finer, and windows that are large enough, stay as they are.
@@ -84,7 +84,7 @@ def traced_grid(window: Window) -> Window:
 def mask_on_grid(
     mask: NDArray[np.bool_], logits: NDArray[np.float32], window: Window, grid: Window
 ) -> tuple[NDArray[np.bool_], tuple[int, int]]:
-    """The mask on the grid, cropped to what is set: bilinear logits above 0, as SAM enlarges its masks.
+    """Return the mask on the grid, cropped to what is set: bilinear logits above 0, as SAM enlarges its masks.
 
     Args:
         mask: bool ``(window.height, window.width)``.

@@ -10,7 +10,7 @@ from qupath_sam.models.load import LoadedModel
 
 
 class _Turn:
-    """Those who want one model that is not loaded: one loads it, the others wait; forgotten with the last of them."""
+    """Callers that want one model while it loads: the first loads it, the others wait."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -39,7 +39,7 @@ class ModelPool:
         self._lock = threading.Lock()
 
     def get(self, name: str = "") -> LoadedModel:
-        """The model, loading it where needed.
+        """Return the model, loading it where needed.
 
         Raises:
             ModelError: as `qupath_sam.models.load.load_segmenter`.
@@ -78,6 +78,6 @@ class ModelPool:
             self._loaded.move_to_end(loaded.spec.name)
 
     def loaded(self) -> tuple[str, ...]:
-        """Names of the models in memory, least recently used first."""
+        """Return names of the models in memory, least recently used first."""
         with self._lock:
             return tuple(self._loaded)

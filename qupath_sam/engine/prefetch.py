@@ -29,7 +29,7 @@ class Prefetcher:
 
         Args:
             job: is given the token that cancels it.
-            owner: names who asked, and for which image.
+            owner: names the client and the image.
         """
         token = CancelToken()
         with self._lock:
@@ -56,7 +56,7 @@ class Prefetcher:
             if not token.cancelled:
                 job(token)
         except QupathSamError as error:
-            # Nobody waits for this answer: the click that needs the window meets the same error and reports it.
+            # No caller waits for this answer: the click that needs the window meets the same error and reports it.
             log.debug("prefetching ended: %s", error)
         except Exception:
             log.exception("a fault while prefetching")

@@ -65,7 +65,7 @@ class EngineSettings:
 
 
 def build_engine(settings: EngineSettings) -> Engine:
-    """The engine that the settings describe. Loads no model and starts no thread yet."""
+    """Return the engine that the settings describe. Loads no model and starts no thread yet."""
 
     def load(name: str) -> LoadedModel:
         return load_segmenter(name, device=settings.device, precision=settings.precision, home=settings.models_home)

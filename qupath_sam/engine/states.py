@@ -116,10 +116,10 @@ class StateStore:
         return len(self._held)
 
     def resume(self, context: StepsContext, steps: Sequence[Step], token: bytes) -> Resumed:
-        """The furthest held state of these steps: the token's where it fits, else the longest known prefix."""
+        """Return the furthest held state of these steps: the token's where it fits, else the longest known prefix."""
         with self._lock:
             held = self._held.get(token)
-        # The digests of an outline of a million vertices take most of a second: nobody waits for them.
+        # The digests of an outline of a million vertices take most of a second, outside of the lock.
         if held is not None and _belongs(held, token, context, steps):
             return self._take(token, held)
         for known in reversed(tokens(context.root, steps)):
@@ -176,7 +176,7 @@ class StateStore:
             self._drop(next(iter(self._owners[heaviest])))
 
     def _drop(self, token: bytes) -> None:
-        """The only place that takes a state out, so that none leaves without its bytes."""
+        """Take a state out. No other place does, so that the count of bytes stays right."""
         held = self._held.pop(token)
         size, owner = held.state.size_bytes, held.owner
         self._bytes -= size
@@ -187,14 +187,14 @@ class StateStore:
 
 
 def _belongs(held: _Held, token: bytes, context: StepsContext, steps: Sequence[Step]) -> bool:
-    """Whether a held state is a prefix of these steps on the same image with the same model."""
+    """Return whether a held state is a prefix of these steps on the same image with the same model."""
     if held.base != context.base or held.steps > len(steps):
         return False
     return tokens(held.root, steps[: held.steps])[-1] == token
 
 
 def tokens(root: bytes, steps: Sequence[Step]) -> list[bytes]:
-    """The token after each step: a chain of digests from ``root``."""
+    """Return the token after each step: a chain of digests from ``root``."""
     chain: list[bytes] = []
     previous = root
     for step in steps:

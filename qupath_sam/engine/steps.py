@@ -81,7 +81,7 @@ class DecodeRequest:
 
 
 def steps_of(prompts: ObjectPrompts) -> tuple[Step, ...]:
-    """The steps of an object: box and outline together (where given), then each click."""
+    """Return the steps of an object: box and outline together (where given), then each click."""
     first = (Step(box=prompts.box, outline=prompts.outline),) if prompts.box or prompts.outline else ()
     return (*first, *(Step(click=click) for click in prompts.clicks))
 
@@ -189,7 +189,7 @@ def _engine_window(steps: Sequence[Step], previous: State | None, *, scales: Sca
 
 
 def _finer_window(state: State, steps: Sequence[Step], scales: Scales) -> Window | None:
-    """A finer window for a mask that is small in its own, or None."""
+    """Return a finer window for a mask that is small in its own, or None."""
     bounds = _mask_bounds(state)
     if bounds is None:
         return None
@@ -211,7 +211,7 @@ def _decode(
 
 
 def _window_prompts(steps: Sequence[Step], window: Window, previous: State | None) -> WindowPrompts:
-    """All prompts so far in window px; points outside the window are left out, a box is cut to it."""
+    """Return all prompts so far in window px; points outside the window are left out, a box is cut to it."""
     points: list[tuple[float, float]] = []
     labels: list[int] = []
     newest = 0
@@ -249,7 +249,7 @@ def _window_prompts(steps: Sequence[Step], window: Window, previous: State | Non
 
 
 def touches_edge(mask: NDArray[np.bool_], window: Window, extent: Region) -> bool:
-    """Whether a mask (bool, window px) runs into an edge of its window beyond which the image goes on."""
+    """Return whether a mask (bool, window px) runs into an edge of its window beyond which the image goes on."""
     region = window.region
     return bool(
         (region.x > extent.x and mask[:, 0].any())
@@ -270,7 +270,7 @@ def _choose(masks: MaskSet, choice: MaskChoice) -> int:
 
 
 def _agree(coarse: State, fine: State) -> bool:
-    """Whether both show the same object, or one a part of the other; compared in the finer window."""
+    """Return whether both show the same object, or one a part of the other; compared in the finer window."""
     fine_logits = fine.masks.logits[fine.chosen] > 0
     coarse_logits = carry_logits(coarse.masks.logits[coarse.chosen], coarse.window, fine.window) > 0
     smaller = min(np.count_nonzero(fine_logits), np.count_nonzero(coarse_logits))
@@ -329,7 +329,7 @@ def _window_bounds(bounds: tuple[float, float, float, float], window: Window) ->
 
 
 def _holds(window: Window, step: Step) -> bool:
-    """Whether every point of a click lies in the window; box and outline only ever come first."""
+    """Return whether every point of a click lies in the window; box and outline only ever come first."""
     return step.click is None or _covers(window.region, step.click)
 
 
@@ -344,7 +344,7 @@ def _check_fits(step: Step, window: Window) -> None:
 
 
 def _covers(region: Region, click: Click) -> bool:
-    """Whether all points lie in the region; other than `Region.contains`, its right and lower edges are inside."""
+    """Return whether all points lie in the region; its right and lower edges are inside, unlike `Region.contains`."""
     return all(region.x <= x <= region.right and region.y <= y <= region.bottom for x, y in click.points)
 
 

@@ -24,18 +24,18 @@ T = TypeVar("T")
 
 
 class Priority(enum.IntEnum):
-    """Who goes first. Within one priority clients take turns, and of one client the first comes first."""
+    """Which work runs first. Clients of one priority take turns; calls of one client run in their order."""
 
-    #: Work on many images or objects that nobody watches: a project's run.
+    #: Work on many images or objects without a person who waits: a project's run.
     BATCH = 0
-    #: Nobody waits yet, and somebody soon may: embedding ahead of the first click.
+    #: No person waits yet: embedding ahead of the first click.
     BACKGROUND = 1
-    #: Somebody waits for the answer: a click, or the embedding that a click needs.
+    #: A person waits for the answer: a click, or the embedding that a click needs.
     INTERACTIVE = 2
 
 
 class Urgency:
-    """A priority that rises while the work waits, when somebody more pressed turns out to need it too.
+    """A priority that rises while the work waits, when a more urgent caller needs the same work.
 
     Without it a click on a window that is being prefetched would wait behind everybody else's clicks.
     """
@@ -57,7 +57,7 @@ class Urgency:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A call that waits for its turn. Whoever takes it out of the queue owns its future."""
+    """A call that waits for its turn. The thread that takes it out of the queue owns its future."""
 
     call: Callable[[], Any]
     future: Future[Any]
@@ -90,7 +90,7 @@ class InferenceWorker:
         self._queue: list[_Job] = []
         self._thread: threading.Thread | None = None
         self._closed = False
-        #: Number of the last turn of each client, the longest ago first, and when somebody last waited for an answer.
+        #: Number of the last turn of each client, the longest ago first, and when a person last waited for an answer.
         self._turns: OrderedDict[str, int] = OrderedDict()
         self._count = 0
         self._asked: OrderedDict[str, float] = OrderedDict()
@@ -103,7 +103,7 @@ class InferenceWorker:
         return {priority: counts[priority] for priority in Priority}
 
     def others_wait(self, client: str) -> bool:
-        """Whether somebody other than this client waits for answers, or did a moment ago: long turns would be felt."""
+        """Return whether another client waits for answers, or did a moment ago: long turns delay it."""
         now = self._clock()
         with self._changed:
             return any(now - when < _STILL_THERE_S for other, when in self._asked.items() if other != client)
@@ -237,7 +237,7 @@ class InferenceWorker:
             _fail(loser, ServerBusy("clicks needed this place in the queue; try again in a moment"))
 
     def _least_urgent_below(self, job: _Job) -> list[_Job]:
-        """The call that gives way: of the least urgent the one that came last; none where all are as urgent."""
+        """Return the call that gives way: of the least urgent the one that came last; none where all are as urgent."""
         below = [other for other in reversed(self._queue) if other.urgency.priority < job.urgency.priority]
         return [min(below, key=lambda other: other.urgency.priority)] if below else []
 
@@ -271,7 +271,7 @@ class InferenceWorker:
             del job
 
     def _next(self) -> _Job | None:
-        """The next call, once there is one; None when there will be no more."""
+        """Return the next call, once there is one; None when there will be no more."""
         with self._changed:
             while not self._queue:
                 if self._closed:

@@ -36,7 +36,7 @@ def clean_against(
     """Fill holes and drop parts that are too small to be meant, in an outline that is to take the place of an old one.
 
     Too small is what is below ``share`` of the largest part of the old outline and of each of its parts (holes) that
-    it overlaps: a speck of noise goes wherever it lies, the answer to a small part stays. The largest part always
+    it overlaps: noise goes wherever it lies, the answer to a small part stays. The largest part always
     stays. Doing it again changes nothing.
 
     Args:
@@ -58,14 +58,14 @@ def clean_against(
 
 
 def clip(geometry: Polygon | MultiPolygon, outline: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
-    """The part inside ``outline``, of the same frame. Where the two only touch, an empty Polygon."""
+    """Return the part inside ``outline``, of the same frame. Where the two only touch, an empty Polygon."""
     if outline.covers(geometry):
         return geometry  # keeps every vertex as it is
     return _polygonal(shapely.intersection(geometry, outline))
 
 
 def keep_part_at(geometry: Polygon | MultiPolygon, point: tuple[float, float]) -> Polygon:
-    """The polygon that a click at ``point`` (x, y) means: the one it lies in, else the nearest, of equals the largest.
+    """Return the polygon that a click at ``point`` (x, y) means: the one under it, else the nearest, then the largest.
 
     A point in a hole lies in the island that it hits, if any; otherwise the nearest edge decides.
     """
@@ -83,7 +83,7 @@ def _is_small(
     share: float,
     keep: Sequence[tuple[float, float]],
 ) -> NDArray[np.bool_]:
-    """Which are below ``limit`` and below ``share`` of every old one that they overlap, and hold no point to keep."""
+    """Return which are below ``limit`` and ``share`` of every old one that they overlap, and hold no point to keep."""
     areas = shapely.area(shapes)
     limits = np.full(len(shapes), limit)
     new_index, old_index = shapely.STRtree(old).query(shapes, predicate="intersects")

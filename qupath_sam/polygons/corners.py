@@ -40,7 +40,7 @@ class Corners:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Corners]) -> Corners:
-        """All corners of ``parts``, whose labels rise from part to part."""
+        """Return all corners of ``parts``, whose labels rise from part to part."""
         return cls(
             np.concatenate([part.x for part in parts]),
             np.concatenate([part.y for part in parts]),
@@ -75,7 +75,7 @@ def corners_of_labels(labels: NDArray[np.integer[Any]]) -> Corners:
 
 
 def is_saddle(code: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether the label has just the two pixels of one diagonal."""
+    """Return whether the label has just the two pixels of one diagonal."""
     return np.isin(code, _SADDLES)
 
 

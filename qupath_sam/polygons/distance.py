@@ -16,7 +16,7 @@ LIMIT = 32
 
 
 def rasterize(geometry: Polygon | MultiPolygon, x: int, y: int, width: int, height: int) -> NDArray[np.bool_]:
-    """Which cells have their centre in a geometry, by counting crossings from the left (even-odd rule).
+    """Return which cells have their centre in a geometry, by counting crossings from the left (even-odd rule).
 
     Args:
         geometry: valid, cell units.

@@ -51,7 +51,7 @@ class Rings:
 
 
 def find_rings(corners: Corners) -> tuple[Edges, Rings]:
-    """The rings of at least one corner, shells clockwise (y down), holes anticlockwise.
+    """Return the rings of at least one corner, shells clockwise (y down), holes anticlockwise.
 
     In a saddle both outlines first turn so that each stays with its own pixel; that is 4-connectedness. If they turn
     out to be one ring, it meets itself there, which OGC rings must not, and turning the other way cuts it in two. A
@@ -106,7 +106,7 @@ def _link(corners: Corners, by_column: NDArray[np.intp], crossed_saddles: NDArra
 
 
 def _follow(successor: NDArray[np.intp]) -> Rings:
-    """The cycles of a permutation.
+    """Return the cycles of a permutation.
 
     Plain Python on purpose: it visits an edge once, where the vectorised way (pointer doubling) takes 15 to 20 passes.
     """

@@ -86,6 +86,6 @@ def _with_junctions(geometries: Sequence[Polygon | MultiPolygon]) -> NDArray[np.
 
 
 def _single(geometry: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
-    """A MultiPolygon of one part as that part: a mixed list travels as MultiPolygons."""
+    """Return a MultiPolygon of one part as that part: a mixed list travels as MultiPolygons."""
     parts = shapely.get_parts(geometry)
     return parts[0] if isinstance(geometry, MultiPolygon) and parts.size == 1 else geometry

@@ -22,7 +22,7 @@ from qupath_sam.polygons.rings import Edges, Rings, find_rings
 
 
 def trace_mask(mask: NDArray[np.bool_]) -> Polygon | MultiPolygon:
-    """The outline of a mask, in the mask's px (pixel edges).
+    """Return the outline of a mask, in the mask's px (pixel edges).
 
     Args:
         mask: bool ``(H, W)``.
@@ -40,7 +40,7 @@ def trace_mask(mask: NDArray[np.bool_]) -> Polygon | MultiPolygon:
 
 
 def trace_masks(masks: NDArray[np.bool_]) -> list[Polygon | MultiPolygon]:
-    """The outline of each of several masks, which may overlap: as `trace_mask` for each, in less time.
+    """Return the outline of each of several masks, which may overlap: as `trace_mask` for each, in less time.
 
     Args:
         masks: bool ``(N, H, W)``.
@@ -57,7 +57,7 @@ def trace_masks(masks: NDArray[np.bool_]) -> list[Polygon | MultiPolygon]:
 
 
 def trace_labels(labels: NDArray[np.integer[Any]]) -> dict[int, Polygon | MultiPolygon]:
-    """The outline of every label of an image, in the image's px (pixel edges), by rising label.
+    """Return the outline of every label of an image, in the image's px (pixel edges), by rising label.
 
     All labels together cost little more than one, so do not loop over labels.
 

@@ -27,7 +27,7 @@ _REMEDY = 'make one with `python -c "import secrets; print(secrets.token_urlsafe
 
 
 def check_token(token: str) -> str:
-    """The token, where it is one.
+    """Return the token, where it is one.
 
     Raises:
         InvalidRequest: too short, or with characters that no bearer token has. The message does not repeat it.
@@ -42,7 +42,7 @@ def check_token(token: str) -> str:
 
 
 def read_token(path: Path) -> str:
-    """The token in a file; white space round it is no part of it.
+    """Return the token in a file; white space round it is no part of it.
 
     Raises:
         InvalidRequest: the file cannot be read, or holds no token.
@@ -63,18 +63,18 @@ def read_token(path: Path) -> str:
 
 
 def authorization(token: str) -> tuple[tuple[str, str], ...]:
-    """The metadata of a call with a token; none where it is empty."""
+    """Return the metadata of a call with a token; none where it is empty."""
     return ((AUTHORIZATION, f"{_SCHEME} {token}"),) if token else ()
 
 
 def token_of(authorization: str) -> str:
-    """The token in a value of that metadata; empty where it holds none."""
+    """Return the token in a value of that metadata; empty where it holds none."""
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == _SCHEME.lower() else ""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what is sent to a host (name or address, IPv6 with or without brackets) stays on this machine."""
+    """Return whether what is sent to a host (name or address, IPv6 with or without brackets) stays on this machine."""
     if host == "localhost":
         return True
     try:

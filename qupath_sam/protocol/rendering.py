@@ -8,13 +8,13 @@ from qupath_sam.v1 import image_pb2
 
 
 def rendering_of(message: image_pb2.Rendering) -> Rendering:
-    """A rendering; raises `InvalidRequest` where a range or colour is none, or a channel is not named."""
+    """Return a rendering; raises `InvalidRequest` where a range or colour is none, or a channel is not named."""
     low, high = _range_of(message.range) if message.HasField("range") else (None, None)
     return Rendering(tuple(_display_of(display) for display in message.channels), low, high)
 
 
 def rendering_message(rendering: Rendering) -> image_pb2.Rendering:
-    """The message of a rendering."""
+    """Return the message of a rendering."""
     message = image_pb2.Rendering(range=_range_message(rendering.low, rendering.high))
     for display in rendering.channels:
         added = message.channels.add(range=_range_message(display.low, display.high), color=display.color)

@@ -18,7 +18,7 @@ _Z, _M, _SRID = 0x80000000, 0x40000000, 0x20000000
 
 
 def geometry_of(wkb: bytes, *, what: str, max_bytes: int = MAX_WKB_BYTES) -> Polygon | MultiPolygon | None:
-    """A polygon or multipolygon from WKB, its Z and M left out; None where there are no bytes.
+    """Return a polygon or multipolygon from WKB, its Z and M left out; None where there are no bytes.
 
     Args:
         wkb: as sent.
@@ -81,7 +81,7 @@ def _kind(wkb: bytes, at: int) -> tuple[int, str, int]:
 
 
 def _after_polygon(wkb: bytes, at: int) -> int:
-    """Where the polygon that begins at a byte ends."""
+    """Return where the polygon that begins at a byte ends."""
     kind, order, content = _kind(wkb, at)
     if kind != _POLYGON:
         raise _WrongKind(f"a multipolygon with a part of WKB type {kind}")

@@ -135,7 +135,7 @@ def _refuse_unknown(node: Mapping[str, Any]) -> None:
 
 
 def _wrapper(node: Mapping[str, Any]) -> Iterator[Wrapper]:
-    """What a wrapper does to the image beneath; nothing for one that leaves level 0 as it is."""
+    """Yield what a wrapper does to the image beneath; nothing for one that leaves level 0 as it is."""
     match node.get("builderType"):
         case "rotated":
             step = _named(node, "rotation", _ROTATIONS)
@@ -189,7 +189,7 @@ def _provider(leaf: Mapping[str, Any]) -> ReaderProvider:
 
 
 def _crops_to_bounds(provider: ReaderProvider, args: Sequence[str]) -> bool:
-    """Whether the reader crops; refuses arguments that change the image otherwise."""
+    """Return whether the reader crops; refuses arguments that change the image otherwise."""
     no_crop = False
     rest = iter(args)
     for arg in rest:

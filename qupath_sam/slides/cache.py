@@ -44,7 +44,7 @@ class _Entry:
 class SlideCache:
     """Open slides by location and recipe, least recently used first out.
 
-    A slide whose file changed (size, modification time, ETag) is opened anew; requests for one slide at one time open
+    A slide whose file changed (size, modification time, ETag) is opened again; requests for one slide at one time open
     it once. More slides than ``capacity`` stay open only while they are all in use.
 
     Args:
@@ -74,7 +74,7 @@ class SlideCache:
         self._closed = False
 
     def __len__(self) -> int:
-        """How many slides are kept."""
+        """Return how many slides are kept."""
         with self._lock:
             return len(self._entries)
 
@@ -135,7 +135,7 @@ class SlideCache:
         return entry
 
     def _stamp(self, location: Location) -> Stamp:
-        """What the file is now, or a URL was not long ago."""
+        """Return what the file is now, or a URL was not long ago."""
         if not location.is_url:
             return stamp(location)
         now = self._clock()

@@ -1,4 +1,4 @@
-"""Files that name a slide and hold its pixels elsewhere: told by name before anything tries to decode them."""
+"""Files that name a slide and hold its pixels elsewhere: refused by name, before a decoder sees them."""
 
 from __future__ import annotations
 

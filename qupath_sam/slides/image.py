@@ -110,7 +110,7 @@ class _Shown:
         if samples == 1 or self._rendering != Rendering():
             rgb = self._rendered(pixels, RGB_CHANNELS if samples >= 3 else default_channels(1))
             if self._rendering == Rendering():
-                self.remark = f"nobody said how to show 16 bits: {self.how}; state a range if that is wrong"
+                self.remark = f"no display is given for 16 bits: {self.how}; give a range if that is wrong"
             return rgb
         colours = samples - (samples in (2, 4))
         high = full_scale(pixels.dtype, 8 * pixels.dtype.itemsize, pixels[:, :, :colours])

@@ -14,7 +14,7 @@ _SYCC = 18
 
 
 def stays_ycbcr(head: bytes) -> bool:
-    """Whether a stream that holds YCbCr comes out of OpenJPEG (by imagecodecs) as YCbCr.
+    """Return whether a stream that holds YCbCr comes out of OpenJPEG (by imagecodecs) as YCbCr.
 
     The decoder makes RGB of three kinds: where the stream itself transforms its components (MCT), where their chroma is
     subsampled, and where a JP2 box names sYCC. It leaves everything else as it is stored.
@@ -35,7 +35,7 @@ def stays_ycbcr(head: bytes) -> bool:
 
 
 def _names_sycc(boxes: bytes) -> bool:
-    """Whether a colour box with an enumerated colour space says sYCC."""
+    """Return whether a colour box with an enumerated colour space says sYCC."""
     place = boxes.find(b"colr")
     if place < 0 or len(boxes) < place + 11 or boxes[place + 4] != 1:
         return False
@@ -44,7 +44,7 @@ def _names_sycc(boxes: bytes) -> bool:
 
 
 def _transforms_components(head: bytes, place: int) -> bool:
-    """Whether the main header's COD marker switches the multiple component transformation on."""
+    """Return whether the main header's COD marker switches the multiple component transformation on."""
     while place + 4 <= len(head):
         marker, length = struct.unpack_from(">HH", head, place)
         if marker == _COD:

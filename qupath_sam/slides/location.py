@@ -31,7 +31,7 @@ class Location:
         is_url: whether ``target`` is a URL. One is opened only where ``urls`` allow it.
         given: what the caller sent, for messages, which never repeat ``target``.
         urls: which URLs may be opened.
-        real: the path without symbolic links, where somebody has looked; it is what is opened then.
+        real: the path without symbolic links, where it is resolved already; it is what is opened then.
     """
 
     target: str
@@ -131,7 +131,7 @@ def parse_location(
 
 
 def _plain_path(text: str) -> str:
-    """A path without its ``file:`` scheme; any other text unchanged."""
+    """Return a path without its ``file:`` scheme; any other text unchanged."""
     if not _FILE_URI.match(text):
         return text
     rest = text[len("file:") :]

@@ -170,7 +170,7 @@ class _Image:
         return not self.omero.get("channels") or tuple(channel.color for channel in self.channels) == _RGB
 
     def own_rendering(self) -> Rendering | None:
-        """The settings that the file has for viewers, where it has some for every channel that is on."""
+        """Return the settings that the file has for viewers, where it has some for every channel that is on."""
         stated = self.omero.get("channels") or ()
         if len(stated) != self.count("c"):
             return None
@@ -210,7 +210,7 @@ class _Shown:
 
 
 def _images(group: zarr.Group, location: Location) -> list[_Image]:
-    """The images of a group: its own, or those of bioformats2raw's layout."""
+    """Return the images of a group: its own, or those of bioformats2raw's layout."""
     attributes = _attributes(group)
     if "plate" in attributes or "well" in attributes:
         raise SlideUnsupported(f"{location.given} is a plate; name one image of one of its wells (…/A/1/0)")
@@ -258,7 +258,7 @@ def _largest(images: Sequence[_Image]) -> tuple[_Image, str]:
 def _check(image: _Image, z: int, t: int, location: Location) -> None:
     first = image.levels[0]
     if not {"x", "y"} <= set(image.axes) or any(len(level.shape) != len(image.axes) for level in image.levels):
-        raise SlideUnreadable(f"{location.given} has axes {image.axes} and an array of {first.shape}; convert it anew")
+        raise SlideUnreadable(f"{location.given} has axes {image.axes} and an array of {first.shape}; convert it again")
     if first.dtype.kind not in "uifb":
         raise SlideUnsupported(f"{location.given} holds {first.dtype} px, which are no measurements; push the pixels")
     if not (0 <= z < image.count("z") and 0 <= t < image.count("t")):
@@ -284,7 +284,7 @@ def _shown(image: _Image, rendering: Rendering | None, z: int, t: int) -> _Shown
     how = " + ".join(channel.text for channel in shown)
     remark = ""
     if rendering is None:
-        said = "the file's own settings show" if wanted is not None else "nobody said how to show these channels:"
+        said = "the file's own settings show" if wanted is not None else "no display is given for these channels:"
         remark = f"{said} {how}; choose with channels and range"
     return _Shown(composite(shown), indices, how, remark)
 

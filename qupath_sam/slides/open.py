@@ -61,7 +61,7 @@ def open_slide(
 
 
 def locate(source: SlideSource, path_map: PathMap | None, permissions: Permissions = EVERY_PATH) -> Location:
-    """The file or URL behind ``source``, where it may be opened.
+    """Return the file or URL behind ``source``, where it may be opened.
 
     Raises:
         InvalidRequest, SlideUnsupported: as `qupath_sam.slides.location.parse_location`.
@@ -135,7 +135,7 @@ def _check_nothing_guessed(reader: SlideReader, location: Location) -> None:
 def _reader(
     location: Location, found: Stamp, z: int, t: int, rendering: Rendering | None
 ) -> tuple[SlideReader, Region | None]:
-    """The reader for a file by its name and first bytes, and the bounds to which QuPath crops it."""
+    """Return the reader for a file by its name and first bytes, and the bounds to which QuPath crops it."""
     # Imported here: each pulls in its own decoder, and one slide needs one of them.
     from qupath_sam.slides import openslide
 
@@ -190,7 +190,7 @@ def _check_single_plane(location: Location, z: int, t: int) -> None:
 
 @contextmanager
 def _every_error_mapped(location: Location) -> Iterator[None]:
-    """Whatever a decoder raises of a file, the file is to blame; and its errors tell no path of this machine."""
+    """Raise `SlideUnreadable` for every error of a decoder; messages name the path as the client wrote it."""
     try:
         yield
     except QupathSamError as error:
@@ -211,7 +211,7 @@ def _every_error_mapped(location: Location) -> Iterator[None]:
 
 
 def _within_bounds(reader: SlideReader, bounds: Region, recipe: SlideRecipe | None, location: Location) -> SlideReader:
-    """The frame QuPath gives a slide that has bounds, with QuPath's reader or, where none is named, its default."""
+    """Return the slide in the frame of QuPath's reader, cropped to its bounds."""
     if recipe is not None and recipe.provider is not ReaderProvider.OPENSLIDE:
         raise SlideUnsupported(
             f"{location.given} holds several scanned areas, which QuPath's {recipe.provider.value} shows one by one; "

@@ -31,7 +31,7 @@ HEAD_BYTES = _DICOM_AT + 4
 
 
 def knows_content(head: bytes) -> bool:
-    """Whether a file that begins like this (`HEAD_BYTES`) is OpenSlide's, whatever it is called: PACS export DICOM
+    """Return whether OpenSlide reads a file that begins like this (`HEAD_BYTES`), whatever its name: PACS export DICOM
     without an ending."""
     return head[_DICOM_AT:HEAD_BYTES] == b"DICM" or head.startswith(_BY_CONTENT)
 
@@ -95,7 +95,7 @@ class OpenSlideReader(RasterReader):
 
 
 def is_installed() -> bool:
-    """Whether OpenSlide can be used."""
+    """Return whether OpenSlide can be used."""
     try:
         import openslide  # noqa: F401
     except (ImportError, OSError):
@@ -134,7 +134,7 @@ def _on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def depth_remarks(properties: Mapping[str, str]) -> tuple[str, ...]:
-    """What to say of a slide that OpenSlide shows 8 of more bits of: Zeiss alone has such slides.
+    """Return what to say of a slide that OpenSlide shows 8 of more bits of: Zeiss alone has such slides.
 
     Raises:
         SlideUnsupported: less than 16 bits are used, so that the upper 8 are an all but black picture.

@@ -1,4 +1,4 @@
-"""An open OpenSlide that survives a broken tile: after an error OpenSlide refuses everything, so it is opened anew."""
+"""An open OpenSlide that survives a broken tile: after an error OpenSlide refuses everything, so it is opened again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Handle:
 class ReopeningSlide:
     """Reads regions with OpenSlide. Safe to call from several threads.
 
-    OpenSlide latches an error: whoever reads with the same handle afterwards, or at the same time, is told of it too. A
+    OpenSlide latches an error: later and concurrent reads with the same handle fail too. A
     failed read is therefore repeated with a handle of its own. If it fails again, that place is broken, and only it;
     else the new handle takes the place of the old one for everybody.
     """
@@ -49,7 +49,7 @@ class ReopeningSlide:
                 return self._read_alone(handle, place, level, size)
 
     def close(self) -> None:
-        """Close it. Nobody may be reading, or read afterwards."""
+        """Close it. No read may be under way, or follow."""
         self._current.slide.close()
 
     @contextmanager
@@ -81,7 +81,7 @@ class ReopeningSlide:
         return pixels
 
     def _replace(self, failed: _Handle, slide: Any) -> None:
-        """Put a fresh slide where the failed one is, unless somebody else has done so."""
+        """Put a fresh slide where the failed one is, unless another thread has done so."""
         with self._lock:
             needed = self._current is failed
             if needed:

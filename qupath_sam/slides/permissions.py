@@ -48,7 +48,7 @@ class Permissions:
         return self.roots is None or any(os.path.dirname(real) == real for _, real in self.roots)
 
     def check(self, location: Location) -> Location:
-        """The location with its symbolic links resolved, where it may be opened.
+        """Return the location with its symbolic links resolved, where it may be opened.
 
         The file that is looked at is the one that is opened afterwards: a link that is changed between the two leads
         nowhere. The path's text is held against the roots first, so that no disk and no network share outside of them
@@ -75,11 +75,11 @@ class Permissions:
 
 
 EVERY_PATH = Permissions()
-"""For who may read everything anyway: the user of this very machine. URLs are not open to them unless they say so."""
+"""Every path and no URL: for the user of this machine, who can read the files anyway."""
 
 
 def lies_in(path: str, root: str, *, system: ModuleType = os.path) -> bool:
-    """Whether an absolute path is a folder or lies in it, by the text of the two alone.
+    """Return whether an absolute path is a folder or lies in it, by the text of the two alone.
 
     Args:
         system: `posixpath`, or `ntpath`, which compares without regard to case.

@@ -61,7 +61,7 @@ NO_PIXEL_SIZE = PixelSize()
 
 
 def number(value: object) -> float | None:
-    """A finite number as vendors write it, with a point or (in many countries) a decimal comma; None for others."""
+    """Return a finite number as vendors write it, with a decimal point or comma; None for other texts."""
     text = str(value).strip().strip('"')
     if "," in text and "." not in text:
         text = text.replace(",", ".", 1)
@@ -73,7 +73,7 @@ def number(value: object) -> float | None:
 
 
 def micrometres(value: object, unit: str) -> float | None:
-    """A length in um; None where it is no positive number or the unit is no length ("pixel", "reference frame")."""
+    """Return a length in um; None where it is not positive or the unit is no length ("pixel", "reference frame")."""
     length = number(value)
     scale = um_per(unit)
     return None if length is None or length <= 0 or scale is None else length * scale
@@ -158,7 +158,7 @@ def of_imagej(page: Any, metadata: dict[str, Any]) -> PixelSize:
 
 
 def preferred(stated: PixelSize, tags: PixelSize, *, by: str) -> PixelSize:
-    """What a text states, or the tags where it states nothing; with a remark where the two contradict each other.
+    """Return what a text states, or the tags where it states nothing; with a remark where the two contradict.
 
     Args:
         by: what the text is ("the OME-XML").

@@ -49,7 +49,7 @@ def choose_level(downsamples: Iterable[float], wanted: float) -> int:
 
 
 def plausible_mpp(across: float | None, down: float | None) -> tuple[float | None, str]:
-    """The pixel size to believe, in um (mean of both axes), and why the stated one is not believed ("" where it is)."""
+    """Return the pixel size in um (mean of both axes), and why the stated one is not used ("" where it is)."""
     if across is None or down is None or not (math.isfinite(across) and math.isfinite(down)):
         return None, ""
     mpp = (across + down) / 2

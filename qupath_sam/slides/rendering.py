@@ -123,7 +123,7 @@ def check_range(low: float | None, high: float | None) -> None:
 
 
 def default_color(index: int) -> int:
-    """The colour that QuPath gives channel ``index`` (from 0) of an image that states none, as 0xRRGGBB."""
+    """Return the colour that QuPath gives channel ``index`` (from 0) of an image that states none, as 0xRRGGBB."""
     first = (0xFF0000, 0x00FF00, 0x0000FF, 0xFFE000, 0x00E0E0, 0xFF00E0)
     if index < len(first):
         return first[index]
@@ -157,7 +157,7 @@ class ShownChannel:
 
 
 def chosen_channels(rendering: Rendering, channels: Sequence[Channel]) -> tuple[tuple[int, ChannelDisplay], ...]:
-    """Which channels are shown, by index, and how.
+    """Return which channels are shown, by index, and how.
 
     Raises:
         InvalidRequest: a channel that the image has not, or one twice.
@@ -186,10 +186,10 @@ def _index_of(wanted: int | str, channels: Sequence[Channel]) -> int:
 def shown_channels(
     rendering: Rendering, chosen: Sequence[tuple[int, ChannelDisplay]], channels: Sequence[Channel], seen: NDArray[Any]
 ) -> tuple[ShownChannel, ...]:
-    """The channels that are shown, with their colours and ranges.
+    """Return the channels that are shown, with their colours and ranges.
 
     Args:
-        seen: stored px of the chosen channels, ``(N, len(chosen))``, to find the ranges in that nobody states.
+        seen: stored px of the chosen channels, ``(N, len(chosen))``, to find ranges in that the caller does not give.
     """
     shown = []
     for place, (index, display) in enumerate(chosen):
@@ -217,7 +217,7 @@ def found_range(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def full_scale(dtype: np.dtype[Any], bits: int, values: NDArray[Any]) -> float:
-    """The value that is white in colours of more than 8 bits.
+    """Return the value that is white in colours of more than 8 bits.
 
     Cameras put 10 to 14 bits into 16 without saying so; the largest value seen tells how many are used.
 

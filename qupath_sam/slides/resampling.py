@@ -195,7 +195,7 @@ def _resample(raster: Raster, box: tuple[float, float, float, float], size: tupl
 def _read_padded(
     raster: Raster, box: tuple[float, float, float, float], *, margin: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """The px under ``box`` and ``margin`` px around it, as far as there are any, and the position of the first.
+    """Return the px under ``box`` and ``margin`` px around it, as far as there are any, and the position of the first.
 
     Inside the box the raster's edge px are repeated where it ends: levels are rounded, often down, so that the last px
     of a window may stand over a level although its centre is inside the slide.
@@ -217,7 +217,7 @@ def _clip(value: int, high: int) -> int:
 
 
 def _snapped(value: float) -> float:
-    """The nearest whole number where rounding noise is all that separates them."""
+    """Return the nearest whole number where rounding noise is all that separates them."""
     nearest = round(value)
     return float(nearest) if abs(value - nearest) < _EPSILON else value
 

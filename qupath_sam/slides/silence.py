@@ -36,10 +36,10 @@ _silence = _Silence()
 
 @contextmanager
 def warnings_silenced() -> Iterator[None]:
-    """No warning is shown or raised while somebody is inside.
+    """Show and raise no warning inside of the block.
 
     Two threads that use `warnings.catch_warnings` put back each other's filters, unless one waits for the other's file.
-    Here nobody waits: the lock is held for the swap alone.
+    No thread waits here: the lock is held for the swap alone.
     """
     _silence.enter()
     try:

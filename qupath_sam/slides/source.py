@@ -34,7 +34,7 @@ class Stamp:
 
 
 def stamp(location: Location) -> Stamp:
-    """What is at a location now.
+    """Return what is at a location now.
 
     Raises:
         SlideNotFound: nothing, or nothing that this process may see.
@@ -110,14 +110,14 @@ def _stamp_of_path(location: Location) -> Stamp:
 
 
 def is_zarr(location: Location) -> bool:
-    """Whether a location is a Zarr: a folder with its metadata, or a URL that says so by its name."""
+    """Return whether a location is a Zarr: a folder with its metadata, or a URL that says so by its name."""
     if location.is_url:
         return location.target.rstrip("/").lower().endswith(".zarr")
     return not location.is_foreign and os.path.isdir(location.path) and bool(_zarr_metadata(location.path))
 
 
 def _zarr_metadata(folder: str) -> str:
-    """The file that holds the attributes of a Zarr folder; "" where there is none."""
+    """Return the file that holds the attributes of a Zarr folder; "" where there is none."""
     paths = (os.path.join(folder, name) for name in ZARR_METADATA)
     return next((path for path in paths if os.path.isfile(path)), "")
 
@@ -153,7 +153,7 @@ def _is_web(location: Location) -> bool:
 
 
 def _file_system(location: Location) -> tuple[Any, str]:
-    """The one place that gives a text to fsspec, which would run what some URLs say."""
+    """Open a URL with fsspec. No other place gives a text to fsspec, which runs what some URLs say."""
     location.urls.check(location.target, given=location.given)
     from fsspec.core import url_to_fs
 
@@ -172,7 +172,7 @@ def _not_found(location: Location) -> str:
 
 
 def not_here(given: str) -> str:
-    """What is said of a slide that is absent, and in the same words of one that may not be opened."""
+    """Return what is said of a slide that is absent, and in the same words of one that may not be opened."""
     return (
         f"{given} is not on this machine, or not among the slides that may be opened; check the path, map the client's "
         "folder to the server's, or push the pixels"

@@ -173,7 +173,7 @@ def _read(opened: _Opened, rasters: Sequence[Raster], index: int, region: Region
 
 
 def _has_finer_data(opened: _Opened, index: int, hole: Region) -> bool:
-    """Whether any finer level has tiles where level ``index`` has a hole."""
+    """Return whether any finer level has tiles where level ``index`` has a hole."""
     for finer in range(index):
         ratio = opened.levels[index].downsample / opened.levels[finer].downsample
         left, top = int(hole.x * ratio), int(hole.y * ratio)
@@ -245,7 +245,7 @@ def _check_complete(tiff: tifffile.TiffFile, parts: Sequence[Tiles], size_bytes:
 
 
 def _next_directory(tiff: tifffile.TiffFile) -> int:
-    """Where the file says that a page follows the last one that tifffile found; 0 where none does."""
+    """Return where the file says that a page follows the last one that tifffile found; 0 where none does."""
     layout, file = tiff.tiff, tiff.filehandle
     file.seek(tiff.pages[-1].offset)
     (tags,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
@@ -255,7 +255,7 @@ def _next_directory(tiff: tifffile.TiffFile) -> int:
 
 
 def _pixel_size(tiff: tifffile.TiffFile, layout: Layout) -> PixelSize:
-    """The pixel size by whoever knows best: the vendor's text, then OME-XML, then the tags."""
+    """Return the pixel size of the vendor's text, else of OME-XML, else of the tags."""
     page = layout.first_page
     tags = pixel_size.of_resolution_tags(page)
     pixels = ome_image(tiff, layout.index)

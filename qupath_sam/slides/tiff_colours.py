@@ -53,7 +53,7 @@ class Shown:
     Attributes:
         colours: makes RGB of stored px.
         how: for the provenance, "" for plain 8-bit RGB or grey.
-        remark: what was decided here because nobody else did, or "".
+        remark: what is decided here because the file does not say, or "".
     """
 
     colours: Colours
@@ -95,7 +95,7 @@ def _check_readable(layout: Layout, location: Location) -> None:
 
 
 def shown(layout: Layout, rendering: Rendering, levels: tuple[LevelPixels, ...]) -> Shown:
-    """How the slide is shown, with the ranges that nobody states found in its pixels."""
+    """Return how the slide is shown; ranges that are not given are found in its pixels."""
     key = layout.first_page
     seen = _Once(lambda: sample_pixels(levels[-1]))
     if layout.is_true_colour and rendering.channels and _is_stored_as_ycbcr(levels[0], key):
@@ -136,7 +136,7 @@ def _channels_shown(layout: Layout, rendering: Rendering, seen: _Once) -> Shown:
     chosen = chosen_channels(rendering, layout.channels)
     found = shown_channels(rendering, chosen, layout.channels, seen())
     how = " + ".join(channel.text for channel in found)
-    remark = "" if asked else f"nobody said how to show these channels: {how}; choose with channels and range"
+    remark = "" if asked else f"no display is given for these channels: {how}; choose with channels and range"
     return Shown(composite(found, inverted=inverted), how, remark)
 
 
@@ -153,7 +153,7 @@ def _grey(key: Any, *, inverted: bool) -> Colours:
 
 
 def _white_value(key: Any, rendering: Rendering, seen: _Once) -> tuple[float, str, str]:
-    """The stored value of white, how the slide is shown, and a remark where the value was found here."""
+    """Return the stored value of white, how the slide is shown, and a remark where the value was found here."""
     if rendering.high is not None:
         return rendering.high, f"{rendering.low:g} to {rendering.high:g}", ""
     dtype, bits = np.dtype(key.dtype), _bits(key)
@@ -175,7 +175,7 @@ def _is_eight_bit(key: Any) -> bool:
 
 
 def _alpha(key: Any, position: int) -> str:
-    """What the sample after ``position`` colours is: alpha, or nothing that can be shown."""
+    """Return what the sample after ``position`` colours is: alpha, or nothing that can be shown."""
     if key.samplesperpixel != position + 1 or not key.extrasamples:
         return ""
     return _ALPHA.get(int(key.extrasamples[0]), "")
@@ -190,7 +190,7 @@ def _after(before: Callable[[NDArray[Any]], NDArray[Any]] | None, colours: Colou
 
 
 def _is_stored_as_ycbcr(level: LevelPixels, key: Any) -> bool:
-    """Whether decoding gives YCbCr. JPEG's decoder converts; JPEG 2000's does by what the stream says of itself, and
+    """Return whether decoding gives YCbCr. JPEG's decoder converts; JPEG 2000's does as the stream says, and
     Aperio's 33003 is YCbCr whatever its tags say."""
     ycbcr = key.photometric == _PHOTOMETRIC.YCBCR or key.compression == _APERIO_YCBCR
     if not ycbcr or key.compression in _DECODED_TO_RGB or key.compression == _APERIO_RGB:

@@ -69,7 +69,7 @@ class Layout:
     def level_pixels(
         self, source: FileBytes, chosen: Sequence[int], z: int, t: int, location: Location
     ) -> tuple[LevelPixels, ...]:
-        """The px of each level, of one plane.
+        """Return the px of each level, of one plane.
 
         Args:
             chosen: channels by index; of true colours, the samples.
@@ -89,7 +89,7 @@ class Layout:
 
 
 def layout_of(tiff: tifffile.TiffFile, location: Location) -> Layout:
-    """How the slide lies in an open TIFF.
+    """Return how the slide lies in an open TIFF.
 
     Raises:
         SlideUnsupported: axes that are none of an image, or pixels that lie in other files.
@@ -149,7 +149,7 @@ def _focal_planes(series: Any, location: Location) -> tuple[int, ...]:
 
 
 def _largest(series: Sequence[Any]) -> tuple[int, str]:
-    """The image with the largest level 0, the first of equals, and what to say of it where there are others."""
+    """Return the image with the largest level 0, the first of equals, and what to say of it where there are others."""
     areas = [math.prod(_size_of(one)) for one in series]
     if not areas:
         raise SlideUnsupported("the file holds no image; convert it to a tiled TIFF")
@@ -172,7 +172,7 @@ def _size_of(series: Any) -> tuple[int, int]:
 
 
 def _leading_axes(series: Any, location: Location) -> dict[str, int]:
-    """The axes that run over pages, with their sizes: C, Z, T and, where a file names them otherwise, one more."""
+    """Return the axes that run over pages, with their sizes: C, Z, T and one more under another name."""
     page_axes = series.keyframe.axes
     axes, shape = series.axes, series.shape
     count = len(axes) - len(page_axes)
@@ -250,7 +250,7 @@ def _leica(tiff: tifffile.TiffFile, location: Location) -> Layout:
 
 
 def ome_image(tiff: tifffile.TiffFile, index: int) -> ElementTree.Element | None:
-    """The ``Pixels`` element of the OME image of a series; None where there is none that can be parsed."""
+    """Return the ``Pixels`` element of the OME image of a series; None where there is none that can be parsed."""
     if not tiff.is_ome or tiff.ome_metadata is None:
         return None
     try:
@@ -311,7 +311,7 @@ def _ome_channels(pixels: ElementTree.Element | None) -> list[tuple[str, int | N
 
 
 def _ome_color(channel: ElementTree.Element) -> int | None:
-    """OME's colour is a signed 32-bit RGBA; -1, opaque white, is what writers put who have none."""
+    """Return a colour of OME, a signed 32-bit RGBA; -1, opaque white, stands for no colour."""
     try:
         packed = int(channel.get("Color", ""))
     except ValueError:

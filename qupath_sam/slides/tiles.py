@@ -36,7 +36,7 @@ class FileBytes:
         self._lock = threading.Lock()
 
     def read(self, offset: int, size: int) -> bytes:
-        """The bytes there; raises `EOFError` where the file ends before them."""
+        """Return the bytes there; raises `EOFError` where the file ends before them."""
         with self._lock:
             self._file.seek(offset)
             data = self._file.read(size)
@@ -46,7 +46,7 @@ class FileBytes:
 
 
 def chunk_table(page: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each tile or strip of a page of tifffile lies in the file: offsets and sizes in bytes; 0 where missing."""
+    """Return where each tile or strip of a tifffile page lies: offsets and sizes in bytes; 0 where missing."""
     listed = min(len(page.dataoffsets), len(page.databytecounts))
     return np.array(page.dataoffsets[:listed], np.int64), np.array(page.databytecounts[:listed], np.int64)
 
@@ -104,7 +104,7 @@ class Tiles:
         return int((self._offsets + self._counts).max(initial=0))
 
     def first_bytes(self, size: int) -> bytes:
-        """The beginning of the first tile that has data; empty where none has."""
+        """Return the beginning of the first tile that has data; empty where none has."""
         filled = np.flatnonzero((self._offsets > 0) & (self._counts > 0))
         if not len(filled):
             return b""
@@ -158,7 +158,7 @@ class Piece:
         return Region(self.x, self.y, self.parts[0].width, self.parts[0].height)
 
     def holes(self, region: Region) -> Iterator[Region]:
-        """The part of each missing tile that lies in ``region``, in level px; one that several channels lack, once."""
+        """Yield the part of each missing tile in ``region``, level px; a tile that several channels lack only once."""
         seen = self.place.intersection(region)
         if seen is None:
             return
@@ -173,7 +173,7 @@ class Piece:
                     yield hole
 
     def has_data(self, region: Region) -> bool:
-        """Whether any tile that lies in ``region`` (level px) has data."""
+        """Return whether any tile that lies in ``region`` (level px) has data."""
         seen = self.place.intersection(region)
         return seen is not None and any(
             next(_tiles_in(part, seen, self.x, self.y, wanted=True), None) is not None for part in self.parts
@@ -237,12 +237,12 @@ class LevelPixels:
         return pixels, empty
 
     def holes(self, region: Region) -> Iterator[Region]:
-        """The part of each missing tile that lies in ``region``, in level px."""
+        """Yield the part of each missing tile that lies in ``region``, in level px."""
         for piece in self.pieces:
             yield from piece.holes(region)
 
     def has_data(self, region: Region) -> bool:
-        """Whether any tile under ``region`` has data."""
+        """Return whether any tile under ``region`` has data."""
         return any(piece.has_data(region) for piece in self.pieces)
 
     @property

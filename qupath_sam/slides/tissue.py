@@ -31,7 +31,7 @@ def tissue_map(reader: SlideReader) -> NDArray[np.bool_]:
 
 
 def has_tissue(tissue: NDArray[np.bool_], region: Region, info: SlideInfo) -> bool:
-    """Whether any tissue lies in a region (level-0 px) of the slide that the map was made of."""
+    """Return whether any tissue lies in a region (level-0 px) of the slide that the map was made of."""
     height, width = tissue.shape
     sx, sy = width / info.extent.width, height / info.extent.height
     left, top = int((region.x - info.extent.x) * sx), int((region.y - info.extent.y) * sy)
@@ -41,7 +41,7 @@ def has_tissue(tissue: NDArray[np.bool_], region: Region, info: SlideInfo) -> bo
 
 
 def _otsu(values: NDArray[np.uint8]) -> int:
-    """The threshold that parts the histogram with the largest variance between both sides."""
+    """Return the threshold that parts the histogram with the largest variance between both sides."""
     counts = np.bincount(values.ravel(), minlength=256).astype(np.float64)
     below = np.cumsum(counts)
     sums = np.cumsum(counts * np.arange(256))

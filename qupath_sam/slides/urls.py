@@ -1,4 +1,4 @@
-"""Which URLs may be opened for somebody, and which addresses of the network are never asked for them.
+"""Which URLs may be opened for a client, and which addresses of the network are never asked for a client.
 
 A URL is opened only where its scheme, or the very host, was named beforehand. fsspec knows schemes that run code
 (``reference://``), copy files (``simplecache::``) or reach into other files (``zip://a::b``): none is open by default.
@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from qupath_sam.errors import InvalidRequest, SlideUnsupported
 
-#: Schemes that somebody may open by name: each reaches one kind of store over the network and nothing else.
+#: Schemes that may be allowed by name: each reaches one kind of store over the network and nothing else.
 OPENABLE = ("http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]+(://|::)")
@@ -28,7 +28,7 @@ Host = tuple[str, int]
 
 
 def is_url(text: str) -> bool:
-    """Whether fsspec would take the text for a URL, or for several of them (``zip::https://…``)."""
+    """Return whether fsspec would take the text for a URL, or for several of them (``zip::https://…``)."""
     return bool(_URL.match(text))
 
 
@@ -105,7 +105,7 @@ def host_of(parts: SplitResult) -> Host:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public network, and so is every address that is written into it.
+    """Return whether an IP address is one of the public network, and so is every address that is written into it.
 
     An IPv6 address can stand for an IPv4 one (mapped, 6to4, Teredo, NAT64); both have to be public.
     """
@@ -124,7 +124,7 @@ def is_public(address: str) -> bool:
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of an ``http`` or ``https`` URL; None where it names no host, or a user."""
+    """Return the parts of an ``http`` or ``https`` URL; None where it names no host, or a user."""
     try:
         parts = urlsplit(url)
         port_is_one = parts.port is None or parts.port > 0

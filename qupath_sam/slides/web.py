@@ -51,7 +51,7 @@ class _PublicNetwork(httpcore.NetworkBackend):
             raise httpcore.ConnectError(f"no such host: {host}") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if (host.lower(), port) not in self._trusted and not all(map(is_public, addresses)):
-            # As a host that is not there: the answer tells nobody which machines there are.
+            # As a host that is not there: the answer does not show which machines there are.
             log.warning("did not connect to %s: its address is private (allow it by name with --allow-url)", host)
             raise httpcore.ConnectError(f"no such host: {host}")
         # The address, not the name: resolved again, it could be another one.
@@ -64,7 +64,7 @@ class WebFile(io.RawIOBase):
     Attributes:
         url: where it was found in the end, after redirections.
         size: bytes.
-        version: its ETag or modification date, "" where the server tells none.
+        version: its ETag or modification date, "" where the server gives none.
     """
 
     def __init__(self, url: str, rules: UrlRules, *, given: str) -> None:
@@ -169,7 +169,7 @@ class WebFile(io.RawIOBase):
 
 
 def open_web(url: str, rules: UrlRules, *, given: str) -> IO[bytes]:
-    """The file behind a URL, buffered; errors as `WebFile`."""
+    """Return the file behind a URL, buffered; errors as `WebFile`."""
     return io.BufferedReader(WebFile(url, rules, given=given), BUFFER_BYTES)
 
 

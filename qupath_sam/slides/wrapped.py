@@ -35,7 +35,7 @@ class Orientation(Enum):
         return self in (Orientation.ROTATE_90, Orientation.ROTATE_270)
 
     def region_beneath(self, region: Region, size: tuple[int, int]) -> Region:
-        """The part of the image beneath that ``region`` shows.
+        """Return the part of the image beneath that ``region`` shows.
 
         Args:
             size: width and height of the *oriented* image. ``RotatedImageServer.rotateRequest`` has the same sums.
@@ -165,7 +165,7 @@ class CroppedReader:
 
 
 def _first_inside(window: Window, x: int, y: int) -> tuple[int, int]:
-    """The first column and row of the window whose centre is not before level-0 ``(x, y)``."""
+    """Return the first column and row of the window whose centre is not before level-0 ``(x, y)``."""
     column, row = window.to_window(x, y)
     return _clipped(column, window.width), _clipped(row, window.height)
 
@@ -183,7 +183,7 @@ def _cropped_level(level: Level, crop: Region) -> Level:
 
 
 class CalibratedReader:
-    """An image whose pixel size QuPath states otherwise than the file, because somebody set it there."""
+    """An image whose pixel size QuPath states otherwise than the file, because a user has set it there."""
 
     def __init__(self, beneath: SlideReader, mpp: float) -> None:
         self._beneath = beneath
@@ -205,10 +205,10 @@ class CalibratedReader:
 
 
 def calibrated(slide: SlideReader, mpp: float | None) -> SlideReader:
-    """The slide with the pixel size (um per level-0 px) that somebody states; None takes its own.
+    """Return the slide with the pixel size (um per level-0 px) that the caller gives; None takes its own.
 
     Raises:
-        InvalidRequest: it is no positive number. One that no microscope has is told in the remarks, not believed.
+        InvalidRequest: it is no positive number. A size that no microscope has goes into the remarks and is not used.
     """
     if mpp is None:
         return slide

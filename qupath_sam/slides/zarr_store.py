@@ -47,7 +47,7 @@ class SlideStore(Store):
         return False
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """The bytes of a file, or None where there is none."""
+        """Return the bytes of a file, or None where there is none."""
         data = await asyncio.to_thread(read_file, self._location, key, byte_range)
         return None if data is None else prototype.buffer.from_bytes(data)
 
@@ -58,7 +58,7 @@ class SlideStore(Store):
         return [await self.get(key, prototype, part) for key, part in key_ranges]
 
     async def exists(self, key: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether there is such a file."""
         return await asyncio.to_thread(read_file, self._location, key, None) is not None
 
     async def set(self, key: str, value: Buffer) -> None:
@@ -86,7 +86,7 @@ class SlideStore(Store):
 
 
 def file_in(location: Location, key: str) -> Location | None:
-    """Where a file of a Zarr lies; None where a link leads out of its folder."""
+    """Return where a file of a Zarr lies; None where a link leads out of its folder."""
     if location.is_url:
         return replace(location, target=f"{location.target.rstrip('/')}/{key}")
     root = os.path.realpath(location.path)
@@ -95,7 +95,7 @@ def file_in(location: Location, key: str) -> Location | None:
 
 
 def read_file(location: Location, key: str, part: ByteRequest | None = None) -> bytes | None:
-    """The bytes (or a part of them) of a file of a Zarr; None where there is none."""
+    """Return the bytes (or a part of them) of a file of a Zarr; None where there is none."""
     place = file_in(location, key)
     if place is None:
         return None

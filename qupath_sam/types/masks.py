@@ -25,6 +25,6 @@ def check_same_shape(one: Mask, other: Mask) -> None:
 
 
 def box_of(mask: Mask) -> Box:
-    """The smallest box round a mask that is not empty, px on pixel edges."""
+    """Return the smallest box round a mask that is not empty, px on pixel edges."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))

@@ -36,7 +36,7 @@ class Click:
 
     @classmethod
     def at(cls, x: float, y: float, label: Label = Label.POSITIVE) -> Click:
-        """A click with a single point."""
+        """Return a click with a single point."""
         return cls(((float(x), float(y)),), label)
 
     def __post_init__(self) -> None:
@@ -139,7 +139,7 @@ def check_outline(outline: object) -> None:
 
 
 def scribble(points: Sequence[tuple[float, float]], label: Label = Label.POSITIVE) -> Click:
-    """A stroke: several points (level-0 px) that the model takes in one step."""
+    """Return a stroke: several points (level-0 px) that the model takes in one step."""
     return Click(tuple((float(x), float(y)) for x, y in points), label)
 
 

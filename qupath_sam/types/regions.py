@@ -46,15 +46,15 @@ class Region:
         return self.x, self.y, self.right, self.bottom
 
     def contains(self, x: float, y: float) -> bool:
-        """Whether a point lies in the region; the right and bottom edges do not belong to it."""
+        """Return whether a point lies in the region; the right and bottom edges do not belong to it."""
         return self.x <= x < self.right and self.y <= y < self.bottom
 
     def encloses(self, other: Region) -> bool:
-        """Whether ``other`` lies wholly inside this region."""
+        """Return whether ``other`` lies wholly inside this region."""
         return self.x <= other.x and self.y <= other.y and other.right <= self.right and other.bottom <= self.bottom
 
     def intersection(self, other: Region) -> Region | None:
-        """The common part, or None where there is none."""
+        """Return the common part, or None where there is none."""
         x, y = max(self.x, other.x), max(self.y, other.y)
         right, bottom = min(self.right, other.right), min(self.bottom, other.bottom)
         return Region(x, y, right - x, bottom - y) if right > x and bottom > y else None
@@ -80,7 +80,7 @@ class Window:
 
     @classmethod
     def of(cls, region: Region, downsample: float) -> Window:
-        """The window that shows ``region`` at ``downsample`` level-0 px per window px, rounded to whole px."""
+        """Return the window that shows ``region`` at ``downsample`` level-0 px per window px, rounded to whole px."""
         if not (math.isfinite(downsample) and downsample > 0):
             raise InvalidRegion(f"downsample must be a positive number, got {downsample}")
         return cls(region, max(1, round(region.width / downsample)), max(1, round(region.height / downsample)))

@@ -98,7 +98,7 @@ def test_twelve_of_sixteen_bits_are_scaled_with_a_remark(tmp_path: Path, samples
     assert np.abs(_whole(tmp_path / "a.png") - expected).max() <= 1
     with closing(open_slide(tmp_path / "a.png")) as reader:
         assert "to 409" in reader.info.reader
-        assert "state a range" in reader.info.remarks[0]
+        assert "give a range" in reader.info.remarks[0]
 
 
 def test_a_range_and_channels_are_as_the_caller_says(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_without_a_word_all_channels_are_shown_and_that_is_told(fluorescence: Pa
         assert info.channels == tuple(NAMES)
         assert "DAPI" in info.reader
         assert "#0000ff" in info.reader  # OME's 65535 is opaque blue: 0x0000FFFF as RGBA
-        assert "nobody said how to show" in info.remarks[0]
+        assert "no display is given" in info.remarks[0]
         assert reader.read(SHOWN).reshape(-1, 3).max(axis=0).min() > 200
 
 

@@ -73,14 +73,14 @@ class DiskCache:
         self._max_bytes = max_bytes
         self._device = device
         self._clock = clock
-        self._lock = threading.Lock()  # of the counts; nobody waits for a disk with it
-        self._room = threading.Lock()  # of those who write
+        self._lock = threading.Lock()  # of the counts; it is never held during disk access
+        self._room = threading.Lock()  # of the writers
         self._known: dict[Path, _Entry] | None = None
         self._looked_ns = 0
         self._hits = self._misses = self._evictions = 0
 
     def get(self, key: str) -> Embedding | None:
-        """The embedding, which is now the most recently used; None where there is none.
+        """Return the embedding, which is now the most recently used; None where there is none.
 
         A file that is truncated, damaged or not what its name says is deleted, and counts as none.
 
@@ -136,11 +136,11 @@ class DiskCache:
             _unlink(entry.path)
 
     def contains(self, key: str) -> bool:
-        """Whether there is a file for it; whether it is whole shows when it is read."""
+        """Return whether there is a file for it; whether it is whole shows when it is read."""
         return self._path(key).is_file()
 
     def stats(self) -> CacheStats:
-        """How the cache is doing; entries and bytes are the folder's, hits, misses and evictions this process's."""
+        """Return the counts: entries and bytes of the folder; hits, misses and evictions of this process."""
         entries = list(self._entries())
         with self._lock:
             return CacheStats(
@@ -161,7 +161,7 @@ class DiskCache:
         except OSError as error:
             _log.warning("could not read %s: %s", path, error)
         except ValueError as error:
-            _log.warning("deleting %s, its embedding will be computed anew: %s", path, error)
+            _log.warning("deleting %s, its embedding will be computed again: %s", path, error)
             _unlink(path)
         return None
 
@@ -194,7 +194,7 @@ class DiskCache:
             del known[oldest.path]
             used = _used_ns(oldest.path)
             if used is not None and used > oldest.used_ns:
-                known[oldest.path] = oldest._replace(used_ns=used)  # somebody has read it since
+                known[oldest.path] = oldest._replace(used_ns=used)  # another process has read it since
             elif _unlink(oldest.path):
                 total -= oldest.size
                 with self._lock:
@@ -202,7 +202,7 @@ class DiskCache:
         return total + size <= self._max_bytes
 
     def _look(self) -> dict[Path, _Entry]:
-        """The files, as they are now where they are few, else as they were within a minute. Needs the room's lock.
+        """Return the files: as they are now where they are few, else as of the last minute. Needs the room's lock.
 
         Looking at 20,000 files takes half a second.
         """
@@ -213,7 +213,7 @@ class DiskCache:
         return self._known
 
     def _entries(self) -> Iterator[_Entry]:
-        """What the folder holds, as it is now. Temporary files that a dead process has left are deleted."""
+        """Yield what the folder holds, as it is now. Temporary files that a dead process has left are deleted."""
         try:
             found = list(os.scandir(self._folder))
         except FileNotFoundError:
@@ -236,7 +236,7 @@ def _used_ns(path: Path) -> int | None:
 
 
 def _unlink(path: Path) -> bool:
-    """Whether the file is gone. Windows keeps a file that somebody has open; it goes another time."""
+    """Return whether the file is gone. Windows keeps a file that another process has open."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

@@ -12,12 +12,12 @@ import torch
 from qupath_sam.errors import OutOfMemory
 from qupath_sam.models.base import Embedding
 
-#: To be changed with the meaning of the metadata; files of another version are computed anew.
+#: To be changed with the meaning of the metadata; files of another version are computed again.
 _FORMAT = "qupath-sam embedding 1"
 
 
 def to_bytes(key: str, embedding: Embedding) -> bytes:
-    """The file's content. Names, shapes, dtypes and values are kept; strides and the device are not.
+    """Return the file's content. Names, shapes, dtypes and values are kept; strides and the device are not.
 
     Layout: https://huggingface.co/docs/safetensors, with ``format``, ``key``, ``window_size`` ("height width") and
     ``sha256`` of all of it as metadata.
@@ -37,7 +37,7 @@ def to_bytes(key: str, embedding: Embedding) -> bytes:
 
 
 def from_bytes(data: bytes, key: str, *, device: str | torch.device = "cpu") -> Embedding:
-    """The embedding of ``key`` that `to_bytes` wrote, its tensors on ``device``.
+    """Return the embedding of ``key`` that `to_bytes` wrote, its tensors on ``device``.
 
     Raises:
         ValueError: ``data`` is truncated, damaged, of another version, of another key, or something else entirely.
@@ -60,7 +60,7 @@ def from_bytes(data: bytes, key: str, *, device: str | torch.device = "cpu") -> 
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    """The header's free part. `safetensors.safe_open` gives it too, but maps the file, so Windows cannot delete it."""
+    """Return the header's metadata. `safetensors.safe_open` maps the file, so that Windows cannot delete it."""
     length = int.from_bytes(data[:8], "little")
     metadata = json.loads(data[8 : 8 + length])["__metadata__"]
     return {str(name): str(value) for name, value in metadata.items()}

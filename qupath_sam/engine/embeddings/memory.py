@@ -28,7 +28,7 @@ class MemoryCache:
         self._hits = self._misses = self._evictions = 0
 
     def get(self, key: str) -> Embedding | None:
-        """The embedding, which is now the most recently used; None where it is not held."""
+        """Return the embedding, which is now the most recently used; None where it is not held."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
@@ -72,17 +72,17 @@ class MemoryCache:
             self._size_bytes = 0
 
     def contains(self, key: str) -> bool:
-        """Whether it is held; this neither counts nor makes it more recent."""
+        """Return whether it is held; this neither counts nor makes it more recent."""
         with self._lock:
             return key in self._entries
 
     def stats(self) -> CacheStats:
-        """How the cache is doing."""
+        """Return how the cache is doing."""
         with self._lock:
             return CacheStats(self._hits, self._misses, self._evictions, len(self._entries), self._size_bytes)
 
     def _remove(self, key: str) -> bool:
-        """The only place that takes an entry out, so that none leaves without its bytes."""
+        """Take an entry out. No other place does, so that the count of bytes stays right."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return False

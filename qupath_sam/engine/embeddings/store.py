@@ -14,7 +14,7 @@ from qupath_sam.errors import Cancelled, DeadlineExceeded, ServerBusy
 from qupath_sam.models.base import Embedding
 from qupath_sam.types.results import EmbeddingSource
 
-#: Errors that concern only the caller that got them; whoever waits for the same embedding tries for itself.
+#: Errors that concern one caller only; other callers that wait for the same embedding compute it themselves.
 _OWN_ERRORS = (Cancelled, DeadlineExceeded, ServerBusy)
 
 
@@ -44,7 +44,7 @@ class _Flight:
         return waiter
 
     def next_leader(self) -> _Waiter:
-        """The waiter that leads from now on, as urgent as the most urgent of those that are left."""
+        """Return the waiter that leads from now on, as urgent as the most urgent of those that are left."""
         leader = self.waiters.popleft()
         for waiter in self.waiters:
             leader.urgency.raise_to(waiter.urgency.priority)
@@ -68,7 +68,7 @@ class EmbeddingStore:
         self._flights: dict[str, _Flight] = {}
 
     def contains(self, key: str) -> bool:
-        """Whether `get_or_compute` would find the embedding rather than compute it."""
+        """Return whether `get_or_compute` would find the embedding rather than compute it."""
         return self.memory.contains(key) or (self.disk is not None and self.disk.contains(key))
 
     def get_or_compute(
@@ -80,7 +80,7 @@ class EmbeddingStore:
         deadline: float | None = None,
         urgency: Urgency | None = None,
     ) -> tuple[Embedding, EmbeddingSource]:
-        """The embedding of ``key``.
+        """Return the embedding of ``key``.
 
         Of simultaneous callers one leads: it looks on disk, then calls ``compute`` in its own thread; the others wait
         for what it finds. An error of ``compute`` goes to all of them and nothing is kept. Only if the leader gives
@@ -90,7 +90,7 @@ class EmbeddingStore:
             key: from `qupath_sam.engine.embeddings.key.embedding_key`.
             compute: makes the embedding, usually by `InferenceWorker.run`; should be given the same ``cancel``,
                 ``deadline`` and ``urgency``. Must not ask this store for the same key.
-            cancel: ends this caller's wait, nobody else's.
+            cancel: ends the wait of this caller only.
             deadline: ends this caller's wait; seconds of `time.monotonic`.
             urgency: raised while this caller leads and a more urgent one waits for it.
 
@@ -125,7 +125,7 @@ class EmbeddingStore:
         cancel: CancelToken | None,
         deadline: float | None,
     ) -> tuple[Embedding, EmbeddingSource]:
-        """Find or make the embedding for all who wait; whatever happens, nobody is left waiting."""
+        """Find or make the embedding for all waiters; every waiter gets an outcome, errors included."""
         try:
             check_wanted(cancel, deadline)
             embedding = self.disk.get(key) if self.disk is not None else None
@@ -150,7 +150,7 @@ class EmbeddingStore:
     def _wait(
         self, key: str, flight: _Flight, waiter: _Waiter, cancel: CancelToken | None, deadline: float | None
     ) -> Embedding | None:
-        """What the leader found; None where the leader gave up and it is this caller's turn to lead."""
+        """Return what the leader found; None where the leader gave up and it is this caller's turn to lead."""
         take_back = cancel.add_callback(waiter.wake.set) if cancel is not None else None
         try:
             while True:
@@ -187,7 +187,7 @@ class EmbeddingStore:
     def _land(
         self, key: str, flight: _Flight, *, embedding: Embedding | None = None, error: Exception | None = None
     ) -> None:
-        """Give the outcome to all who wait. Whoever comes from now on looks in memory first."""
+        """Give the outcome to all waiters. Later callers look in memory first."""
         with self._lock:
             del self._flights[key]
             waiters = list(flight.waiters)
