@@ -115,7 +115,7 @@ class _Shown:
         colours = samples - (samples in (2, 4))
         high = full_scale(pixels.dtype, 8 * pixels.dtype.itemsize, pixels[:, :, :colours])
         self.how = f"0 to {high:g}"
-        self.remark = f"the pixels have 16 bits a sample, shown from {self.how}; state a range if that is wrong"
+        self.remark = f"the pixels have 16 bits a sample, shown from {self.how}; give a range if that is wrong"
         rgb = pixels if colours == 3 else pixels[:, :, [0, 0, 0, 1]]
         return true_colours(high=high, alpha="straight" if samples in (2, 4) else "")(rgb)
 

@@ -161,7 +161,7 @@ def _white_value(key: Any, rendering: Rendering, seen: _Once) -> tuple[float, st
         return float(2**bits - 1), "", ""
     high = full_scale(dtype, bits, seen()[:, :3])
     how = f"0 to {high:g}"
-    return high, how, f"the pixels have {bits} bits a sample, shown from {how}; state a range if that is wrong"
+    return high, how, f"the pixels have {bits} bits a sample, shown from {how}; give a range if that is wrong"
 
 
 def _bits(key: Any) -> int:
