@@ -114,7 +114,9 @@ def train(
     ] = None,
     clicks_only: Annotated[
         bool,
-        typer.Option("--clicks-only", help="No session begins with a box or an outline; nor does one in the papers."),
+        typer.Option(
+            "--clicks-only", help="No session begins with a box, an outline or a stroke; nor does one in the papers."
+        ),
     ] = False,
     exact_clicks: Annotated[
         float,
@@ -125,6 +127,10 @@ def train(
     focal_alpha: Annotated[
         float, typer.Option(min=0.05, max=0.95, help="Weight of the object in the focal loss; 1 - this is the rest's.")
     ] = 0.5,
+    masks: Annotated[
+        int,
+        typer.Option(min=1, max=3, help="Masks that answer a first click: 1, or 3 of which the best is learnt from."),
+    ] = 1,
     schedule: Annotated[ScheduleName, typer.Option(help="How the learning rate falls.")] = ScheduleName.PAPER,
     batch: Annotated[int, typer.Option(min=1, help="Views that go through the network together.")] = 1,
     accumulate: Annotated[int, typer.Option(min=1, help="Answers of an optimiser step: this times --batch.")] = 8,
@@ -170,6 +176,7 @@ def train(
         head_learning_rate=lr_head,
         encoder_learning_rate=lr_encoder,
         focal_alpha=focal_alpha,
+        masks=masks,
         schedule=Schedule(schedule.value),
         batch=batch,
         accumulate=accumulate,
@@ -179,7 +186,7 @@ def train(
         window=window,
         sessions_per_view=sessions_per_view,
         seed=seed,
-        mix=replace(mix, boxes=0, outlines=0) if clicks_only else mix,
+        mix=replace(mix, boxes=0, outlines=0, strokes=0) if clicks_only else mix,
         lora=LoraSettings(rank=lora_rank, alpha=float(lora_rank)),
     )
     places = Places(out, cache=cache, device=device)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -27,6 +27,7 @@ from shapely.geometry.base import BaseGeometry
 
 from qupath_sam.datasets.annotations import Area, area_of
 from qupath_sam.datasets.base import Dataset, LeftOut
+from qupath_sam.datasets.kinds import Kind
 from qupath_sam.datasets.objects import Tile
 from qupath_sam.datasets.options import Target
 from qupath_sam.datasets.painting import paint
@@ -155,8 +156,8 @@ def annotated_dataset(
             f"{name} has no annotation {_named(choices)}{_listed(reasons)}; check --class, and the scale"
         )
     target = choices.target or Target.INSTANCES
-    min_area = {"min_area": 1} if target is Target.REGION else {}
-    return Dataset(name, tuple(tiles), target=target, crop=None, left_out=tuple(reasons), **min_area)
+    dataset = Dataset(name, tuple(tiles), target=target, crop=None, left_out=tuple(reasons))
+    return replace(dataset, min_area=1, kind=Kind.REGION) if target is Target.REGION else dataset
 
 
 def _areas_of(annotations: Iterable[Annotation], choices: AnnotationChoices) -> tuple[list[Area], Counter[str]]:

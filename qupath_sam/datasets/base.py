@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from qupath_sam.datasets.kinds import Kind
 from qupath_sam.datasets.objects import Tile
 from qupath_sam.datasets.options import Target
 from qupath_sam.errors import InvalidRequest
@@ -21,6 +22,16 @@ TILE_CROP = 256
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".svslide")
+
+
+def min_area_of(kind: Kind) -> int:
+    """Area from which on objects of a kind are scored, px."""
+    return MIN_AREA_NUCLEI if kind in (Kind.NUCLEUS, Kind.BRIGHT_NUCLEUS) else MIN_AREA_GLANDS
+
+
+def crop_of(kind: Kind) -> int | None:
+    """Side of the square of a tile that the whole-image protocol shows, px; None shows all of it."""
+    return TILE_CROP if kind in (Kind.NUCLEUS, Kind.BRIGHT_NUCLEUS) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,7 @@ class Dataset:
         target: what counts as one object.
         min_area: px of the smallest object that is scored.
         crop: side of the top-left square that the whole-image protocol shows, px; None shows the whole tile.
+        kind: of its objects.
         left_out: what could not be had, and does not end the evaluation of the rest.
     """
 
@@ -49,6 +61,7 @@ class Dataset:
     target: Target = Target.INSTANCES
     min_area: int = MIN_AREA_NUCLEI
     crop: int | None = TILE_CROP
+    kind: Kind = Kind.NUCLEUS
     left_out: tuple[LeftOut, ...] = ()
 
     def drawn(self, images: int | None, *, seed: int) -> Dataset:

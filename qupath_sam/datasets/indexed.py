@@ -1,13 +1,19 @@
-"""A folder with ``index.csv``: one row a tile, with columns image, instances, group and split (and perhaps mpp)."""
+"""A folder with ``index.csv``: one row a tile, with columns image, instances, group and split.
+
+Columns that may be there: mpp, kind (region, gland or nucleus: see `Kind`; one for all rows) and stain. A group with
+rows of several splits is one group a split: whoever wrote the index says that they may be kept apart.
+"""
 
 from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from qupath_sam.datasets.base import MIN_AREA_GLANDS, MIN_AREA_NUCLEI, Dataset, read_rgb
+from qupath_sam.datasets.base import Dataset, crop_of, min_area_of, read_rgb
+from qupath_sam.datasets.kinds import Kind, kind_of
 from qupath_sam.datasets.label_images import read_labels
 from qupath_sam.datasets.objects import Tile
 from qupath_sam.errors import InvalidRequest
@@ -22,18 +28,21 @@ def recognises(root: Path) -> bool:
 
 
 def read(root: Path) -> Dataset:
-    """The tiles of the index. Sets named ``ebhi...`` hold glands, which are scored from 400 px on; others nuclei.
+    """The tiles of the index. Its kind decides from which area on objects are scored, and whether tiles are cropped.
 
     Raises:
-        InvalidRequest: the index is no UTF-8, lacks a column, a row or a cell, or a pixel size is no number.
+        InvalidRequest: the index is no UTF-8, lacks a column, a row or a cell, a pixel size is no number, or a kind is
+            unknown or not the same in all rows.
     """
     rows = _rows(root / INDEX)
     name = root.resolve().name
+    kind = _kind(name, [row for _, row in rows], root / INDEX)
+    shared = _in_several_splits([row for _, row in rows])
     tiles = tuple(
         Tile(
             dataset=name,
             image_id=row["image"],
-            group=row["group"],
+            group=f"{row['group']}, {row['split']}" if row["group"] in shared else row["group"],
             split=row["split"] or None,
             mpp=_mpp(row.get("mpp"), f"{root / INDEX}, row {number}"),
             read_pixels=partial(read_rgb, root / row["image"]),
@@ -41,8 +50,27 @@ def read(root: Path) -> Dataset:
         )
         for number, row in rows
     )
-    glands = name.lower().startswith("ebhi")
-    return Dataset(name, tiles, min_area=MIN_AREA_GLANDS if glands else MIN_AREA_NUCLEI)
+    return Dataset(name, tiles, kind=kind, min_area=min_area_of(kind), crop=crop_of(kind))
+
+
+def _in_several_splits(rows: Sequence[Mapping[str, str]]) -> frozenset[str]:
+    """Groups with rows of more than one split."""
+    splits: dict[str, set[str]] = {}
+    for row in rows:
+        splits.setdefault(row["group"], set()).add(row["split"])
+    return frozenset(group for group, found in splits.items() if len(found) > 1)
+
+
+def _kind(name: str, rows: Sequence[Mapping[str, str]], index: Path) -> Kind:
+    stated = {row.get("kind") or "" for row in rows}
+    if len(stated) > 1:
+        kinds = ", ".join(sorted(stated))
+        raise InvalidRequest(f"{index} names several kinds ({kinds}); put each into a set of its own")
+    try:
+        return kind_of(name, stated=stated.pop(), stain=rows[0].get("stain") or "")
+    except ValueError as error:
+        known = ", ".join(kind.value for kind in Kind)
+        raise InvalidRequest(f"{index}: unknown kind {rows[0]['kind']!r}; known: {known}") from error
 
 
 def _rows(index: Path) -> list[tuple[int, dict[str, str]]]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from qupath_sam.datasets.annotations import Area, area_of
 from qupath_sam.datasets.base import Dataset, LeftOut
+from qupath_sam.datasets.kinds import Kind
 from qupath_sam.datasets.objects import Tile
 from qupath_sam.datasets.options import Target
 from qupath_sam.datasets.painting import paint
@@ -85,7 +86,8 @@ def cut_slides(name: str, slides: list[AnnotatedSlide], cut: Cut, *, left_out: I
     if not tiles:
         raise InvalidRequest(f"{name}: there is {lacks}; check that the annotations have the format's own groups")
     empty = [LeftOut(slide, lacks) for slide, of_slide in found.items() if not of_slide]
-    return Dataset(name, tiles, target=Target.REGION, min_area=1, crop=None, left_out=(*left_out, *empty))
+    reasons = (*left_out, *empty)
+    return Dataset(name, tiles, target=Target.REGION, min_area=1, crop=None, kind=Kind.REGION, left_out=reasons)
 
 
 def _tiles(name: str, slide: AnnotatedSlide, cut: Cut) -> Iterator[Tile]:

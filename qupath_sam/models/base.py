@@ -65,6 +65,7 @@ class WindowPrompts:
         logits: float32 ``(LOW_RES_SIZE, LOW_RES_SIZE)`` of the previous mask over the whole window, or None.
         last_click: number of points at the end of ``points`` that are new with this call: the click that the
             answer is for. 0 where nothing is known.
+        keep_parts: whether parts of the mask that no click points at may stay.
     """
 
     points: NDArray[np.float32]
@@ -72,6 +73,7 @@ class WindowPrompts:
     box: tuple[float, float, float, float] | None = None
     logits: NDArray[np.float32] | None = None
     last_click: int = 0
+    keep_parts: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,6 +6,7 @@ click points at is taken. There it guards a given mask; here it guards what earl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ Logits = NDArray[np.float32]
 
 #: Logit of a pixel that a rule puts on the other side.
 FORCED_LOGIT = 1.0
+#: A hole is a pinhole below this share of the object, or below this many view px.
+PINHOLE_SHARE, PINHOLE_AREA = 0.004, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class ClickRules:
         one_sided: merged changes go towards the click's side only: a positive click takes nothing away.
         reach_from: number of the click from which changes must lie within reach of it; None for never.
         reach_factor, reach_margin: the reach is the factor times the click's distance to its own side, plus the margin.
+        one_object: what is answered to clicks alone hangs together; see `keep_clicked_parts`.
         box_share, box_margin: a box that comes alone holds all of its object, but for this share of its side or this
             many view px, whichever is more: boxes are drawn by hand.
     """
@@ -42,8 +46,79 @@ class ClickRules:
     reach_from: int | None = None
     reach_factor: float = 4.0
     reach_margin: float = 4.0
+    one_object: bool = True
     box_share: float = 0.05
     box_margin: float = 2.0
+
+
+def apply_rules(logits: Logits, prompts: Sequence[ViewPrompts], rules: ClickRules, *, refined: bool) -> list[Logits]:
+    """All rules, for each of B prompts.
+
+    Args:
+        logits: float32 ``(B, M, 256, 256)`` over the view, the best mask first; left as they are.
+        prompts: B of them.
+        rules: which hold.
+        refined: whether a refinement head made the first mask: only then the clicks and the box are enforced.
+
+    Returns:
+        B of float32 ``(M, 256, 256)``.
+    """
+    results = []
+    for masks, prompt in zip(logits, prompts, strict=True):
+        first = masks[0]
+        if refined:
+            first = apply_box_rule(apply_click_rules(first, prompt, rules), prompt, rules)
+        ruled = [first, *masks[1:]]
+        if rules.one_object:
+            ruled = [keep_clicked_parts(each, prompt) for each in ruled]
+        results.append(np.stack(ruled))
+    return results
+
+
+def keep_clicked_parts(logits: Logits, prompts: ViewPrompts) -> Logits:
+    """The logits without parts that no positive click points at and without pinholes; for prompts of clicks alone.
+
+    A part (4-connected) stays where a positive click lies in it, or where it is the nearest to a click that lies in
+    none. A hole is a pinhole below `PINHOLE_SHARE` of the object, or `PINHOLE_AREA` view px; one that a negative click
+    lies in stays. With a box or an outline (a mask before the first click) several parts may be meant: all stay.
+
+    Args:
+        logits: float32 ``(256, 256)`` over the view; left as they are.
+        prompts: what was asked.
+    """
+    positive = [click for click in prompts.clicks if click.positive]
+    if not positive or prompts.box is not None or prompts.keep_parts:
+        return logits
+    mask = logits > 0
+    parts, count = ndimage.label(mask)
+    if not count:
+        return logits
+    result = logits
+    if count > 1:
+        clicked = {int(parts[click.pixel]) or _nearest_part(parts, click) for click in positive}
+        kept = np.isin(parts, list(clicked))
+        result = np.where(mask & ~kept, np.minimum(logits, -FORCED_LOGIT), logits)
+        mask = kept
+    holes, count = ndimage.label(~mask)
+    if count > 1:
+        areas = np.bincount(holes.ravel())
+        small = areas < max(PINHOLE_AREA, PINHOLE_SHARE * np.count_nonzero(mask))
+        small[0] = False
+        small[np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))] = False
+        for click in prompts.clicks:
+            if not click.positive:
+                small[holes[click.pixel]] = False
+        filled = small[holes] & ~mask
+        if filled.any():
+            result = np.where(filled, np.maximum(result, FORCED_LOGIT), result)
+    return np.asarray(result, dtype=np.float32)
+
+
+def _nearest_part(parts: NDArray[np.integer], click: ViewClick) -> int:
+    """The number of the part that is nearest to a click that lies in none."""
+    rows, columns = np.nonzero(parts)
+    nearest = int(np.argmin((rows - click.y) ** 2 + (columns - click.x) ** 2))
+    return int(parts[rows[nearest], columns[nearest]])
 
 
 def apply_click_rules(logits: Logits, prompts: ViewPrompts, rules: ClickRules) -> Logits:

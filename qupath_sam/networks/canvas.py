@@ -36,12 +36,14 @@ class ViewPrompts:
         newest: how many at the end are new with this call; 0 where nothing is known, and then order does not matter.
         box: ``(min_x, min_y, max_x, max_y)`` in view px on pixel edges, or None.
         previous: logits ``(VIEW_SIZE, VIEW_SIZE)`` of the mask so far, or None.
+        keep_parts: whether parts that no click points at may stay.
     """
 
     clicks: tuple[ViewClick, ...] = ()
     newest: int = 0
     box: tuple[float, float, float, float] | None = None
     previous: Tensor | None = None
+    keep_parts: bool = False
 
     @property
     def new_clicks(self) -> tuple[ViewClick, ...]:

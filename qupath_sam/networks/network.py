@@ -95,7 +95,7 @@ class PromptableNetwork(nn.Module):
     @property
     def gives_one_mask(self) -> bool:
         """Whether an ambiguous prompt gets one answer like any other."""
-        return self.refinement_head is not None or not isinstance(self.mask_decoder, SamMaskDecoder)
+        return not isinstance(self.mask_decoder, SamMaskDecoder)
 
     def refines(self, *, box_alone: bool) -> bool:
         """Whether the head corrects an answer.

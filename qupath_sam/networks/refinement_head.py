@@ -1,4 +1,4 @@
-"""A light U-Net that corrects the mask decoder's answer in a window round the object, at the resolution of the view.
+"""A light U-Net that corrects the mask decoder's answer in a region round the object, at the region's own resolution.
 
 SAM's decoder sees the image as 64 x 64 cells and answers each click afresh: "a local modification affects a large area"
 (Kim et al. 2023, sec. 2.3). The head sees the pixels, where the clicks are, and the mask so far, and decides cell by
@@ -30,6 +30,7 @@ from qupath_sam.networks.refinement_region import (
     RefinementRegion,
     choose_region,
     cut,
+    cut_image,
     paste,
     sampling_grid,
 )
@@ -103,6 +104,7 @@ class Refined:
         in_region: ``(B, 1, R, R)``, the same over the regions with gradient: what is trained.
         previous_in_region: ``(B, 1, R, R)``, the logits before.
         near_newest: ``(B, 1, R, R)`` in 0..1, how near each cell is to the newest click.
+        regions: B of them.
         grid: `sampling_grid` of the regions.
     """
 
@@ -110,6 +112,7 @@ class Refined:
     in_region: Tensor
     previous_in_region: Tensor
     near_newest: Tensor
+    regions: Sequence[RefinementRegion]
     grid: Tensor
 
 
@@ -126,7 +129,7 @@ def refine(
 
     Args:
         head: the network.
-        image: ``(1 or B, 3, 256, 256)`` RGB in 0..1.
+        image: uint8 ``(1 or B, 3, S, S)`` RGB over the view, S the encoder's own size: see `cut_image`.
         projected: `RefinementHead.project`'s, ``(1 or B, 32, 64, 64)``.
         decoded: the mask decoder's answer to the same prompts.
         prompts: B of them.
@@ -138,12 +141,15 @@ def refine(
     so_far = torch.stack([p.to(device) for p in previous])[:, None]
     base = so_far.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
     masks: NDArray[np.bool_] = (base[:, 0] > 0).cpu().numpy()
-    regions = [choose_region(p, mask, jitter=jitter) for p, mask in zip(prompts, masks, strict=True)]
+    regions = [
+        choose_region(p, mask, image_size=image.shape[-1], jitter=jitter)
+        for p, mask in zip(prompts, masks, strict=True)
+    ]
     grid = sampling_grid(regions, device=device)
     decoder_part = cut(decoder, grid).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
     previous_part = cut(so_far, grid).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
     prompted = torch.stack([_prompted(*each) for each in zip(prompts, masks, regions, strict=True)]).to(device)
-    planes = _planes(cut(image.expand(count, -1, -1, -1), grid), decoder_part, previous_part, prompted)
+    planes = _planes(cut_image(image, regions) / 255, decoder_part, previous_part, prompted)
     coarse = sampling_grid(regions, cells=REGION_CELLS // 2, device=device)
     gate, residual = head(
         planes.contiguous(memory_format=torch.channels_last),
@@ -154,7 +160,7 @@ def refine(
     with torch.no_grad():
         logits = (base + paste(change, regions)).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
     near = planes[:, _NEWEST_CLICK : _NEWEST_CLICK + 1].abs()
-    return Refined(logits, previous_part + change, previous_part, near, grid)
+    return Refined(logits, previous_part + change, previous_part, near, regions, grid)
 
 
 def _planes(colour: Tensor, decoder: Tensor, previous: Tensor, prompted: Tensor) -> Tensor:

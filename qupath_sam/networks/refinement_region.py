@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ from qupath_sam.networks.canvas import VIEW_SIZE, ViewPrompts
 REGION_CELLS = 128
 #: The region's side over the longer side of what it must hold.
 _MARGIN = 1.5
-_SMALLEST_SIDE = 48.0
+#: The smallest region: so many px of the image that the head sees, and of the view.
+_SMALLEST_IMAGE_SIDE, _SMALLEST_SIDE = 48.0, 32.0
 #: View px round a first click that fell outside the first mask.
 _ROUND_LOST_CLICK = 24.0
 
@@ -38,13 +40,18 @@ class RefinementRegion:
 
 
 def choose_region(
-    prompts: ViewPrompts, mask: NDArray[np.bool_], *, jitter: np.random.Generator | None = None
+    prompts: ViewPrompts,
+    mask: NDArray[np.bool_],
+    *,
+    image_size: int = VIEW_SIZE,
+    jitter: np.random.Generator | None = None,
 ) -> RefinementRegion:
     """The region round the mask so far, the positive clicks, the newest clicks and a first box.
 
     Args:
         prompts: of the object.
         mask: bool ``(VIEW_SIZE, VIEW_SIZE)``: the mask so far, or the decoder's first.
+        image_size: side of the image that the head sees of the view, px.
         jitter: moves and scales the region at random, for training.
     """
     bounds = _bounds(prompts, mask)
@@ -52,7 +59,8 @@ def choose_region(
         return RefinementRegion(0.0, 0.0, float(VIEW_SIZE))
     (x0, y0), (x1, y1) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
     grow = _MARGIN if jitter is None else jitter.uniform(1.3, 1.9)
-    side = float(np.clip(max(x1 - x0, y1 - y0) * grow, _SMALLEST_SIDE, VIEW_SIZE))
+    smallest = max(_SMALLEST_SIDE, _SMALLEST_IMAGE_SIDE * VIEW_SIZE / image_size)
+    side = float(np.clip(max(x1 - x0, y1 - y0) * grow, smallest, VIEW_SIZE))
     centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
     if jitter is not None:
         centre += jitter.normal(0, 0.03 * side, 2)
@@ -72,6 +80,38 @@ def sampling_grid(regions: Sequence[RefinementRegion], *, cells: int = REGION_CE
 def cut(view: Tensor, grid: Tensor) -> Tensor:
     """``(B, C, S, S)`` over the view to ``(B, C, cells, cells)`` over the regions, bilinearly."""
     return F.grid_sample(view, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def cut_image(image: Tensor, regions: Sequence[RefinementRegion]) -> Tensor:
+    """The image's own pixels over the regions, not those of the view: fp32 ``(B, 3, REGION_CELLS, REGION_CELLS)``.
+
+    Where a cell spans more than two px, these are averaged first, so that no pixel is skipped.
+
+    Args:
+        image: uint8 or float ``(1 or B, 3, S, S)`` over the view, S at least `VIEW_SIZE`.
+        regions: B of them.
+    """
+    size = image.shape[-1]
+    px = size / VIEW_SIZE
+    parts = []
+    for index, region in enumerate(regions):
+        own = image[index if len(image) > 1 else 0][None]
+        pooled = 2 ** max(0, math.ceil(math.log2(region.side * px / REGION_CELLS) - 1e-9) - 1)
+        # The cells of the pooled image that the region touches, and one more on each side for the interpolation.
+        first_x, first_y = (max(0, math.floor(at * px / pooled) - 1) for at in (region.x, region.y))
+        last_x, last_y = (
+            min(size // pooled, math.ceil((at + region.side) * px / pooled) + 1) for at in (region.x, region.y)
+        )
+        some = own[..., first_y * pooled : last_y * pooled, first_x * pooled : last_x * pooled].float()
+        if pooled > 1:
+            some = F.avg_pool2d(some, pooled)
+        steps = (torch.arange(REGION_CELLS, device=some.device, dtype=torch.float32) + 0.5) / REGION_CELLS * region.side
+        x = 2 * ((region.x + steps) * px / pooled - first_x) / (last_x - first_x) - 1
+        y = 2 * ((region.y + steps) * px / pooled - first_y) / (last_y - first_y) - 1
+        shape = 1, REGION_CELLS, REGION_CELLS
+        grid = torch.stack([x[None, None, :].expand(shape), y[None, :, None].expand(shape)], dim=-1)
+        parts.append(F.grid_sample(some, grid, mode="bilinear", padding_mode="border", align_corners=False))
+    return torch.cat(parts)
 
 
 def paste(part: Tensor, regions: Sequence[RefinementRegion]) -> Tensor:

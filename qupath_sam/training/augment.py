@@ -1,8 +1,9 @@
-"""What makes one tile look like several: the eight symmetries of the square, other stains, other optics."""
+"""What makes one tile look like several: symmetries of the square, small angles, other stains, other optics."""
 
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ _UNMIX = np.linalg.inv(_STAINS)
 
 #: Share of views that look like no stain, so that dark on bright is not all that the model knows.
 _OTHER_MODALITY_SHARE = 0.1
+#: Share of views that are turned by an angle that is no multiple of 90 degrees, and the largest such angle, degrees.
+_TILTED_SHARE, _STEEPEST = 0.25, 45.0
 #: What grey is of R, G, B.
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
@@ -39,6 +42,8 @@ def augment(
         random: seed it for the same view again.
         colours: ``(N, 2, 3)``, `colour_statistics` of tiles whose look may be taken on; N may be 0.
     """
+    if random.random() < _TILTED_SHARE:
+        pixels, labels = tilted(pixels, labels, float(random.uniform(-_STEEPEST, _STEEPEST)))
     turns, mirrored = int(random.integers(4)), bool(random.random() < 0.5)
     pixels, labels = np.rot90(pixels, turns), np.rot90(labels, turns)
     if mirrored:
@@ -47,6 +52,19 @@ def augment(
     if random.random() < _OTHER_MODALITY_SHARE:
         pixels = other_modality(pixels, random)
     return pixels, np.ascontiguousarray(labels)
+
+
+def tilted(pixels: Pixels, labels: Labels, degrees: float) -> tuple[Pixels, Labels]:
+    """Turned by any angle about the middle; what comes in at the corners mirrors the border."""
+    side = labels.shape[0]
+    margin = math.ceil(side * 0.21)
+    around = (margin, margin), (margin, margin)
+    wide = Image.fromarray(np.pad(pixels, (*around, (0, 0)), mode="symmetric")).rotate(
+        degrees, Image.Resampling.BILINEAR
+    )
+    marks = Image.fromarray(np.pad(labels, around, mode="symmetric").astype(np.int32)).rotate(degrees)
+    inside = slice(margin, margin + side), slice(margin, margin + side)
+    return np.asarray(wide)[inside], np.asarray(marks)[inside].astype(labels.dtype)
 
 
 def augment_colour(pixels: Pixels, random: np.random.Generator, *, colours: NDArray[np.float64]) -> Pixels:

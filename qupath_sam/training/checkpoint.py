@@ -133,7 +133,8 @@ def save_checkpoint(
     """
     entry = {
         "family": origin.spec.family.value,
-        "mask_count": 1,  # every answer in training is held to one truth: SAM's other three masks fall behind
+        # With one mask, every answer in training is held to one truth: SAM's other three masks fall behind.
+        "mask_count": report.config.get("masks", 1),
         "initial_model": origin.spec.name,
         GROUPS_SEEN: merged_groups(report.groups, origin.seen),
         "config": dict(report.config),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from qupath_sam.datasets.base import Dataset
+from qupath_sam.datasets.kinds import Kind
 from qupath_sam.datasets.objects import Tile
 from qupath_sam.datasets.options import Target
 from qupath_sam.errors import InvalidRequest
@@ -23,12 +24,14 @@ class TrainingTile:
         min_area: px of the smallest object that is learnt from.
         target: each label, or all foreground as one object.
         crop: side of the square that the papers' protocol shows of it, px; None for all of it.
+        kind: of its objects.
     """
 
     tile: Tile
     min_area: int
     target: Target
     crop: int | None = None
+    kind: Kind = Kind.NUCLEUS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +77,7 @@ def training_data(datasets: Sequence[Dataset], *, target: Target | None = None) 
         InvalidRequest: there are none.
     """
     tiles = tuple(
-        TrainingTile(tile, dataset.min_area, target or dataset.target, dataset.crop)
+        TrainingTile(tile, dataset.min_area, target or dataset.target, dataset.crop, dataset.kind)
         for dataset in (each.of_split(TRAINING_SPLIT) for each in datasets)
         for tile in dataset.tiles
     )

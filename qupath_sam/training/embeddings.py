@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from qupath_sam.models.adapters.promptable import view_of
 from qupath_sam.training.views import VIEWS_VERSION, View, ViewPlan
 
 _TARGETS, _LABELS, _IMAGE, _EMBEDDING = "targets", "labels", "image", "embedding"
@@ -29,19 +28,17 @@ class EncodedView:
     """A view with what a model needs to answer prompts in it.
 
     Attributes:
-        image: uint8 ``(1, 3, 256, 256)`` RGB.
-        labels: int32 ``(256, 256)``.
+        image: uint8 ``(1, 3, S, S)`` RGB of the encoder's size.
+        labels: int32 ``(S, S)``.
         targets: labels to learn from.
         embedding: fp16, ``(1, 256, 64, 64)``, or the map ``(1, C, 64, 64)`` that the encoder's late half starts from;
             None where all of the encoder is trained.
-        pixels: uint8 ``(1, 3, S, S)`` RGB of the encoder's size where it is trained, else None.
     """
 
     image: Tensor
     labels: NDArray[np.int32]
     targets: tuple[int, ...]
     embedding: Tensor | None = None
-    pixels: Tensor | None = None
 
 
 class FreshViews:
@@ -66,8 +63,7 @@ class FreshViews:
         if epoch:
             plan = replace(plan, seed=int(np.random.default_rng((plan.seed, epoch)).integers(2**31)))
         view = self._make(plan)
-        pixels = torch.from_numpy(view.pixels).permute(2, 0, 1)[None].contiguous()
-        return EncodedView(image_of(view), view.labels, view.targets, pixels=pixels)
+        return EncodedView(image_of(view), view.labels, view.targets)
 
 
 class EmbeddedViews:
@@ -146,5 +142,5 @@ def _put(part: Path, path: Path) -> None:
 
 
 def image_of(view: View) -> Tensor:
-    """The view's RGB as the refinement head sees it: uint8 ``(1, 3, 256, 256)``."""
-    return view_of(torch.from_numpy(view.pixels).permute(2, 0, 1)[None].float()).contiguous()
+    """The view's RGB as the encoder and the refinement head see it: uint8 ``(1, 3, S, S)``."""
+    return torch.from_numpy(view.pixels).permute(2, 0, 1)[None].contiguous()

@@ -26,7 +26,7 @@ from qupath_sam.networks.histology_decoder import ADDED_PARTS
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import PromptableNetwork
 from qupath_sam.networks.refinement_head import Refined, refine
-from qupath_sam.networks.refinement_region import cut
+from qupath_sam.networks.refinement_region import cut, cut_image
 from qupath_sam.networks.stages import late_map
 from qupath_sam.training.embeddings import EncodedView
 from qupath_sam.training.losses import dice_loss, iou_head_loss, normalised_focal_loss
@@ -41,6 +41,9 @@ _DECODER_WEIGHT_BESIDE_HEAD, _IOU_WEIGHT = 0.7, 0.3
 #: How much more the head is held to the error that the newest click points at, and to what was right before it.
 _CLICKED_ERROR_WEIGHT, _KEPT_WEIGHT = 3.0, 0.5
 _LARGEST_GRADIENT = 1.0
+#: Of answers with several masks, how often the session goes on from the one with the highest score, as a user's does;
+#: else from the one that is nearest to the truth.
+_OWN_CHOICE_SHARE = 0.5
 #: Beside a head, which share of answers train the decoder, by how many came before: its backward pass is half the time.
 _DECODER_SHARE = ((1, 1.0), (3, 0.35), (21, 0.12))
 _AVERAGE_DECAY = 0.997
@@ -243,29 +246,28 @@ class Trainer:
     ) -> None:
         """Forward and backward of some sessions, which then go on or make room for others."""
         sessions = [self.progress.sessions[index] for index in indices]
-        prompts = [session.prompts() for session in sessions]
         truth = torch.from_numpy(np.stack([s.truth for s in sessions])).to(self.device, torch.float32)[:, None]
-        answers = max(session.answers for session in sessions)
-        views = [self._view(session.view) for session in sessions]
-        decoded, refined = self._answer(views, embedding, prompts, answers=answers)
-        loss = _loss(decoded, refined, truth, sessions, answers=answers, alpha=self.settings.focal_alpha)
+        answer = self._answer(sessions, embedding, truth)
+        loss = _loss(answer, truth, sessions, alpha=self.settings.focal_alpha)
         learns = loss.requires_grad  # a box alone may be for a decoder that is not trained
         if learns:
             (loss.sum() / len(self.progress.sessions)).backward()  # type: ignore[no-untyped-call]
             losses += loss.detach().tolist()
-        logits = (decoded.logits[:, :1].detach().float() if refined is None else refined.logits)[:, 0]
-        logits = logits.clamp(-_DECODER_LIMIT, _DECODER_LIMIT)
-        found, wanted = logits > 0, truth[:, 0] > 0.5
-        iou = (found & wanted).sum((1, 2)) / (found | wanted).sum((1, 2)).clamp_min(1)
-        for index, session, own, value in zip(indices, sessions, logits, iou.tolist(), strict=True):
+        shown = answer.shown()
+        wanted = truth[:, 0] > 0.5
+        iou = ((shown > 0) & wanted).sum((1, 2)) / ((shown > 0) | wanted).sum((1, 2)).clamp_min(1)
+        following = shown if self.random.random() < _OWN_CHOICE_SHARE else answer.best_logits()
+        for index, session, own, value in zip(indices, sessions, following, iou.tolist(), strict=True):
             if learns:
                 ious.append((session.answers, value))
             if not session.go_on(own, self.random, self.settings.mix):
                 self.progress.sessions[index] = self._next_session()
 
-    def _answer(
-        self, views: Sequence[EncodedView], embedding: Tensor, prompts: Sequence[ViewPrompts], *, answers: int
-    ) -> tuple[Decoded, Refined | None]:
+    def _answer(self, sessions: Sequence[Session], embedding: Tensor, truth: Tensor) -> _Answer:
+        """The masks of the decoder, and what the head makes of the one that is nearest to the truth."""
+        prompts = [session.prompts() for session in sessions]
+        answers = max(session.answers for session in sessions)
+        views = [self._view(session.view) for session in sessions]
         head = self.network.refinement_head
         if not self.network.refines(box_alone=prompts[0].is_box_alone):
             head = None
@@ -275,11 +277,24 @@ class Trainer:
                 decoded = self.network.decode(
                     embedding, *network_prompts(prompts, self.network, self.device), dense_position=self._dense_position
                 )
-            decoded = Decoded(decoded.logits.float(), decoded.scores.float(), decoded.features.float())
+            several = self.settings.masks > 1 and sessions[0].is_ambiguous
+            masks = slice(1, None) if several else slice(0, 1)
+            decoded = Decoded(
+                decoded.logits[:, masks].float().clamp(-_DECODER_LIMIT, _DECODER_LIMIT),
+                decoded.scores[:, masks].float(),
+                decoded.features.float(),
+            )
+            losses = _mask_losses(decoded.logits, truth, alpha=self.settings.focal_alpha)
+            best = losses.detach().argmin(dim=1)
             if head is None:
-                return decoded, None
-            image = torch.cat([view.image for view in views]).to(self.device).float() / 255
-            return decoded, refine(head, image, head.project(embedding), decoded, prompts, jitter=self.random)
+                return _Answer(decoded, losses, best, None)
+            rows = torch.arange(len(best), device=best.device)
+            nearest = Decoded(
+                decoded.logits[rows, best][:, None], decoded.scores[rows, best][:, None], decoded.features
+            )
+            image = torch.cat([view.image for view in views]).to(self.device)
+            refined = refine(head, image, head.project(embedding), nearest, prompts, jitter=self.random)
+            return _Answer(decoded, losses, best, refined)
 
     def _embedding(self, views: Sequence[EncodedView]) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16):
@@ -290,7 +305,7 @@ class Trainer:
         if not self._encodes or self._keeps_early:
             kept = [view.embedding.to(self.device, torch.float32) for view in views if view.embedding is not None]
             return late_map(encoder, torch.cat(kept)) if self._keeps_early else torch.cat(kept)
-        pixels = torch.cat([view.pixels for view in views if view.pixels is not None]).to(self.device).float()
+        pixels = torch.cat([view.image for view in views]).to(self.device).float()
         # One by one, as some models normalise each image by its own values.
         images = torch.cat([self.normalise(image[None]) for image in pixels])
         embedding: Tensor = encoder(images)
@@ -302,7 +317,8 @@ class Trainer:
             self._draw_view()
         progress.sessions_left -= 1
         view = self._view(progress.view)
-        return start_session(progress.view, view.labels, view.targets, self.random, self.settings.mix)
+        pixels = view.image[0].permute(1, 2, 0).numpy()
+        return start_session(progress.view, view.labels, view.targets, self.random, self.settings.mix, image=pixels)
 
     def _draw_view(self) -> None:
         """Go on to the next view of the order that has something to learn from."""
@@ -351,30 +367,71 @@ def network_prompts(
     return points, boxes, masks
 
 
-def _loss(
-    decoded: Decoded,
-    refined: Refined | None,
-    truth: Tensor,
-    sessions: Sequence[Session],
-    *,
-    answers: int,
-    alpha: float,
-) -> Tensor:
-    """``(B,)``. The head is held to the truth in its region, above all to the clicked error and where it was right."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answer:
+    """What a network gives to B prompts while it learns.
+
+    Attributes:
+        decoded: M masks each: one, or three where the prompt is ambiguous.
+        losses: ``(B, M)``, of the decoder's masks.
+        best: ``(B,)``, which of them is nearest to the truth: that one is learnt from and refined.
+        refined: None without a head.
+    """
+
+    decoded: Decoded
+    losses: Tensor
+    best: Tensor
+    refined: Refined | None
+
+    def best_logits(self) -> Tensor:
+        """``(B, 256, 256)`` without gradient: the mask that is nearest to the truth, refined where there is a head."""
+        if self.refined is not None:
+            return self.refined.logits[:, 0]
+        return self._of(self.best)
+
+    def shown(self) -> Tensor:
+        """``(B, 256, 256)`` without gradient: the mask with the highest score, as a user gets it.
+
+        Unrefined where it is another than the best.
+        """
+        first = self.decoded.scores.detach().argmax(dim=1)
+        return torch.where((first == self.best)[:, None, None], self.best_logits(), self._of(first))
+
+    def _of(self, index: Tensor) -> Tensor:
+        return self.decoded.logits.detach()[torch.arange(len(index), device=index.device), index]
+
+
+def _mask_losses(logits: Tensor, truth: Tensor, *, alpha: float) -> Tensor:
+    """``(B, M)`` of logits ``(B, M, 256, 256)``, each held to the truth ``(B, 1, 256, 256)``."""
+    count, masks = logits.shape[:2]
+    each = logits.flatten(0, 1)[:, None]
+    same = truth.repeat_interleave(masks, dim=0)
+    return (normalised_focal_loss(each, same, alpha=alpha) + dice_loss(each, same)).view(count, masks)
+
+
+def _loss(answer: _Answer, truth: Tensor, sessions: Sequence[Session], *, alpha: float) -> Tensor:
+    """``(B,)``. The head is held to the truth in its region, above all to the clicked error and where it was right.
+
+    Of several masks the nearest to the truth is learnt from, and the scores of all.
+    """
     loss = torch.zeros(len(truth), device=truth.device)
+    decoded, refined = answer.decoded, answer.refined
     if refined is not None:
         with torch.no_grad():
-            part = cut(truth, refined.grid)
+            fine = torch.from_numpy(np.stack([s.fine_truth for s in sessions])).to(truth)[:, None]
+            part = cut_image(fine, refined.regions)
             clicked = torch.from_numpy(np.stack([s.clicked_error() for s in sessions])).to(truth)[:, None]
             weight = 1 + refined.near_newest + _CLICKED_ERROR_WEIGHT * cut(clicked, refined.grid)
-            if answers >= 3:
+            if max(session.answers for session in sessions) >= 3:
                 weight = weight + _KEPT_WEIGHT * ((refined.previous_in_region > 0) == (part > 0.5)).float()
         loss = normalised_focal_loss(refined.in_region, part, weight=weight, alpha=alpha)
         loss = loss + dice_loss(refined.in_region, part)
     if decoded.logits.requires_grad:
-        logits = decoded.logits[:, :1].clamp(-_DECODER_LIMIT, _DECODER_LIMIT)
-        masks = normalised_focal_loss(logits, truth, alpha=alpha) + dice_loss(logits, truth)
-        scores = iou_head_loss(decoded.scores[:, :1], logits, truth)
+        rows = torch.arange(len(truth), device=truth.device)
+        masks = answer.losses[rows, answer.best]
+        final = decoded.logits.detach().clone()
+        final[rows, answer.best] = answer.best_logits()  # the score is of what the user sees
+        scores = iou_head_loss(decoded.scores, final, truth)
         loss = loss + (1.0 if refined is None else _DECODER_WEIGHT_BESIDE_HEAD) * masks + _IOU_WEIGHT * scores
     return loss
 

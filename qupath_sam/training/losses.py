@@ -47,9 +47,15 @@ def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
 
 
 def iou_head_loss(predicted: Tensor, logits: Tensor, target: Tensor) -> Tensor:
-    """Squared error of the predicted IoU ``(B, 1)`` (Kirillov et al. 2023, appendix A)."""
+    """``(B,)``: squared error of the predicted IoU, the mean over masks (Kirillov et al. 2023, appendix A).
+
+    Args:
+        predicted: ``(B, M)``.
+        logits: ``(B, M, H, W)``.
+        target: ``(B, 1, H, W)``, 0..1.
+    """
     with torch.no_grad():
         mask, truth = logits > 0, target > 0.5
-        both = (mask & truth).sum(dim=(1, 2, 3))
-        either = (mask | truth).sum(dim=(1, 2, 3)).clamp_min(1)
-    return (predicted[:, 0] - both / either) ** 2
+        both = (mask & truth).sum(dim=(2, 3))
+        either = (mask | truth).sum(dim=(2, 3)).clamp_min(1)
+    return ((predicted - both / either) ** 2).mean(dim=1)

@@ -19,7 +19,7 @@ from qupath_sam.training.loop import Progress, StepReport, Trainer
 from qupath_sam.training.sampling import Session, Start
 
 RESUME_FILE = "resume.pt"
-_VERSION = 4
+_VERSION = 5
 
 
 def save_state(trainer: Trainer, path: Path, *, source: str, since_row: Sequence[StepReport] = ()) -> None:
@@ -109,6 +109,7 @@ def _session_state(session: Session) -> dict[str, Any]:
     return {
         "view": session.view,
         "truth": torch.from_numpy(session.truth),
+        "fine_truth": torch.from_numpy(session.fine_truth),
         "start": session.start.value,
         "limit": session.limit,
         "clicks": [(click.x, click.y, click.positive) for click in session.clicks],
@@ -120,9 +121,11 @@ def _session_state(session: Session) -> dict[str, Any]:
 
 def _session(state: dict[str, Any]) -> Session:
     truth: Tensor = state["truth"]
+    fine_truth: Tensor = state["fine_truth"]
     return Session(
         view=state["view"],
         truth=truth.numpy(),
+        fine_truth=fine_truth.numpy(),
         start=Start(state["start"]),
         limit=state["limit"],
         clicks=tuple(ViewClick(*click) for click in state["clicks"]),

@@ -13,7 +13,8 @@ replaying clicks.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,15 +25,20 @@ from torch import Tensor
 from qupath_sam.datasets.perturbed_outlines import perturbed_outline
 from qupath_sam.datasets.simulated_clicks import SimulatedClick, error_distance, next_click
 from qupath_sam.engine.logits import OUTLINE_LOGIT
+from qupath_sam.models.click_rules import keep_clicked_parts
 from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts
 from qupath_sam.types.masks import Mask, box_of
 from qupath_sam.types.prompts import Label
+
+#: Darkest channel from which on a px is a lumen's, not tissue.
+_WHITE = 205
 
 
 class Start(enum.Enum):
     """What a session begins with."""
 
     CLICK = "click"
+    STROKE = "stroke"
     BOX = "box"
     OUTLINE = "outline"
 
@@ -42,19 +48,22 @@ class PromptMix:
     """How sessions are drawn. The shares were found on training groups; most are short, as first clicks matter most.
 
     Attributes:
-        boxes, outlines: shares of sessions that begin with them; the others begin with a click.
+        boxes, outlines, strokes: shares of sessions that begin with them; the others begin with a click.
         single: share of sessions that end with the first answer.
         max_prompts: of one session.
         exact: share of clicks in the very middle of the error, as the protocol clicks.
         unions: share of targets that are an object with some of its neighbours.
+        lumens: share of targets with a lumen in them that are asked for without it.
     """
 
-    boxes: float = 0.20
-    outlines: float = 0.18
+    boxes: float = 0.16
+    outlines: float = 0.12
+    strokes: float = 0.06
     single: float = 0.45
     max_prompts: int = 20
     exact: float = 0.75
     unions: float = 0.08
+    lumens: float = 0.3
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +73,7 @@ class Session:
     Attributes:
         view: index of the view.
         truth: bool ``(256, 256)``, not empty.
+        fine_truth: bool ``(S, S)``, the same at the resolution of the image.
         start: what it began with.
         limit: answers after which it ends.
         clicks: so far.
@@ -74,6 +84,7 @@ class Session:
 
     view: int
     truth: Mask
+    fine_truth: Mask
     start: Start
     limit: int
     clicks: tuple[ViewClick, ...] = ()
@@ -83,8 +94,17 @@ class Session:
 
     def prompts(self) -> ViewPrompts:
         """What is asked next."""
-        newest = 1 if self.clicks else 0
-        return ViewPrompts(self.clicks, newest=newest, box=self.box, previous=self.previous)
+        return ViewPrompts(self.clicks, newest=self.newest, box=self.box, previous=self.previous)
+
+    @property
+    def newest(self) -> int:
+        """How many of the clicks the next answer is for: all of a stroke, else one."""
+        return len(self.clicks) if self.start is Start.STROKE and not self.answers else min(1, len(self.clicks))
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether several masks are asked for: what a first click or stroke means is not yet known."""
+        return self.answers == 0 and self.start in (Start.CLICK, Start.STROKE)
 
     def clicked_error(self) -> Mask:
         """The connected part of the last answer's error that the newest click points at, bool ``(256, 256)``.
@@ -107,7 +127,9 @@ class Session:
             random: of the click.
             mix: how it is drawn.
         """
-        self.previous = logits.detach().to("cpu", torch.float32)
+        asked = self.prompts()
+        kept = keep_clicked_parts(logits.detach().to("cpu", torch.float32).numpy(), asked)
+        self.previous = torch.from_numpy(kept)
         self.answers += 1
         if self.answers >= self.limit:
             return False
@@ -123,19 +145,47 @@ class Session:
 
 
 def start_session(
-    view: int, labels: NDArray[np.int32], targets: tuple[int, ...], random: np.random.Generator, mix: PromptMix
+    view: int,
+    labels: NDArray[np.integer],
+    targets: tuple[int, ...],
+    random: np.random.Generator,
+    mix: PromptMix,
+    *,
+    image: NDArray[np.uint8] | None = None,
 ) -> Session:
     """A new session on an object of a view.
+
+    Args:
+        view: index of the view.
+        labels: ``(S, S)``, S a multiple of `VIEW_SIZE`.
+        targets: labels to choose from.
+        random: of all that is drawn.
+        mix: how it is drawn.
+        image: uint8 ``(S, S, 3)`` RGB, in which lumens are looked for; None looks for none.
 
     Raises:
         ValueError: the view has no target.
     """
-    truth = choose_target(labels, targets, random, mix)
+    fine = choose_target(labels, targets, random, mix)
+    if image is not None and random.random() < mix.lumens:
+        fine = without_lumen(fine, image)
+    truth = over_view(fine)
+    if not truth.any():
+        fine = choose_target(labels, targets, random, replace(mix, unions=0))
+        truth = over_view(fine)
     drawn = random.random()
-    start = Start.BOX if drawn < mix.boxes else Start.OUTLINE if drawn < mix.boxes + mix.outlines else Start.CLICK
-    session = Session(view, truth, start, _limit(random, mix))
+    shares = ((Start.BOX, mix.boxes), (Start.OUTLINE, mix.outlines), (Start.STROKE, mix.strokes))
+    start = Start.CLICK
+    for kind, share in shares:
+        if drawn < share:
+            start = kind
+            break
+        drawn -= share
+    session = Session(view, truth, fine, start, _limit(random, mix))
     if start is Start.CLICK:
         session.clicks = (_view_click(sample_first_click(truth, random, exact=mix.exact)),)
+    elif start is Start.STROKE:
+        session.clicks = tuple(_view_click(click) for click in sample_stroke(truth, random))
     elif start is Start.BOX:
         session.box = sample_box(truth, random)
     else:
@@ -146,26 +196,84 @@ def start_session(
     return session
 
 
+def over_view(fine: Mask) -> Mask:
+    """bool ``(S, S)`` to ``(VIEW_SIZE, VIEW_SIZE)``: what covers at least half of a view px."""
+    factor = fine.shape[0] // VIEW_SIZE
+    if factor == 1:
+        return fine
+    covered = fine.reshape(VIEW_SIZE, factor, VIEW_SIZE, factor).mean(axis=(1, 3))
+    view: Mask = covered >= 0.5
+    return view
+
+
 def choose_target(
-    labels: NDArray[np.int32], targets: tuple[int, ...], random: np.random.Generator, mix: PromptMix
+    labels: NDArray[np.integer], targets: tuple[int, ...], random: np.random.Generator, mix: PromptMix
 ) -> Mask:
-    """One labelled object, or a union of neighbours: people also ask for groups of glands.
+    """One labelled object, or a union of neighbours: people also ask for groups of glands. bool, as the labels.
 
     Raises:
         ValueError: there is none.
     """
     if not targets:
         raise ValueError("a view without targets cannot be clicked")
-    mask: Mask = labels == targets[int(random.integers(len(targets)))]
+    chosen = [targets[int(random.integers(len(targets)))]]
     if len(targets) > 1 and random.random() < mix.unions:
+        factor = max(1, labels.shape[0] // VIEW_SIZE)
+        small = labels[factor // 2 :: factor, factor // 2 :: factor]  # neighbours are found as well among fewer px
         for _ in range(int(random.integers(1, 4))):
+            mask = np.isin(small, chosen)
             around = ndimage.binary_dilation(mask, iterations=7) & ~mask
-            near = np.unique(labels[around])
+            near = np.unique(small[around])
             near = near[near != 0]
             if not len(near):
                 break
-            mask = mask | (labels == near[int(random.integers(len(near)))])
-    return mask
+            chosen.append(int(near[int(random.integers(len(near)))]))
+    whole: Mask = np.isin(labels, chosen)
+    return whole
+
+
+def without_lumen(fine: Mask, image: NDArray[np.uint8]) -> Mask:
+    """The object without the largest white area in it, as a negative click into a lumen or a vessel asks for.
+
+    The object as it is where it has none of 2 to 50 % of its area.
+
+    Args:
+        fine: bool ``(S, S)``.
+        image: uint8 ``(S, S, 3)`` RGB.
+    """
+    factor = max(1, fine.shape[0] // VIEW_SIZE)
+    white = fine[::factor, ::factor] & (image[::factor, ::factor].min(axis=-1) > _WHITE)
+    white = ndimage.binary_opening(ndimage.gaussian_filter(white.astype(np.float32), 1.5) > 0.5, iterations=2)
+    parts, count = ndimage.label(white)
+    if not count:
+        return fine
+    areas = np.bincount(parts.ravel())[1:]
+    area = np.count_nonzero(fine[::factor, ::factor])
+    if not 0.02 * area <= areas.max() <= 0.5 * area:
+        return fine
+    lumen = parts == 1 + int(areas.argmax())
+    rest: Mask = fine & ~lumen.repeat(factor, 0).repeat(factor, 1)
+    return rest
+
+
+def sample_stroke(truth: Mask, random: np.random.Generator) -> tuple[SimulatedClick, ...]:
+    """A stroke through the object, as points along it: from its middle over one or two places well inside it.
+
+    Straight between these, and left out where it leaves the object.
+    """
+    distance = error_distance(truth)
+    rows, columns = np.nonzero(distance >= max(0.3 * distance.max(), np.finfo(float).tiny))
+    corners = [np.unravel_index(int(distance.argmax()), truth.shape)]
+    for _ in range(int(random.integers(1, 3))):
+        index = int(random.integers(len(rows)))
+        corners.append((rows[index], columns[index]))
+    path = np.concatenate([np.linspace(a, b, 24) for a, b in itertools.pairwise(corners)])
+    path = np.unique(np.round(path).astype(int), axis=0)
+    inside = path[truth[path[:, 0], path[:, 1]]]
+    if not len(inside):
+        inside = np.array([corners[0]])
+    chosen = inside[np.linspace(0, len(inside) - 1, min(len(inside), int(random.integers(3, 9)))).round().astype(int)]
+    return tuple(SimulatedClick(int(x), int(y), Label.POSITIVE) for y, x in chosen)
 
 
 def sample_first_click(truth: Mask, random: np.random.Generator, *, exact: float) -> SimulatedClick:

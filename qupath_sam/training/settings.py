@@ -8,7 +8,7 @@ from typing import Any
 
 from qupath_sam.datasets.options import WindowChoice
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.networks.network import Parts
+from qupath_sam.networks.network import DecoderKind, Parts
 from qupath_sam.training.sampling import PromptMix
 from qupath_sam.training.scenarios import LoraSettings, Trainable
 from qupath_sam.training.schedule import WARM_UP_STEPS, Schedule
@@ -48,6 +48,8 @@ class TrainingSettings:
         focal_alpha: weight of the object's pixels in the normalised focal loss, against 1 - alpha for the background.
             Above .5 where outlines come out too small: the loss divides by what is hard in a view, and what is missed
             of a large object is much at once.
+        masks: that answer a first click: 3, SAM's for ambiguous prompts, of which the best is learnt from (Kirillov et
+            al. 2023, appendix A), or 1.
         schedule: how they fall.
         batch, accumulate: an optimiser step learns from the answers of ``batch * accumulate`` sessions; the views of at
             most ``batch`` go through the network together.
@@ -69,6 +71,7 @@ class TrainingSettings:
     head_learning_rate: float = 2e-3
     encoder_learning_rate: float | None = None
     focal_alpha: float = 0.5
+    masks: int = 1
     schedule: Schedule = Schedule.PAPER
     batch: int = 1
     accumulate: int = 8
@@ -82,6 +85,12 @@ class TrainingSettings:
     seed: int = 0
     mix: PromptMix = field(default_factory=PromptMix)
     lora: LoraSettings = field(default_factory=LoraSettings)
+
+    def __post_init__(self) -> None:
+        if self.masks not in (1, 3):
+            raise InvalidRequest(f"a first click has 1 or 3 masks, not {self.masks}; give --masks 1 or 3")
+        if self.masks == 3 and self.parts.decoder is not DecoderKind.SAM:
+            raise InvalidRequest("the modified decoder gives one mask; leave --masks out, or take --decoder sam")
 
     def as_json(self) -> dict[str, Any]:
         """For checkpoints; enums by value."""

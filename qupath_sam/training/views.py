@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from qupath_sam.datasets.kinds import Kind
 from qupath_sam.datasets.options import Target, WindowChoice
 from qupath_sam.networks.canvas import VIEW_SIZE
 from qupath_sam.training.augment import Labels, Pixels, augment, colour_statistics
 from qupath_sam.training.data import TrainingData
 
 #: Changes with anything that makes another view of the same plan.
-VIEWS_VERSION = 4
+VIEWS_VERSION = 5
 #: Share of views that reach beyond the tile, and the longest side of those, in sides of the tile.
 _BEYOND_SHARE, _LONGEST_SHARE = 0.12, 2.0
 #: Share of views that look closer at an object, the least and the most of their side that it fills, and how far off
 #: their middle it may be, in sides: windows stand on a grid.
-_CLOSER_SHARE, _LEAST_FILLED, _MOST_FILLED, _OFF_CENTRE = 0.3, 0.12, 0.6, 0.25
+_CLOSER_SHARE, _LEAST_FILLED, _MOST_FILLED, _OFF_CENTRE = 0.42, 0.12, 0.95, 0.25
 #: Of the others, share that show as much of the tile as a square can, and of those of a larger tile than a view, share
 #: that show a square of it pixel for pixel instead.
 _WHOLE_SHARE, _NATIVE_SHARE = 0.5, 0.5
@@ -61,7 +62,7 @@ class View:
 
     Attributes:
         pixels: uint8 ``(S, S, 3)`` RGB, S being the model's input size.
-        labels: int32 ``(VIEW_SIZE, VIEW_SIZE)``; 0 is background.
+        labels: int32 ``(S, S)``; 0 is background.
         targets: labels that are large enough to be learnt from.
     """
 
@@ -71,19 +72,26 @@ class View:
 
 
 def plan_views(data: TrainingData, count: int, *, seed: int) -> list[ViewPlan]:
-    """``count`` views: each data set as often as any other, and each of its tiles, but for one.
+    """``count`` views: each kind of object as often as any other, each data set of a kind, and each of its tiles.
 
-    By data set, as one of few large tiles would hardly be seen beside one of many small ones.
+    One of few large tiles would hardly be seen beside one of many small ones, and tumour regions hardly beside nuclei.
     """
     random = np.random.default_rng(seed)
-    names = sorted({each.tile.dataset for each in data.tiles})
-    waiting: dict[str, list[int]] = {name: [] for name in names}
+    of_kind: dict[Kind, dict[str, list[int]]] = {}
+    for index, each in enumerate(data.tiles):
+        of_kind.setdefault(each.kind, {}).setdefault(each.tile.dataset, []).append(index)
+    kinds = sorted(of_kind, key=lambda kind: kind.value)
+    sets: dict[Kind, list[str]] = {kind: [] for kind in kinds}
+    waiting: dict[str, list[int]] = {}
     plans: list[ViewPlan] = []
     while len(plans) < count:
-        for name in random.permutation(names).tolist():
-            if not waiting[name]:
-                own = [index for index, each in enumerate(data.tiles) if each.tile.dataset == name]
-                waiting[name] = random.permutation(own).tolist()
+        for place in random.permutation(len(kinds)).tolist():
+            kind = kinds[place]
+            if not sets[kind]:
+                sets[kind] = random.permutation(sorted(of_kind[kind])).tolist()
+            name = sets[kind].pop()
+            if not waiting.get(name):
+                waiting[name] = random.permutation(of_kind[kind][name]).tolist()
             plans.append(ViewPlan(waiting[name].pop(), int(random.integers(2**31))))
     return plans[:count]
 
@@ -124,12 +132,13 @@ def make_view(
         pixels, labels = _square(pixels, labels, random)
     scale = VIEW_SIZE / labels.shape[0]
     pixels = _scaled(pixels, input_size)
-    labels = _scaled_labels(labels)
+    labels = _scaled_labels(labels, input_size)
     if augmented:
         pixels, labels = augment(pixels, labels, random, colours=colours)
     values, areas = np.unique(labels[labels != 0], return_counts=True)
+    view_areas = areas * (VIEW_SIZE / input_size) ** 2
     enough = max(_SMALLEST_TARGET, min(each.min_area * scale**2, 4 * each.min_area))
-    targets = tuple(int(value) for value, area in zip(values, areas, strict=True) if area >= enough)
+    targets = tuple(int(value) for value, area in zip(values, view_areas, strict=True) if area >= enough)
     return View(np.array(pixels), labels.astype(np.int32), targets)
 
 
@@ -201,8 +210,8 @@ def _scaled(pixels: Pixels, size: int) -> Pixels:
     return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _scaled_labels(labels: Labels) -> NDArray[np.int32]:
+def _scaled_labels(labels: Labels, size: int) -> NDArray[np.int32]:
     """By the cell that holds the centre; nearest neighbour of some libraries is a pixel off (ClickSEG, README)."""
     side = labels.shape[0]
-    nearest = np.minimum((np.arange(VIEW_SIZE) + 0.5) * side / VIEW_SIZE, side - 1).astype(np.intp)
+    nearest = np.minimum((np.arange(size) + 0.5) * side / size, side - 1).astype(np.intp)
     return np.ascontiguousarray(labels[np.ix_(nearest, nearest)]).astype(np.int32)

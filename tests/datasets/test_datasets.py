@@ -12,6 +12,7 @@ from PIL import Image
 
 from qupath_sam.datasets import FORMATS, open_dataset
 from qupath_sam.datasets.base import Dataset, read_rgb
+from qupath_sam.datasets.kinds import Kind
 from qupath_sam.datasets.objects import Tile
 from qupath_sam.datasets.seen import check_unseen
 from qupath_sam.errors import InvalidRequest
@@ -67,6 +68,31 @@ def test_a_pixel_size_that_is_none_is_named(tmp_path, mpp) -> None:
 def test_glands_of_ebhi_are_scored_from_a_larger_area_on(tmp_path) -> None:
     write_indexed(tmp_path / "ebhi_seg")
     assert open_dataset(str(tmp_path / "ebhi_seg")).min_area == 400
+
+
+def test_an_index_says_its_kind(tmp_path) -> None:
+    write_indexed(tmp_path / "lab")
+    header = "image,instances,group,split,kind\n"
+    row = "images/a.png,instances/a.png,case{0},train,{1}\n"
+    index = tmp_path / "lab" / "index.csv"
+    index.write_text(header + row.format(1, "gland") + row.format(2, "gland"), encoding="utf-8")
+    dataset = open_dataset(str(tmp_path / "lab"))
+    assert (dataset.kind, dataset.min_area, dataset.crop) == (Kind.GLAND, 400, None)
+    index.write_text(header + row.format(1, "cells"), encoding="utf-8")
+    with pytest.raises(InvalidRequest, match="unknown kind 'cells'; known: region, gland, nucleus"):
+        open_dataset(str(tmp_path / "lab"))
+    index.write_text(header + row.format(1, "gland") + row.format(2, "nucleus"), encoding="utf-8")
+    with pytest.raises(InvalidRequest, match="put each into a set of its own"):
+        open_dataset(str(tmp_path / "lab"))
+
+
+def test_a_group_of_several_splits_is_one_a_split(tmp_path) -> None:
+    """Else a model trained on one split could not be scored on the other."""
+    row = "images/a.png,instances/a.png,64,64,2,{0},{1}\n"
+    write_indexed(tmp_path, rows=row.format("256px", "train") + row.format("256px", "validation"))
+    dataset = open_dataset(str(tmp_path))
+    assert dataset.of_split("validation").groups == {"256px, validation"}
+    assert dataset.of_split("train").groups == {"256px, train"}
 
 
 def test_splits(tmp_path) -> None:

@@ -15,7 +15,7 @@ from qupath_sam.training.sampling import PromptMix
 from tests.models.networks import seeded
 
 #: First clicks only, in the middle of the one object.
-ONE_CLICK = PromptMix(boxes=0, outlines=0, single=1, exact=1, unions=0)
+ONE_CLICK = PromptMix(boxes=0, outlines=0, strokes=0, single=1, exact=1, unions=0, lumens=0)
 
 
 def small_network(parts: Parts | None = None) -> PromptableNetwork:
@@ -47,8 +47,7 @@ class EarlyViews(DiscViews):
     @torch.no_grad()
     def __getitem__(self, index: int) -> EncodedView:
         view = super().__getitem__(index)
-        assert view.pixels is not None
-        early = early_map(self._network.image_encoder, view.pixels.float() / 255)
+        early = early_map(self._network.image_encoder, view.image.float() / 255)
         return EncodedView(view.image, view.labels, view.targets, embedding=early.half())
 
 
@@ -58,7 +57,7 @@ def _view(index: int, pixels: bool) -> EncodedView:
     labels = (np.hypot(rows - 128, columns - 128) < 30 + 20 * index).astype(np.int32)
     image = torch.from_numpy(np.where(labels, 90, 230).astype(np.uint8)).expand(1, 3, -1, -1).contiguous()
     if pixels:
-        return EncodedView(image, labels, (1,), pixels=image.repeat_interleave(4, 2).repeat_interleave(4, 3))
+        return EncodedView(image.repeat_interleave(4, 2).repeat_interleave(4, 3), labels, (1,))
     generator = torch.Generator().manual_seed(index)
     embedding = torch.randn(1, 256, 64, 64, generator=generator)
     embedding[:, :64] += 2 * torch.from_numpy(labels[::4, ::4]).float()

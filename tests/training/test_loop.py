@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.networks.canvas import ViewClick, ViewPrompts
+from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import DecoderKind, Parts
 from qupath_sam.training import loop
 from qupath_sam.training.curves import row_of
@@ -176,3 +178,43 @@ def test_the_encoder_learns_at_the_rate_that_was_given(given: float | None, rate
     rate_of = {id(p): group["base_lr"] for group in running.optimizer.param_groups for p in group["params"]}
     of_encoder = {rate_of[id(p)] for name, p in running.trained.items() if name.startswith("image_encoder.")}
     assert of_encoder == {rate}
+
+
+def test_of_three_masks_the_nearest_to_the_truth_is_learnt_from_and_all_scores() -> None:
+    running = trainer(DiscViews(1), masks=3, accumulate=1, mixed_precision=False)
+    asked: list[torch.Tensor] = []
+    decode = running.network.decode
+
+    def remembering(*args: object, **kwargs: object) -> Decoded:
+        decoded = decode(*args, **kwargs)
+        decoded.logits.retain_grad()
+        decoded.scores.retain_grad()
+        asked.append(decoded)
+        return decoded
+
+    running.network.decode = remembering  # type: ignore[method-assign]
+    running.step()
+    (decoded,) = asked
+    learnt = decoded.logits.grad.abs().sum((2, 3))[0] > 0
+    assert learnt.tolist().count(True) == 1
+    assert not learnt[0], "the mask for unambiguous prompts is not asked"
+    assert (decoded.scores.grad[0] != 0).tolist() == [False, True, True, True]
+    truth = torch.from_numpy(DiscViews(1)[0].labels == 1)
+    wrong = [(float(((mask > 0) != truth).sum())) for mask in decoded.logits[0]]
+    assert wrong[int(learnt.nonzero())] == min(wrong[1:])
+
+
+def test_later_clicks_have_one_mask() -> None:
+    running = trainer(DiscViews(1), masks=3, accumulate=1, mix=replace(ONE_CLICK, single=0), length=Length(steps=2))
+    running.step()
+    session = running.progress.sessions[0]
+    assert session.answers == 1
+    truth = torch.from_numpy(session.truth).float()[None, None]
+    embedding = DiscViews(1)[0].embedding.float()
+    assert running._answer([session], embedding, truth).decoded.logits.shape[1] == 1
+
+
+@pytest.mark.parametrize("settings", [{"masks": 2}, {"masks": 3, "parts": Parts(DecoderKind.HISTOLOGY)}], ids=str)
+def test_masks_that_no_decoder_gives_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(InvalidRequest, match="--masks"):
+        TrainingSettings(**settings)  # type: ignore[arg-type]

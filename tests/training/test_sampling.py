@@ -11,19 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qupath_sam.datasets.simulated_clicks import next_click
-from qupath_sam.networks.canvas import VIEW_SIZE
+from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick
 from qupath_sam.training.sampling import (
     PromptMix,
     Start,
     choose_target,
+    over_view,
     sample_box,
     sample_first_click,
     sample_next_click,
+    sample_stroke,
     start_session,
+    without_lumen,
 )
 from qupath_sam.types.masks import intersection_over_union
 
-CLICKS = PromptMix(boxes=0, outlines=0, single=0, unions=0)
+CLICKS = PromptMix(boxes=0, outlines=0, strokes=0, single=0, unions=0, lumens=0)
 
 
 def disc(x: float, y: float, radius: float) -> np.ndarray:
@@ -76,9 +79,9 @@ def test_a_box_stays_in_the_view_and_near_the_object(truth: np.ndarray, seed: in
 def test_sessions_start_in_the_shares_that_were_asked_for() -> None:
     labels, random = disc(100, 100, 20).astype(np.int32), np.random.default_rng(0)
     starts = [start_session(0, labels, (1,), random, PromptMix()).start for _ in range(200)]
-    shares = [starts.count(start) / len(starts) for start in (Start.CLICK, Start.BOX, Start.OUTLINE)]
+    shares = [starts.count(start) / len(starts) for start in (Start.CLICK, Start.BOX, Start.OUTLINE, Start.STROKE)]
     # Four standard deviations of 200 draws are .14.
-    np.testing.assert_allclose(shares, [0.62, 0.20, 0.18], atol=0.14)
+    np.testing.assert_allclose(shares, [0.66, 0.16, 0.12, 0.06], atol=0.14)
 
 
 def test_an_outline_start_brings_a_mask_that_is_not_the_truth() -> None:
@@ -118,8 +121,9 @@ def test_the_clicked_error_is_what_hangs_together_with_the_newest_click() -> Non
     found = torch.full((VIEW_SIZE, VIEW_SIZE), -5.0)
     assert session.go_on(found, random, replace(CLICKS, exact=1.0))
     np.testing.assert_array_equal(session.clicked_error(), disc(60, 60, 30), "the larger of the two that are missed")
-    excess = disc(120, 200, 15)
+    excess = disc(110, 60, 22) & ~disc(60, 60, 30)
     found[torch.from_numpy(disc(60, 60, 30) | excess | disc(180, 180, 18))] = 5.0
+    session.clicks = (*session.clicks, ViewClick(180, 180, True))  # else the second part is dropped
     assert session.go_on(found, random, replace(CLICKS, exact=1.0))
     assert not session.clicks[-1].positive
     np.testing.assert_array_equal(session.clicked_error(), excess)
@@ -135,3 +139,57 @@ def test_unions_hold_neighbours_only() -> None:
     assert found == {frozenset({1, 2}), frozenset({3})}
     with pytest.raises(ValueError, match="without targets"):
         choose_target(labels, (), np.random.default_rng(0), mix)
+
+
+@settings(max_examples=20)
+@given(truth=discs, seed=st.integers(0, 2**31))
+def test_a_stroke_is_positive_and_inside(truth: np.ndarray, seed: int) -> None:
+    stroke = sample_stroke(truth, np.random.default_rng(seed))
+    assert 1 <= len(stroke) <= 8
+    assert all(truth[click.y, click.x] and click.label.value == 1 for click in stroke)
+
+
+def test_a_stroke_is_one_prompt_of_several_points() -> None:
+    random = np.random.default_rng(5)
+    mix = replace(CLICKS, strokes=1.0)
+    session = start_session(0, disc(120, 120, 50).astype(np.int32), (1,), random, mix)
+    points = len(session.clicks)
+    assert session.start is Start.STROKE
+    assert session.is_ambiguous
+    assert session.prompts().newest == points > 1
+    session.limit = 5
+    assert session.go_on(torch.full((VIEW_SIZE, VIEW_SIZE), -5.0), random, mix)
+    assert (len(session.clicks), session.prompts().newest) == (points + 1, 1)
+    assert not session.is_ambiguous
+
+
+def test_the_truth_of_a_larger_image_is_held_twice() -> None:
+    fine = disc(100, 120, 30).repeat(4, 0).repeat(4, 1)
+    fine[0, 0] = True  # less than half of a view px
+    np.testing.assert_array_equal(over_view(fine), disc(100, 120, 30))
+    session = start_session(0, fine.astype(np.int16), (1,), np.random.default_rng(0), CLICKS)
+    np.testing.assert_array_equal(session.fine_truth, fine)
+    np.testing.assert_array_equal(session.truth, disc(100, 120, 30))
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_gland_may_be_asked_for_without_its_lumen(size: int) -> None:
+    gland, lumen = disc(120, 120, 60), disc(130, 120, 25)
+    image = np.where(lumen, 240, 120)[..., None].repeat(3, -1).astype(np.uint8)
+    image[:20] = 250  # the slide's glass is white too
+    larger = [each.repeat(size, 0).repeat(size, 1) for each in (gland, lumen, image)]
+    rest = without_lumen(larger[0], larger[2])
+    off = rest != (larger[0] & ~larger[1])
+    assert np.count_nonzero(off) < 0.1 * np.count_nonzero(larger[1])
+    np.testing.assert_array_equal(without_lumen(larger[0], np.full_like(larger[2], 120)), larger[0])
+
+
+def test_what_is_clicked_next_is_the_error_of_one_object() -> None:
+    """Parts that hold no click are dropped, as the product drops them."""
+    random = np.random.default_rng(3)
+    session = start_session(0, disc(120, 120, 50).astype(np.int32), (1,), random, replace(CLICKS, exact=1.0))
+    session.limit = 20
+    found = torch.from_numpy(np.where(disc(120, 120, 45) | disc(220, 220, 30), 5.0, -5.0).astype(np.float32))
+    assert session.go_on(found, random, replace(CLICKS, exact=1.0))
+    assert session.clicks[-1].positive, "the far disc is no error any more"
+    np.testing.assert_array_equal((session.previous > 0).numpy(), disc(120, 120, 45))

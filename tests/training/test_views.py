@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qupath_sam.datasets.kinds import Kind
 from qupath_sam.datasets.objects import Tile
 from qupath_sam.datasets.options import Target, WindowChoice
 from qupath_sam.training.data import TrainingData, TrainingTile
@@ -21,7 +22,13 @@ NUCLEUS = np.s_[300:320, 200:220]
 
 
 def _tile(
-    dataset: str, number: int, *, height: int = 96, width: int = 128, object_at: tuple[slice, slice] = GLAND
+    dataset: str,
+    number: int,
+    *,
+    height: int = 96,
+    width: int = 128,
+    object_at: tuple[slice, slice] = GLAND,
+    kind: Kind = Kind.NUCLEUS,
 ) -> TrainingTile:
     labels = np.zeros((height, width), np.int32)
     labels[object_at] = 1
@@ -36,7 +43,7 @@ def _tile(
         read_pixels=lambda: pixels,
         read_labels=lambda: labels,
     )
-    return TrainingTile(tile, 60, Target.INSTANCES)
+    return TrainingTile(tile, 60, Target.INSTANCES, kind=kind)
 
 
 def test_a_small_data_set_is_shown_as_often_as_a_large_one() -> None:
@@ -47,6 +54,26 @@ def test_a_small_data_set_is_shown_as_often_as_a_large_one() -> None:
     assert [counts[i] for i in range(12, 15)] == [8] * 3
     assert plans == plan_views(data, 48, seed=1) != plan_views(data, 48, seed=2)
     assert len({plan.seed for plan in plans}) == len(plans)
+
+
+def test_each_kind_of_object_is_shown_as_often_as_any_other() -> None:
+    nuclei = [_tile(name, i) for name in ("one", "two", "three") for i in range(4)]
+    data = TrainingData((*nuclei, _tile("tumour", 0, kind=Kind.REGION)))
+    counts = Counter(plan.tile for plan in plan_views(data, 48, seed=1))
+    assert counts[12] == 24
+    assert [sum(counts[i] for i in range(start, start + 4)) for start in (0, 4, 8)] == [8, 8, 8]
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_labels_are_as_fine_as_the_image(augmented: bool) -> None:
+    data = TrainingData((_tile("one", 0, height=512, width=640, object_at=np.s_[100:420, 100:500]),))
+    views = [
+        make_view(data, ViewPlan(0, seed), input_size=1024, colours=NO_COLOURS, augmented=augmented)
+        for seed in range(4)
+    ]
+    assert all(view.pixels.shape[:2] == view.labels.shape == (1024, 1024) for view in views)
+    finer = [np.any(view.labels[::4, ::4].repeat(4, 0).repeat(4, 1) != view.labels) for view in views]
+    assert any(finer)
 
 
 @pytest.mark.parametrize("seed", range(40))

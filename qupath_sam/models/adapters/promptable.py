@@ -16,13 +16,15 @@ from torch.nn import functional as F
 
 from qupath_sam.errors import InvalidPrompt, UnsupportedPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
-from qupath_sam.models.click_rules import ClickRules, apply_box_rule, apply_click_rules
+from qupath_sam.models.click_rules import ClickRules, apply_rules
 from qupath_sam.models.devices import Execution, encode, out_of_memory_mapped, prepare
-from qupath_sam.models.frame import ModelFrame, masks_over_window
+from qupath_sam.models.frame import ModelFrame
+from qupath_sam.models.square_logits import SquareLogits, mask_set
 from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import PromptableNetwork
-from qupath_sam.networks.refinement_head import RefinementHead, refine
+from qupath_sam.networks.refinement_head import refine
+from qupath_sam.networks.refinement_region import RefinementRegion
 from qupath_sam.types.masks import intersection_over_union
 
 #: Two models' answers to a box are about one object from this IoU on; below, the surer one is taken, if it is surer by
@@ -87,7 +89,7 @@ class PromptableSegmenter(abc.ABC):
         """Encode a window; see `Segmenter.embed`.
 
         The embedding holds ``image``, ``(1, 256, 64, 64)``; for a refinement head also ``view``, uint8
-        ``(1, 3, 256, 256)`` RGB, and ``projected``, the head's projection of ``image``.
+        ``(1, 3, input_size, input_size)`` RGB, and ``projected``, the head's projection of ``image``.
         """
         height, width = pixels.shape[:2]
         frame = self.frame((height, width))
@@ -148,12 +150,10 @@ class PromptableSegmenter(abc.ABC):
             for indices in self._batches(prompts):
                 some = [prompts[i] for i in indices]
                 decoded = self._decode_batch(image, some, frame)
-                logits, scores = _chosen(decoded, several=several)
-                head = self.network.refinement_head
-                if head is not None and self.network.refines(box_alone=_is_box_alone(some[0])):
-                    logits = self._refine(head, embedding, decoded, some, frame)
+                chosen = best_first(decoded, several=several)
+                answered = self._answered(embedding, chosen, some, frame)
                 for place, index in enumerate(indices):
-                    answers[index] = _mask_set(logits[place], scores[place], frame)
+                    answers[index] = mask_set(answered[place], chosen.scores[place], frame)
         return [answer for answer in answers if answer is not None]
 
     def _embedding_for_checker(self, other: PromptableSegmenter, embedding: Embedding) -> Embedding:
@@ -219,26 +219,31 @@ class PromptableSegmenter(abc.ABC):
             dense_position=self._dense_position,
         )
 
-    def _refine(
-        self,
-        head: RefinementHead,
-        embedding: Embedding,
-        decoded: Decoded,
-        prompts: Sequence[WindowPrompts],
-        frame: ModelFrame,
-    ) -> Tensor:
-        """Logits ``(B, 1, 256, 256)`` over the model's square, as the head and then the click rules leave them."""
+    def _answered(
+        self, embedding: Embedding, decoded: Decoded, prompts: Sequence[WindowPrompts], frame: ModelFrame
+    ) -> list[SquareLogits]:
+        """The masks of each prompt over the model's square: the first as the head leaves it, all as the rules do."""
         device = self.execution.device
         asked = [self._view_prompts(prompt, frame) for prompt in prompts]
-        view = embedding.tensors["view"].to(device).float() / 255
-        refined = refine(head, view, embedding.tensors["projected"].to(device), decoded, asked).logits
-        if not any(prompt.newest or prompt.is_box_alone for prompt in asked):
-            return refined
-        ruled = [
-            apply_box_rule(apply_click_rules(logits[0], prompt, self.click_rules), prompt, self.click_rules)
-            for logits, prompt in zip(refined.cpu().numpy(), asked, strict=True)
+        logits = decoded.logits.float()
+        regions: Sequence[RefinementRegion | None] = [None] * len(prompts)
+        details: Tensor | None = None
+        head = self.network.refinement_head
+        if head is not None and self.network.refines(box_alone=asked[0].is_box_alone):
+            view, projected = (embedding.tensors[name].to(device) for name in ("view", "projected"))
+            refined = refine(head, view, projected, decoded, asked)
+            logits = torch.cat([refined.logits, logits[:, 1:]], dim=1)
+            regions, details = refined.regions, refined.in_region
+        ruled = apply_rules(logits.cpu().numpy(), asked, self.click_rules, refined=details is not None)
+        return [
+            SquareLogits(
+                torch.from_numpy(after).to(device),
+                detail=None if details is None else details[place, 0],
+                region=regions[place],
+                change=torch.from_numpy(after[0] - before[0]).to(device),
+            )
+            for place, (before, after) in enumerate(zip(logits.cpu().numpy(), ruled, strict=True))
         ]
-        return torch.from_numpy(np.stack(ruled))[:, None].to(device)
 
     def _view_prompts(self, prompt: WindowPrompts, frame: ModelFrame) -> ViewPrompts:
         scale = np.float32(VIEW_SIZE / frame.input_size)
@@ -256,6 +261,7 @@ class PromptableSegmenter(abc.ABC):
             newest=prompt.last_click,
             box=box,
             previous=None if previous is None else previous[0, 0],
+            keep_parts=prompt.keep_parts,
         )
 
     def _points(self, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> tuple[Tensor, Tensor] | None:
@@ -295,9 +301,7 @@ def _is_box_alone(prompt: WindowPrompts) -> bool:
 
 
 def view_of(square: Tensor) -> Tensor:
-    """RGB ``(B, 3, S, S)`` in 0..255 as the refinement head sees it: uint8 ``(B, 3, 256, 256)``."""
-    if square.shape[-1] != VIEW_SIZE:
-        square = F.interpolate(square, size=(VIEW_SIZE, VIEW_SIZE), mode="area")
+    """RGB ``(B, 3, S, S)`` in 0..255 as the refinement head sees it: the same as uint8."""
     return square.round().to(torch.uint8)
 
 
@@ -332,17 +336,15 @@ def _padded(image: Tensor, frame: ModelFrame) -> Tensor:
     return F.pad(image, (0, frame.input_size - width, 0, frame.input_size - height))
 
 
-def _chosen(decoded: Decoded, *, several: bool) -> tuple[Tensor, Tensor]:
-    """Logits ``(B, M, 256, 256)`` and scores ``(B, M)``: SAM's three masks for ambiguous prompts, or the other one."""
-    masks = slice(1, None) if several else slice(0, 1)
-    return decoded.logits[:, masks], decoded.scores[:, masks]
+def best_first(decoded: Decoded, *, several: bool) -> Decoded:
+    """The masks that answer a prompt, the one with the highest score first.
 
-
-def _mask_set(logits: Tensor, scores: Tensor, frame: ModelFrame) -> MaskSet:
-    order = scores.argsort(descending=True, stable=True)
-    over_window = frame.logits_over_window(logits[order])
-    return MaskSet(
-        masks=masks_over_window(over_window, frame.window_size).cpu().numpy(),
-        scores=scores[order].clamp(0, 1).float().cpu().numpy(),
-        logits=over_window.float().cpu().numpy(),
-    )
+    Args:
+        decoded: all masks of the decoder.
+        several: take SAM's three masks for ambiguous prompts; else the one for the others.
+    """
+    if not several:
+        return Decoded(decoded.logits[:, :1], decoded.scores[:, :1], decoded.features)
+    scores, order = decoded.scores[:, 1:].sort(dim=1, descending=True, stable=True)
+    rows = torch.arange(len(order), device=order.device)[:, None]
+    return Decoded(decoded.logits[rows, 1 + order], scores, decoded.features)

@@ -1,0 +1,82 @@
+"""From logits over a model's square to masks over the window, with the detail that a refinement head adds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from qupath_sam.models.base import MaskSet
+from qupath_sam.models.frame import ModelFrame, masks_over_window
+from qupath_sam.networks.canvas import VIEW_SIZE
+from qupath_sam.networks.refinement_region import RefinementRegion
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SquareLogits:
+    """The answer to one prompt over the model's square.
+
+    Attributes:
+        logits: ``(M, 256, 256)``, the best mask first; also the prompt of the next click.
+        detail: ``(R, R)``, the first mask's logits over ``region`` in finer cells, before the rules; None without a
+            head.
+        region: of the detail.
+        change: ``(256, 256)``, what the rules added to the first mask's logits; 0 where they left it.
+    """
+
+    logits: Tensor
+    detail: Tensor | None
+    region: RefinementRegion | None
+    change: Tensor
+
+
+def mask_set(answer: SquareLogits, scores: Tensor, frame: ModelFrame) -> MaskSet:
+    """The masks of one prompt over its window.
+
+    Args:
+        answer: over the model's square.
+        scores: ``(M,)`` predicted IoU, falling.
+        frame: where the window lies in the square.
+    """
+    over_window = frame.logits_over_window(answer.logits)
+    masks = masks_over_window(over_window, frame.window_size)
+    if answer.detail is not None and answer.region is not None and max(frame.window_size) > VIEW_SIZE:
+        # The window has more px than the logits: the region's own cells say where the edge is.
+        _put_detail(masks[0], answer.detail, answer.region, answer.change, frame)
+    return MaskSet(
+        masks=masks.cpu().numpy(),
+        scores=scores.clamp(0, 1).float().cpu().numpy(),
+        logits=over_window.float().cpu().numpy(),
+    )
+
+
+def _put_detail(mask: Tensor, detail: Tensor, region: RefinementRegion, change: Tensor, frame: ModelFrame) -> None:
+    """Put the region's px into ``mask``, bool ``(height, width)``, in place."""
+    px_x, px_y = (
+        frame.input_size / VIEW_SIZE * window / content
+        for window, content in zip(reversed(frame.window_size), reversed(frame.content_size), strict=True)
+    )  # window px a view px
+    height, width = frame.window_size
+    x0, x1 = max(0, math.ceil(region.x * px_x)), min(width, math.floor((region.x + region.side) * px_x))
+    y0, y1 = max(0, math.ceil(region.y * px_y)), min(height, math.floor((region.y + region.side) * px_y))
+    if x1 <= x0 or y1 <= y0:
+        return
+    x = (torch.arange(x0, x1, device=mask.device, dtype=torch.float32) + 0.5) / px_x  # view px
+    y = (torch.arange(y0, y1, device=mask.device, dtype=torch.float32) + 0.5) / px_y
+    logits = _sampled(detail, 2 * (x - region.x) / region.side - 1, 2 * (y - region.y) / region.side - 1)
+    if bool(change.any()):
+        logits = logits + _sampled(change, 2 * x / VIEW_SIZE - 1, 2 * y / VIEW_SIZE - 1)
+    mask[y0:y1, x0:x1] = logits > 0
+
+
+def _sampled(values: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """``(R, R)`` at columns ``x`` and rows ``y``, in `torch.nn.functional.grid_sample`'s frame."""
+    shape = 1, len(y), len(x)
+    grid = torch.stack([x[None, None, :].expand(shape), y[None, :, None].expand(shape)], dim=-1)
+    sampled = F.grid_sample(
+        values[None, None].float(), grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return sampled[0, 0]
