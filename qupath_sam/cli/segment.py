@@ -61,6 +61,9 @@ def segment(
     tls_ca: TlsCaOption = None,
     device: Annotated[str, typer.Option(help="Without --server: auto, cpu, cuda or mps.")] = "auto",
     masks: Annotated[MaskChoice, typer.Option(help="Which masks of an ambiguous first prompt.")] = MaskChoice.BEST,
+    keep_parts: Annotated[
+        bool, typer.Option("--keep-parts", help="Keep parts of a mask that no click points at, and pinholes.")
+    ] = False,
     clip: Annotated[Path | None, typer.Option(help="GeoJSON of an outline to cut the result to.")] = None,
     min_area: Annotated[float, typer.Option(help="Drop parts below this area, µm².")] = 0.0,
     clean: Annotated[
@@ -99,6 +102,7 @@ def segment(
         ),
         "output": OutputOptions(
             choice=masks,
+            keep_parts=keep_parts,
             fill_holes_area=fill_holes,
             min_area=min_area,
             simplify_tolerance=simplify,

@@ -87,6 +87,7 @@ class RunningCall:
             mpp=slide.info.mpp,
             request=window,
             choice=output.choice,
+            keep_parts=output.keep_parts,
         )
 
     def predict(self, objects: Sequence[ObjectRequest]) -> list[ObjectResult]:
@@ -140,7 +141,7 @@ class RunningCall:
     def _fitting(self, wanted: DecodeRequest) -> WindowPrompts:
         """Prompts without what the model cannot take; refused where nothing would be left of what was meant."""
         can = self._loaded.segmenter.capabilities
-        prompts = wanted.prompts
+        prompts = replace(wanted.prompts, keep_parts=self._output.keep_parts)
         if len(prompts.points) and not can.points:
             raise UnsupportedPrompt(f"model {self._loaded.spec.name!r} takes no clicks; give it a box")
         if prompts.logits is not None and not can.mask_prompt:

@@ -32,6 +32,7 @@ class StepsContext:
         mpp: um per level-0 px in force, or None; it shapes the scales.
         request: the caller's window options.
         choice: which mask an ambiguous first step continues from.
+        keep_parts: whether parts that no click points at stay.
     """
 
     image: str
@@ -39,6 +40,7 @@ class StepsContext:
     mpp: float | None
     request: WindowRequest
     choice: MaskChoice
+    keep_parts: bool = False
 
     @property
     def base(self) -> bytes:
@@ -52,6 +54,7 @@ class StepsContext:
             None if self.request.downsample is None else float(self.request.downsample).hex(),
             None if self.request.mpp is None else float(self.request.mpp).hex(),
             self.choice.value,
+            self.keep_parts,
         ]
         return _digest(json.dumps(fields, separators=(",", ":")).encode())
 

@@ -148,6 +148,7 @@ def output_of(message: prompt_pb2.OutputOptions) -> OutputOptions:
         raise InvalidPrompt(f"unknown mask_choice {message.mask_choice}; this server knows {sorted(_CHOICES)}")
     return OutputOptions(
         choice=choice,
+        keep_parts=message.keep_parts,
         fill_holes_area=message.fill_holes_area,
         min_area=message.min_area,
         simplify_tolerance=message.simplify_tolerance,
@@ -160,6 +161,7 @@ def output_message(output: OutputOptions) -> prompt_pb2.OutputOptions:
     """The message of output options."""
     return prompt_pb2.OutputOptions(
         mask_choice=_CHOICE_MESSAGES[output.choice],
+        keep_parts=output.keep_parts,
         fill_holes_area=output.fill_holes_area,
         min_area=output.min_area,
         simplify_tolerance=output.simplify_tolerance,

@@ -67,6 +67,8 @@ class OutputOptions:
 
     Attributes:
         choice: which mask of an ambiguous first prompt.
+        keep_parts: whether the answer to clicks may have parts that no positive click points at, and pinholes; else an
+            object hangs together. Objects with a box or an outline always may.
         fill_holes_area: holes up to this area are filled; 0 keeps all.
         min_area: parts below this area are dropped; 0 keeps all.
         simplify_tolerance: how far the outline may move to have fewer vertices; 0 keeps every pixel edge.
@@ -77,6 +79,7 @@ class OutputOptions:
     """
 
     choice: MaskChoice = MaskChoice.BEST
+    keep_parts: bool = False
     fill_holes_area: float = 0.0
     min_area: float = 0.0
     simplify_tolerance: float = 0.0

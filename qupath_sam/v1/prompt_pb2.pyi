@@ -85,20 +85,22 @@ class WindowOptions(_message.Message):
     def __init__(self, region: _Optional[_Union[_image_pb2.Region, _Mapping]] = ..., downsample: _Optional[float] = ..., mpp: _Optional[float] = ..., view_downsample: _Optional[float] = ...) -> None: ...
 
 class OutputOptions(_message.Message):
-    __slots__ = ("mask_choice", "fill_holes_area", "min_area", "simplify_tolerance", "clip_wkb", "clean_share")
+    __slots__ = ("mask_choice", "fill_holes_area", "min_area", "simplify_tolerance", "clip_wkb", "clean_share", "keep_parts")
     MASK_CHOICE_FIELD_NUMBER: _ClassVar[int]
     FILL_HOLES_AREA_FIELD_NUMBER: _ClassVar[int]
     MIN_AREA_FIELD_NUMBER: _ClassVar[int]
     SIMPLIFY_TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     CLIP_WKB_FIELD_NUMBER: _ClassVar[int]
     CLEAN_SHARE_FIELD_NUMBER: _ClassVar[int]
+    KEEP_PARTS_FIELD_NUMBER: _ClassVar[int]
     mask_choice: MaskChoice
     fill_holes_area: float
     min_area: float
     simplify_tolerance: float
     clip_wkb: bytes
     clean_share: float
-    def __init__(self, mask_choice: _Optional[_Union[MaskChoice, str]] = ..., fill_holes_area: _Optional[float] = ..., min_area: _Optional[float] = ..., simplify_tolerance: _Optional[float] = ..., clip_wkb: _Optional[bytes] = ..., clean_share: _Optional[float] = ...) -> None: ...
+    keep_parts: bool
+    def __init__(self, mask_choice: _Optional[_Union[MaskChoice, str]] = ..., fill_holes_area: _Optional[float] = ..., min_area: _Optional[float] = ..., simplify_tolerance: _Optional[float] = ..., clip_wkb: _Optional[bytes] = ..., clean_share: _Optional[float] = ..., keep_parts: bool = ...) -> None: ...
 
 class RefineOptions(_message.Message):
     __slots__ = ("interior_points", "exterior_points", "no_box", "no_mask", "min_iou", "max_area_change", "min_score", "allow_cut_off", "min_part_iou", "coarsest_mpp")
