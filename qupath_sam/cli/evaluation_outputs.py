@@ -37,11 +37,13 @@ def make_report(
 def print_tables(report: Mapping[str, Any], *, title: str) -> None:
     """Print the tables of one choice of windows."""
     from qupath_sam.evaluation.generalisation import generalisation_table
-    from qupath_sam.evaluation.tables import results_table
+    from qupath_sam.evaluation.tables import kinds_table, results_table
 
     if title:
         typer.echo(f"{title}\n")
     typer.echo(results_table(report))
+    if len(next(iter(report["kinds"].values()))) > 1:
+        typer.echo(kinds_table(report))
     if "generalisation" in report:
         typer.echo(generalisation_table(report))
 

@@ -88,7 +88,8 @@ class OwnWindows:
         result = prediction.results[0]
         info = self._slide.info
         mask = paint([outline.geometry for outline in result.outlines], (info.height, info.width)) > 0
-        return Answer(mask, prediction.timings.total / 1000), result.token
+        score = result.outlines[0].score if result.outlines else None
+        return Answer(mask, prediction.timings.total / 1000, score), result.token
 
 
 class _OwnWindowsSession:

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 import numpy as np
+from scipy import ndimage
 
 from qupath_sam.datasets.perturbed_outlines import perturbed_outline
 from qupath_sam.datasets.simulated_clicks import Jitter, SimulatedClick, next_click
@@ -39,7 +40,7 @@ from qupath_sam.polygons.tracing import trace_mask
 from qupath_sam.types.masks import Mask, box_of, intersection_over_union
 
 #: Changes with anything here or in `clicks`, `outlines`, `sessions` and `metrics` that changes a result.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 #: IoU thresholds of the papers' tables, per cent.
 NOC_THRESHOLDS = (80, 85, 90)
 
@@ -73,6 +74,9 @@ class ClickRun:
         iou, harm, locality: one value a click, always as many as the protocol allows.
         clicks: those that were made; fewer where nothing was left to correct.
         click_seconds: wall time of the model's answer to each click made.
+        scores: the model's estimate of the IoU after each click made; None where nothing came.
+        first_parts: connected parts (8-connected) of the first answer.
+        first_best_iou: IoU of the best of the masks that were offered for the first click.
         masks: after the clicks that were asked for, by their number from 1.
     """
 
@@ -81,6 +85,9 @@ class ClickRun:
     locality: tuple[float, ...]
     clicks: tuple[SimulatedClick, ...]
     click_seconds: tuple[float, ...]
+    scores: tuple[float | None, ...]
+    first_parts: int
+    first_best_iou: float
     masks: dict[int, Mask] = field(default_factory=dict)
 
 
@@ -149,6 +156,8 @@ def run_clicks(
     localities: list[float] = []
     clicks: list[SimulatedClick] = []
     seconds: list[float] = []
+    scores: list[float | None] = []
+    first_parts, first_best_iou = 0, 0.0
     masks: dict[int, Mask] = {}
     for number in range(1, max_clicks + 1):
         click = next_click(mask, truth, clicked, jitter=jitter)
@@ -157,6 +166,10 @@ def run_clicks(
             answer = session.click(click.point, click.label)
             after = answer.mask
             seconds.append(answer.seconds)
+            scores.append(answer.score)
+            if number == 1:
+                first_parts = int(ndimage.label(after, structure=np.ones((3, 3)))[1])
+                first_best_iou = max(intersection_over_union(each, truth) for each in (after, *answer.others))
             clicks.append(click)
             clicked[click.y, click.x] = True
         ious.append(intersection_over_union(after, truth))
@@ -165,7 +178,17 @@ def run_clicks(
         mask = after
         if number in keep:
             masks[number] = mask
-    return ClickRun(tuple(ious), tuple(harms), tuple(localities), tuple(clicks), tuple(seconds), masks)
+    return ClickRun(
+        iou=tuple(ious),
+        harm=tuple(harms),
+        locality=tuple(localities),
+        clicks=tuple(clicks),
+        click_seconds=tuple(seconds),
+        scores=tuple(scores),
+        first_parts=first_parts,
+        first_best_iou=first_best_iou,
+        masks=masks,
+    )
 
 
 def number_of_clicks(ious: Sequence[float], threshold: float) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from qupath_sam.datasets.kinds import Kind
 from qupath_sam.evaluation.bootstrap import bootstrap_interval
 from qupath_sam.evaluation.protocol import NOC_THRESHOLDS, PROTOCOL_VERSION, Protocol, is_failure, number_of_clicks
 from qupath_sam.evaluation.results import ObjectResult
@@ -40,11 +41,54 @@ def build_report(
         settings: what else was chosen: windows, splits, data sets; joins the protocol in the report.
         machine: where the times were taken.
     """
+    datasets: Mapping[str, Mapping[str, Any]] = settings.get("datasets", {})
+    kinds = {name: str(described["kind"]) for name, described in datasets.items() if "kind" in described}
     return {
         "schema": SCHEMA,
         "machine": dict(machine),
         "protocol": {"version": PROTOCOL_VERSION, **asdict(protocol), **settings},
         "results": {model: summaries(of_model) for model, of_model in results.items()},
+        "kinds": {model: kind_summaries(of_model, kinds) for model, of_model in results.items()},
+    }
+
+
+def kind_summaries(results: Sequence[ObjectResult], kinds: Mapping[str, str]) -> dict[str, Summary]:
+    """A summary for each kind of object, in the order of `Kind`, where every data set of a kind counts alike.
+
+    Args:
+        results: of one model.
+        kinds: of the data sets, by name.
+    """
+    found: dict[str, Summary] = {}
+    for kind in Kind:
+        parts = [summarise(part) for part in _by_dataset(results) if kinds.get(part[0].dataset) == kind.value]
+        if parts:
+            found[kind.value] = _mean_summary(parts)
+    return found
+
+
+def _by_dataset(results: Sequence[ObjectResult]) -> list[list[ObjectResult]]:
+    names = sorted({r.dataset for r in results})
+    return [[r for r in results if r.dataset == name] for name in names]
+
+
+def _mean_summary(parts: Sequence[Summary]) -> Summary:
+    """Means of figures over data sets; a count is the sum."""
+    names = (
+        "first_iou",
+        "first_best_iou",
+        "first_in_one_part",
+        "score_error",
+        "largest_fall",
+        "box_iou",
+        "refine_gain",
+    )
+    return {
+        "n": sum(part["n"] for part in parts),
+        "datasets": len(parts),
+        **{name: _mean(part[name] for part in parts) for name in names},
+        "noc": {str(t): fmean(part["noc"][str(t)]["mean"] for part in parts) for t in NOC_THRESHOLDS},
+        "nof_rate": {str(t): fmean(part["nof_rate"][str(t)] for part in parts) for t in NOC_THRESHOLDS},
     }
 
 
@@ -62,6 +106,10 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
     - ``noc``, ``nof_rate``: mean number of clicks to 80, 85 and 90 % IoU; share of objects that never get there, the
       papers' NoF/n.
     - ``miou``, ``harm``, ``locality``: means after each click, of `qupath_sam.evaluation.metrics`.
+    - ``first_iou``, ``first_best_iou``: mean IoU after one click, of the mask that the model gives and of the best that
+      it offers; ``first_in_one_part``: share of first answers that hang together.
+    - ``score_error``: mean distance of the model's own estimate of the IoU from the IoU, over all clicks.
+    - ``largest_fall``: of mean IoU from one click to the next.
     - ``spc_s``: seconds per click by RITM's definition: wall time of everything, reading and encoding the image, the
       simulated user and the IoU included, over all clicks. An image is read and encoded once for all its objects.
     - ``click_ms``: the wait for the model's answer to one click, median and 95th percentile over all clicks.
@@ -91,6 +139,16 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
         "noc": noc,
         "nof_rate": nof_rate,
         "miou": iou.mean(axis=0).tolist(),
+        "first_iou": float(iou[:, 0].mean()),
+        "first_best_iou": fmean(r.first_best_iou for r in results),
+        "first_in_one_part": fmean(r.first_parts == 1 for r in results),
+        "score_error": _mean(
+            abs(score - value)
+            for r in results
+            for score, value in zip(r.scores, r.iou, strict=False)
+            if score is not None
+        ),
+        "largest_fall": float(max(0.0, *(-np.diff(iou.mean(axis=0))))) if iou.shape[1] > 1 else 0.0,
         "miou_ci95": bootstrap_interval(iou, units, strata=strata).T.tolist(),
         "spc_s": _seconds(results) / len(click_ms),
         "click_ms": {"p50": float(np.percentile(click_ms, 50)), "p95": float(np.percentile(click_ms, 95))},

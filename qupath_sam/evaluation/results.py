@@ -32,6 +32,8 @@ class ObjectResult:
         iou, harm, locality: after each click.
         clicks: ``(x, y, 1 or 0)`` of those that were made.
         click_ms: milliseconds of the answer to each click made.
+        scores: the model's estimate of the IoU after each click made; None where nothing came.
+        first_parts, first_best_iou: see `qupath_sam.evaluation.protocol.ClickRun`.
         seconds: wall time of the click loop.
         setup_s: of reading and encoding the object's image, which its objects share; counts once an image.
         workers: processes that scored objects at the time, as they slow each other down.
@@ -48,6 +50,9 @@ class ObjectResult:
     locality: tuple[float, ...]
     clicks: tuple[tuple[int, int, int], ...]
     click_ms: tuple[float, ...]
+    scores: tuple[float | None, ...]
+    first_parts: int
+    first_best_iou: float
     seconds: float
     setup_s: float
     workers: int
@@ -63,7 +68,7 @@ class ObjectResult:
             KeyError: a field is missing.
         """
         read = {f.name: values[f.name] for f in fields(cls)}
-        for name in ("iou", "harm", "locality", "click_ms"):
+        for name in ("iou", "harm", "locality", "click_ms", "scores"):
             read[name] = tuple(read[name])
         read["clicks"] = tuple(tuple(click) for click in read["clicks"])
         return cls(**read)

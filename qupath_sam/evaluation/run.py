@@ -256,6 +256,7 @@ def describe(datasets: Sequence[Dataset], choices: Choices, *, split: str | None
 def _described(dataset: Dataset, selection: Selection) -> dict[str, object]:
     return {
         **asdict(selection),
+        "kind": dataset.kind.value,
         "target": selection.target.value,
         "tiles": len(dataset.tiles),
         "groups": len(dataset.groups),
@@ -276,6 +277,9 @@ def _result(item: EvaluationObject, scores: ObjectScores, *, setup_s: float, wor
         locality=run.locality,
         clicks=tuple((c.x, c.y, c.label.value) for c in run.clicks),
         click_ms=tuple(1000 * s for s in run.click_seconds),
+        scores=run.scores,
+        first_parts=run.first_parts,
+        first_best_iou=run.first_best_iou,
         seconds=scores.seconds,
         setup_s=setup_s,
         workers=workers,

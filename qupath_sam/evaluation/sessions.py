@@ -31,10 +31,14 @@ class Answer:
     Attributes:
         mask: bool ``(H, W)`` of the image.
         seconds: wall time that the caller waited for it.
+        score: the model's own estimate of the mask's IoU, 0..1; None where nothing came.
+        others: the other masks that it offers for an ambiguous click.
     """
 
     mask: Mask
     seconds: float
+    score: float | None = None
+    others: tuple[Mask, ...] = ()
 
 
 class ClickSession(Protocol):
@@ -95,7 +99,7 @@ class WholeImage:
         seconds = time.perf_counter() - started
         mask: Mask = answer.masks[0]
         logits: NDArray[np.float32] = answer.logits[0]
-        return _Decoded(mask, logits, seconds)
+        return _Decoded(mask, logits, seconds, float(answer.scores[0]), tuple(answer.masks[1:]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +107,8 @@ class _Decoded:
     mask: Mask
     logits: NDArray[np.float32]
     seconds: float
+    score: float
+    others: tuple[Mask, ...]
 
 
 class _WholeImageSession:
@@ -118,7 +124,7 @@ class _WholeImageSession:
         prompts = _prompts(self._clicks, logits=self._logits)
         decoded = self._image.decode(prompts, several_masks=len(self._clicks) == 1)
         self._logits = decoded.logits
-        return Answer(decoded.mask, decoded.seconds)
+        return Answer(decoded.mask, decoded.seconds, decoded.score, decoded.others)
 
 
 def check_clickable(segmenter: Segmenter, name: str) -> None:

@@ -65,6 +65,41 @@ def results_table(report: Mapping[str, Any]) -> str:
     return markdown(header, rows)
 
 
+def kinds_table(report: Mapping[str, Any]) -> str:
+    """Every model on every kind of object: the means over the data sets of the kind."""
+    header = [
+        "Objects",
+        "n (data sets)",
+        "Model",
+        "first click mIoU (best of the masks)",
+        *(f"NoC@{t}" for t in NOC_THRESHOLDS),
+        "NoF@85",
+        "one part",
+        "score off by",
+        "box",
+        "outline",
+    ]
+    kinds: Results = report["kinds"]
+    rows = [
+        [
+            kind,
+            f"{summary['n']} ({summary['datasets']})",
+            model,
+            f"{summary['first_iou']:.2f} ({summary['first_best_iou']:.2f})",
+            *(f"{summary['noc'][str(t)]:.2f}" for t in NOC_THRESHOLDS),
+            f"{100 * summary['nof_rate']['85']:.0f} %",
+            f"{100 * summary['first_in_one_part']:.0f} %",
+            _optional(summary["score_error"], "{:.2f}"),
+            _optional(summary["box_iou"], "{:.2f}"),
+            _optional(summary["refine_gain"], "{:+.3f}"),
+        ]
+        for kind in dataset_names(kinds)
+        for model, of_model in kinds.items()
+        if (summary := of_model.get(kind)) is not None
+    ]
+    return markdown(header, rows)
+
+
 def dataset_names(results: Results) -> list[str]:
     """Names of the data sets of all models, in the order of the report."""
     return list(dict.fromkeys(name for of_model in results.values() for name in of_model))

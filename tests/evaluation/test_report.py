@@ -21,7 +21,7 @@ from qupath_sam.evaluation.generalisation import generalisation, generalisation_
 from qupath_sam.evaluation.page import page
 from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.report import build_report, intervals, summaries, summarise, write_report
-from qupath_sam.evaluation.tables import noc_text, results_table
+from qupath_sam.evaluation.tables import kinds_table, noc_text, results_table
 from tests.evaluation.test_results import result
 
 
@@ -89,7 +89,7 @@ def test_the_report_has_the_layout_that_was_agreed(tmp_path) -> None:
     path = tmp_path / "new" / "report.json"
     write_report(report, path)
     read = json.loads(path.read_text(encoding="utf-8"))
-    assert set(read) == {"schema", "machine", "protocol", "results"}
+    assert set(read) == {"schema", "machine", "protocol", "results", "kinds"}
     assert set(read["results"]["model"]) == {"one", "two", "pooled"}
     summary = read["results"]["model"]["pooled"]
     assert set(summary) == {
@@ -309,3 +309,39 @@ def test_the_page_for_a_readme_has_a_table_for_each_choice_of_windows() -> None:
         "the fall from the second to the third click, and harm, and boxes"
     )
     assert "    qupath-sam evaluate glands nuclei\n" in text
+
+
+def test_first_answers_are_summarised_by_what_they_are() -> None:
+    summary = summarise(
+        [
+            result(iou=(0.5, 0.9, 0.8), scores=(0.7, 0.9, 0.9), first_parts=1, first_best_iou=0.6),
+            result(iou=(0.1, 0.9, 0.8), scores=(0.1, None, 0.6), first_parts=3, first_best_iou=0.3),
+        ]
+    )
+    assert summary["first_iou"] == pytest.approx(0.3)
+    assert summary["first_best_iou"] == pytest.approx(0.45)
+    assert summary["first_in_one_part"] == 0.5
+    assert summary["score_error"] == pytest.approx((0.2 + 0.0 + 0.1 + 0.0 + 0.2) / 5)
+    assert summary["largest_fall"] == pytest.approx(0.1)
+
+
+def test_every_data_set_of_a_kind_counts_alike() -> None:
+    many = [result(dataset="tnbc", object_id=str(i), iou=curve(0.9)) for i in range(8)]
+    few = [result(dataset="dsb", object_id=str(i), iou=curve(0.5)) for i in range(2)]
+    other = [result(dataset="camelyon", iou=curve(0.2))]
+    kinds = {"tnbc": "nucleus", "dsb": "nucleus", "camelyon": "region"}
+    report = build_report(
+        {"mine": [*many, *few, *other]},
+        protocol=Protocol(),
+        settings={"window": "image", "datasets": {name: {"kind": kind} for name, kind in kinds.items()}},
+        machine={},
+    )
+    found = report["kinds"]["mine"]
+    assert list(found) == ["region", "nucleus"]
+    assert (found["nucleus"]["n"], found["nucleus"]["datasets"]) == (10, 2)
+    assert found["nucleus"]["first_iou"] == pytest.approx(0.7)
+    assert found["nucleus"]["noc"]["85"] == pytest.approx((1 + 20) / 2)
+    assert found["nucleus"]["nof_rate"]["85"] == pytest.approx(0.5)
+    rows = kinds_table(report).splitlines()
+    assert len(rows) == 4
+    assert rows[3].startswith("| nucleus | 10 (2) | mine | 0.70 ")
