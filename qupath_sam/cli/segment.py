@@ -19,6 +19,7 @@ from qupath_sam.cli.targets import check_target
 from qupath_sam.errors import InvalidRequest, QupathSamError
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import MaskChoice
+from qupath_sam.types.results import Doubt
 
 if TYPE_CHECKING:
     from qupath_sam.client import Access
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 
     #: The prompts, of somebody who can say how large the image is.
     Told = Callable[[Callable[[], Region]], list[ObjectPrompts]]
+
+_DOUBTS = {
+    Doubt.LOW_SCORE: "the model is not sure; look at the outline, add a click or give a box",
+    Doubt.LARGE: "far larger than what was looked at; give --region, --downsample or a box, or click again",
+}
 
 
 def segment(
@@ -215,6 +221,7 @@ def _summary(prediction: Prediction) -> dict[str, Any]:
                 "window": list(result.window.region.bounds),
                 "downsample": result.window.downsample,
                 "touches_window_edge": result.touches_window_edge,
+                "doubts": [doubt.value for doubt in result.doubts],
                 "outlines": [
                     {
                         "score": round(o.score, 4),
@@ -249,6 +256,9 @@ def _print_table(prediction: Prediction, output: Path | None, overlay: Path | No
             area = o.area_um2 if o.area_um2 is not None else o.area_px2
             table.add_row(str(index), f"{o.score:.2f}", f"{area:.1f}", where, f"{result.window.downsample:g}", edge)
     console.print(table)
+    for index, result in enumerate(prediction.results, 1):
+        for doubt in result.doubts:
+            console.print(f"object {index}: {_DOUBTS[doubt]}")
     for remark in made.remarks:
         console.print(f"note: {remark}")
     console.print(f"{prediction.timings.total:.0f} ms in all")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from qupath_sam import __version__
 from qupath_sam.engine.cancellation import CancelToken, check_wanted
+from qupath_sam.engine.doubts import doubts_of
 from qupath_sam.engine.embeddings.key import embedding_key
 from qupath_sam.engine.outlines import outlines_of
 from qupath_sam.engine.states import Resumed, StateStore, StepsContext
@@ -214,6 +215,7 @@ class RunningCall:
             token=item.token,
             resumed_steps=item.resumed.steps,
             embedding_source=self._sources.get(state.window),
+            doubts=doubts_of(outlines, item.request.prompts, request=self._context.request, scales=self._scales),
         )
 
     def provenance(self) -> Provenance:

@@ -16,6 +16,7 @@ from qupath_sam.types.refinements import Refinement, Refusal
 from qupath_sam.types.regions import Region, Window
 from qupath_sam.types.requests import MaskChoice, ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import (
+    Doubt,
     EmbeddingSource,
     ObjectResult,
     Outline,
@@ -38,6 +39,8 @@ _CHOICES = {
     prompt_pb2.MASK_CHOICE_LARGEST: MaskChoice.LARGEST,
     prompt_pb2.MASK_CHOICE_SMALLEST: MaskChoice.SMALLEST,
 }
+_DOUBTS = {result_pb2.DOUBT_LOW_SCORE: Doubt.LOW_SCORE, result_pb2.DOUBT_LARGE: Doubt.LARGE}
+_DOUBT_MESSAGES = {doubt: message for message, doubt in _DOUBTS.items()}
 _CHOICE_MESSAGES = {choice: message for message, choice in _CHOICES.items() if message}
 _SOURCES = {
     EmbeddingSource.MEMORY: result_pb2.EMBEDDING_SOURCE_MEMORY,
@@ -272,6 +275,7 @@ def prediction_message(prediction: Prediction) -> service_pb2.PredictResponse:
             token=result.token,
             resumed_steps=result.resumed_steps,
             embedding_source=_source_message(result.embedding_source),
+            doubts=[_DOUBT_MESSAGES[doubt] for doubt in result.doubts],
         )
         for outline in result.outlines:
             message.masks.add(
@@ -320,6 +324,7 @@ def prediction_of(message: service_pb2.PredictResponse) -> Prediction:
                 refinement=refinement_of(result.refinement, outlines[0].score if outlines else float("nan"))
                 if result.HasField("refinement")
                 else None,
+                doubts=tuple(_DOUBTS[doubt] for doubt in result.doubts if doubt in _DOUBTS),
             )
         )
     made = message.provenance

@@ -20,6 +20,15 @@ class EmbeddingSource(Enum):
     SHARED = "shared"
 
 
+class Doubt(Enum):
+    """Why an outline should not be taken unseen."""
+
+    LOW_SCORE = "low score"
+    """The model's own estimate of the IoU is low."""
+    LARGE = "large"
+    """The outline is far larger than what the person sees, or than a part of the image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outline:
     """One outline in level-0 px, with the model's score (0..1) and its areas."""
@@ -42,6 +51,7 @@ class ObjectResult:
         resumed_steps: steps taken from a held state.
         embedding_source: of the last window's embedding; None where no step had to be run.
         refinement: the verdict, where an outline was to be refined; of a refused one there are no ``outlines``.
+        doubts: about the best outline; empty where there is none.
     """
 
     object_id: str
@@ -52,6 +62,7 @@ class ObjectResult:
     resumed_steps: int
     embedding_source: EmbeddingSource | None
     refinement: Refinement | None = None
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(slots=True)

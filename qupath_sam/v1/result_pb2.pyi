@@ -16,6 +16,12 @@ class EmbeddingSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EMBEDDING_SOURCE_COMPUTED: _ClassVar[EmbeddingSource]
     EMBEDDING_SOURCE_SHARED: _ClassVar[EmbeddingSource]
 
+class Doubt(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DOUBT_UNSPECIFIED: _ClassVar[Doubt]
+    DOUBT_LOW_SCORE: _ClassVar[Doubt]
+    DOUBT_LARGE: _ClassVar[Doubt]
+
 class RefusalReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     REFUSAL_REASON_UNSPECIFIED: _ClassVar[RefusalReason]
@@ -36,6 +42,9 @@ EMBEDDING_SOURCE_MEMORY: EmbeddingSource
 EMBEDDING_SOURCE_DISK: EmbeddingSource
 EMBEDDING_SOURCE_COMPUTED: EmbeddingSource
 EMBEDDING_SOURCE_SHARED: EmbeddingSource
+DOUBT_UNSPECIFIED: Doubt
+DOUBT_LOW_SCORE: Doubt
+DOUBT_LARGE: Doubt
 REFUSAL_REASON_UNSPECIFIED: RefusalReason
 REFUSAL_REASON_OLD_OUTSIDE: RefusalReason
 REFUSAL_REASON_LARGER_THAN_WINDOW: RefusalReason
@@ -63,7 +72,7 @@ class SegmentedMask(_message.Message):
     def __init__(self, geometry_wkb: _Optional[bytes] = ..., score: _Optional[float] = ..., area_px2: _Optional[float] = ..., area_um2: _Optional[float] = ...) -> None: ...
 
 class ObjectResult(_message.Message):
-    __slots__ = ("object_id", "masks", "window", "touches_window_edge", "token", "resumed_steps", "embedding_source", "refinement")
+    __slots__ = ("object_id", "masks", "window", "touches_window_edge", "token", "resumed_steps", "embedding_source", "refinement", "doubts")
     OBJECT_ID_FIELD_NUMBER: _ClassVar[int]
     MASKS_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +81,7 @@ class ObjectResult(_message.Message):
     RESUMED_STEPS_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_SOURCE_FIELD_NUMBER: _ClassVar[int]
     REFINEMENT_FIELD_NUMBER: _ClassVar[int]
+    DOUBTS_FIELD_NUMBER: _ClassVar[int]
     object_id: str
     masks: _containers.RepeatedCompositeFieldContainer[SegmentedMask]
     window: _image_pb2.Window
@@ -80,7 +90,8 @@ class ObjectResult(_message.Message):
     resumed_steps: int
     embedding_source: EmbeddingSource
     refinement: Refinement
-    def __init__(self, object_id: _Optional[str] = ..., masks: _Optional[_Iterable[_Union[SegmentedMask, _Mapping]]] = ..., window: _Optional[_Union[_image_pb2.Window, _Mapping]] = ..., touches_window_edge: bool = ..., token: _Optional[bytes] = ..., resumed_steps: _Optional[int] = ..., embedding_source: _Optional[_Union[EmbeddingSource, str]] = ..., refinement: _Optional[_Union[Refinement, _Mapping]] = ...) -> None: ...
+    doubts: _containers.RepeatedScalarFieldContainer[Doubt]
+    def __init__(self, object_id: _Optional[str] = ..., masks: _Optional[_Iterable[_Union[SegmentedMask, _Mapping]]] = ..., window: _Optional[_Union[_image_pb2.Window, _Mapping]] = ..., touches_window_edge: bool = ..., token: _Optional[bytes] = ..., resumed_steps: _Optional[int] = ..., embedding_source: _Optional[_Union[EmbeddingSource, str]] = ..., refinement: _Optional[_Union[Refinement, _Mapping]] = ..., doubts: _Optional[_Iterable[_Union[Doubt, str]]] = ...) -> None: ...
 
 class Refinement(_message.Message):
     __slots__ = ("refusal", "refusal_text", "iou", "refused")
