@@ -6,12 +6,16 @@ Masks are bool ``(H, W)`` of one shape; a click's pixel is ``(x, y)``, its colum
 from __future__ import annotations
 
 import numpy as np
+import shapely
 from scipy import ndimage
 
+from qupath_sam.polygons.tracing import trace_mask
 from qupath_sam.types.masks import Mask, check_same_shape
 
 #: Pixels that touch by an edge or a corner belong together, as in FocalClick's code for local updates.
 _EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
+#: Of `is_square`: the shortest border, px, the shortest straight piece and the most that may be straight, shares of it.
+_SHORTEST_BORDER, _PIECE_SHARE, _SQUARE_SHARE = 160.0, 0.1, 0.2
 
 
 def harm(before: Mask, after: Mask, truth: Mask) -> float:
@@ -58,3 +62,28 @@ def locality(before: Mask, after: Mask, pixel: tuple[int, int]) -> float:
     if clicked == 0:
         return 1.0
     return float(1 - np.count_nonzero(components == clicked) / total)
+
+
+def is_square(mask: Mask) -> bool:
+    """Whether the border of a mask runs straight along rows or columns for more than a fifth of its length.
+
+    Such an answer shows where a network's window ends, not where an object does. Only pieces longer than a tenth of
+    the border count, and only borders of at least 160 px, as small masks are straight in part whatever they show. The
+    image's own border is no sign of anything.
+
+    Args:
+        mask: bool ``(H, W)``.
+    """
+    height, width = mask.shape
+    outline = trace_mask(mask)
+    straight = 0.0
+    for ring in (ring for part in shapely.get_parts(outline) for ring in (part.exterior, *part.interiors)):
+        length = ring.length
+        if length < _SHORTEST_BORDER:
+            continue
+        xy = shapely.get_coordinates(ring)
+        sides = np.abs(np.diff(xy, axis=0)).max(axis=1)
+        middle = (xy[1:] + xy[:-1]) / 2
+        inside = (middle > 0).all(axis=1) & (middle[:, 0] < width) & (middle[:, 1] < height)
+        straight += sides[inside & (sides > _PIECE_SHARE * length)].sum()
+    return bool(straight > _SQUARE_SHARE * outline.length)

@@ -33,7 +33,7 @@ from scipy import ndimage
 
 from qupath_sam.datasets.perturbed_outlines import perturbed_outline
 from qupath_sam.datasets.simulated_clicks import Jitter, SimulatedClick, next_click
-from qupath_sam.evaluation.metrics import harm, locality
+from qupath_sam.evaluation.metrics import harm, is_square, locality
 from qupath_sam.evaluation.sessions import ClickSession, PromptableImage
 from qupath_sam.models.base import Capabilities
 from qupath_sam.polygons.tracing import trace_mask
@@ -77,6 +77,7 @@ class ClickRun:
         scores: the model's estimate of the IoU after each click made; None where nothing came.
         first_parts: connected parts (8-connected) of the first answer.
         first_best_iou: IoU of the best of the masks that were offered for the first click.
+        squares: answers whose border is partly a square's, of `qupath_sam.evaluation.metrics.is_square`.
         masks: after the clicks that were asked for, by their number from 1.
     """
 
@@ -88,6 +89,7 @@ class ClickRun:
     scores: tuple[float | None, ...]
     first_parts: int
     first_best_iou: float
+    squares: int
     masks: dict[int, Mask] = field(default_factory=dict)
 
 
@@ -157,7 +159,7 @@ def run_clicks(
     clicks: list[SimulatedClick] = []
     seconds: list[float] = []
     scores: list[float | None] = []
-    first_parts, first_best_iou = 0, 0.0
+    first_parts, first_best_iou, squares = 0, 0.0, 0
     masks: dict[int, Mask] = {}
     for number in range(1, max_clicks + 1):
         click = next_click(mask, truth, clicked, jitter=jitter)
@@ -167,6 +169,7 @@ def run_clicks(
             after = answer.mask
             seconds.append(answer.seconds)
             scores.append(answer.score)
+            squares += is_square(after)
             if number == 1:
                 first_parts = int(ndimage.label(after, structure=np.ones((3, 3)))[1])
                 first_best_iou = max(intersection_over_union(each, truth) for each in (after, *answer.others))
@@ -187,6 +190,7 @@ def run_clicks(
         scores=tuple(scores),
         first_parts=first_parts,
         first_best_iou=first_best_iou,
+        squares=squares,
         masks=masks,
     )
 

@@ -78,6 +78,7 @@ def _mean_summary(parts: Sequence[Summary]) -> Summary:
         "first_iou",
         "first_best_iou",
         "first_in_one_part",
+        "squares",
         "score_error",
         "largest_fall",
         "box_iou",
@@ -109,6 +110,7 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
     - ``first_iou``, ``first_best_iou``: mean IoU after one click, of the mask that the model gives and of the best that
       it offers; ``first_in_one_part``: share of first answers that hang together.
     - ``score_error``: mean distance of the model's own estimate of the IoU from the IoU, over all clicks.
+    - ``squares``: share of answers with a square's border (`qupath_sam.evaluation.metrics.is_square`).
     - ``largest_fall``: of mean IoU from one click to the next.
     - ``spc_s``: seconds per click by RITM's definition: wall time of everything, reading and encoding the image, the
       simulated user and the IoU included, over all clicks. An image is read and encoded once for all its objects.
@@ -141,6 +143,7 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
         "miou": iou.mean(axis=0).tolist(),
         "first_iou": float(iou[:, 0].mean()),
         "first_best_iou": fmean(r.first_best_iou for r in results),
+        "squares": sum(r.squares for r in results) / max(1, sum(len(r.clicks) for r in results)),
         "first_in_one_part": fmean(r.first_parts == 1 for r in results),
         "score_error": _mean(
             abs(score - value)

@@ -33,7 +33,7 @@ class ObjectResult:
         clicks: ``(x, y, 1 or 0)`` of those that were made.
         click_ms: milliseconds of the answer to each click made.
         scores: the model's estimate of the IoU after each click made; None where nothing came.
-        first_parts, first_best_iou: see `qupath_sam.evaluation.protocol.ClickRun`.
+        first_parts, first_best_iou, squares: see `qupath_sam.evaluation.protocol.ClickRun`.
         seconds: wall time of the click loop.
         setup_s: of reading and encoding the object's image, which its objects share; counts once an image.
         workers: processes that scored objects at the time, as they slow each other down.
@@ -53,6 +53,7 @@ class ObjectResult:
     scores: tuple[float | None, ...]
     first_parts: int
     first_best_iou: float
+    squares: int
     seconds: float
     setup_s: float
     workers: int

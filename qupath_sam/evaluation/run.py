@@ -280,6 +280,7 @@ def _result(item: EvaluationObject, scores: ObjectScores, *, setup_s: float, wor
         scores=run.scores,
         first_parts=run.first_parts,
         first_best_iou=run.first_best_iou,
+        squares=run.squares,
         seconds=scores.seconds,
         setup_s=setup_s,
         workers=workers,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from qupath_sam.evaluation.metrics import harm, locality
+from qupath_sam.evaluation.metrics import harm, is_square, locality
 from qupath_sam.types.masks import intersection_over_union
 
 pairs = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
@@ -87,3 +87,37 @@ def test_locality_joins_pixels_that_touch_by_a_corner() -> None:
 def test_masks_of_different_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="same shape"):
         intersection_over_union(mask("x"), mask("xx"))
+
+
+def disc(radius: int, side: int = 256) -> np.ndarray:
+    rows, columns = np.mgrid[:side, :side]
+    return np.hypot(rows - side / 2, columns - side / 2) < radius
+
+
+@pytest.mark.parametrize("radius", [5, 12, 26, 30, 60, 100])
+def test_round_objects_are_no_squares(radius: int) -> None:
+    assert not is_square(disc(radius))
+
+
+def test_what_a_window_cut_off_is_a_square() -> None:
+    square = np.zeros((256, 256), bool)
+    square[60:180, 50:190] = True
+    assert is_square(square)
+    half = disc(80)
+    half[:, 128:] = False
+    assert is_square(half)
+    hollow = disc(100)
+    hollow[90:160, 90:160] = False
+    assert is_square(hollow)
+
+
+def test_the_image_cuts_objects_off_and_small_ones_are_straight_in_part() -> None:
+    cut_off = np.roll(disc(80), 128, axis=1)
+    cut_off[:, 128:] = False
+    assert cut_off[:, 0].any()
+    assert not is_square(cut_off)
+    small = np.zeros((256, 256), bool)
+    small[100:120, 100:118] = True
+    assert not is_square(small)
+    assert not is_square(np.zeros((9, 9), bool))
+    assert not is_square(np.ones((256, 256), bool))

@@ -95,7 +95,7 @@ def test_the_report_has_the_layout_that_was_agreed(tmp_path) -> None:
     assert set(summary) == {
         *("n", "groups", "noc", "nof_rate", "miou", "miou_ci95", "spc_s", "click_ms"),
         *("box_iou", "refine_gain", "jitter", "harm", "locality"),
-        *("first_iou", "first_best_iou", "first_in_one_part", "score_error", "largest_fall"),
+        *("first_iou", "first_best_iou", "first_in_one_part", "squares", "score_error", "largest_fall"),
     }
     assert set(summary["noc"]) == set(summary["nof_rate"]) == {"80", "85", "90"}
     assert all(len(entry["ci95"]) == 2 for entry in summary["noc"].values())

@@ -22,6 +22,7 @@ def result(**changes) -> ObjectResult:
         "scores": (0.6, None),
         "first_parts": 1,
         "first_best_iou": 0.7,
+        "squares": 0,
         "seconds": 0.1,
         "setup_s": 0.0,
         "workers": 1,
