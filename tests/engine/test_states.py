@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +58,7 @@ def test_a_token_of_other_prompts_image_or_options_is_not_believed():
     assert store.resume(context(), steps(7, 8), token).steps == 0
     assert store.resume(context("other slide"), steps(1, 2), token).steps == 0
     assert store.resume(context(downsample=2), steps(1, 2), token).steps == 0
+    assert store.resume(replace(context(), keep_parts=True), steps(1, 2), token).steps == 0
     assert store.resume(context(), steps(1), token).steps == 1
     assert store.resume(context(), steps(1, 2), b"no token at all").steps == 2
 
