@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from qupath_sam.project.layout import ImageEntry, Project
 from qupath_sam.project.qupath_process import running_qupath
+from qupath_sam.project.store.lock import ProjectLock
 
 
 def notices(project: Project) -> Iterator[str]:
@@ -16,6 +17,8 @@ def notices(project: Project) -> Iterator[str]:
             f"QuPath is running {where} (process {process.pid}): close this project there, or do not save it there "
             "before File > Reload data; what it saves replaces what is written here"
         )
+    if writer := ProjectLock.held_by(project.folder):
+        yield f"another qupath-sam writes to this project ({writer}); wait for it"
     for entry in project.unusable:
         yield f"left alone: {entry}"
     moved = [image for image in project.images if image.moved_builder is not None]

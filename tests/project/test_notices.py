@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +25,7 @@ from qupath_sam.project.refine import RefineOptions
 from qupath_sam.project.run import RunOptions, note_report
 from qupath_sam.project.selection import ObjectSelection
 from qupath_sam.project.store.commit import ProjectStore
+from qupath_sam.project.store.lock import LOCK_NAME, ProjectLock
 from qupath_sam.project.undo import undo_run
 from tests.project.plain_editor import PlainEditor, fill
 from tests.project.refining import OBJECTS, objects_of, refine
@@ -62,6 +65,16 @@ def test_a_running_qupath_is_said(project_file: Path, tmp_path: Path) -> None:
     assert len(said) == 1
     assert "with this project" in said[0]
     assert f"process {process.pid}" not in " ".join(notices(read_project(project_file)))
+
+
+def test_another_writer_is_said(project_file: Path) -> None:
+    project = read_project(project_file)
+    with ProjectLock(project.folder):
+        assert any(f"process {os.getpid()} on " in text for text in notices(project))
+    assert not any("another qupath-sam" in text for text in notices(project))
+    lock = project.folder / LOCK_NAME
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "process_started": 1.0}))
+    assert not any("another qupath-sam" in text for text in notices(project)), "its process has ended"
 
 
 def _info(project_file: Path) -> tuple[str, list[dict]]:

@@ -54,6 +54,17 @@ class ProjectLock:
         if self._holder(self._path).get("token") == self._token:
             self._path.unlink(missing_ok=True)
 
+    @classmethod
+    def held_by(cls, folder: Path) -> str:
+        """Who writes to the project in ``folder``, such as "process 7 on gpu1"; empty where nobody does."""
+        path = folder / LOCK_NAME
+        try:
+            age_s = time.time() - path.stat().st_mtime
+        except OSError:
+            return ""
+        holder = cls._holder(path)
+        return "" if cls._is_stale(holder, age_s) else f"process {holder.get('pid')} on {holder.get('host')}"
+
     def check(self) -> None:
         """Raise `ProjectError` unless the lock is still ours (a machine may have slept for hours)."""
         if self._holder(self._path).get("token") != self._token:
