@@ -54,6 +54,9 @@ def serve(
     reflection: Annotated[
         bool, typer.Option("--reflection/--no-reflection", help="Tell who asks which services there are.")
     ] = True,
+    memory: Annotated[
+        float, typer.Option(help="GiB for all caches and decoding together, beside models; 0 takes the usual sizes.")
+    ] = 0.0,
     embedding_mib: Annotated[int, typer.Option(help="Memory for embeddings, MiB.")] = 1024,
     embedding_folder: Annotated[
         Path | None, typer.Option(help="Keep embeddings on disk as well, in this folder.")
@@ -99,6 +102,8 @@ def serve(
         embedding_folder_bytes=embedding_folder_gib * 1024 * MIB,
         max_calls=max_calls,
     )
+    if memory:
+        settings = settings.within(int(memory * 1024 * MIB))
     stopping = threading.Event()
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
         if hasattr(signal, name):

@@ -25,6 +25,7 @@ from qupath_sam.server.tls import ReloadingTls, TlsFiles
 from qupath_sam.server.tokens import TokenFile, TokenRegistry
 from qupath_sam.slides.cache import SlideCache
 from qupath_sam.slides.location import PathMap
+from qupath_sam.slides.memory import DecodeMemory
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 
@@ -44,11 +45,13 @@ class RunningServer:
         address: ``host:port`` to connect to.
         port: the port it listens on.
         engine: what does the work.
+        images: what it reads.
     """
 
     address: str
     port: int
     engine: Engine
+    images: Images
     _server: grpc.Server
     _pool: ThreadPoolExecutor
     _health: health.HealthServicer
@@ -101,8 +104,10 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
     tokens.on_revoked(calls.end_calls_of)
     configure_torch(settings.threads or None)
     engine = build_engine(settings)
-    slides = _slides(settings) if settings.read_slides else None
-    images = Images(slides, PushedStore(settings.pushed_bytes))
+    memory = DecodeMemory(settings.decode_bytes)
+    slides = _slides(settings, memory) if settings.read_slides else None
+    images = Images(slides, PushedStore(settings.pushed_bytes), memory)
+    log.info("memory: %s", settings.memory)
     # A stream holds its thread for as long as it is open; threads that wait cost nothing.
     pool = ThreadPoolExecutor(settings.max_calls + 8, thread_name_prefix="qupath-sam-call")
     server = grpc.server(
@@ -142,12 +147,18 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
         health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     server.start()
     _warn(settings)
-    return RunningServer(settings.address(port), port, engine, server, pool, health_servicer, slides, tokens, tls)
+    return RunningServer(
+        settings.address(port), port, engine, images, server, pool, health_servicer, slides, tokens, tls
+    )
 
 
-def _slides(settings: ServerSettings) -> SlideCache:
+def _slides(settings: ServerSettings, memory: DecodeMemory) -> SlideCache:
     return SlideCache(
-        capacity=settings.max_slides, path_map=PathMap(settings.path_map), permissions=settings.permissions
+        capacity=settings.max_slides,
+        path_map=PathMap(settings.path_map),
+        permissions=settings.permissions,
+        max_bytes=settings.slide_bytes,
+        memory=memory,
     )
 
 

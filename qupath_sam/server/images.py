@@ -14,6 +14,7 @@ from qupath_sam.server.clients import Client
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import parse_builder
 from qupath_sam.slides.cache import SlideCache
+from qupath_sam.slides.memory import DecodeMemory
 from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.slides.wrapped import calibrated
 from qupath_sam.v1 import image_pb2
@@ -110,9 +111,10 @@ class PushedStore:
 class Images:
     """Finds the pixels that a request is about."""
 
-    def __init__(self, slides: SlideCache | None, pushed: PushedStore) -> None:
-        self._slides = slides
+    def __init__(self, slides: SlideCache | None, pushed: PushedStore, memory: DecodeMemory) -> None:
+        self.slides = slides
         self.pushed = pushed
+        self.memory = memory
 
     @contextmanager
     def borrow(self, image: image_pb2.ImageRef) -> Iterator[SlideReader]:
@@ -135,7 +137,7 @@ class Images:
             raise InvalidRequest("the request names no image; set image.slide or image.pushed")
 
     def _open(self, slide: image_pb2.SlideRef) -> AbstractContextManager[SlideReader]:
-        if self._slides is None:
+        if self.slides is None:
             raise SlideUnsupported("this server opens no slides; push the pixels")
         location = slide.WhichOneof("location")
         if location is None:
@@ -147,4 +149,4 @@ class Images:
         expected = (slide.width, slide.height) if slide.width or slide.height else None
         if expected is not None and min(expected) < 1:
             raise InvalidRequest(f"no slide has {slide.width} x {slide.height} px; send both sides or neither")
-        return self._slides.open(source, expected_size=expected, z=slide.z, t=slide.t, rendering=rendering)
+        return self.slides.open(source, expected_size=expected, z=slide.z, t=slide.t, rendering=rendering)

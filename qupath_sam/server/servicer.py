@@ -122,23 +122,26 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
             raise InvalidRequest(f"unknown pixel format {request.format}; send JPEG, PNG or raw RGB")
         if not (math.isfinite(request.mpp) and request.mpp >= 0):
             raise InvalidRequest(f"a pixel size of {request.mpp} um is none; send a positive number, or 0 if unknown")
+        if min(request.pixel_width, request.pixel_height) < 1:
+            raise InvalidRequest("a picture has a width and a height; state its size")
         if request.pixel_width * request.pixel_height > self._settings.max_pushed_pixels:
             raise RequestTooLarge(
                 f"{request.pixel_width} x {request.pixel_height} px are more than the "
                 f"{self._settings.max_pushed_pixels} allowed; push a smaller region or a larger downsample"
             )
-        reader = PushedReader(
-            request.data,
-            pixel_format=pixel_format,
-            size=(request.pixel_width, request.pixel_height),
-            region=convert.pushed_region_of(request),
-            image_size=(request.image_width, request.image_height),
-            mpp=request.mpp or None,
-            rendering=request.rendering,
-        )
-        digest = self._images.pushed.put(
-            reader, 3 * request.pixel_width * request.pixel_height, owner=self._clients.of(context)
-        )
+        with self._images.memory.reserving(6 * request.pixel_width * request.pixel_height):
+            reader = PushedReader(
+                request.data,
+                pixel_format=pixel_format,
+                size=(request.pixel_width, request.pixel_height),
+                region=convert.pushed_region_of(request),
+                image_size=(request.image_width, request.image_height),
+                mpp=request.mpp or None,
+                rendering=request.rendering,
+            )
+            digest = self._images.pushed.put(
+                reader, 3 * request.pixel_width * request.pixel_height, owner=self._clients.of(context)
+            )
         return pb.PushPixelsResponse(digest=bytes.fromhex(digest))
 
     def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from qupath_sam.engine.settings import MIB, EngineSettings
 from qupath_sam.errors import InvalidRequest
@@ -13,6 +14,10 @@ from qupath_sam.slides.urls import UrlRules, is_url
 
 #: Largest message, both ways: a 16-megapixel JPEG or a 20-megapixel raw region fit, a slide does not.
 MAX_MESSAGE_BYTES = 64 * MIB
+
+#: Sixteenths of a memory budget.
+SHARES = {"embedding_bytes": 5, "decode_bytes": 4, "slide_bytes": 3, "pushed_bytes": 3, "state_bytes": 1}
+LEAST_MEMORY_BYTES = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,8 @@ class ServerSettings(EngineSettings):
         max_pushed_pixels: most pixels of one PushPixels.
         pushed_bytes: memory for pushed pixels.
         max_slides: most slides held open.
+        slide_bytes: memory for the pixels that open slides hold: plain images, not tiled ones.
+        decode_bytes: memory for what is decoded at one moment; who needs more waits.
         max_calls: most calls under way, streams included; more are answered UNAVAILABLE.
         keepalive_s: seconds without a word after which a client is asked whether it is still there.
         warm_up: load the default model and run it once before the first call.
@@ -60,6 +67,8 @@ class ServerSettings(EngineSettings):
     max_pushed_pixels: int = 20_000_000
     pushed_bytes: int = 512 * MIB
     max_slides: int = 32
+    slide_bytes: int = 1024 * MIB
+    decode_bytes: int = 1024 * MIB
     max_calls: int = 64
     keepalive_s: float = 20.0
     warm_up: bool = True
@@ -70,9 +79,31 @@ class ServerSettings(EngineSettings):
         # Not super(): a dataclass with slots is a second class, which it does not know.
         EngineSettings.__post_init__(self)
         self.check_limits("max_message_bytes", "max_pushed_pixels", "max_slides", "max_calls")
-        self.check_limits("threads", "pushed_bytes", least=0)
+        self.check_limits("threads", "pushed_bytes", "slide_bytes", least=0)
+        self.check_limits("decode_bytes")
         self._check_locks()
         self._check_slides()
+
+    def within(self, memory_bytes: int) -> ServerSettings:
+        """The same with its caches and its decoding in one budget, which the models' weights are not part of.
+
+        Raises:
+            InvalidRequest: too little to work with.
+        """
+        if memory_bytes < LEAST_MEMORY_BYTES:
+            raise InvalidRequest(f"{memory_bytes // MIB} MiB are too little; give --memory 1 (GiB) or more")
+        shares: dict[str, Any] = {name: memory_bytes * share // 16 for name, share in SHARES.items()}
+        return replace(self, **shares)
+
+    @property
+    def memory(self) -> str:
+        """What the caches and decoding may take, in a few words; messages that arrive come on top."""
+        parts = {name: getattr(self, name) for name in SHARES}
+        words = ", ".join(f"{name.removesuffix('_bytes')} {size // MIB}" for name, size in parts.items())
+        return (
+            f"{sum(parts.values()) // MIB} MiB ({words}) beside models, and {self.max_calls} messages of at most "
+            + (f"{self.max_message_bytes // MIB} MiB")
+        )
 
     def _check_slides(self) -> None:
         permissions = self.permissions

@@ -43,6 +43,8 @@ class SlideInfo:
         channels: names of the image's channels, in order; empty for plain RGB or grey.
         depth, times: planes of the stack that this is one of.
         rendering: how channels or more than 8 bits are shown, "" for plain RGB or grey.
+        piece_bytes: most that one tile or strip of the file decodes to.
+        held_bytes: pixels that stay in memory while the slide is open.
     """
 
     width: int
@@ -59,6 +61,8 @@ class SlideInfo:
     depth: int = 1
     times: int = 1
     rendering: str = ""
+    piece_bytes: int = 0
+    held_bytes: int = 0
 
     @property
     def all_remarks(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from qupath_sam.errors import ServerUnavailable
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import SlideRecipe
 from qupath_sam.slides.location import Location, PathMap
+from qupath_sam.slides.memory import DecodeMemory, MeteredReader
 from qupath_sam.slides.open import SlideSource, check_size, locate, open_located
 from qupath_sam.slides.permissions import EVERY_PATH, Permissions
 from qupath_sam.slides.rendering import Rendering
@@ -33,12 +34,14 @@ class _Entry:
     Attributes:
         users: how many hold it now; it is closed when it is retired and the last one has let go.
         retired: no longer in the cache.
+        held_bytes: pixels that the slide keeps in memory; 0 until it is open.
     """
 
     stamp: Stamp
     reader: Future[SlideReader] = field(default_factory=Future)
     users: int = 0
     retired: bool = False
+    held_bytes: int = 0
 
 
 class SlideCache:
@@ -51,6 +54,8 @@ class SlideCache:
         capacity: slides kept open.
         path_map: from the client's folders to this machine's.
         permissions: what may be opened; by default every path and no URL.
+        max_bytes: pixels that open slides may hold together (plain images hold all of theirs); None for no limit.
+        memory: bounds what is decoded at once; None does not.
         clock: seconds.
     """
 
@@ -60,6 +65,8 @@ class SlideCache:
         capacity: int = 32,
         path_map: PathMap | None = None,
         permissions: Permissions = EVERY_PATH,
+        max_bytes: int | None = None,
+        memory: DecodeMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if capacity < 1:
@@ -67,11 +74,19 @@ class SlideCache:
         self._capacity = capacity
         self._path_map = path_map
         self._permissions = permissions
+        self._max_bytes = max_bytes
+        self._memory = memory
         self._clock = clock
         self._urls: OrderedDict[str, tuple[Stamp, float]] = OrderedDict()
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._lock = threading.Lock()
         self._closed = False
+
+    @property
+    def held_bytes(self) -> int:
+        """Pixels that open slides keep in memory."""
+        with self._lock:
+            return sum(entry.held_bytes for entry in self._entries.values())
 
     def __len__(self) -> int:
         """Return how many slides are kept."""
@@ -153,9 +168,18 @@ class SlideCache:
     def _open(self, key: _Key, entry: _Entry, location: Location, source: SlideSource) -> None:
         try:
             _, _, z, t, rendering = key
-            entry.reader.set_result(
-                open_located(location, entry.stamp, source, expected_size=None, z=z, t=t, rendering=rendering)
+            reader = open_located(
+                location,
+                entry.stamp,
+                source,
+                expected_size=None,
+                z=z,
+                t=t,
+                rendering=rendering,
+                memory=self._memory,
             )
+            entry.held_bytes = reader.info.held_bytes
+            entry.reader.set_result(reader if self._memory is None else MeteredReader(reader, self._memory))
         except BaseException as error:
             with self._lock:
                 if self._entries.get(key) is entry:
@@ -172,9 +196,16 @@ class SlideCache:
 
     def _evict(self) -> list[_Entry]:
         """Take out what is too much and not in use, oldest first; the caller closes it outside the lock."""
-        surplus = len(self._entries) - self._capacity
-        idle = [key for key, entry in self._entries.items() if entry.users == 0]
-        return [self._retire(key) for key in idle[: max(0, surplus)]]
+        retired = []
+        held = sum(entry.held_bytes for entry in self._entries.values())
+        for key, entry in list(self._entries.items()):
+            too_many = len(self._entries) > self._capacity
+            if not too_many and (self._max_bytes is None or held <= self._max_bytes):
+                break
+            if entry.users == 0 and (too_many or entry.held_bytes):
+                held -= entry.held_bytes
+                retired.append(self._retire(key))
+        return retired
 
     def _retire(self, key: _Key) -> _Entry:
         entry = self._entries.pop(key)

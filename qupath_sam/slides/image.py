@@ -82,6 +82,7 @@ class ImageReader(RasterReader):
             extent=Region(0, 0, width, height),
             remarks=(shown.remark,) if shown.remark else (),
             rendering=shown.how,
+            held_bytes=held[0].nbytes,
         )
         super().__init__(info, rasters_of(levels, read_level), name=location.given, release=held.clear)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from qupath_sam.errors import OutOfMemory, QupathSamError, SlideMismatch, SlideUnreadable, SlideUnsupported
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import ReaderProvider, SlideRecipe
 from qupath_sam.slides.containers import check_not_elsewhere
 from qupath_sam.slides.location import Location, PathMap, parse_location
+from qupath_sam.slides.memory import DecodeMemory
 from qupath_sam.slides.permissions import EVERY_PATH, Permissions
 from qupath_sam.slides.rendering import Rendering
 from qupath_sam.slides.source import Stamp, is_zarr, open_binary, stamp
@@ -82,11 +83,12 @@ def open_located(
     z: int = 0,
     t: int = 0,
     rendering: Rendering | None = None,
+    memory: DecodeMemory | None = None,
 ) -> SlideReader:
-    """`open_slide` for a caller that has already looked at the file."""
+    """`open_slide` for a caller that has already looked at the file; ``memory`` bounds what is decoded at once."""
     recipe = source if isinstance(source, SlideRecipe) else None
     with _every_error_mapped(location):
-        reader, bounds = _reader(location, found, z, t, rendering)
+        reader, bounds = _reader(location, found, z, t, rendering, memory)
     try:
         if recipe is not None and rendering is None:
             _check_nothing_guessed(reader, location)
@@ -133,7 +135,7 @@ def _check_nothing_guessed(reader: SlideReader, location: Location) -> None:
 
 
 def _reader(
-    location: Location, found: Stamp, z: int, t: int, rendering: Rendering | None
+    location: Location, found: Stamp, z: int, t: int, rendering: Rendering | None, memory: DecodeMemory | None
 ) -> tuple[SlideReader, Region | None]:
     """Return the reader for a file by its name and first bytes, and the bounds to which QuPath crops it."""
     # Imported here: each pulls in its own decoder, and one slide needs one of them.
@@ -162,8 +164,20 @@ def _reader(
     if head.startswith(_IMAGE):
         from qupath_sam.slides.image import ImageReader
 
-        return ImageReader(location, at=found, rendering=rendering), None
+        with memory.reserving(_size_of_image(location)) if memory is not None else nullcontext():
+            return ImageReader(location, at=found, rendering=rendering), None
     raise SlideUnreadable(f"{location.given} is no TIFF, PNG, JPEG or BMP; if QuPath opens it, push the pixels")
+
+
+def _size_of_image(location: Location) -> int:
+    """Bytes that decoding a plain image takes, by its header: as stored, as RGBA and as RGB. 0 where it has none."""
+    from PIL import Image
+
+    try:
+        with open_binary(location) as stream, Image.open(stream) as image:
+            return 11 * min(image.width * image.height, Image.MAX_IMAGE_PIXELS or 0)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return 0  # the reader says what is wrong with it
 
 
 def _by_openslide(

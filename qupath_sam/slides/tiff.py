@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Sequence
@@ -107,6 +108,7 @@ class TiffReader(RasterReader):
             depth=opened.layout.depth,
             times=opened.layout.times,
             rendering=opened.shown.how,
+            piece_bytes=opened.piece_bytes,
         )
         self.bounds = opened.pixels[0].bounds if opened.layout.is_composed else None
         rasters += rasters_of(opened.levels, read_level)
@@ -119,7 +121,7 @@ class _Opened:
 
     Attributes:
         pixels: of each level, as stored.
-        mpp, mpp_remark, remarks: as in `SlideInfo`.
+        mpp, mpp_remark, remarks, piece_bytes: as in `SlideInfo`.
     """
 
     tiff: tifffile.TiffFile
@@ -130,6 +132,7 @@ class _Opened:
     mpp: float | None
     mpp_remark: str
     remarks: tuple[str, ...]
+    piece_bytes: int
 
 
 def _open(stream: Any, location: Location, found: Stamp, rendering: Rendering, z: int, t: int) -> _Opened:
@@ -152,7 +155,8 @@ def _open(stream: Any, location: Location, found: Stamp, rendering: Rendering, z
         planes = layout.depth * layout.times
         stack = f"plane z={z}, t={t} of a stack of {layout.depth} x {layout.times} is read" if planes > 1 else ""
         remarks = tuple(remark for remark in (layout.remark, stack, size.remark, how.remark) if remark)
-        return _Opened(tiff, layout, levels_of(layout.sizes), pixels, how, mpp, mpp_remark, remarks)
+        piece_bytes = _piece_bytes(layout)
+        return _Opened(tiff, layout, levels_of(layout.sizes), pixels, how, mpp, mpp_remark, remarks, piece_bytes)
 
 
 def _read(opened: _Opened, rasters: Sequence[Raster], index: int, region: Region) -> NDArray[np.uint8]:
@@ -223,6 +227,11 @@ def _check_sizes(layout: Layout, location: Location) -> None:
                     f"{location.given} holds {width} x {height} px in one piece, too much to decode for every region; "
                     "convert it to a tiled pyramid or push the pixels"
                 )
+
+
+def _piece_bytes(layout: Layout) -> int:
+    keys = [level.keyframe for placed in layout.placed for level in placed.series.levels]
+    return max(int(math.prod(chunk_size(key)) * key.samplesperpixel * key.dtype.itemsize) for key in keys)
 
 
 def _check_alike(parts: Sequence[Tiles], location: Location) -> None:

@@ -1,0 +1,89 @@
+"""Memory for what is decoded at this moment, shared by all who read: a file of some KB may decode to hundreds of MB."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qupath_sam.errors import ServerBusy
+from qupath_sam.slides.base import SlideInfo, SlideReader
+from qupath_sam.types.regions import Window
+
+#: How long to wait for others to be done.
+PATIENCE_S = 60.0
+
+
+class DecodeMemory:
+    """So many bytes may be decoded at once; who comes later waits. Safe to use from several threads.
+
+    Args:
+        max_bytes: of all together. What needs more alone is decoded while nobody else decodes anything.
+        patience_s: longest wait.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, max_bytes: int, *, patience_s: float = PATIENCE_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._patience_s = patience_s
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._taken = 0
+        self.peak_bytes = 0
+
+    @property
+    def taken_bytes(self) -> int:
+        """Reserved now."""
+        return self._taken
+
+    @contextmanager
+    def reserving(self, size_bytes: int) -> Iterator[None]:
+        """Hold room for the length of a ``with`` block.
+
+        Raises:
+            ServerBusy: others needed it for too long.
+        """
+        size = min(size_bytes, self._max_bytes)
+        deadline = self._clock() + self._patience_s
+        with self._changed:
+            while self._taken + size > self._max_bytes:
+                left = deadline - self._clock()
+                if left <= 0 or not self._changed.wait(left):
+                    raise ServerBusy("too much is decoded at once; try again in a moment, or ask for smaller regions")
+            self._taken += size
+            self.peak_bytes = max(self.peak_bytes, self._taken)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= size
+                self._changed.notify_all()
+
+
+class MeteredReader:
+    """A reader whose reads take their memory from what all share."""
+
+    def __init__(self, reader: SlideReader, memory: DecodeMemory) -> None:
+        self._reader = reader
+        self._memory = memory
+
+    @property
+    def info(self) -> SlideInfo:
+        """See `qupath_sam.slides.base.SlideReader.info`."""
+        return self._reader.info
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """See `qupath_sam.slides.base.SlideReader.read`."""
+        # One piece of the file, and the window in level px (up to twice as fine a side) and in its own.
+        with self._memory.reserving(self.info.piece_bytes + 5 * 3 * window.width * window.height):
+            return self._reader.read(window)
+
+    def close(self) -> None:
+        """See `qupath_sam.slides.base.SlideReader.close`."""
+        self._reader.close()
