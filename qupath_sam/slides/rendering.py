@@ -21,6 +21,7 @@ SATURATED = 0.001
 """Share of the px that may lie beyond each end of a range that is found here: QuPath's default, 0.1 %."""
 WHITE_COLOR = 0xFFFFFF
 _BIT_DEPTHS = (8, 10, 12, 14, 16, 24, 32)
+_SIGNED_BIT_DEPTHS = (7, 8, 10, 12, 14, 15, 16, 24, 31)
 
 Colours = Callable[[NDArray[Any]], NDArray[np.uint8]]
 """Stored px ``(H, W, samples)`` to uint8 ``(H, W, 3)`` RGB."""
@@ -231,11 +232,11 @@ def full_scale(dtype: np.dtype[Any], bits: int, values: NDArray[Any]) -> float:
         return 1.0 if largest <= 1 else _depth_of(largest)
     if dtype.kind == "b" or bits < 8 * dtype.itemsize:
         return float(2**bits - 1)
-    return _depth_of(largest)
+    return _depth_of(largest, _SIGNED_BIT_DEPTHS if dtype.kind == "i" else _BIT_DEPTHS)
 
 
-def _depth_of(largest: float) -> float:
-    return float(next((2**bits - 1 for bits in _BIT_DEPTHS if largest <= 2**bits - 1), largest))
+def _depth_of(largest: float, depths: Sequence[int] = _BIT_DEPTHS) -> float:
+    return float(next((2**bits - 1 for bits in depths if largest <= 2**bits - 1), largest))
 
 
 def scaled(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
