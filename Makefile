@@ -5,7 +5,8 @@
 # uv where it works; else one of its own inside .venv, so that python3 (3.11 or newer, with venv) and make are enough.
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .venv/bin/uv)
 BIN := .venv/bin
-PYTEST_ARGS ?=
+# Two workers, each with whole files: a server that a file starts serves all its tests.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 # ruff looks at what is ours and written by hand.
 PYTHON_CODE := qupath_sam tests examples tools
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
