@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(doctor)
-app.command()(serve)
+app.command(context_settings={"auto_envvar_prefix": "QUPATH_SAM_SERVE"})(serve)
 app.command()(segment)
 app.command()(embed)
 app.command("install-qupath")(install_qupath)

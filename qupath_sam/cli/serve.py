@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from pathlib import Path
@@ -10,11 +11,20 @@ from typing import Annotated
 
 import typer
 
+from qupath_sam.cli.config import config_text, read_config
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 
 
 def serve(
+    context: typer.Context,
     *,
+    config: Annotated[
+        Path | None,
+        typer.Option(is_eager=True, callback=read_config, help="TOML file of these options."),
+    ] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the options in force, and end.")] = False,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one, which is printed.")] = 50051,
     tls_certificate: Annotated[
@@ -64,8 +74,11 @@ def serve(
     embedding_folder_gib: Annotated[int, typer.Option(help="Most GiB there.")] = 20,
     max_calls: Annotated[int, typer.Option(help="Most calls under way at once.")] = 64,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_format: Annotated[str, typer.Option(help="text, or json: one object a line.")] = "text",
 ) -> None:
     """Serve segmentation over gRPC until Ctrl-C or SIGTERM."""
+    # Before gRPC is imported: its own lines are not of our format, and tell no more than ours.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from qupath_sam.server.port import check_free
 
     check_free(host, port)  # before torch is loaded, which takes a while
@@ -78,7 +91,14 @@ def serve(
 
     if log_level.lower() not in LOG_LEVELS:
         raise InvalidRequest(f"unknown log level {log_level!r}; choose one of {', '.join(LOG_LEVELS)}")
+    if log_format not in LOG_FORMATS:
+        raise InvalidRequest(f"unknown log format {log_format!r}; choose one of {', '.join(LOG_FORMATS)}")
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if log_format == "json":
+        from qupath_sam.server.request_log import JsonFormatter
+
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonFormatter())
     settings = ServerSettings(
         host=host,
         port=port,
@@ -102,6 +122,9 @@ def serve(
         embedding_folder_bytes=embedding_folder_gib * 1024 * MIB,
         max_calls=max_calls,
     )
+    if print_config:
+        typer.echo(config_text(context.params))
+        return
     if memory:
         settings = settings.within(int(memory * 1024 * MIB))
     stopping = threading.Event()

@@ -19,6 +19,7 @@ from qupath_sam.server.clients import CallsUnderWay, Clients
 from qupath_sam.server.images import Images, PushedStore
 from qupath_sam.server.interceptors import ErrorInterceptor, LimitInterceptor, TokenInterceptor
 from qupath_sam.server.port import cannot_listen
+from qupath_sam.server.request_log import RequestLog, RequestLogInterceptor
 from qupath_sam.server.servicer import Servicer
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.server.tls import ReloadingTls, TlsFiles
@@ -101,6 +102,7 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
     tls = _tls(settings)
     tokens = TokenRegistry(settings.token, TokenFile(settings.tokens) if settings.tokens is not None else None)
     clients, calls = Clients(tokens), CallsUnderWay(settings.max_calls)
+    requests = RequestLog()
     tokens.on_revoked(calls.end_calls_of)
     configure_torch(settings.threads or None)
     engine = build_engine(settings)
@@ -112,7 +114,7 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
     pool = ThreadPoolExecutor(settings.max_calls + 8, thread_name_prefix="qupath-sam-call")
     server = grpc.server(
         pool,
-        interceptors=[*interceptors, *_chain(clients, calls)],
+        interceptors=[*interceptors, *_chain(clients, calls, requests)],
         options=[
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
@@ -129,7 +131,7 @@ def start_server(settings: ServerSettings, *, interceptors: Sequence[grpc.Server
             ("grpc.http2.max_pings_without_data", 0),
         ],
     )
-    servicer = Servicer(engine, images, ModelStore(settings.models_home), settings, clients)
+    servicer = Servicer(engine, images, ModelStore(settings.models_home), settings, clients, requests)
     pb_grpc.add_SegmentationServiceServicer_to_server(servicer, server)
     health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
@@ -162,9 +164,9 @@ def _slides(settings: ServerSettings, memory: DecodeMemory) -> SlideCache:
     )
 
 
-def _chain(clients: Clients, calls: CallsUnderWay) -> list[grpc.ServerInterceptor]:
+def _chain(clients: Clients, calls: CallsUnderWay, requests: RequestLog) -> list[grpc.ServerInterceptor]:
     token = [] if clients.tokens.is_open else [TokenInterceptor(clients)]
-    return [ErrorInterceptor(), *token, LimitInterceptor(calls, clients)]
+    return [RequestLogInterceptor(clients, requests), ErrorInterceptor(), *token, LimitInterceptor(calls, clients)]
 
 
 def _tls(settings: ServerSettings) -> ReloadingTls | None:

@@ -45,7 +45,7 @@ class ErrorInterceptor(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
     ) -> Any:
-        return _wrapped(continuation(details), self._answer, self._stream)
+        return wrapped(continuation(details), self._answer, self._stream)
 
     def _answer(self, behaviour: Callable[..., Any], request: Any, context: grpc.ServicerContext) -> Any:
         try:
@@ -105,7 +105,7 @@ class LimitInterceptor(grpc.ServerInterceptor):
         handler = continuation(details)
         if details.method == _ALWAYS_ANSWERED:
             return handler
-        return _wrapped(handler, self._answer, self._stream)
+        return wrapped(handler, self._answer, self._stream)
 
     def _answer(self, behaviour: Callable[..., Any], request: Any, context: grpc.ServicerContext) -> Any:
         with self._calls.entered(self._clients.of(context), context, stream=False):
@@ -122,7 +122,7 @@ def _abort(context: grpc.ServicerContext, error: Exception) -> None:
     context.abort(code, info.message)
 
 
-def _wrapped(handler: Any, answer: Callable[..., Any], stream: Callable[..., Any]) -> Any:
+def wrapped(handler: Any, answer: Callable[..., Any], stream: Callable[..., Any]) -> Any:
     """The handler with its behaviour wrapped; ``answer`` for one response, ``stream`` for many."""
     if handler is None:
         return None

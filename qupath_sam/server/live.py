@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -12,6 +13,8 @@ from qupath_sam.engine.call import Call
 from qupath_sam.engine.worker import CancelToken
 from qupath_sam.errors import Cancelled, InvalidRequest, QupathSamError, ServerBusy
 from qupath_sam.server.interceptors import failure
+from qupath_sam.server.request_log import RequestLog
+from qupath_sam.v1 import error_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 
 #: Requests of one stream that are worked on at once: a click, one more, and the embedding of a view.
@@ -39,12 +42,14 @@ class LiveSession:
         handler: answers single requests.
         owner: names the stream, for background embedding.
         client: names who has opened it.
+        requests: gets a line for each request.
     """
 
-    def __init__(self, handler: Handler, *, owner: str, client: str = "") -> None:
+    def __init__(self, handler: Handler, *, owner: str, client: str, requests: RequestLog) -> None:
         self._handler = handler
         self._owner = owner
         self._client = client
+        self._requests = requests
         self._lock = threading.Lock()
         self._pending: dict[int, tuple[str, CancelToken]] = {}
         self._answers: queue.SimpleQueue[pb.LiveResponse | None] = queue.SimpleQueue()
@@ -115,6 +120,7 @@ class LiveSession:
 
     def _work(self, request: pb.LiveRequest, kind: str | None, token: CancelToken) -> None:
         answer = pb.LiveResponse(request_id=request.request_id)
+        started = time.perf_counter()
         try:
             if not token.cancelled:
                 self._fill(answer, request, kind, Call(cancel=token, client=self._client))
@@ -123,11 +129,25 @@ class LiveSession:
                 raise Cancelled("cancelled, or replaced by a newer click; send it again if it is still wanted")
         except Exception as error:
             answer.error.CopyFrom(failure(error)[1])
+        self._record(request, answer, kind, (time.perf_counter() - started) * 1e3)
         with self._lock:
             del self._pending[request.request_id]
             self._answers.put(answer)
             if self._closed and not self._pending:
                 self._answers.put(None)
+
+    def _record(self, request: pb.LiveRequest, answer: pb.LiveResponse, kind: str | None, ms: float) -> None:
+        if kind is None:
+            return
+        failed = answer.WhichOneof("response") == "error"
+        self._requests.record(
+            client=self._client,
+            method=f"Live.{kind}",
+            request=getattr(request, kind),
+            response=None if failed else getattr(answer, kind),
+            code=error_pb2.ErrorReason.Name(answer.error.reason).removeprefix("ERROR_REASON_") if failed else "OK",
+            ms=ms,
+        )
 
     def _fill(self, answer: pb.LiveResponse, request: pb.LiveRequest, kind: str | None, call: Call) -> None:
         if kind == "predict":

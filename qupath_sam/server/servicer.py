@@ -21,6 +21,7 @@ from qupath_sam.protocol import convert
 from qupath_sam.server.clients import Clients
 from qupath_sam.server.images import Images
 from qupath_sam.server.live import LiveSession
+from qupath_sam.server.request_log import RequestLog
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.slides.pushed import PixelFormat, PushedReader
 from qupath_sam.types.regions import Window
@@ -50,13 +51,20 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
     """The segmentation service over an engine."""
 
     def __init__(
-        self, engine: Engine, images: Images, store: ModelStore, settings: ServerSettings, clients: Clients
+        self,
+        engine: Engine,
+        images: Images,
+        store: ModelStore,
+        settings: ServerSettings,
+        clients: Clients,
+        requests: RequestLog,
     ) -> None:
         self._engine = engine
         self._images = images
         self._store = store
         self._settings = settings
         self._clients = clients
+        self._requests = requests
 
     def GetCapabilities(
         self, request: pb.GetCapabilitiesRequest, context: grpc.ServicerContext
@@ -151,7 +159,12 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         return self.predict(request, self._call(context))
 
     def Live(self, requests: Iterator[pb.LiveRequest], context: grpc.ServicerContext) -> Iterator[pb.LiveResponse]:
-        session = LiveSession(self, owner=f"{context.peer()} {id(context)}", client=self._clients.of(context).name)
+        session = LiveSession(
+            self,
+            owner=f"{context.peer()} {id(context)}",
+            client=self._clients.of(context).name,
+            requests=self._requests,
+        )
         context.add_callback(session.cancel_all)
         return session.answers(requests)
 

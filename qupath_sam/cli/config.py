@@ -1,0 +1,60 @@
+"""Options of a command from a TOML file, and back: for services, whose command line nobody types."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+#: Options that are about the file itself.
+_NOT_IN_FILES = ("config", "print_config")
+
+
+def read_config(context: typer.Context, file: Path | None) -> Path | None:
+    """Take over what a file says as defaults: options of the command line and variables of the environment go before.
+
+    Raises:
+        InvalidRequest: the file cannot be read, is no TOML, or names an option that there is none of.
+    """
+    from qupath_sam.errors import InvalidRequest
+
+    if file is None:
+        return None
+    try:
+        with file.open("rb") as stream:
+            content = tomllib.load(stream)
+    except OSError as error:
+        raise InvalidRequest(f"cannot read {file} ({error.strerror}); give --config a TOML file") from error
+    except ValueError as error:
+        raise InvalidRequest(f"{file} is no TOML ({error}); see what --print-config prints") from error
+    known = {str(option.name) for option in context.command.params} - set(_NOT_IN_FILES)
+    values = {name.replace("-", "_"): value for name, value in content.items()}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InvalidRequest(
+            f"{file} names {', '.join(unknown)}, which are no options; known: {', '.join(sorted(known))}"
+        )
+    context.default_map = {**(context.default_map or {}), **values}
+    return file
+
+
+def config_text(options: Mapping[str, Any]) -> str:
+    """The options in force as TOML, which `read_config` reads; those that are not set are left out."""
+    lines = []
+    for name, value in sorted(options.items()):
+        if name not in _NOT_IN_FILES and value is not None:
+            lines.append(f"{name} = {_toml(value)}")
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    # A basic string of TOML is written as JSON writes one.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

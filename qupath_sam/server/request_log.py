@@ -1,0 +1,117 @@
+"""One line a request, for people and for programs: who asked for what, how long each part took, and how it ended.
+
+No path, no name of an image and no object's id is in it: they may tell of patients.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+
+from qupath_sam.server.clients import Clients
+from qupath_sam.server.interceptors import wrapped
+
+log = logging.getLogger("qupath_sam.requests")
+
+#: Calls that take longer are warnings; a first click on a CPU takes a second.
+SLOW_MS = 10_000.0
+#: Health checks come every few seconds, for ever.
+_QUIET = "/grpc.health."
+_PARTS = ("queue", "read", "encode", "decode", "trace")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and what a request's line has beyond these."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update(getattr(record, "request", {}))
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class RequestLog:
+    """Writes the lines."""
+
+    def record(self, *, client: str, method: str, request: Any, response: Any, code: str, ms: float) -> None:
+        """Write the line of a request that has ended.
+
+        Args:
+            client: name of who asked.
+            method: ``Predict``, or ``Live.predict`` for one request of a stream.
+            request, response: messages; None where there is none.
+            code: gRPC's, ``OK``, or the reason of an error within a stream.
+            ms: from the request to its end.
+        """
+        fields: dict[str, Any] = {"id": uuid.uuid4().hex[:8], "client": client, "method": method, "code": code}
+        if model := str(getattr(request, "model", "") or "")[:64]:
+            fields["model"] = model
+        objects = getattr(request, "objects", None)
+        if objects is not None:
+            fields["objects"] = len(objects)
+        fields["ms"] = round(ms, 1)
+        timings = getattr(response, "timings", None)
+        if timings is not None:
+            fields |= {f"{part}_ms": round(getattr(timings, f"{part}_ms"), 1) for part in _PARTS}
+        level = logging.WARNING if ms > SLOW_MS and method != "Live" else logging.INFO
+        words = " ".join(f"{key}={value!r}" if key == "model" else f"{key}={value}" for key, value in fields.items())
+        log.log(level, "%s", words, extra={"request": fields})
+
+
+class RequestLogInterceptor(grpc.ServerInterceptor):
+    """Has a line written for each call, those that are refused included. The outermost of all.
+
+    Args:
+        clients: knows who calls.
+        requests: writes.
+    """
+
+    def __init__(self, clients: Clients, requests: RequestLog) -> None:
+        self._clients = clients
+        self._requests = requests
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
+    ) -> Any:
+        handler = continuation(details)
+        if details.method.startswith(_QUIET):
+            return handler
+        method = details.method.rpartition("/")[2]
+
+        def answer(behaviour: Callable[..., Any], request: Any, context: grpc.ServicerContext) -> Any:
+            started, response = time.perf_counter(), None
+            try:
+                response = behaviour(request, context)
+                return response
+            finally:
+                self._record(method, request, response, context, started)
+
+        def stream(behaviour: Callable[..., Any], request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            started = time.perf_counter()
+            try:
+                yield from behaviour(request, context)
+            finally:
+                self._record(method, None, None, context, started)
+
+        return wrapped(handler, answer, stream)
+
+    def _record(self, method: str, request: Any, response: Any, context: Any, started: float) -> None:
+        code = context.code()
+        name = code.name if code is not None else "OK" if context.is_active() else "CANCELLED"
+        ms = (time.perf_counter() - started) * 1e3
+        client = self._clients.of(context).name
+        self._requests.record(client=client, method=method, request=request, response=response, code=name, ms=ms)
