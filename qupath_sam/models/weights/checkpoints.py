@@ -58,10 +58,11 @@ class Layout(enum.Enum):
     WEIGHTS = "weights"
     PARAMS = "params"
     MODULE = "module"
+    OTHER = "other"
     SAFETENSORS = "safetensors"
 
 
-_WRAPPING_LAYOUTS = tuple(layout for layout in Layout if layout not in (Layout.FLAT, Layout.SAFETENSORS))
+_WRAPPING_LAYOUTS = tuple(layout for layout in Layout if layout not in (Layout.FLAT, Layout.OTHER, Layout.SAFETENSORS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +284,12 @@ def _unwrap(content: Any, path: Path) -> tuple[Layout, Mapping[str, Tensor]]:
                         return layout, tensors
         if tensors := _tensors_of(content):
             return Layout.FLAT, tensors
+        others = [_tensors_of(each) for each in content.values() if isinstance(each, Mapping)]
+        networks = [
+            tensors for tensors in others if any(part in key.split(".") for key in tensors for part in _ANCHORS)
+        ]
+        if len(networks) == 1:  # under a name of its own
+            return Layout.OTHER, networks[0]
     names = ", ".join(repr(layout.value) for layout in _WRAPPING_LAYOUTS)
     raise WrongWeights(
         f"{path} holds a {type(content).__name__} without tensors; use a file with a state dict, flat or under {names}"

@@ -59,6 +59,7 @@ def _under(prefix: str) -> dict[str, torch.Tensor]:
         {"model": {"state_dict": STATE}},
         {"net": _under("module.")},
         {"network": STATE},
+        {"ema_weights": STATE, "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}}},
         {"module": _under("module.")},
         _under("module.model."),
         _under("_orig_mod."),
