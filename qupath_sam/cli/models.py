@@ -77,6 +77,8 @@ def built_in_table() -> str:
             get = "nothing to get"
         elif not isinstance(spec.weights, WeightsFile):
             get = "comes along"
+        elif not spec.weights.url:
+            get = "by hand"
         else:
             size = spec.weights.size_bytes
             get = f"pull, {size / 1e6:.0f} MB" if size else "pull"
@@ -223,6 +225,8 @@ def _state(spec: ModelSpec, store: ModelStore) -> str:
     if store.is_present(spec):
         return "ready"
     if isinstance(spec.weights, WeightsFile):
+        if not spec.weights.url:
+            return "by hand"
         size = spec.weights.size_bytes
         return f"pull ({size / 1e6:.0f} MB)" if size else "pull"
     return "missing"
@@ -249,7 +253,7 @@ def _described(spec: ModelSpec, store: ModelStore) -> dict[str, Any]:
         "remark": spec.remark,
         "present": present,
         "path": str(store.weights_path(spec)) if present and weights is not None else None,
-        "url": weights.url if isinstance(weights, WeightsFile) else None,
+        "url": weights.url or None if isinstance(weights, WeightsFile) else None,
         "size_bytes": None if weights is None else weights.size_bytes,
         "sha256": None if weights is None else weights.sha256,
     }

@@ -129,7 +129,7 @@ def score_object(
     seconds = time.perf_counter() - started
     seed = (protocol.seed, int(digest[:16], 16))
     box_iou = intersection_over_union(image.from_box(box_of(truth)), truth) if capabilities.boxes else None
-    outlines = capabilities.boxes or capabilities.mask_prompt
+    outlines = capabilities.outlines and (capabilities.boxes or capabilities.mask_prompt)
     return ObjectScores(
         run=run,
         seconds=seconds,

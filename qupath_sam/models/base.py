@@ -27,6 +27,7 @@ class Capabilities:
         input_size: side of the square the encoder sees, in px; windows are cut to this size.
         mask_count: masks a first prompt may return: 3 where the model resolves ambiguity, else 1.
         points, boxes, mask_prompt: which prompts mean something to the model.
+        outlines: whether an outline says enough without a click; else a mask prompt only comes with clicks.
     """
 
     input_size: int
@@ -34,6 +35,7 @@ class Capabilities:
     points: bool = True
     boxes: bool = True
     mask_prompt: bool = True
+    outlines: bool = True
 
 
 @dataclass(frozen=True, slots=True)

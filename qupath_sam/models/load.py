@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -17,15 +17,19 @@ from qupath_sam.models.adapters.sam import SamSegmenter
 from qupath_sam.models.base import Segmenter
 from qupath_sam.models.devices import Execution, Precision, choose_execution
 from qupath_sam.models.fake import FakeSegmenter
-from qupath_sam.models.registry import Family, LocalWeights, ModelSpec, PackagedWeights, WeightsFile
+from qupath_sam.models.interactive.build import build_click_segmenter
+from qupath_sam.models.registry import CLICK_FAMILIES, Family, LocalWeights, ModelSpec, PackagedWeights, WeightsFile
 from qupath_sam.models.weights.checkpoints import (
     Checkpoint,
     build_network_with,
+    check_finite,
     check_fits,
     over_base,
     read_checkpoint,
 )
+from qupath_sam.models.weights.click_checkpoints import build_networks
 from qupath_sam.models.weights.store import ModelStore
+from qupath_sam.networks.interactive.models import ClickNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,58 @@ def load_segmenter(
     if spec.family is Family.FAKE:
         digest = hashlib.sha256(FakeSegmenter().preprocessing_version.encode()).hexdigest()
         return LoadedModel(FakeSegmenter(), spec, digest, "cpu", Precision.FP32.value)
+    if spec.family in CLICK_FAMILIES:
+        return _load_click_model(spec, store, execution)
     weights = load_weights(spec, store)
     segmenter = build_segmenter(spec, weights.tensors, execution)
     if spec.boxes_checked_by:
         other = store.find(spec.boxes_checked_by)
         segmenter.check_boxes_with(build_segmenter(other, load_weights(other, store).tensors, execution))
     return LoadedModel(segmenter, spec, weights.sha256, str(execution.device), execution.precision.value)
+
+
+def _load_click_model(spec: ModelSpec, store: ModelStore, execution: Execution) -> LoadedModel:
+    path = store.weights_path(spec)
+    digest = store.digests.sha256(path)
+    check_digest(spec, path, digest)
+    networks = click_networks(read_checkpoint(path), spec.family, where=str(path))
+    execution = replace(execution, precision=Precision.FP32)
+    segmenter = build_click_segmenter(networks, spec.family, capabilities=spec.capabilities, execution=execution)
+    return LoadedModel(segmenter, spec, digest, str(execution.device), execution.precision.value)
+
+
+def check_content(checkpoint: Checkpoint, path: Path, family: Family, store: ModelStore, *, where: str) -> None:
+    """Raise `WrongWeights` unless a checkpoint fits a family.
+
+    Args:
+        path: of the checkpoint.
+        where: names it in the message.
+
+    Raises:
+        WeightsMissing: the base of a delta is not on this machine.
+    """
+    if family in CLICK_FAMILIES:
+        click_networks(checkpoint, family, where=where)
+    else:
+        check_fits(complete(checkpoint, path, store), family, where=where)
+
+
+def click_networks(checkpoint: Checkpoint, family: Family, *, where: str) -> list[ClickNetwork]:
+    """The networks of a checkpoint of RITM, FocalClick or SimpleClick, with their weights.
+
+    Raises:
+        WrongWeights: it is none, of another of these families, or its tensors do not fit its config.
+    """
+    if not checkpoint.networks:
+        raise WrongWeights(
+            f"{where} is no {family.value} checkpoint: it has no config that names its network; "
+            "use the file that the model's authors published, unchanged"
+        )
+    own = checkpoint.networks[0].house.value
+    if own != family.value:
+        raise WrongWeights(f"{where} does not fit {family.value}; this is a {own} checkpoint; use family {own}")
+    check_finite(checkpoint.tensors, where)
+    return build_networks(checkpoint.networks, checkpoint.tensors, where=where)
 
 
 def load_weights(spec: ModelSpec, store: ModelStore) -> Weights:

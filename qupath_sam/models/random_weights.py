@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 
 from qupath_sam.models.devices import Precision, choose_execution
+from qupath_sam.models.interactive.build import build_click_segmenter
+from qupath_sam.models.interactive.published import published_network
 from qupath_sam.models.load import ADAPTERS, LoadedModel, load_weights
-from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.registry import BUILT_IN, CLICK_FAMILIES, ModelSpec
 from qupath_sam.models.weights.checkpoints import build_network
 from qupath_sam.models.weights.store import ModelStore
 
@@ -21,6 +23,8 @@ def load_random(name: str, *, device: str = "auto", precision: str | Precision =
     noise, and tracing noise takes longer than tracing tissue.
     """
     spec = BUILT_IN[name]
+    if spec.family in CLICK_FAMILIES:
+        return _random_click_model(spec, device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_network(spec.family)
@@ -32,4 +36,13 @@ def load_random(name: str, *, device: str = "auto", precision: str | Precision =
     network.load_state_dict(tensors)
     execution = choose_execution(device, precision)
     segmenter = ADAPTERS[spec.family](network, capabilities=spec.capabilities, execution=execution)
+    return LoadedModel(segmenter, spec, "", str(execution.device), execution.precision.value)
+
+
+def _random_click_model(spec: ModelSpec, device: str) -> LoadedModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = published_network(spec.name).build()
+    execution = choose_execution(device, Precision.FP32)
+    segmenter = build_click_segmenter([network], spec.family, capabilities=spec.capabilities, execution=execution)
     return LoadedModel(segmenter, spec, "", str(execution.device), execution.precision.value)

@@ -23,7 +23,14 @@ class Family(enum.Enum):
     SAM_VIT_L = "sam_vit_l"
     SAM_VIT_H = "sam_vit_h"
     MEDSAM_VIT_B = "medsam_vit_b"
+    RITM = "ritm"
+    FOCALCLICK = "focalclick"
+    SIMPLECLICK = "simpleclick"
     FAKE = "fake"
+
+
+#: Families whose networks take clicks and a previous mask, and nothing else (`qupath_sam.models.interactive`).
+CLICK_FAMILIES = frozenset({Family.RITM, Family.FOCALCLICK, Family.SIMPLECLICK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class WeightsFile:
     """A file to be downloaded on request.
 
     Attributes:
-        url: where its publisher keeps it.
+        url: where its publisher keeps it; empty where only a browser gets it, from the model's ``source``.
         file_name: under which it is stored.
         size_bytes: exact size; None where it is not known to us.
         sha256: hex digest; None where we could not verify one. The digest of the first download is kept then, and
@@ -127,12 +134,22 @@ def default_capabilities(family: Family) -> Capabilities:
             return Capabilities(input_size=1024, mask_count=1)
         case Family.FAKE:
             return Capabilities(input_size=256, mask_count=3)
+        case Family.RITM:
+            return _clicks_only(400)
+        case Family.FOCALCLICK:
+            return _clicks_only(512)
+        case Family.SIMPLECLICK:
+            return _clicks_only(448)
         case _:
             return Capabilities(input_size=1024, mask_count=3)
 
 
+def _clicks_only(input_size: int) -> Capabilities:
+    return Capabilities(input_size, mask_count=1, boxes=False, outlines=False)
+
+
 def default_mpp(family: Family) -> float:
-    """um/px at which a window of the family's input size spans about 250 um (256 px) or 500 um (1024 px)."""
+    """um/px at which a window of the family's input size spans 200 to 250 um (up to 512 px) or 500 um (1024 px)."""
     return 1.0 if family in (Family.LITE_MEDSAM, Family.FAKE) else 0.5
 
 
@@ -170,6 +187,13 @@ _MICRO_SAM_PAGE = "https://computational-cell-analytics.github.io/micro-sam/micr
 _MICRO_SAM_FILES = "https://uk1s3.embassy.ebi.ac.uk/public-datasets/bioimage.io"
 _PATHO_SAM_PAGE = "https://github.com/computational-cell-analytics/patho-sam"
 _PATHO_SAM_FILES = "https://owncloud.gwdg.de/index.php/s"
+_RITM_PAGE = "https://github.com/SamsungLabs/ritm_interactive_segmentation"
+_RITM_FILES = "https://github.com/saic-vul/ritm_interactive_segmentation/releases/download/v1.0"
+_FOCALCLICK_PAGE = "https://drive.google.com/drive/folders/1XzUlpPqbzAyMt009HVpEeW31ln1FeXfX"
+_SIMPLECLICK_PAGE = "https://drive.google.com/drive/folders/1qpK0gtAPkVMF7VC42UA9XF4xMWr5KJmL"
+_MIT = Licence("MIT", "of the code; the authors name no other for the weights")
+_FOCALCLICK_LICENCE = Licence("Apache-2.0", "of the code; its README says MIT, and nothing is said of the weights")
+_RIVAL = "Trained on photographs; takes clicks only, and each click runs the whole network. A comparator."
 _BOXES_ONLY = "Made for boxes and outlines; its weights were not trained with clicks."
 _TUNED = (
     "Trained with clicks on glands and nuclei of three H&E data sets; other stains and structures are untried. "
@@ -329,6 +353,57 @@ _ALL = (
         licence=_PATHO_SAM_LICENCE,
         source=_PATHO_SAM_PAGE,
         remark=_SLOW_ON_CPU,
+    ),
+    *(
+        _spec(
+            name,
+            Family.RITM,
+            title,
+            WeightsFile(url=f"{_RITM_FILES}/{file_name}", file_name=file_name),
+            licence=_MIT,
+            source=_RITM_PAGE,
+            remark=_RIVAL,
+        )
+        for name, title, file_name in (
+            ("ritm_hrnet18s", "RITM, HRNet-18s, COCO+LVIS", "coco_lvis_h18s_itermask.pth"),
+            ("ritm_hrnet18", "RITM, HRNet-18, COCO+LVIS", "coco_lvis_h18_itermask.pth"),
+            ("ritm_hrnet32", "RITM, HRNet-32, COCO+LVIS", "coco_lvis_h32_itermask.pth"),
+        )
+    ),
+    *(
+        _spec(
+            name,
+            Family.FOCALCLICK,
+            title,
+            WeightsFile(url="", file_name=f"{name}.pth"),
+            licence=_FOCALCLICK_LICENCE,
+            source=_FOCALCLICK_PAGE,
+            remark=_RIVAL,
+        )
+        for name, title in (
+            ("focalclick_hrnet18s_s1", "FocalClick, HRNet-18s, S1"),
+            ("focalclick_hrnet18s_s2", "FocalClick, HRNet-18s, S2"),
+            ("focalclick_hrnet32_s2", "FocalClick, HRNet-32, S2"),
+            ("focalclick_segformer_b0_s1", "FocalClick, SegFormer-B0, S1"),
+            ("focalclick_segformer_b0_s2", "FocalClick, SegFormer-B0, S2"),
+            ("focalclick_segformer_b3_s2", "FocalClick, SegFormer-B3, S2"),
+        )
+    ),
+    *(
+        _spec(
+            name,
+            Family.SIMPLECLICK,
+            title,
+            WeightsFile(url="", file_name=file_name),
+            licence=_MIT,
+            source=_SIMPLECLICK_PAGE,
+            remark=_RIVAL,
+        )
+        for name, title, file_name in (
+            ("simpleclick_vit_b", "SimpleClick, ViT-B, COCO+LVIS", "cocolvis_vit_base.pth"),
+            ("simpleclick_vit_l", "SimpleClick, ViT-L, COCO+LVIS", "cocolvis_vit_large.pth"),
+            ("simpleclick_vit_h", "SimpleClick, ViT-H, COCO+LVIS", "cocolvis_vit_huge.pth"),
+        )
     ),
     _spec(
         "fake",

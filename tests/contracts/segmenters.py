@@ -83,7 +83,8 @@ class SegmenterContract:
     def test_answers_have_the_promised_form(self, segmenter: Segmenter, size: tuple[int, int]) -> None:
         height, width = size
         embedding = segmenter.embed(picture(height, width))
-        prompts = [clicks((width / 2, height / 2)), box(0, 0, width, height)]
+        prompts = [clicks((width / 2, height / 2))]
+        prompts.append(box(0, 0, width, height) if segmenter.capabilities.boxes else clicks((0.5, 0.5)))
         for several, count in ((False, 1), (True, segmenter.capabilities.mask_count)):
             answers = segmenter.decode(embedding, prompts, several_masks=several)
             assert len(answers) == 2
@@ -129,15 +130,13 @@ class SegmenterContract:
         self.assert_close(forward, backward)
 
     def test_answer_does_not_depend_on_its_companions(self, segmenter: Segmenter, embedding: Embedding) -> None:
-        (earlier,) = segmenter.decode(embedding, [box(20, 20, 90, 80)])
-        prompts = [
-            clicks((100, 70)),
-            clicks((50, 60)),
-            clicks((100, 70), (20.5, 30.5), labels=(1, 0)),
-            box(20, 20, 90, 80),
-            WindowPrompts(np.array([[60, 50]], np.float32), np.array([1]), box=(20, 20, 90, 80)),
-            with_logits(clicks((60, 50)), earlier.logits[0]),
-        ]
+        prompts = [clicks((100, 70)), clicks((50, 60)), clicks((100, 70), (20.5, 30.5), labels=(1, 0))]
+        if segmenter.capabilities.boxes:
+            prompts.append(box(20, 20, 90, 80))
+            prompts.append(WindowPrompts(np.array([[60, 50]], np.float32), np.array([1]), box=(20, 20, 90, 80)))
+        if segmenter.capabilities.mask_prompt:
+            (earlier,) = segmenter.decode(embedding, [clicks((60, 50))])
+            prompts.append(with_logits(clicks((60, 50)), earlier.logits[0]))
         together = segmenter.decode(embedding, prompts)
         for prompt, answer in zip(prompts, together, strict=True):
             (alone,) = segmenter.decode(embedding, [prompt])
@@ -162,7 +161,7 @@ class SegmenterContract:
     def test_earlier_mask_is_kept(self, segmenter: Segmenter, embedding: Embedding) -> None:
         if self.keeps_masks is None or not segmenter.capabilities.mask_prompt:
             pytest.skip("these weights make nothing of an earlier mask")
-        prompt = box(30, 20, 120, 110)
+        prompt = box(30, 20, 120, 110) if segmenter.capabilities.boxes else clicks((75, 65))
         (first,) = segmenter.decode(embedding, [prompt])
         (second,) = segmenter.decode(embedding, [with_logits(prompt, first.logits[0])])
         assert iou(first.masks[0], second.masks[0]) >= self.keeps_masks
@@ -174,6 +173,7 @@ class SegmenterContract:
         refused += [] if can.points else [clicks((5, 5))]
         refused += [] if can.boxes else [box(1, 1, 5, 5)]
         refused += [] if can.mask_prompt else [with_logits(clicks((5, 5)), logits)]
+        refused += [] if can.outlines else [with_logits(clicks(), logits)]
         for prompt in refused:
             with pytest.raises(UnsupportedPrompt):
                 segmenter.decode(embedding, [clicks((100, 70)), prompt])

@@ -6,6 +6,8 @@ MedSAM, LiteMedSAM     flat, or with optimiser and epoch beside it under ``model
 micro-sam, PathoSAM    flat, or a training checkpoint with ``model_state`` (keys begin with ``sam.``)
 Lightning and others   under ``state_dict``, ``model_state_dict``, ``net``, ...; what stands before the network's own
                        names (``model.``, ``module.model.``, ``_orig_mod.``, ``net.``) is taken off
+RITM, FocalClick,      ``state_dict`` and a ``config`` that says which network; or a list of such, one a click
+SimpleClick
 safetensors            any of these as tensors; ours say in their metadata what they are (see `CheckpointMetadata`)
 =====================  ============================================================================================
 """
@@ -25,11 +27,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from qupath_sam.errors import WeightsMissing, WrongWeights
+from qupath_sam.errors import InvalidRequest, WeightsMissing, WrongWeights
 from qupath_sam.models.registry import Family
+from qupath_sam.models.weights.click_checkpoints import click_checkpoints_of, loss_globals, networks_of
 from qupath_sam.models.weights.harmless import harmless_globals
 from qupath_sam.models.weights.other_families import other_family
 from qupath_sam.models.weights.other_files import what_else
+from qupath_sam.networks.interactive.config import NetworkConfig
 from qupath_sam.networks.network import Parts, PromptableNetwork
 
 #: Key of our own entry in the metadata of a safetensors file.
@@ -93,11 +97,14 @@ class Checkpoint:
     Attributes:
         layout: how the file wrapped them.
         metadata: None for files that are not ours.
+        networks: what a file of RITM, FocalClick or SimpleClick says of its networks, one for each of the first clicks;
+            the tensors' keys begin with their numbers. Empty for files of others.
     """
 
     tensors: dict[str, Tensor]
     layout: Layout
     metadata: CheckpointMetadata | None = None
+    networks: tuple[NetworkConfig, ...] = ()
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -174,7 +181,7 @@ def check_fits(tensors: Mapping[str, Tensor], family: Family, *, where: str) -> 
         if key in tensors and tuple(tensors[key].shape) != expected[key]
     ]
     if not (missing or unexpected or misshaped):
-        _check_finite(tensors, where)
+        check_finite(tensors, where)
         return
     problems = [
         _name_some("missing", missing),
@@ -189,7 +196,7 @@ def check_fits(tensors: Mapping[str, Tensor], family: Family, *, where: str) -> 
     raise WrongWeights(f"{where} does not fit {family.value}: {'; '.join(p for p in problems if p)}; {advice}")
 
 
-def _check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     # One pass without a copy: a sum is finite only if all its terms are, and double precision does not overflow.
     broken = [
         key
@@ -241,8 +248,8 @@ def build_network(family: Family, parts: Parts | None = None) -> PromptableNetwo
             return build_sam(VitSize.L, parts)
         case Family.SAM_VIT_H:
             return build_sam(VitSize.H, parts)
-        case Family.FAKE:
-            raise ValueError("the fake has no network")
+        case _:
+            raise InvalidRequest(f"a {family.value} has no network of SAM's kind; take a model that has one")
 
 
 def build_network_with(tensors: Mapping[str, Tensor], family: Family) -> PromptableNetwork:
@@ -256,7 +263,7 @@ def build_network_with(tensors: Mapping[str, Tensor], family: Family) -> Prompta
 
 def _read_torch(path: Path) -> Checkpoint:
     try:
-        with torch.serialization.safe_globals(list(harmless_globals())):
+        with torch.serialization.safe_globals([*harmless_globals(), *loss_globals()]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WrongWeights(
@@ -269,6 +276,12 @@ def _read_torch(path: Path) -> Checkpoint:
         raise WrongWeights(
             f"{path} is no checkpoint, or only part of one ({type(error).__name__}); download it again"
         ) from error
+    if clicked := click_checkpoints_of(content):
+        try:
+            networks, tensors = networks_of(clicked)
+        except ValueError as error:
+            raise WrongWeights(f"{path} cannot be used: {error}; use another model") from error
+        return Checkpoint(tensors, Layout.STATE_DICT, networks=networks)
     layout, state = _unwrap(content, path)
     return Checkpoint(_cleaned(state, path), layout)
 

