@@ -101,6 +101,27 @@ class Window:
         with self._seen(buttons=times, keys=1 if holding else 0):
             self._xdotool(*(["keydown", holding, *click, "keyup", holding] if holding else click))
 
+    def drag(self, start: tuple[float, float], end: tuple[float, float], *, holding: str | None = None) -> None:
+        """Drag from a place of the image to another, level-0 px."""
+        self.point(*start)
+        with self._seen(buttons=1, keys=1 if holding else 0):
+            if holding:
+                self._xdotool("keydown", holding)
+            self._xdotool("mousedown", "1")
+            for step in range(1, 6):
+                self.point(*(a + (b - a) * step / 5 for a, b in zip(start, end, strict=True)))
+            self._xdotool("mouseup", "1")
+            if holding:
+                self._xdotool("keyup", holding)
+
+    def click_in_viewer(self) -> None:
+        """Click into the middle of the viewer, whatever it shows."""
+        place = self.ask(
+            "def b = viewer.getView().localToScreen(viewer.getView().getLayoutBounds()); [b.centerX, b.centerY]"
+        )
+        with self._seen(buttons=1):
+            self._xdotool("mousemove", *(str(round(coordinate)) for coordinate in place), "click", "1")
+
     def click_on(self, condition: str) -> None:
         """Click on the node in sight for which a Groovy condition on ``it`` holds, once it is there and rests."""
         source = NODE.replace("CONDITION", condition)

@@ -105,10 +105,8 @@ public final class LocalServer implements AutoCloseable {
 
     @Override
     public void close() {
-        for (String name : List.of("host", "port", "token", "tls", "ca")) {
-            if (port != 0 && String.valueOf(port).equals(System.getProperty("qupath.sam.port"))) {
-                System.clearProperty("qupath.sam." + name);
-            }
+        if (port != 0 && String.valueOf(port).equals(System.getProperty("qupath.sam.port"))) {
+            List.of("host", "port", "token", "tls", "ca").forEach(name -> System.clearProperty("qupath.sam." + name));
         }
         process.destroy();
         try {

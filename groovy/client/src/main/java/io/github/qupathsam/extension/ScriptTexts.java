@@ -46,7 +46,7 @@ public final class ScriptTexts {
             if (setting.getValue() != null) {
                 String value = Matcher.quoteReplacement(literal(setting.getValue()));
                 String name = Pattern.quote(setting.getKey());
-                changed = changed.replaceFirst("(?m)^((?:@Field )?def " + name + " = )('[^'\\n]*'|[\\w.]+)", "$1" + value);
+                changed = changed.replaceFirst("(?m)^((?:@Field )?def " + name + " = )('[^'\\n]*'|[\\w.]+)(?=\\s*(?://.*)?$)", "$1" + value);
                 changed = changed.replaceFirst("(?m)^((?:@Field )?def options = \\[.*\\b" + name + ": )([\\w.]+)", "$1" + value);
             }
         }

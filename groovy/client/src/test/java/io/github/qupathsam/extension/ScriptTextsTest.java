@@ -56,6 +56,8 @@ class ScriptTextsTest {
         String text = ScriptTexts.of("segment_selected");
         assertEquals(text, ScriptTexts.withSettings(text, Map.of("nosuch", 1)));
         assertFalse(text.isEmpty());
+        String window = "def model = new ComboBox()\n";
+        assertEquals(window, ScriptTexts.withSettings(window, Map.of("model", "x")), "that is no setting");
     }
 
     /** On a jar that does not say its version QuPath shows -1.-1.-1. */
