@@ -3,7 +3,7 @@
  *
  * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
  * 2. In each image draw prompts of the class SAM: points and lines in objects, rectangles round them. What lies in a rectangle refines it;
- *    points and lines of a class that QuPath ignores (its name ends with *) say "not this".
+ *    points and lines of a class that QuPath ignores (its name ends with *) say "not this", and go only where it is SAM*.
  * 3. Run for project in the script editor. Or without a window: QuPath script --save -p P.qpproj segment_for_project.groovy
  *    It works on that image's own data, prints what it did, and ends with exit 1 if any image failed. Each answer is a new object. The
  *    image's data is copied first, to .qupath-sam/script-backups beside the project.
@@ -56,7 +56,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
         })
     }
 
-    // 3. One change of the hierarchy
+    // 3. One change of the hierarchy; what is of another class, or has objects in it, stays
     if (segmentation.outlined())
         backUp()
     segmentation.outlined().each { outlined ->
@@ -65,7 +65,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
         hierarchy.addObjectBelowParent(source.getParent(), annotationOf(outlined, pathClass), false)
     }
     if (!keepPrompts)
-        segmentation.used().findAll { !it.hasChildObjects() }.each { hierarchy.removeObjectWithoutUpdate(it, true) }
+        segmentation.used().findAll { !it.hasChildObjects() && it.getPathClass().toString() - '*' in promptClasses }.each { hierarchy.removeObjectWithoutUpdate(it, true) }
     if (segmentation.outlined())
         hierarchy.fireHierarchyChangedEvent(this)
     return segmentation.report()

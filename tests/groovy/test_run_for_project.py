@@ -18,7 +18,9 @@ def button(text: str) -> str:
 
 
 def test_each_image_gets_its_own_result(qupath: QuPath, copy: Path, server: str, tmp_path: Path) -> None:
-    script = SCRIPTS / "segment_for_project.groovy"
+    script = tmp_path / "segment_classes.groovy"
+    text = (SCRIPTS / "segment_for_project.groovy").read_text("utf-8")
+    script.write_text(text.replace("def promptClasses = ['SAM']", "def promptClasses = ['Tumor', 'Stroma']"), "utf-8")
     with open_window(qupath, copy, "two.png", tmp_path, QUPATH_SAM_PORT=server) as window:
         window.ask(f"gui.getScriptEditor().showScript(new File('{script.as_posix()}'))")
         window.click_on("it instanceof MenuButton && it.getText() == 'Run'")
@@ -32,7 +34,8 @@ def test_each_image_gets_its_own_result(qupath: QuPath, copy: Path, server: str,
         window.screenshot(tmp_path / "done.png")
     found = qupath.objects(copy)
     for objects in found.values():
-        assert objects.keys() == {"clicked", "boxed", "lined", "locked", "rough", "child"}, "prompts are left, or more"
+        named = {"clicked", "boxed", "lined", "locked", "rough", "child"}
+        assert [objects[name]["class"] for name in objects.keys() - named] == ["Ignore*"], "prompts are left, or more"
     one, two = (found[name]["clicked"] for name in ("one.png", "two.png"))
     assert one["measurements"] != two["measurements"], "the fake model's score is a checksum of the pixels"
     assert one["metadata"] != two["metadata"], "the image's fingerprint is in it"
