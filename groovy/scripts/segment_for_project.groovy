@@ -47,7 +47,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     def planes = prompts.groupBy { it.getROI().getImagePlane() }.findAll { plane, onPlane -> !onPlane.every { isIgnored(it) } }
 
     if (!planes)
-        return "no prompts of class ${promptClasses.join(', ')}"
+        return "no prompts of class ${promptClasses.join(', ')}".toString()
 
     // 2. Ask the server, plane by plane; nothing changes before every answer is there
     def segmentation = SamClient.connect().withCloseable { client ->
