@@ -1,18 +1,12 @@
 """Segment one structure of a slide in this process: no server, no QuPath."""
 
-from qupath_sam.assets import demo_slide_path
-from qupath_sam.client import Slide
-from qupath_sam.client.local import LocalClient
-from qupath_sam.types.prompts import Box, ObjectPrompts
+from qupath_sam import Box, LocalClient, demo_slide_path
 
-# Level-0 pixels, as QuPath shows them: left, top, right, bottom.
-prompts = ObjectPrompts(box=Box(1190, 1960, 1350, 2185))
+with LocalClient() as sam:
+    # Level-0 pixels, as QuPath shows them: left, top, right, bottom.
+    gland = sam.open(demo_slide_path()).segment(Box(1190, 1960, 1350, 2185))
 
-with LocalClient() as client:
-    prediction = client.predict(Slide(demo_slide_path()), [prompts])
-
-result = prediction.results[0]
-outline = result.outlines[0]
-print(f"{prediction.provenance.model}: score {outline.score:.2f}, {outline.area_um2:.0f} µm²")
-print(f"seen in {result.window.region.bounds} at downsample {result.window.downsample:g}")
-assert outline.geometry.is_valid
+print(f"score {gland.score:.2f}, {gland.area_um2:.0f} µm²")
+window = gland.result.window
+print(f"seen in {window.region.bounds} at downsample {window.downsample:g}")
+assert gland.geometry.is_valid

@@ -3,26 +3,19 @@
 The model is the fake, which paints a disc round every click: this shows the protocol, not a segmentation.
 """
 
-from qupath_sam.assets import demo_slide_path
-from qupath_sam.client import SamClient, Slide
+from qupath_sam import Click, Label, ObjectPrompts, SamClient, demo_slide_path
 from qupath_sam.client.process import server_process
-from qupath_sam.types.prompts import Click, Label, ObjectPrompts
-from qupath_sam.types.requests import ObjectRequest
 
-clicks = (Click.at(700.5, 600.5), Click.at(760.5, 620.5), Click.at(650.5, 560.5, Label.NEGATIVE))
+with server_process(["--model", "fake"]) as address, SamClient(address) as sam:
+    slide = sam.open(demo_slide_path())
+    first = slide.click(700.5, 600.5)
+    # Each click gives a new object and leaves the old one as it was, so that it can be taken back.
+    second = first.click(760.5, 620.5)
+    third = second.click(650.5, 560.5, positive=False)
+    for count, answer in enumerate((first, second, third), 1):
+        print(f"click {count}: {answer.area_um2:.0f} µm², {answer.result.resumed_steps} steps taken from the token")
 
-with server_process(["--model", "fake"]) as address, SamClient(address) as client:
-    slide = Slide(demo_slide_path())
-    token = b""
-    for count in range(1, len(clicks) + 1):
-        # All clicks so far, every time: a token that the server has dropped costs a replay, never a wrong answer.
-        request = ObjectRequest(ObjectPrompts(clicks[:count]), token=token)
-        result = client.predict(slide, [request]).results[0]
-        token = result.token
-        print(
-            f"click {count}: {result.outlines[0].area_um2:.0f} µm², {result.resumed_steps} steps taken from the token"
-        )
+    clicks = (Click.at(700.5, 600.5), Click.at(760.5, 620.5), Click.at(650.5, 560.5, Label.NEGATIVE))
+    at_once = slide.segment(ObjectPrompts(clicks))
 
-    at_once = client.predict(slide, [ObjectPrompts(clicks)]).results[0]
-
-assert at_once.outlines[0].geometry.equals(result.outlines[0].geometry)
+assert at_once.geometry.equals(third.geometry)

@@ -8,15 +8,11 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from qupath_sam.assets import demo_slide_path
-from qupath_sam.client import Slide
-from qupath_sam.client.local import LocalClient
-from qupath_sam.engine.settings import EngineSettings
+from qupath_sam import Box, EngineSettings, LocalClient, demo_slide_path
 from qupath_sam.models.registry import Family
 from qupath_sam.models.weights.checkpoints import build_network
 from qupath_sam.models.weights.manage import Description, add, verify
 from qupath_sam.models.weights.store import ModelStore
-from qupath_sam.types.prompts import Box, ObjectPrompts
 
 with tempfile.TemporaryDirectory() as folder:
     checkpoint = Path(folder) / "my_model.safetensors"
@@ -29,9 +25,9 @@ with tempfile.TemporaryDirectory() as folder:
     spec = store.find("my_model")
     print(f"{spec.name}: family {spec.family.value}, told from its tensors; SHA-256 {verify(spec, store).sha256[:12]}…")
 
-    with LocalClient(EngineSettings(models_home=home)) as client:
-        prompts = ObjectPrompts(box=Box(1190, 1960, 1350, 2185))
-        prediction = client.predict(Slide(demo_slide_path()), [prompts], model="my_model")
+    with LocalClient(EngineSettings(models_home=home)) as sam:
+        found = sam.open(demo_slide_path(), model="my_model").segment(Box(1190, 1960, 1350, 2185))
 
-print(f"segmented with {prediction.provenance.model}, weights {prediction.provenance.weights_sha256[:12]}…")
-assert prediction.provenance.model == "my_model"
+made = found.prediction.provenance
+print(f"segmented with {made.model}, weights {made.weights_sha256[:12]}…")
+assert made.model == "my_model"

@@ -1,9 +1,133 @@
 """Click-to-annotation for whole-slide pathology.
 
-Importing this package starts nothing: no JVM, thread, GPU or download. The parts are imported by name,
-for example ``from qupath_sam.client import SamClient``.
+`LocalClient` segments in this process, `SamClient` on a server; both are a `Client`. Importing this package starts
+nothing and loads nothing: each name is imported when it is first used.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qupath_sam.assets import demo_slide_path
+    from qupath_sam.client.access import Access
+    from qupath_sam.client.image import Image, SegmentedObject, SegmentedObjects
+    from qupath_sam.client.images import Pushed, Slide
+    from qupath_sam.client.interface import Client, Live
+    from qupath_sam.client.local import LocalClient
+    from qupath_sam.client.sam import Capabilities, SamClient
+    from qupath_sam.engine.settings import EngineSettings
+    from qupath_sam.errors import QupathSamError
+    from qupath_sam.slides.rendering import ChannelDisplay, Rendering
+    from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts, scribble
+    from qupath_sam.types.regions import Region, Window
+    from qupath_sam.types.requests import MaskChoice, ObjectRequest, OutputOptions, WindowRequest
+    from qupath_sam.types.results import (
+        EmbeddingSource,
+        ObjectResult,
+        Outline,
+        Prediction,
+        Provenance,
+        Timings,
+        WindowStatus,
+    )
+    from qupath_sam.types.service import EmbedMode, ImageDescription, ModelInfo, PixelFormat
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "Access",
+    "Box",
+    "Capabilities",
+    "ChannelDisplay",
+    "Click",
+    "Client",
+    "EmbedMode",
+    "EmbeddingSource",
+    "EngineSettings",
+    "Image",
+    "ImageDescription",
+    "Label",
+    "Live",
+    "LocalClient",
+    "MaskChoice",
+    "ModelInfo",
+    "ObjectPrompts",
+    "ObjectRequest",
+    "ObjectResult",
+    "Outline",
+    "OutputOptions",
+    "PixelFormat",
+    "Prediction",
+    "Provenance",
+    "Pushed",
+    "QupathSamError",
+    "Region",
+    "Rendering",
+    "SamClient",
+    "SegmentedObject",
+    "SegmentedObjects",
+    "Slide",
+    "Timings",
+    "Window",
+    "WindowRequest",
+    "WindowStatus",
+    "__version__",
+    "demo_slide_path",
+    "scribble",
+]
+
+#: Where each public name is defined.
+_MODULES = {
+    "Access": "client.access",
+    "Box": "types.prompts",
+    "Capabilities": "client.sam",
+    "ChannelDisplay": "slides.rendering",
+    "Click": "types.prompts",
+    "Client": "client.interface",
+    "EmbedMode": "types.service",
+    "EmbeddingSource": "types.results",
+    "EngineSettings": "engine.settings",
+    "Image": "client.image",
+    "ImageDescription": "types.service",
+    "Label": "types.prompts",
+    "Live": "client.interface",
+    "LocalClient": "client.local",
+    "MaskChoice": "types.requests",
+    "ModelInfo": "types.service",
+    "ObjectPrompts": "types.prompts",
+    "ObjectRequest": "types.requests",
+    "ObjectResult": "types.results",
+    "Outline": "types.results",
+    "OutputOptions": "types.requests",
+    "PixelFormat": "types.service",
+    "Prediction": "types.results",
+    "Provenance": "types.results",
+    "Pushed": "client.images",
+    "QupathSamError": "errors",
+    "Region": "types.regions",
+    "Rendering": "slides.rendering",
+    "SamClient": "client.sam",
+    "SegmentedObject": "client.image",
+    "SegmentedObjects": "client.image",
+    "Slide": "client.images",
+    "Timings": "types.results",
+    "Window": "types.regions",
+    "WindowRequest": "types.requests",
+    "WindowStatus": "types.results",
+    "demo_slide_path": "assets",
+    "scribble": "types.prompts",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -24,6 +24,7 @@
     ├── Unauthenticated         the server wants a token, and got none or another one
     ├── Cancelled               the caller has gone, or a newer request replaced this one
     ├── DeadlineExceeded        the caller's time ran out before the work was done
+    ├── MissingPackage          a package that this needs is not installed
     └── ServerUnavailable       no server answers at that address, or it is shutting down
 
 Messages end in what to do about it. `qupath_sam.protocol.status` maps each class to one gRPC code and one
@@ -123,6 +124,10 @@ class ServerBusy(QupathSamError):
 
 class Unauthenticated(QupathSamError):
     """The server lets in only who sends its token, and the call had none or another one."""
+
+
+class MissingPackage(QupathSamError, ImportError):
+    """A package that this needs is not installed; the message has the command that installs it."""
 
 
 class Cancelled(QupathSamError):

@@ -125,7 +125,7 @@ def refine(
     """Redraw annotations with a model: the same objects, with better outlines. `undo` brings the old ones back."""
     asked = _asked(locals())
     from qupath_sam.engine.refine_guards import Guards
-    from qupath_sam.engine.refine_prompts import PromptOptions
+    from qupath_sam.engine.refine_options import PromptOptions
     from qupath_sam.project.classes import check_classes
     from qupath_sam.project.refine import RefineOptions, refine_image
     from qupath_sam.project.run import RunOptions, select_images

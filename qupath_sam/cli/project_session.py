@@ -16,11 +16,11 @@ import typer
 
 if TYPE_CHECKING:
     from qupath_sam.client import Access, SamClient
-    from qupath_sam.client.sam import ModelInfo
     from qupath_sam.project.jvm.worker import QuPathWorker
     from qupath_sam.project.layout import Project
     from qupath_sam.project.predictor import ImageSource, Predictor
     from qupath_sam.project.run import ImageReport, Propose, RunOptions, RunReport
+    from qupath_sam.types.service import ModelInfo
 
 
 class Session:

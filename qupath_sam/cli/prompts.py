@@ -136,7 +136,8 @@ def refining(
     """
     if all(item.outline is None for item in objects):
         return list(objects)
-    from qupath_sam.engine.refine_prompts import PromptOptions, prompts_from_outline
+    from qupath_sam.engine.refine_options import PromptOptions
+    from qupath_sam.engine.refine_prompts import prompts_from_outline
 
     image = extent()
     asked = []

@@ -160,7 +160,7 @@ def _predict_here(
     from qupath_sam.engine.settings import EngineSettings
 
     def extent() -> Region:
-        with local.open(slide) as reader:
+        with local.reader(slide) as reader:
             return reader.info.extent
 
     with LocalClient(EngineSettings(device=device)) as local:

@@ -12,10 +12,16 @@ from typing import Any, TypeVar
 import grpc
 
 from qupath_sam.client.failures import error_from
+from qupath_sam.client.images import ImageRef
+from qupath_sam.client.messages import embed_request, predict_request
 from qupath_sam.errors import QupathSamError, ServerUnavailable
-from qupath_sam.protocol.convert import prediction_of
+from qupath_sam.protocol.convert import prediction_of, status_of
 from qupath_sam.protocol.status import error_of
-from qupath_sam.types.results import Prediction
+from qupath_sam.types.prompts import ObjectPrompts
+from qupath_sam.types.regions import Region
+from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
+from qupath_sam.types.results import Prediction, WindowStatus
+from qupath_sam.types.service import EmbedMode
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 
@@ -44,19 +50,44 @@ class LiveClient:
         self._reader = threading.Thread(target=self._read, name="qupath-sam-live-client", daemon=True)
         self._reader.start()
 
-    def predict(self, request: pb.PredictRequest, *, supersedes_key: str = "") -> Future[Prediction]:
+    def predict(
+        self,
+        image: ImageRef,
+        objects: Sequence[ObjectRequest | ObjectPrompts],
+        *,
+        model: str = "",
+        window: WindowRequest | None = None,
+        output: OutputOptions | None = None,
+        supersedes_key: str = "",
+    ) -> Future[Prediction]:
         """Ask for a prediction; a newer one with the same key cancels older ones that are not answered yet.
 
         Returns:
             A future of the `Prediction`; it raises the server's error, or `Cancelled` where it was replaced.
             Cancelling the future cancels the request on the server.
         """
+        request = predict_request(image, objects, model=model, window=window, output=output)
         asked = pb.LiveRequest(supersedes_key=supersedes_key, predict=request)
         return self._send(asked, lambda response: prediction_of(response.predict))
 
-    def embed(self, request: pb.EmbedRequest) -> Future[pb.EmbedResponse]:
-        """Ask for windows to be encoded."""
-        return self._send(pb.LiveRequest(embed=request), lambda response: response.embed)
+    def embed(
+        self,
+        image: ImageRef,
+        *,
+        model: str = "",
+        window: WindowRequest | None = None,
+        view: Region | None = None,
+        focus: tuple[float, float] | None = None,
+        max_windows: int = 0,
+        mode: EmbedMode = EmbedMode.WAIT,
+    ) -> Future[list[WindowStatus]]:
+        """Ask for windows to be encoded; as `SamClient.embed`."""
+        request = embed_request(
+            image, model=model, window=window, view=view, focus=focus, max_windows=max_windows, mode=mode
+        )
+        return self._send(
+            pb.LiveRequest(embed=request), lambda response: [status_of(each) for each in response.embed.embeddings]
+        )
 
     def close(self) -> None:
         """Half-close the stream and wait for what is under way."""

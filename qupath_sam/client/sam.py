@@ -5,26 +5,32 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 from time import sleep
 from typing import Any
 
 import grpc
+import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from numpy.typing import NDArray
 
-from qupath_sam.client.access import Access
+from qupath_sam.client.access import Access, read_ca
 from qupath_sam.client.address import checked_address
 from qupath_sam.client.failures import error_from
+from qupath_sam.client.image import Image, check_pixels, open_image
 from qupath_sam.client.images import ImageRef, Pushed
 from qupath_sam.client.live import LiveClient
+from qupath_sam.client.messages import embed_request, image_message, predict_request
 from qupath_sam.client.parts import in_parts
-from qupath_sam.engine.refine import RefineOptions
+from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.errors import InvalidRequest, RequestTooLarge, ServerBusy, ServerUnavailable
 from qupath_sam.protocol import convert
 from qupath_sam.types.prompts import ObjectPrompts
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import Prediction, WindowStatus
-from qupath_sam.v1 import image_pb2, prompt_pb2
+from qupath_sam.types.service import EmbedMode, ImageDescription, ModelInfo, PixelFormat, checked
+from qupath_sam.v1 import image_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 
@@ -36,12 +42,11 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 #: How long work that nobody waits for lets a busy server be before each further attempt, seconds.
 PATIENT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
-PIXEL_FORMATS = {
-    "jpeg": image_pb2.PIXEL_FORMAT_JPEG,
-    "png": image_pb2.PIXEL_FORMAT_PNG,
-    "raw": image_pb2.PIXEL_FORMAT_RAW_RGB,
+_FORMATS = {
+    PixelFormat.JPEG: image_pb2.PIXEL_FORMAT_JPEG,
+    PixelFormat.PNG: image_pb2.PIXEL_FORMAT_PNG,
+    PixelFormat.RGB: image_pb2.PIXEL_FORMAT_RAW_RGB,
 }
-EMBED_MODES = {"wait": pb.EMBED_MODE_WAIT, "start": pb.EMBED_MODE_START, "query": pb.EMBED_MODE_QUERY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +63,15 @@ class Capabilities:
     reads_slides: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """A model that the server offers."""
-
-    name: str
-    family: str
-    title: str
-    input_size: int
-    mask_count: int
-    weights_sha256: str
-    licence: str
-    loaded: bool
-    available: bool
-
-
 class SamClient:
     """Talks to a server. Safe to use from several threads. Use as a context manager, or call `close`.
 
     Args:
         address: ``host:port``.
         timeout_s: patience for each call, seconds.
-        access: encryption and token, as the server asks for them.
+        token: sent with every call, where the server asks for one.
+        ca: PEM file with the certificate to trust; encrypts.
+        access: encryption and token in full, instead of ``token`` and ``ca``.
         busy_pauses_s: a call that finds the server busy is made again after each of these, seconds; without any,
             `ServerBusy` is raised at once. Live streams are not concerned.
         batch: nobody waits for the answers: they come when no person waits for theirs, and no click can follow one.
@@ -93,11 +85,16 @@ class SamClient:
         address: str,
         *,
         timeout_s: float = 120.0,
+        token: str = "",
+        ca: str | Path | None = None,
         access: Access | None = None,
         busy_pauses_s: Sequence[float] = (),
         batch: bool = False,
     ) -> None:
-        access = access or Access()
+        if access is not None and (token or ca is not None):
+            raise InvalidRequest("give token and ca, or access that holds both")
+        if access is None:
+            access = Access(token=token, ca=None if ca is None else read_ca(Path(ca)))
         address = checked_address(address)
         if access.exposes_token(address):
             log.warning("the token travels to %s unencrypted; use TLS, or a tunnel", address)
@@ -150,7 +147,7 @@ class SamClient:
         Raises:
             ServerUnavailable: nothing answers, or it speaks a protocol that this client does not know.
         """
-        answer = self._call(self._stub.GetCapabilities, pb.GetCapabilitiesRequest())
+        answer = self._patiently(self._stub.GetCapabilities, pb.GetCapabilitiesRequest())
         if answer.protocol_version not in KNOWN_PROTOCOLS:
             raise ServerUnavailable(
                 f"the server at {self.address} ({answer.server_version}) speaks protocol {answer.protocol_version}, "
@@ -173,22 +170,52 @@ class SamClient:
         names = ModelInfo.__dataclass_fields__
         return [ModelInfo(**{name: getattr(model, name) for name in names}) for model in answer.models]
 
-    def describe(self, image: ImageRef) -> pb.DescribeImageResponse:
+    def describe(self, image: ImageRef) -> ImageDescription:
         """What the server makes of an image.
 
         Raises:
             SlideError, PixelsMissing: the server cannot see it.
         """
-        answer: pb.DescribeImageResponse = self._call(
-            self._stub.DescribeImage, pb.DescribeImageRequest(image=image.message())
+        answer = self._call(self._stub.DescribeImage, pb.DescribeImageRequest(image=image_message(image)))
+        return convert.description_of(answer)
+
+    def open(self, source: str | PurePath | NDArray[np.uint8], *, mpp: float | None = None, model: str = "") -> Image:
+        """An image to segment in: a slide that the server sees under this path or URI, or an array that is sent.
+
+        Args:
+            source: path, URI, QuPath's server-builder JSON, or uint8 ``(H, W, 3)`` RGB.
+            mpp: um per level-0 px; None takes the slide's own.
+            model: empty takes the server's default.
+        """
+        return open_image(self, source, mpp=mpp, model=model)
+
+    def push(self, pixels: NDArray[np.uint8], *, mpp: float | None = None) -> Pushed:
+        """Send a whole image, uint8 ``(H, W, 3)`` RGB, that the server cannot read.
+
+        Args:
+            pixels: taken as level 0.
+            mpp: um per px.
+
+        Raises:
+            InvalidRequest: not such an array.
+            RequestTooLarge: more px than the server takes; see `capabilities`.
+        """
+        check_pixels(pixels)
+        height, width = pixels.shape[:2]
+        return self.push_pixels(
+            pixels.tobytes(),
+            pixel_format=PixelFormat.RGB,
+            region=Region(0, 0, width, height),
+            image_size=(width, height),
+            pixel_size=(width, height),
+            mpp=mpp,
         )
-        return answer
 
     def push_pixels(
         self,
         data: bytes,
         *,
-        pixel_format: str,
+        pixel_format: PixelFormat,
         region: Region,
         image_size: tuple[int, int],
         pixel_size: tuple[int, int],
@@ -199,17 +226,15 @@ class SamClient:
 
         Args:
             data: JPEG or PNG file, or raw RGB bytes.
-            pixel_format: "jpeg", "png" or "raw".
+            pixel_format: how they are written.
             region: what they show, level-0 px.
             image_size: ``(width, height)`` of the whole image, level-0 px.
             pixel_size: ``(width, height)`` of the pushed pixels.
             mpp: um per level-0 px.
             rendering: how they were rendered, for the provenance.
         """
-        if pixel_format not in PIXEL_FORMATS:
-            raise InvalidRequest(f"unknown pixel format {pixel_format!r}; send one of {', '.join(PIXEL_FORMATS)}")
         request = pb.PushPixelsRequest(
-            format=PIXEL_FORMATS[pixel_format],
+            format=_FORMATS[checked(PixelFormat, pixel_format, name="pixel format")],
             data=data,
             pixel_width=pixel_size[0],
             pixel_height=pixel_size[1],
@@ -230,7 +255,7 @@ class SamClient:
         view: Region | None = None,
         focus: tuple[float, float] | None = None,
         max_windows: int = 0,
-        mode: str = "wait",
+        mode: EmbedMode = EmbedMode.WAIT,
     ) -> list[WindowStatus]:
         """Have windows encoded ahead of the first click, nearest to ``focus`` first.
 
@@ -241,17 +266,12 @@ class SamClient:
             view: part of the image in view, level-0 px.
             focus: where the pointer is, level-0 px.
             max_windows: 0 takes the server's default.
-            mode: "wait" until all are there, "start" in the background, or "query" what is there.
+            mode: wait for them, start in the background, or ask what is there.
         """
-        if mode not in EMBED_MODES:
-            raise InvalidRequest(f"unknown mode {mode!r}; give one of {', '.join(EMBED_MODES)}")
-        request = pb.EmbedRequest(image=image.message(), model=model, max_windows=max_windows, mode=EMBED_MODES[mode])
+        request = embed_request(
+            image, model=model, window=window, view=view, focus=focus, max_windows=max_windows, mode=mode
+        )
         request.priority = self._priority
-        request.window.CopyFrom(convert.window_request_message(window or WindowRequest()))
-        if view is not None:
-            request.view.CopyFrom(convert.region_message(view))
-        if focus is not None:
-            request.focus.CopyFrom(prompt_pb2.Point(x=focus[0], y=focus[1]))
         return [convert.status_of(status) for status in self._call(self._stub.Embed, request).embeddings]
 
     def predict(
@@ -288,6 +308,7 @@ class SamClient:
 
     def live(self) -> LiveClient:
         """Open a stream for live clicking; close it when the person stops."""
+        self._check_protocol()
         try:
             return LiveClient(self._stub, self.address, self._metadata)
         except ValueError as error:
@@ -295,11 +316,20 @@ class SamClient:
 
     def _limits(self) -> tuple[int, int]:
         """Most objects and most bytes of one call; asked once."""
+        known = self._check_protocol()
+        return max(1, known.max_objects), known.max_message_bytes or MAX_MESSAGE_BYTES
+
+    def _check_protocol(self) -> Capabilities:
+        """Ask the server for its protocol before the first call; raises as `capabilities`."""
         if self._known is None:
             self._known = self.capabilities()
-        return max(1, self._known.max_objects), self._known.max_message_bytes or MAX_MESSAGE_BYTES
+        return self._known
 
     def _call(self, method: Callable[..., Any], request: Any, *, timeout_s: float | None = None) -> Any:
+        self._check_protocol()
+        return self._patiently(method, request, timeout_s=timeout_s)
+
+    def _patiently(self, method: Callable[..., Any], request: Any, *, timeout_s: float | None = None) -> Any:
         for pause_s in self._busy_pauses_s:
             try:
                 return self._call_once(method, request, timeout_s)
@@ -316,24 +346,3 @@ class SamClient:
             raise error_from(error, self.address) from error
         except ValueError as error:  # gRPC's way to say that the channel is closed
             raise ServerUnavailable(f"this client of {self.address} is closed; make a new one") from error
-
-
-def predict_request(
-    image: ImageRef,
-    objects: Sequence[ObjectRequest | ObjectPrompts],
-    *,
-    model: str = "",
-    window: WindowRequest | None = None,
-    output: OutputOptions | None = None,
-    refine: RefineOptions | None = None,
-) -> pb.PredictRequest:
-    """The message of a Predict; prompts without a name and token are given neither."""
-    requests = [item if isinstance(item, ObjectRequest) else ObjectRequest(item) for item in objects]
-    return pb.PredictRequest(
-        image=image.message(),
-        model=model,
-        objects=[convert.prompts_message(request) for request in requests],
-        window=convert.window_request_message(window or WindowRequest()),
-        output=convert.output_message(output or OutputOptions()),
-        refine=None if refine is None else convert.refine_message(refine),
-    )

@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from qupath_sam.engine.call import Call, RunningCall, scales_of
+from qupath_sam.engine.description import describe_image
 from qupath_sam.engine.embeddings.store import EmbeddingStore
 from qupath_sam.engine.pool import ModelPool
 from qupath_sam.engine.prefetch import Prefetcher
-from qupath_sam.engine.refine import RefineContext, RefineOptions, refine_objects
+from qupath_sam.engine.refine import RefineContext, refine_objects
+from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.engine.states import StateStore
 from qupath_sam.engine.windows import Scales
 from qupath_sam.engine.worker import InferenceWorker, Priority
@@ -25,6 +27,7 @@ from qupath_sam.slides.base import SlideInfo, SlideReader
 from qupath_sam.types.regions import Window
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import Prediction, Timings, WindowStatus
+from qupath_sam.types.service import ImageDescription
 
 
 class Engine:
@@ -166,6 +169,10 @@ class Engine:
     def scales(self, info: SlideInfo, *, model: str = "") -> Scales:
         """The scales at which a model may look at a slide."""
         return scales_of(info, self.models.get(model))
+
+    def describe(self, slide: SlideReader) -> ImageDescription:
+        """What is made of an image: size, pixel size, channels, and the default model's scales."""
+        return describe_image(slide.info, self.scales(slide.info))
 
     def check_amount(self, points: Sequence[int]) -> None:
         """Refuse a call of more than is allowed, before anything is done about it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import shapely
 from shapely.errors import GEOSException
@@ -20,8 +20,9 @@ from qupath_sam.engine.refine_guards import (
     old_refusal,
     without_strangers,
 )
-from qupath_sam.engine.refine_prompts import PromptOptions, prompts_from_outline
-from qupath_sam.errors import InvalidPrompt, InvalidRequest
+from qupath_sam.engine.refine_options import RefineOptions
+from qupath_sam.engine.refine_prompts import prompts_from_outline
+from qupath_sam.errors import InvalidPrompt
 from qupath_sam.types.refinements import Refinement, Refusal
 from qupath_sam.types.regions import Region, Window
 from qupath_sam.types.requests import ObjectRequest
@@ -29,28 +30,6 @@ from qupath_sam.types.results import ObjectResult, Outline
 
 #: Side of the smallest part or hole that a model is expected to see, window px.
 SEEN_PX = 4
-
-
-@dataclass(frozen=True, slots=True)
-class RefineOptions:
-    """How outlines are refined.
-
-    Attributes:
-        prompts: what the model is told of an old outline.
-        guards: what a new outline has to fulfil.
-        coarsest_mpp: outlines that do not fit into one window at this scale, um per px (on images without a pixel size
-            a downsample), are refused; 0 asks about any.
-    """
-
-    prompts: PromptOptions = field(default_factory=PromptOptions)
-    guards: Guards = field(default_factory=Guards)
-    coarsest_mpp: float = 2.0
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.coarsest_mpp) and self.coarsest_mpp >= 0):
-            raise InvalidRequest(f"coarsest_mpp must be a number of at least 0, got {self.coarsest_mpp}")
-        if min(self.prompts.interior, self.prompts.exterior) < 0:
-            raise InvalidRequest("numbers of points must not be negative")
 
 
 @dataclass(frozen=True, slots=True)

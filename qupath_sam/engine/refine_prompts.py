@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import shapely
 from scipy.ndimage import distance_transform_edt
 from shapely.geometry import MultiPolygon, Polygon
 
+from qupath_sam.engine.refine_options import PromptOptions
 from qupath_sam.polygons.distance import rasterize
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.types.regions import Region
@@ -17,29 +16,6 @@ from qupath_sam.types.regions import Region
 GRID = 127
 #: Most cells along the longer side.
 LONGEST_GRID = 2047
-
-
-@dataclass(frozen=True, slots=True)
-class PromptOptions:
-    """Which prompts an outline is turned into.
-
-    A mask prompt alone holds the answer at the old outline. One point in the middle, which the engine takes as a second
-    step, lets go of it; without the mask the answer is freer still, and more often another object. ``qupath-sam bench
-    refine`` measures this for any model. Models that were not trained on clicks do better without the point.
-
-    Attributes:
-        outline: the old outline as mask prompt.
-        box: its bounds as box.
-        box_margin: by what share of its longer side the box is wider.
-        interior: most points inside, at the places deepest in it.
-        exterior: most points outside, in holes and in the corners of the box.
-    """
-
-    outline: bool = True
-    box: bool = True
-    box_margin: float = 0.05
-    interior: int = 1
-    exterior: int = 0
 
 
 def prompts_from_outline(

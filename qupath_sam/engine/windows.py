@@ -33,6 +33,8 @@ ZOOMED_SHARE = 1 / 4
 SMALL_SHARE = ZOOMED_SHARE / 2
 #: The scales that a caller may ask for, level-0 px per window px: beyond them there is nothing to see.
 DOWNSAMPLE_RANGE = (1 / 128, 65_536.0)
+#: Windows that are encoded ahead where the caller does not say how many.
+DEFAULT_EMBED_WINDOWS = 16
 #: Most px of a window that a caller asks for by region and scale.
 MAX_WINDOW_PX = 4096 * 4096
 

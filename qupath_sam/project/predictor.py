@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from qupath_sam.client.images import ImageRef, Pushed, Slide
-from qupath_sam.engine.refine import RefineOptions
+from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.errors import ProjectError
 from qupath_sam.project.layout import ImageEntry
 from qupath_sam.project.objects import Plane
@@ -22,6 +22,7 @@ from qupath_sam.types.prompts import ObjectPrompts
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import Prediction
+from qupath_sam.types.service import PixelFormat
 
 #: What the provenance says of pixels that QuPath has rendered.
 RENDERING = "QuPath rendered RGB"
@@ -54,7 +55,7 @@ class PixelPusher(Protocol):
         self,
         data: bytes,
         *,
-        pixel_format: str,
+        pixel_format: PixelFormat,
         region: Region,
         image_size: tuple[int, int],
         pixel_size: tuple[int, int],
@@ -122,7 +123,7 @@ class PushedPixels:
         width, height, data = self._pixels.pixels(image, area, downsample, z=plane.z, t=plane.t)
         return self._server.push_pixels(
             data,
-            pixel_format="raw",
+            pixel_format=PixelFormat.RGB,
             region=region,
             image_size=(image.width, image.height),
             pixel_size=(width, height),

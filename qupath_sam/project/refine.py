@@ -13,9 +13,10 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.client.images import ImageRef
 from qupath_sam.engine.refine import RefineContext, judged
-from qupath_sam.engine.refine import RefineOptions as EngineOptions
 from qupath_sam.engine.refine_guards import Guards, old_refusal
-from qupath_sam.engine.refine_prompts import PromptOptions, prompts_from_outline
+from qupath_sam.engine.refine_options import PromptOptions
+from qupath_sam.engine.refine_options import RefineOptions as EngineOptions
+from qupath_sam.engine.refine_prompts import prompts_from_outline
 from qupath_sam.errors import QupathSamError
 from qupath_sam.polygons.cleaning import clean_against
 from qupath_sam.project.boundary import BoundaryOptions, is_too_large, refine_boundary

@@ -6,9 +6,8 @@ import math
 
 from shapely.geometry import Polygon
 
-from qupath_sam.engine.refine import RefineOptions
 from qupath_sam.engine.refine_guards import Guards
-from qupath_sam.engine.refine_prompts import PromptOptions
+from qupath_sam.engine.refine_options import PromptOptions, RefineOptions
 from qupath_sam.errors import InvalidPrompt, InvalidRegion
 from qupath_sam.protocol.wkb import geometry_of, geometry_wkb
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
@@ -25,6 +24,7 @@ from qupath_sam.types.results import (
     Timings,
     WindowStatus,
 )
+from qupath_sam.types.service import ImageDescription
 from qupath_sam.v1 import image_pb2, prompt_pb2, result_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as service_pb2
 
@@ -393,3 +393,20 @@ def pushed_region_of(message: service_pb2.PushPixelsRequest) -> Region:
             f"{message.image_width} x {message.image_height} px"
         )
     return region
+
+
+def description_of(message: service_pb2.DescribeImageResponse) -> ImageDescription:
+    """What the engine makes of an image."""
+    return ImageDescription(
+        width=message.width,
+        height=message.height,
+        mpp=message.mpp if message.HasField("mpp") else None,
+        level_downsamples=tuple(message.level_downsamples),
+        fingerprint=message.fingerprint,
+        pixel_source=message.pixel_source,
+        remarks=tuple(message.remarks),
+        scales=tuple(message.scales),
+        channels=tuple(message.channels),
+        size_z=message.size_z,
+        size_t=message.size_t,
+    )

@@ -22,6 +22,7 @@ TABLE: tuple[tuple[type[errors.QupathSamError], grpc.StatusCode, pb.ErrorReason]
     (errors.SlideNotFound, grpc.StatusCode.NOT_FOUND, pb.ERROR_REASON_SLIDE_NOT_FOUND),
     (errors.SlideMismatch, grpc.StatusCode.FAILED_PRECONDITION, pb.ERROR_REASON_SLIDE_MISMATCH),
     (errors.SlideUnsupported, grpc.StatusCode.FAILED_PRECONDITION, pb.ERROR_REASON_SLIDE_UNSUPPORTED),
+    (errors.MissingPackage, grpc.StatusCode.FAILED_PRECONDITION, pb.ERROR_REASON_SLIDE_UNSUPPORTED),
     (errors.SlideUnreadable, grpc.StatusCode.FAILED_PRECONDITION, pb.ERROR_REASON_SLIDE_UNREADABLE),
     (errors.PixelsMissing, grpc.StatusCode.FAILED_PRECONDITION, pb.ERROR_REASON_PIXELS_MISSING),
     (errors.UnknownModel, grpc.StatusCode.NOT_FOUND, pb.ERROR_REASON_UNKNOWN_MODEL),

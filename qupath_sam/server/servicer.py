@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import grpc
 
 from qupath_sam import __version__
 from qupath_sam.engine.call import Call
 from qupath_sam.engine.engine import Engine
-from qupath_sam.engine.windows import view_windows
+from qupath_sam.engine.windows import DEFAULT_EMBED_WINDOWS, view_windows
 from qupath_sam.engine.worker import CancelToken, Priority
 from qupath_sam.errors import InvalidRequest, RequestTooLarge
 from qupath_sam.models.registry import LocalWeights, PackagedWeights, WeightsFile
@@ -23,15 +23,14 @@ from qupath_sam.server.images import Images
 from qupath_sam.server.live import LiveSession
 from qupath_sam.server.request_log import RequestLog
 from qupath_sam.server.settings import ServerSettings
-from qupath_sam.slides.pushed import PixelFormat, PushedReader
+from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.types.regions import Window
+from qupath_sam.types.service import PixelFormat
 from qupath_sam.v1 import image_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 
 PROTOCOL_VERSION = 1
-#: Windows of one Embed where the caller does not say.
-DEFAULT_EMBED_WINDOWS = 16
 #: Most windows of one Embed.
 MAX_EMBED_WINDOWS = 1024
 
@@ -109,20 +108,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         self, request: pb.DescribeImageRequest, context: grpc.ServicerContext
     ) -> pb.DescribeImageResponse:
         with self._images.borrow(request.image) as slide:
-            info = slide.info
-            return pb.DescribeImageResponse(
-                width=info.width,
-                height=info.height,
-                mpp=info.mpp,
-                level_downsamples=[level.downsample for level in info.levels],
-                fingerprint=info.fingerprint,
-                pixel_source=info.reader,
-                remarks=info.all_remarks,
-                scales=self._engine.scales(info).downsamples,
-                channels=info.channels,
-                size_z=info.depth,
-                size_t=info.times,
-            )
+            return pb.DescribeImageResponse(**asdict(self._engine.describe(slide)))
 
     def PushPixels(self, request: pb.PushPixelsRequest, context: grpc.ServicerContext) -> pb.PushPixelsResponse:
         pixel_format = _FORMATS.get(request.format)

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from qupath_sam.slides.location import Location, PathMap, parse_location
     from qupath_sam.slides.open import open_slide
     from qupath_sam.slides.permissions import Permissions
-    from qupath_sam.slides.pushed import PixelFormat, PushedReader
+    from qupath_sam.slides.pushed import PushedReader
     from qupath_sam.slides.urls import UrlRules
+    from qupath_sam.types.service import PixelFormat
 
 __all__ = [
     "Location",

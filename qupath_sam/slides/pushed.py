@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from enum import Enum
 from typing import Self
 
 import numpy as np
@@ -19,19 +18,11 @@ from qupath_sam.slides.pyramid import plausible_mpp
 from qupath_sam.slides.raster import RasterReader
 from qupath_sam.slides.resampling import Raster
 from qupath_sam.types.regions import Region
+from qupath_sam.types.service import PixelFormat
 
 MAX_PUSHED_PX = 2**25
 """Largest picture to take (96 MiB of RGB): a whole 4K screen four times over."""
 _READER = "pushed"
-
-
-class PixelFormat(Enum):
-    """How pushed pixels are written."""
-
-    PNG = "png"
-    JPEG = "jpeg"
-    RGB = "rgb"
-    """Raw bytes, row after row from the top, three a pixel."""
 
 
 class PushedReader(RasterReader):

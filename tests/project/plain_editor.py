@@ -12,7 +12,8 @@ from typing import Any
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
-from qupath_sam.engine.refine import RefineContext, RefineOptions, refine_objects
+from qupath_sam.engine.refine import RefineContext, refine_objects
+from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.errors import ProjectError
 from qupath_sam.polygons.cleaning import clean_against
 from qupath_sam.project.layout import ImageEntry, read_project

@@ -19,7 +19,7 @@ from qupath_sam.engine.embeddings.memory import MemoryCache
 from qupath_sam.engine.embeddings.store import EmbeddingStore
 from qupath_sam.engine.engine import Engine
 from qupath_sam.engine.pool import ModelPool
-from qupath_sam.engine.refine_prompts import PromptOptions
+from qupath_sam.engine.refine_options import PromptOptions
 from qupath_sam.engine.states import StateStore
 from qupath_sam.engine.worker import InferenceWorker
 from qupath_sam.errors import InvalidRequest

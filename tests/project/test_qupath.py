@@ -20,7 +20,7 @@ import psutil
 import pytest
 import shapely
 
-from qupath_sam.engine.refine_prompts import PromptOptions
+from qupath_sam.engine.refine_options import PromptOptions
 from qupath_sam.errors import ProjectError
 from qupath_sam.project.exchange import export_image, import_features
 from qupath_sam.project.jvm.worker import QuPathWorker

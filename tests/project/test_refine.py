@@ -16,7 +16,8 @@ from shapely.geometry import Point, Polygon
 
 from qupath_sam.client.images import Pushed
 from qupath_sam.engine.refine_guards import Guards, intersection_over_union, parts_of, without_strangers
-from qupath_sam.engine.refine_prompts import PromptOptions, deepest_points, prompts_from_outline
+from qupath_sam.engine.refine_options import PromptOptions
+from qupath_sam.engine.refine_prompts import deepest_points, prompts_from_outline
 from qupath_sam.errors import DeadlineExceeded, ProjectError, SlideNotFound
 from qupath_sam.project.decisions import Tally
 from qupath_sam.project.layout import ImageEntry

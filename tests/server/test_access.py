@@ -12,9 +12,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qupath_sam.client import Access, SamClient
+from qupath_sam.client import Access, Capabilities, SamClient
 from qupath_sam.client.access import read_ca
-from qupath_sam.client.sam import predict_request
 from qupath_sam.errors import InvalidRequest, QupathSamError, ServerUnavailable, Unauthenticated
 from qupath_sam.protocol.bearer import authorization, check_token, is_loopback, read_token, token_of
 from qupath_sam.protocol.status import ERROR_METADATA
@@ -60,7 +59,7 @@ def test_the_token_lets_every_rpc_in(locked, slide):
         assert client.capabilities().default_model == "fake"
         single = client.predict(slide, OBJECTS)
         with client.live() as live:
-            streamed = live.predict(predict_request(slide, OBJECTS)).result(20)
+            streamed = live.predict(slide, OBJECTS).result(20)
     assert streamed.results[0].outlines[0].geometry.equals(single.results[0].outlines[0].geometry)
 
 
@@ -73,8 +72,14 @@ def test_a_single_call_without_the_token_is_refused(locked, slide, token):
 
 @STRANGERS
 def test_a_stream_without_the_token_is_refused(locked, slide, token):
-    with client_of(locked, token=token) as client, closing(client.live()) as live, pytest.raises(Unauthenticated):
-        live.predict(predict_request(slide, OBJECTS)).result(20)
+    with client_of(locked, token=token) as client, pytest.raises(Unauthenticated):
+        client.live()
+    with client_of(locked, token=token) as client:
+        client._known = Capabilities(
+            "", "", "", 0, 0, 0, 0, reads_slides=True
+        )  # a client that has asked for the protocol already
+        with closing(client.live()) as live, pytest.raises(Unauthenticated):
+            live.predict(slide, OBJECTS).result(20)
 
 
 def test_the_reason_travels_in_the_trailers(locked):
@@ -101,7 +106,7 @@ def test_strangers_take_nobodys_place(slide):
         client.live() as live,
         client_of(server) as stranger,
     ):
-        assert live.predict(predict_request(slide, OBJECTS)).result(20).results
+        assert live.predict(slide, OBJECTS).result(20).results
         with pytest.raises(Unauthenticated):
             stranger.capabilities()
 
@@ -163,7 +168,7 @@ def test_through_tls_everything_is_as_without(encrypted, slide, client):
         assert secured.is_serving()
         ours, plain = secured.predict(slide, OBJECTS), client.predict(slide, OBJECTS)
         with secured.live() as live:
-            streamed = live.predict(predict_request(slide, OBJECTS)).result(20)
+            streamed = live.predict(slide, OBJECTS).result(20)
     shapes = [answer.results[0].outlines[0].geometry.wkb for answer in (ours, plain, streamed)]
     assert shapes[0] == shapes[1] == shapes[2]
     with client_of(encrypted, ca=ca) as stranger, pytest.raises(Unauthenticated):

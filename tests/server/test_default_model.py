@@ -109,7 +109,7 @@ def test_a_real_aperio_slide_gives_what_its_pyramid_gives(default_client, slide,
 def test_an_implausible_pixel_size_is_told_and_not_believed(default_client, shared_data: Path):
     boxes = Slide(shared_data / "slides" / "openslide-py-boxes.tiff")
     described = default_client.describe(boxes)
-    assert not described.HasField("mpp")
+    assert described.mpp is None
     assert any("352" in remark for remark in described.remarks)
     prediction = default_client.predict(boxes, [ObjectPrompts(box=Box(20, 20, 120, 120))])
     assert prediction.provenance.mpp is None

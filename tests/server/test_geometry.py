@@ -9,6 +9,7 @@ import shapely
 from qupath_sam.types.prompts import Box, Click, ObjectPrompts
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import MaskChoice, OutputOptions, WindowRequest
+from qupath_sam.types.service import PixelFormat
 
 IMAGE = shapely.box(0, 0, 2220, 2967)
 #: Of the fake's discs, as a share of the window's shorter side.
@@ -93,7 +94,7 @@ def test_small_parts_are_dropped_before_the_clip_and_nothing_is_left_of_what_is_
 def test_pushed_pixels_bound_the_outlines_as_a_slides_edge_does(client):
     region = Region(1000, 2000, 150, 120)
     pushed = client.push_pixels(
-        bytes(3 * 100 * 80), pixel_format="raw", region=region, image_size=(5000, 5000), pixel_size=(100, 80)
+        bytes(3 * 100 * 80), pixel_format=PixelFormat.RGB, region=region, image_size=(5000, 5000), pixel_size=(100, 80)
     )
     result, (outline,) = outlines(client, pushed, ObjectPrompts((Click.at(1001, 2001),)))
     assert shapely.box(*region.bounds).covers(outline)

@@ -13,7 +13,8 @@ import pytest
 
 from qupath_sam import errors
 from qupath_sam.client import SamClient
-from qupath_sam.client.sam import predict_request
+from qupath_sam.client.images import Slide
+from qupath_sam.client.messages import predict_request
 from qupath_sam.server.app import RunningServer, start_server
 from qupath_sam.server.live import MAX_PENDING
 from qupath_sam.server.settings import ServerSettings
@@ -27,8 +28,12 @@ from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 FAKE = ServerSettings(port=0, model="fake", device="cpu")
 
 
+def click(slide, x: float, y: float) -> tuple[Slide, list[ObjectPrompts]]:
+    return slide, [ObjectPrompts((Click.at(x, y),))]
+
+
 def at(slide, x: float, y: float) -> pb.PredictRequest:
-    return predict_request(slide, [ObjectPrompts((Click.at(x, y),))])
+    return predict_request(*click(slide, x, y))
 
 
 @contextmanager
@@ -63,7 +68,7 @@ def test_two_hundred_streams_leave_no_threads_behind(server, slide):
     for number in range(200):
         with SamClient(server.address) as client:
             live = client.live()
-            future = live.predict(at(slide, 300 + number, 300))
+            future = live.predict(*click(slide, 300 + number, 300))
             if number % 2:
                 live.close()
                 assert future.result(1).results
@@ -76,10 +81,10 @@ def test_two_hundred_streams_leave_no_threads_behind(server, slide):
 def test_what_runs_already_when_it_is_cancelled_is_answered_as_cancelled(server, client, slide):
     with client.live() as live:
         with held_decoder(server) as entered:
-            older = live.predict(at(slide, 640, 640), supersedes_key="one")
+            older = live.predict(*click(slide, 640, 640), supersedes_key="one")
             assert entered.wait(10)
-            newer = live.predict(at(slide, 650, 650), supersedes_key="one")
-            other = live.predict(at(slide, 660, 660), supersedes_key="other")
+            newer = live.predict(*click(slide, 650, 650), supersedes_key="one")
+            other = live.predict(*click(slide, 660, 660), supersedes_key="other")
             assert eventually(lambda: server.engine.worker.waiting == 2)
         with pytest.raises(errors.Cancelled):
             older.result(10)
@@ -90,9 +95,9 @@ def test_what_runs_already_when_it_is_cancelled_is_answered_as_cancelled(server,
 def test_cancelling_a_future_cancels_on_the_server(server, client, slide):
     with client.live() as live:
         with held_decoder(server) as entered:
-            first = live.predict(at(slide, 640, 740))
+            first = live.predict(*click(slide, 640, 740))
             assert entered.wait(10)
-            second = live.predict(at(slide, 650, 750))
+            second = live.predict(*click(slide, 650, 750))
             assert eventually(lambda: server.engine.worker.waiting == 1)
             assert second.cancel()
             assert eventually(lambda: server.engine.worker.waiting == 0)
@@ -120,7 +125,7 @@ def test_raw_streams_cancel_by_number_refuse_what_is_double_and_answer_after_hal
 def test_a_stream_that_asks_without_end_is_told_to_wait(server, client, slide):
     with client.live() as live:
         with held_decoder(server):
-            futures = [live.predict(at(slide, 500, 500)) for _ in range(MAX_PENDING + 1)]
+            futures = [live.predict(*click(slide, 500, 500)) for _ in range(MAX_PENDING + 1)]
             with pytest.raises(errors.ServerBusy, match="wait for some"):
                 futures[-1].result(10)
         assert futures[0].result(10).results
@@ -130,9 +135,9 @@ def test_a_server_that_dies_ends_live_streams_and_is_found_again(slide):
     before = set(threading.enumerate())
     with start_server(FAKE) as server, SamClient(server.address, timeout_s=10) as client:
         live = client.live()
-        assert live.predict(at(slide, 5, 5)).result(10).results
+        assert live.predict(*click(slide, 5, 5)).result(10).results
         with held_decoder(server) as entered:
-            waiting = live.predict(at(slide, 6, 6))
+            waiting = live.predict(*click(slide, 6, 6))
             assert entered.wait(10)
             stopper = threading.Thread(target=server.stop, kwargs={"grace_s": 0.1})
             stopper.start()
@@ -142,7 +147,7 @@ def test_a_server_that_dies_ends_live_streams_and_is_found_again(slide):
         assert not stopper.is_alive()
         assert eventually(lambda: not live._reader.is_alive())
         with pytest.raises(errors.QupathSamError):
-            live.predict(at(slide, 7, 7))
+            live.predict(*click(slide, 7, 7))
         live.close()
         with start_server(ServerSettings(port=server.port, model="fake", device="cpu")):
             assert eventually(lambda: client.is_serving(timeout_s=1))
@@ -187,7 +192,7 @@ def test_a_client_that_is_closed_says_so(server, slide):
             call()
     assert eventually(lambda: not live._reader.is_alive())
     with pytest.raises(errors.QupathSamError):
-        live.predict(at(slide, 1, 1))
+        live.predict(*click(slide, 1, 1))
 
 
 def test_no_proxy_stands_between_client_and_server(server, monkeypatch):

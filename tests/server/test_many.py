@@ -12,7 +12,6 @@ from contextlib import closing, suppress
 import pytest
 
 from qupath_sam.client import Access, SamClient
-from qupath_sam.client.sam import predict_request
 from qupath_sam.errors import ServerBusy
 from qupath_sam.server.app import start_server
 from qupath_sam.server.settings import ServerSettings
@@ -24,12 +23,11 @@ OBJECTS = [ObjectPrompts((Click.at(700, 600),))]
 FROZEN = """
 import sys
 from qupath_sam.client import SamClient, Slide
-from qupath_sam.client.sam import predict_request
 from qupath_sam.assets import demo_slide_path
 from qupath_sam.types.prompts import Click, ObjectPrompts
 client = SamClient(sys.argv[1], timeout_s=60)
 live = client.live()
-live.predict(predict_request(Slide(demo_slide_path()), [ObjectPrompts((Click.at(700, 600),))])).result(60)
+live.predict(Slide(demo_slide_path()), [ObjectPrompts((Click.at(700, 600),))]).result(60)
 print("open", flush=True)
 sys.stdin.read()
 """
@@ -87,7 +85,7 @@ def frozen_client_frees_its_place(keepalive_s: float | None, slide, limit_s: flo
                     assert time.monotonic() - frozen < limit_s, "the place is still taken"
                     time.sleep(0.2)
                 with closing(other.live()) as live:
-                    assert live.predict(predict_request(slide, OBJECTS)).result(20).results
+                    assert live.predict(slide, OBJECTS).result(20).results
         finally:
             process.kill()
             process.communicate()

@@ -9,9 +9,9 @@ import shapely
 from shapely.geometry import MultiPolygon, Point, Polygon
 
 from qupath_sam.client import SamClient, Slide
-from qupath_sam.engine.refine import RefineOptions
 from qupath_sam.engine.refine_guards import Guards
-from qupath_sam.engine.refine_prompts import PromptOptions, prompts_from_outline
+from qupath_sam.engine.refine_options import PromptOptions, RefineOptions
+from qupath_sam.engine.refine_prompts import prompts_from_outline
 from qupath_sam.errors import InvalidPrompt, InvalidRequest
 from qupath_sam.protocol import convert
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts

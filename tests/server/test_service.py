@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from qupath_sam import errors
 from qupath_sam.client import SamClient
-from qupath_sam.client.sam import predict_request
+from qupath_sam.client.messages import predict_request
 from qupath_sam.errors import InvalidRequest, SlideUnsupported
 from qupath_sam.protocol.status import ERROR_METADATA, TABLE, error_info, error_of
 from qupath_sam.server.app import SERVICE_NAME, start_server
@@ -155,9 +155,7 @@ def test_on_a_live_stream_a_newer_click_replaces_older_ones(server, client, slid
     with client.live() as live:
         with Gate(server):
             futures = [
-                live.predict(
-                    predict_request(slide, [ObjectPrompts((Click.at(400 + i, 400),))]), supersedes_key="object 1"
-                )
+                live.predict(slide, [ObjectPrompts((Click.at(400 + i, 400),))], supersedes_key="object 1")
                 for i in range(4)
             ]
             for older in futures[:-1]:
@@ -168,17 +166,17 @@ def test_on_a_live_stream_a_newer_click_replaces_older_ones(server, client, slid
 
 def test_an_error_on_a_live_stream_belongs_to_its_request(client, slide):
     with client.live() as live:
-        wrong = live.predict(predict_request(slide, [ObjectPrompts((Click.at(1e6, 1),))]))
+        wrong = live.predict(slide, [ObjectPrompts((Click.at(1e6, 1),))])
         with pytest.raises(errors.InvalidPrompt):
             wrong.result(10)
-        right = live.predict(predict_request(slide, [ObjectPrompts((Click.at(10, 10),))]))
+        right = live.predict(slide, [ObjectPrompts((Click.at(10, 10),))])
         assert right.result(10).results
 
 
 def test_a_live_stream_and_single_calls_give_the_same(client, slide):
     prompts = [ObjectPrompts((Click.at(800, 1200), Click.at(820, 1230)))]
     with client.live() as live:
-        streamed = live.predict(predict_request(slide, prompts)).result(10)
+        streamed = live.predict(slide, prompts).result(10)
     single = client.predict(slide, prompts)
     assert streamed.results[0].outlines[0].geometry.equals(single.results[0].outlines[0].geometry)
 
@@ -220,7 +218,7 @@ def test_more_calls_than_allowed_are_told_to_come_back(slide):
     settings = ServerSettings(port=0, model="fake", device="cpu", max_calls=1)
     with start_server(settings) as server, SamClient(server.address) as first, SamClient(server.address) as second:
         with first.live() as live:
-            assert live.predict(predict_request(slide, [ObjectPrompts((Click.at(9, 9),))])).result(10).results
+            assert live.predict(slide, [ObjectPrompts((Click.at(9, 9),))]).result(10).results
             assert second.is_serving()
             with pytest.raises(errors.ServerBusy, match="try again"):
                 second.capabilities()
@@ -237,7 +235,7 @@ def test_a_patient_client_asks_a_busy_server_again(slide, monkeypatch):
         SamClient(server.address, busy_pauses_s=(0.5, 1, 2)) as patient,
         first.live() as live,
     ):
-        assert live.predict(predict_request(slide, [ObjectPrompts((Click.at(9, 9),))])).result(10).results
+        assert live.predict(slide, [ObjectPrompts((Click.at(9, 9),))]).result(10).results
 
         def pause(seconds):
             paused.append(seconds)

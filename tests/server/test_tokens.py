@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 
 from qupath_sam.cli.app import app
 from qupath_sam.client import Access, SamClient
-from qupath_sam.client.sam import predict_request
 from qupath_sam.errors import InvalidRequest, PixelsMissing, RequestTooLarge, ServerBusy, Unauthenticated
 from qupath_sam.server.app import start_server
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.server.tokens import Limits, TokenFile, TokenRegistry
 from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.types.regions import Region
+from qupath_sam.types.service import PixelFormat
 
 OBJECTS = [ObjectPrompts((Click.at(700, 600),))]
 
@@ -85,14 +85,14 @@ def test_a_revoked_token_ends_what_its_holder_has_open(file, slide):
         live, others = client.live(), other.live()
         with closing(live), closing(others):
             for stream in (live, others):
-                assert stream.predict(predict_request(slide, OBJECTS)).result(20).results
+                assert stream.predict(slide, OBJECTS).result(20).results
             file.revoke("Anna")
             server.refresh()
             live._reader.join(20)
             assert not live._reader.is_alive(), "the stream is still open"
             with pytest.raises(Unauthenticated):
                 client.capabilities()
-            assert others.predict(predict_request(slide, OBJECTS)).result(20).results
+            assert others.predict(slide, OBJECTS).result(20).results
 
 
 def test_a_new_token_needs_no_restart(file):
@@ -122,12 +122,12 @@ def test_streams_are_limited_by_name(file, slide):
         closing(one.live()) as live,
         closing(two.live()) as second,
     ):
-        assert live.predict(predict_request(slide, OBJECTS)).result(20).results
+        assert live.predict(slide, OBJECTS).result(20).results
         with pytest.raises(ServerBusy, match="1 of your streams"):
-            second.predict(predict_request(slide, OBJECTS)).result(20)
+            second.predict(slide, OBJECTS).result(20)
         assert two.capabilities()
         with client_of(server, bert) as other, closing(other.live()) as open_stream:
-            assert open_stream.predict(predict_request(slide, OBJECTS)).result(20).results
+            assert open_stream.predict(slide, OBJECTS).result(20).results
             with pytest.raises(ServerBusy, match="1 of your calls"):
                 other.capabilities()
 
@@ -136,7 +136,7 @@ def push(client: SamClient, value: int, side: int = 100):
     size = side, side
     return client.push_pixels(
         bytes([value]) * (3 * side * side),
-        pixel_format="raw",
+        pixel_format=PixelFormat.RGB,
         region=Region(0, 0, side, side),
         image_size=size,
         pixel_size=size,

@@ -18,7 +18,7 @@ import torch
 
 from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import SamClient, Slide
-from qupath_sam.client.sam import predict_request
+from qupath_sam.client.messages import predict_request
 from qupath_sam.machine.description import report
 from qupath_sam.models.adapters.promptable import PromptableSegmenter
 from qupath_sam.models.base import WindowPrompts
