@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +70,21 @@ def test_the_readme_is_one_screen() -> None:
     readme = REPOSITORY / "README.md"
     assert readme.stat().st_size <= 6_000
     assert [line for line in text_of(readme).splitlines() if len(line) > 110] == []
+
+
+def test_the_readmes_python_runs(tmp_path: Path) -> None:
+    from qupath_sam.assets import demo_slide_path
+
+    (code,) = re.findall(r"```python\n(.*?)```", text_of(REPOSITORY / "README.md"), re.DOTALL)
+    assert '"slide.svs"' in code
+    script = tmp_path / "readme.py"
+    script.write_text(code.replace('"slide.svs"', repr(str(demo_slide_path()))), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script.name], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "POLYGON" in done.stdout
+    assert '"Gland"' in (tmp_path / "gland.geojson").read_text("utf-8")
 
 
 def anchors(path: Path) -> set[str]:
