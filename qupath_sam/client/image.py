@@ -48,7 +48,7 @@ class _Client(Protocol):
 def open_image(
     client: _Client, source: str | PurePath | NDArray[np.uint8], *, mpp: float | None = None, model: str = ""
 ) -> Image:
-    """The image of a path, a URI or an array; see `Client.open`."""
+    """Return the image of a path, a URI or an array; see `Client.open`."""
     if isinstance(source, np.ndarray):
         return Image(client, client.push(source, mpp=mpp), model=model, pixels=source, mpp=mpp)
     return Image(client, Slide(source, mpp=mpp), model=model)
@@ -206,7 +206,7 @@ class SegmentedObject:
         return self.outline.area_um2 if self.outline is not None else None
 
     def click(self, x: float, y: float, *, positive: bool = True) -> SegmentedObject:
-        """The object after one more click, level-0 px. This one stays as it is, so that a click can be taken back."""
+        """Return the object after one more click, level-0 px. This object stays as it is."""
         label = Label.POSITIVE if positive else Label.NEGATIVE
         prompts = replace(self.prompts, clicks=(*self.prompts.clicks, Click.at(x, y, label)))
         request = ObjectRequest(prompts, token=self.result.token)
@@ -257,7 +257,7 @@ class SegmentedObjects(Sequence[SegmentedObject]):
         write_geojson(Path(path), annotations_of(self.prediction, path_class=of_class))
 
     def to_geopandas(self) -> Any:
-        """A GeoDataFrame of the outlines, level-0 px: geometry, score, area_px2, area_um2, path_class.
+        """Return a GeoDataFrame of the outlines, level-0 px: geometry, score, area_px2, area_um2, path_class.
 
         Raises:
             MissingPackage: geopandas is not installed.
@@ -280,7 +280,7 @@ class SegmentedObjects(Sequence[SegmentedObject]):
         return GeoDataFrame(rows, columns=["geometry", "score", "area_px2", "area_um2", "path_class"])
 
     def _repr_png_(self) -> bytes | None:
-        """The outlines on their pixels, for a notebook; None where this process cannot read or draw the image."""
+        """Return the outlines on their pixels, for a notebook; None where this process cannot read the image."""
         try:
             from qupath_sam.qupath.overlay import draw_prediction
         except ImportError:

@@ -66,15 +66,15 @@ class Client(Protocol):
     """Segments objects of images. Safe to use from several threads."""
 
     def open(self, source: str | PurePath | NDArray[np.uint8], *, mpp: float | None = None, model: str = "") -> Image:
-        """An image to segment in: a path, a URI, or uint8 ``(H, W, 3)`` RGB."""
+        """Return an image to segment in: a path, a URI, or uint8 ``(H, W, 3)`` RGB."""
         ...
 
     def models(self) -> list[ModelInfo]:
-        """The models on offer, the default first."""
+        """Return the models on offer, the default first."""
         ...
 
     def describe(self, image: ImageRef) -> ImageDescription:
-        """What the engine makes of an image; raises `SlideError` where it cannot be read."""
+        """Return what the engine makes of an image; raises `SlideError` where it cannot be read."""
         ...
 
     def push(self, pixels: NDArray[np.uint8], *, mpp: float | None = None) -> Pushed:
@@ -108,7 +108,7 @@ class Client(Protocol):
         ...
 
     def live(self) -> Live:
-        """A stream for live clicking; close it when the person stops."""
+        """Return a stream for live clicking; close it when the person stops."""
         ...
 
     def close(self) -> None:

@@ -81,15 +81,15 @@ class LocalClient:
             yield calibrated(slide, image.mpp)
 
     def open(self, source: str | PurePath | NDArray[np.uint8], *, mpp: float | None = None, model: str = "") -> Image:
-        """An image to segment in: a path, a URI, or uint8 ``(H, W, 3)`` RGB; see `Client.open`."""
+        """Return an image to segment in: a path, a URI, or uint8 ``(H, W, 3)`` RGB; see `Client.open`."""
         return open_image(self, source, mpp=mpp, model=model)
 
     def models(self) -> list[ModelInfo]:
-        """The models on offer, the default first."""
+        """Return the models on offer, the default first."""
         return describe_models(self._store, self.engine.models)
 
     def describe(self, image: ImageRef) -> ImageDescription:
-        """What the engine makes of an image; raises `SlideError` where it cannot be read."""
+        """Return what the engine makes of an image; raises `SlideError` where it cannot be read."""
         with self.reader(image) as reader:
             return self.engine.describe(reader)
 

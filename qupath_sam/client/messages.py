@@ -30,7 +30,7 @@ _MODES = {
 
 
 def image_message(image: ImageRef) -> image_pb2.ImageRef:
-    """The message of an image. A relative path is made absolute: the server has another folder to start from."""
+    """Return the message of an image. A relative path is made absolute: the server has another folder to start from."""
     if isinstance(image, Pushed):
         return image_pb2.ImageRef(pushed=image_pb2.PushedRef(digest=image.digest))
     width, height = image.size or (0, 0)
@@ -64,7 +64,7 @@ def predict_request(
     output: OutputOptions | None = None,
     refine: RefineOptions | None = None,
 ) -> pb.PredictRequest:
-    """The message of a Predict; prompts without a name and token are given neither."""
+    """Return the message of a Predict; prompts without a name and token are given neither."""
     requests = [item if isinstance(item, ObjectRequest) else ObjectRequest(item) for item in objects]
     return pb.PredictRequest(
         image=image_message(image),
@@ -86,7 +86,7 @@ def embed_request(
     max_windows: int = 0,
     mode: EmbedMode = EmbedMode.WAIT,
 ) -> pb.EmbedRequest:
-    """The message of an Embed."""
+    """Return the message of an Embed."""
     request = pb.EmbedRequest(
         image=image_message(image),
         model=model,

@@ -134,7 +134,7 @@ class SamClient:
         self.close()
 
     def is_serving(self, *, timeout_s: float = 2.0) -> bool:
-        """Whether the server answers and says it serves (gRPC health)."""
+        """Return whether the server answers and says it serves (gRPC health)."""
         try:
             answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
         except (grpc.RpcError, ValueError):
@@ -142,7 +142,7 @@ class SamClient:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def capabilities(self) -> Capabilities:
-        """What the server is and allows.
+        """Return what the server is and allows.
 
         Raises:
             ServerUnavailable: nothing answers, or it speaks a protocol that this client does not know.
@@ -165,13 +165,13 @@ class SamClient:
         )
 
     def models(self) -> list[ModelInfo]:
-        """The models on offer, the server's default first."""
+        """Return the models on offer, the server's default first."""
         answer = self._call(self._stub.ListModels, pb.ListModelsRequest())
         names = ModelInfo.__dataclass_fields__
         return [ModelInfo(**{name: getattr(model, name) for name in names}) for model in answer.models]
 
     def describe(self, image: ImageRef) -> ImageDescription:
-        """What the server makes of an image.
+        """Return what the server makes of an image.
 
         Raises:
             SlideError, PixelsMissing: the server cannot see it.
@@ -180,7 +180,7 @@ class SamClient:
         return convert.description_of(answer)
 
     def open(self, source: str | PurePath | NDArray[np.uint8], *, mpp: float | None = None, model: str = "") -> Image:
-        """An image to segment in: a slide that the server sees under this path or URI, or an array that is sent.
+        """Return an image to segment in: a slide that the server sees under this path or URI, or an array that is sent.
 
         Args:
             source: path, URI, QuPath's server-builder JSON, or uint8 ``(H, W, 3)`` RGB.

@@ -10,7 +10,7 @@ from qupath_sam.types.service import ImageDescription, ModelInfo
 
 
 def describe_image(info: SlideInfo, scales: Scales) -> ImageDescription:
-    """What is known of an image, and the scales at which the default model may look at it."""
+    """Return what is known of an image, and the scales at which the default model may look at it."""
     return ImageDescription(
         width=info.width,
         height=info.height,
@@ -27,7 +27,7 @@ def describe_image(info: SlideInfo, scales: Scales) -> ImageDescription:
 
 
 def describe_models(store: ModelStore, pool: ModelPool) -> list[ModelInfo]:
-    """The models that this machine knows, the default first."""
+    """Return the models that this machine knows, the default first."""
     loaded = pool.loaded()
     return [
         ModelInfo(

@@ -19,7 +19,7 @@ VIEWS, IMAGE_SHARE, LARGE_IMAGE_WINDOWS = 4, 0.25, 4
 def doubts_of(
     outlines: Sequence[Outline], prompts: ObjectPrompts, *, request: WindowRequest, scales: Scales
 ) -> tuple[Doubt, ...]:
-    """The doubts about the best of an object's outlines; none where there is no outline.
+    """Return the doubts about the best of an object's outlines; none where there is no outline.
 
     Size is no reason to doubt where a box or an outline says how large the object is, or the caller chose the window.
 

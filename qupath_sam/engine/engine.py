@@ -167,11 +167,11 @@ class Engine:
         self._prefetcher.start(lambda token: encode(Call(cancel=token)), owner=owner)
 
     def scales(self, info: SlideInfo, *, model: str = "") -> Scales:
-        """The scales at which a model may look at a slide."""
+        """Return the scales at which a model may look at a slide."""
         return scales_of(info, self.models.get(model))
 
     def describe(self, slide: SlideReader) -> ImageDescription:
-        """What is made of an image: size, pixel size, channels, and the default model's scales."""
+        """Return what is made of an image: size, pixel size, channels, and the default model's scales."""
         return describe_image(slide.info, self.scales(slide.info))
 
     def check_amount(self, points: Sequence[int]) -> None:

@@ -83,7 +83,7 @@ def refine_objects(
 
 
 def judged(result: ObjectResult, old: Polygon | MultiPolygon, guards: Guards, context: RefineContext) -> ObjectResult:
-    """A result with the verdict on its best outline; without outlines where that is refused.
+    """Return a result with the verdict on its best outline; without outlines where that is refused.
 
     Args:
         result: the answer to what `prompts_from_outline` asks.

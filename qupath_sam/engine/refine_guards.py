@@ -49,7 +49,7 @@ class Guards:
         extent: Region,
         least_area: float = 0.0,
     ) -> Refusal | None:
-        """The first reason not to take ``new`` (level-0 px) for ``old``; None where there is none.
+        """Return the first reason not to take ``new`` (level-0 px) for ``old``; None where there is none.
 
         Args:
             old, new: level-0 px.
@@ -81,7 +81,7 @@ class Guards:
 
 
 def without_strangers(new: Polygon | MultiPolygon, old: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
-    """The parts of ``new`` that are the parts of ``old``: for each of these, the one that agrees best with it.
+    """Return the parts of ``new`` that are the parts of ``old``: for each of these, the one that agrees best with it.
 
     A part of its own that a model finds besides is another object, or a scrap: it does not belong to what a person
     has drawn in one piece. Where no part overlaps, the geometry comes back as it is.
@@ -100,12 +100,12 @@ def without_strangers(new: Polygon | MultiPolygon, old: Polygon | MultiPolygon) 
 
 
 def parts_of(area: Polygon | MultiPolygon) -> list[Polygon]:
-    """The polygons of an area."""
+    """Return the polygons of an area."""
     return list(shapely.get_parts(area))
 
 
 def holes_of(area: Polygon | MultiPolygon) -> list[Polygon]:
-    """The holes of an area, as polygons."""
+    """Return the holes of an area, as polygons."""
     return [Polygon(ring) for part in parts_of(area) for ring in part.interiors]
 
 
@@ -117,7 +117,7 @@ class _Match:
 
 
 def _all_matched(old: Sequence[Polygon], new: Sequence[Polygon], min_iou: float, least_area: float) -> bool:
-    """Whether each of ``old`` of at least ``least_area`` has one of ``new`` for itself that agrees with it."""
+    """Return whether each of ``old`` of at least ``least_area`` has one of ``new`` for itself that agrees with it."""
     if min_iou <= 0:
         return True
     matched = {match.old for match in _matches(old, new, least=min_iou)}
@@ -141,7 +141,7 @@ def _matches(old: Sequence[Polygon], new: Sequence[Polygon], *, least: float) ->
 
 
 def old_refusal(old: object, *, locked: bool, extent: Region, has_children: bool = False) -> Refusal | None:
-    """A reason not to ask for a better outline at all; None where there is none."""
+    """Return a reason not to ask for a better outline at all; None where there is none."""
     if locked:
         return Refusal.LOCKED
     if has_children:

@@ -67,7 +67,7 @@ class Scales:
         default_mpp: float,
         finest_downsample: float = 1.0,
     ) -> Scales:
-        """The scales for an image.
+        """Return the scales for an image.
 
         Args:
             extent: where the image has pixels, level-0 px.
@@ -90,7 +90,7 @@ class Scales:
         return cls(tuple(downsamples), input_size, extent, mpp, _nearest(downsamples, min(wanted, covering)))
 
     def first(self, *, object_extent: float | None, view_downsample: float) -> float:
-        """The scale for an object that has no mask yet.
+        """Return the scale for an object that has no mask yet.
 
         Args:
             object_extent: longer side of the box, outline or clicks round the object, level-0 px; None where
@@ -105,15 +105,15 @@ class Scales:
         return self.default_downsample
 
     def for_object(self, object_extent: float, *, share: float = OBJECT_SHARE) -> float:
-        """The scale at which an object of this longer side (level-0 px) fills about this share of the window."""
+        """Return the scale at which an object of this longer side (level-0 px) fills about this share of the window."""
         return _nearest(self.downsamples, max(object_extent, 1e-6) / (share * self.input_size))
 
     def coarser(self, downsample: float) -> float | None:
-        """The next coarser scale, or None at the coarsest."""
+        """Return the next coarser scale, or None at the coarsest."""
         return next((d for d in self.downsamples if d > downsample * 1.0001), None)
 
     def window_at(self, x: float, y: float, downsample: float) -> Window:
-        """The window of this scale whose middle half holds the point (level-0 px), on the half-window grid.
+        """Return the window of this scale whose middle half holds the point (level-0 px), on the half-window grid.
 
         At the image's border the window is moved inside; where the image is smaller than the window, it stands over
         the right and lower edge.
@@ -124,7 +124,7 @@ class Scales:
         return Window(Region(left, top, side, side), self.input_size, self.input_size)
 
     def window_around(self, bounds: tuple[float, float, float, float], downsample: float) -> Window:
-        """The finest window from ``downsample`` on that holds ``bounds`` (level-0 px) with a margin.
+        """Return the finest window from ``downsample`` on that holds ``bounds`` (level-0 px) with a margin.
 
         At the coarsest scale the last window is returned even if it is too small.
         """
@@ -141,7 +141,7 @@ class Scales:
             downsample = coarser
 
     def _holds(self, window: Window, bounds: tuple[float, float, float, float], margin: float) -> bool:
-        """Whether the window holds what of ``bounds`` is in the image, with a margin where the image goes on."""
+        """Return whether the window holds what of ``bounds`` is in the image, with a margin where the image goes on."""
         region, extent = window.region, self.extent
         min_x, min_y = max(bounds[0], extent.x), max(bounds[1], extent.y)
         max_x, max_y = min(bounds[2], extent.right), min(bounds[3], extent.bottom)
@@ -153,7 +153,7 @@ class Scales:
         )
 
     def explicit(self, request: WindowRequest) -> Window | None:
-        """The window that the caller asks for by region, or None where it gives none.
+        """Return the window that the caller asks for by region, or None where it gives none.
 
         Without a scale the region is read so that its longer side is the model's input size.
 
@@ -179,7 +179,7 @@ class Scales:
         return Window.of(request.region, downsample)
 
     def for_request(self, request: WindowRequest) -> float | None:
-        """The downsample that the caller asks for, or None.
+        """Return the downsample that the caller asks for, or None.
 
         Raises:
             InvalidRegion: um per pixel are asked of an image without a pixel size, or a scale beyond
@@ -201,7 +201,7 @@ class Scales:
     def windows_in_view(
         self, view: Region, downsample: float, focus: tuple[float, float], *, limit: int | None = None
     ) -> list[Window]:
-        """The windows that clicks in ``view`` (level-0 px) would use at this scale, nearest to ``focus`` first.
+        """Return the windows that clicks in ``view`` (level-0 px) would use at this scale, nearest to ``focus`` first.
 
         Args:
             view: level-0 px.
@@ -238,7 +238,7 @@ class Scales:
 def view_windows(
     scales: Scales, request: WindowRequest, view: Region | None, focus: tuple[float, float] | None, *, limit: int
 ) -> list[Window]:
-    """The first windows that clicks in a view would use, nearest to the focus first; or the one that is named.
+    """Return the first windows that clicks in a view would use, nearest to the focus first; or the one that is named.
 
     Args:
         scales: scales and windows for this image and model.
@@ -261,7 +261,7 @@ def view_windows(
 
 
 def _nearest(downsamples: list[float] | tuple[float, ...], wanted: float) -> float:
-    """The scale nearest to ``wanted`` in octaves; the finer of two that are equally near."""
+    """Return the scale nearest to ``wanted`` in octaves; the finer of two that are equally near."""
     return min(downsamples, key=lambda d: (round(abs(math.log2(d / wanted)), 9), d))
 
 

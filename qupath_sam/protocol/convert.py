@@ -68,12 +68,12 @@ _REFUSAL_VALUES = {message: refusal for refusal, message in _REFUSALS.items()}
 
 
 def region_of(message: image_pb2.Region) -> Region:
-    """A region; raises `InvalidRegion` where it is empty."""
+    """Return a region; raises `InvalidRegion` where it is empty."""
     return Region(message.x, message.y, message.width, message.height)
 
 
 def region_message(region: Region) -> image_pb2.Region:
-    """The message of a region; raises `InvalidRegion` where its numbers are beyond any image (32 bit)."""
+    """Return the message of a region; raises `InvalidRegion` where its numbers are beyond any image (32 bit)."""
     try:
         return image_pb2.Region(x=region.x, y=region.y, width=region.width, height=region.height)
     except ValueError as error:
@@ -100,7 +100,7 @@ def prompts_of(message: prompt_pb2.ObjectPrompts) -> ObjectRequest:
 
 
 def prompts_message(request: ObjectRequest) -> prompt_pb2.ObjectPrompts:
-    """The message of one object's prompts."""
+    """Return the message of one object's prompts."""
     prompts = request.prompts
     message = prompt_pb2.ObjectPrompts(object_id=request.object_id, token=request.token)
     for click in prompts.clicks:
@@ -122,7 +122,7 @@ def _click(message: prompt_pb2.Click) -> Click:
 
 
 def window_request_of(message: prompt_pb2.WindowOptions) -> WindowRequest:
-    """What the caller says about the window; raises `InvalidRegion`."""
+    """Return what the caller says about the window; raises `InvalidRegion`."""
     scale = message.WhichOneof("scale")
     return WindowRequest(
         region=region_of(message.region) if message.HasField("region") else None,
@@ -133,7 +133,7 @@ def window_request_of(message: prompt_pb2.WindowOptions) -> WindowRequest:
 
 
 def window_request_message(request: WindowRequest) -> prompt_pb2.WindowOptions:
-    """The message of a window request."""
+    """Return the message of a window request."""
     message = prompt_pb2.WindowOptions(view_downsample=request.view_downsample)
     if request.region is not None:
         message.region.CopyFrom(region_message(request.region))
@@ -145,7 +145,7 @@ def window_request_message(request: WindowRequest) -> prompt_pb2.WindowOptions:
 
 
 def output_of(message: prompt_pb2.OutputOptions) -> OutputOptions:
-    """What to do to the masks; raises `InvalidPrompt`."""
+    """Return what to do to the masks; raises `InvalidPrompt`."""
     choice = _CHOICES.get(message.mask_choice)
     if choice is None:
         raise InvalidPrompt(f"unknown mask_choice {message.mask_choice}; this server knows {sorted(_CHOICES)}")
@@ -161,7 +161,7 @@ def output_of(message: prompt_pb2.OutputOptions) -> OutputOptions:
 
 
 def output_message(output: OutputOptions) -> prompt_pb2.OutputOptions:
-    """The message of output options."""
+    """Return the message of output options."""
     return prompt_pb2.OutputOptions(
         mask_choice=_CHOICE_MESSAGES[output.choice],
         keep_parts=output.keep_parts,
@@ -174,7 +174,7 @@ def output_message(output: OutputOptions) -> prompt_pb2.OutputOptions:
 
 
 def refine_of(message: prompt_pb2.RefineOptions) -> RefineOptions:
-    """How outlines are refined; raises `InvalidRequest`."""
+    """Return how outlines are refined; raises `InvalidRequest`."""
     prompts, guards, options = PromptOptions(), Guards(), RefineOptions()
 
     def given(name: str, default: float) -> float:
@@ -199,7 +199,7 @@ def refine_of(message: prompt_pb2.RefineOptions) -> RefineOptions:
 
 
 def refine_message(options: RefineOptions) -> prompt_pb2.RefineOptions:
-    """The message of refine options."""
+    """Return the message of refine options."""
     prompts, guards = options.prompts, options.guards
     return prompt_pb2.RefineOptions(
         interior_points=prompts.interior,
@@ -216,7 +216,7 @@ def refine_message(options: RefineOptions) -> prompt_pb2.RefineOptions:
 
 
 def refinement_message(refinement: Refinement) -> result_pb2.Refinement:
-    """The message of a verdict."""
+    """Return the message of a verdict."""
     refused = None
     if refinement.refused_wkb:
         refused = result_pb2.SegmentedMask(geometry_wkb=refinement.refused_wkb, score=refinement.score)
@@ -231,7 +231,7 @@ def refinement_message(refinement: Refinement) -> result_pb2.Refinement:
 
 
 def refinement_of(message: result_pb2.Refinement, score: float) -> Refinement:
-    """A verdict from its message; a reason that this version does not know is the server's that it could not answer.
+    """Return a verdict from its message; a reason that this version does not know counts as no answer.
 
     Args:
         message: of one object.
@@ -248,12 +248,12 @@ def refinement_of(message: result_pb2.Refinement, score: float) -> Refinement:
 
 
 def window_of(message: image_pb2.Window) -> Window:
-    """A window."""
+    """Return a window."""
     return Window(region_of(message.region), message.width, message.height)
 
 
 def window_message(window: Window, mpp: float | None) -> image_pb2.Window:
-    """The message of a window; ``mpp`` is um per level-0 px."""
+    """Return the message of a window; ``mpp`` is um per level-0 px."""
     return image_pb2.Window(
         region=region_message(window.region),
         width=window.width,
@@ -264,7 +264,7 @@ def window_message(window: Window, mpp: float | None) -> image_pb2.Window:
 
 
 def prediction_message(prediction: Prediction) -> service_pb2.PredictResponse:
-    """The message of a prediction."""
+    """Return the message of a prediction."""
     mpp = prediction.provenance.mpp
     response = service_pb2.PredictResponse(timings=timings_message(prediction.timings))
     for result in prediction.results:
@@ -304,7 +304,7 @@ def prediction_message(prediction: Prediction) -> service_pb2.PredictResponse:
 
 
 def prediction_of(message: service_pb2.PredictResponse) -> Prediction:
-    """A prediction from its message."""
+    """Return a prediction from its message."""
     results = []
     for result in message.results:
         outlines = []
@@ -343,7 +343,7 @@ def prediction_of(message: service_pb2.PredictResponse) -> Prediction:
 
 
 def timings_message(timings: Timings) -> result_pb2.Timings:
-    """The message of timings."""
+    """Return the message of timings."""
     return result_pb2.Timings(
         total_ms=timings.total,
         queue_ms=timings.queue,
@@ -367,7 +367,7 @@ def timings_of(message: result_pb2.Timings) -> Timings:
 
 
 def status_message(status: WindowStatus, mpp: float | None) -> service_pb2.EmbeddingStatus:
-    """The message of one window's embedding."""
+    """Return the message of one window's embedding."""
     return service_pb2.EmbeddingStatus(
         window=window_message(status.window, mpp), ready=status.ready, source=_source_message(status.source)
     )
@@ -383,7 +383,7 @@ def _source_message(source: EmbeddingSource | None) -> result_pb2.EmbeddingSourc
 
 
 def pushed_region_of(message: service_pb2.PushPixelsRequest) -> Region:
-    """Where pushed pixels lie; raises `InvalidRegion` where that is not in the image."""
+    """Return where pushed pixels lie; raises `InvalidRegion` where that is not in the image."""
     region = region_of(message.region)
     if message.image_width < 1 or message.image_height < 1:
         raise InvalidRegion("pushed pixels need the width and height of the whole image")
@@ -396,7 +396,7 @@ def pushed_region_of(message: service_pb2.PushPixelsRequest) -> Region:
 
 
 def description_of(message: service_pb2.DescribeImageResponse) -> ImageDescription:
-    """What the engine makes of an image."""
+    """Return what the engine makes of an image."""
     return ImageDescription(
         width=message.width,
         height=message.height,

@@ -43,7 +43,7 @@ TABLE: tuple[tuple[type[errors.QupathSamError], grpc.StatusCode, pb.ErrorReason]
 
 
 def error_info(error: errors.QupathSamError) -> tuple[grpc.StatusCode, pb.ErrorInfo]:
-    """The status code and the ErrorInfo that stand for an error."""
+    """Return the status code and the ErrorInfo that stand for an error."""
     code, reason = next((code, reason) for kind, code, reason in TABLE if isinstance(error, kind))
     info = pb.ErrorInfo(reason=reason, message=_sendable(str(error)), status_code=code.value[0])
     if isinstance(error, errors.PixelsMissing):
@@ -52,7 +52,7 @@ def error_info(error: errors.QupathSamError) -> tuple[grpc.StatusCode, pb.ErrorI
 
 
 def _sendable(message: str) -> str:
-    """The message without its middle where it is longer than what gRPC lets through, and without lone surrogates."""
+    """Return the message without lone surrogates, and without its middle where it is too long for gRPC."""
     encoded = message.encode("utf-8", "replace")
     if len(encoded) > MAX_MESSAGE_BYTES:
         half = MAX_MESSAGE_BYTES // 2
@@ -61,7 +61,7 @@ def _sendable(message: str) -> str:
 
 
 def error_of(info: pb.ErrorInfo) -> errors.QupathSamError:
-    """The error that an ErrorInfo stands for, for the client to raise."""
+    """Return the error that an ErrorInfo stands for, for the client to raise."""
     if info.reason == pb.ERROR_REASON_PIXELS_MISSING:
         return errors.PixelsMissing(info.missing_digest.hex())
     kind = next((kind for kind, _, reason in TABLE if reason == info.reason), errors.QupathSamError)

@@ -32,7 +32,7 @@ class EmbedMode(Enum):
 
 
 def checked(kind: type[E], value: E, *, name: str) -> E:
-    """The member of an enum, for callers whom no type checker has told; raises `InvalidRequest` where there is none."""
+    """Return the member of an enum; raises `InvalidRequest` where there is none."""
     try:
         return kind(value)
     except ValueError as error:
