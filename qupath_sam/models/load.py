@@ -14,11 +14,20 @@ from qupath_sam.models.adapters.medsam import MedSamSegmenter
 from qupath_sam.models.adapters.mobile_sam import MobileSamSegmenter
 from qupath_sam.models.adapters.promptable import PromptableSegmenter
 from qupath_sam.models.adapters.sam import SamSegmenter
+from qupath_sam.models.adapters.transformers_sam import family_beside, load_transformers_sam
 from qupath_sam.models.base import Segmenter
 from qupath_sam.models.devices import Execution, Precision, choose_execution
 from qupath_sam.models.fake import FakeSegmenter
 from qupath_sam.models.interactive.build import build_click_segmenter
-from qupath_sam.models.registry import CLICK_FAMILIES, Family, LocalWeights, ModelSpec, PackagedWeights, WeightsFile
+from qupath_sam.models.registry import (
+    CLICK_FAMILIES,
+    TRANSFORMERS_FAMILIES,
+    Family,
+    LocalWeights,
+    ModelSpec,
+    PackagedWeights,
+    WeightsFile,
+)
 from qupath_sam.models.weights.checkpoints import (
     Checkpoint,
     build_network_with,
@@ -82,6 +91,8 @@ def load_segmenter(
         return LoadedModel(FakeSegmenter(), spec, digest, "cpu", Precision.FP32.value)
     if spec.family in CLICK_FAMILIES:
         return _load_click_model(spec, store, execution)
+    if spec.family in TRANSFORMERS_FAMILIES:
+        return _load_transformers_model(spec, store, execution)
     weights = load_weights(spec, store)
     segmenter = build_segmenter(spec, weights.tensors, execution)
     if spec.boxes_checked_by:
@@ -100,6 +111,15 @@ def _load_click_model(spec: ModelSpec, store: ModelStore, execution: Execution) 
     return LoadedModel(segmenter, spec, digest, str(execution.device), execution.precision.value)
 
 
+def _load_transformers_model(spec: ModelSpec, store: ModelStore, execution: Execution) -> LoadedModel:
+    path = store.weights_path(spec)
+    digest = store.digests.sha256(path)
+    check_digest(spec, path, digest)
+    execution = replace(execution, precision=Precision.FP32)
+    segmenter = load_transformers_sam(path, family=spec.family, capabilities=spec.capabilities, execution=execution)
+    return LoadedModel(segmenter, spec, digest, str(execution.device), execution.precision.value)
+
+
 def check_content(checkpoint: Checkpoint, path: Path, family: Family, store: ModelStore, *, where: str) -> None:
     """Raise `WrongWeights` unless a checkpoint fits a family.
 
@@ -110,7 +130,14 @@ def check_content(checkpoint: Checkpoint, path: Path, family: Family, store: Mod
     Raises:
         WeightsMissing: the base of a delta is not on this machine.
     """
-    if family in CLICK_FAMILIES:
+    if family in TRANSFORMERS_FAMILIES:
+        if family_beside(path) is not family:
+            raise WrongWeights(
+                f"{where} has no config.json beside it that describes a {family.value}; keep the publisher's there"
+            )
+        # Whether they fit their config, loading tells, with the extra installed; this runs without it.
+        check_finite(checkpoint.tensors, where)
+    elif family in CLICK_FAMILIES:
         click_networks(checkpoint, family, where=where)
     else:
         check_fits(complete(checkpoint, path, store), family, where=where)

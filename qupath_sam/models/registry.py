@@ -26,11 +26,17 @@ class Family(enum.Enum):
     RITM = "ritm"
     FOCALCLICK = "focalclick"
     SIMPLECLICK = "simpleclick"
+    SAM_HQ = "sam_hq"
+    SAM2 = "sam2"
+    EDGETAM = "edgetam"
+    SAM3_TRACKER = "sam3_tracker"
     FAKE = "fake"
 
 
 #: Families whose networks take clicks and a previous mask, and nothing else (`qupath_sam.models.interactive`).
 CLICK_FAMILIES = frozenset({Family.RITM, Family.FOCALCLICK, Family.SIMPLECLICK})
+#: Families that Hugging Face's `transformers` hosts (the extra ``[transformers]``): a weights file and its config.json.
+TRANSFORMERS_FAMILIES = frozenset({Family.SAM_HQ, Family.SAM2, Family.EDGETAM, Family.SAM3_TRACKER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,8 @@ def default_capabilities(family: Family) -> Capabilities:
             return Capabilities(input_size=1024, mask_count=1)
         case Family.FAKE:
             return Capabilities(input_size=256, mask_count=3)
+        case Family.SAM3_TRACKER:
+            return Capabilities(input_size=1008, mask_count=3)
         case Family.RITM:
             return _clicks_only(400)
         case Family.FOCALCLICK:

@@ -29,7 +29,7 @@ from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.server.app import RunningServer, start_server
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.slides.open import open_slide
-from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.types.prompts import Click, Label, ObjectPrompts
 from qupath_sam.types.regions import Region, Window
 from qupath_sam.types.requests import ObjectRequest, WindowRequest
 
@@ -125,7 +125,7 @@ class _Clicks:
         decoders: list[float] = []
         networks: list[float] = []
         # What only the very first call pays (lazy imports, thread start) belongs to nobody's click.
-        self._client.predict(self._slide, [ObjectPrompts(box=Box(0, 0, 40, 40))], window=SCALE)
+        self._client.predict(self._slide, [ObjectPrompts(clicks=(Click.at(20.5, 20.5),))], window=SCALE)
         for call in (decoder, network):
             _on_thread(self._server, call)
         for x, y in places:
@@ -149,14 +149,16 @@ class _Clicks:
 def _decoders(loaded: LoadedModel) -> tuple[Callable[[], object], Callable[[], object]]:
     """With three clicks and a mask prompt: prompt encoder and mask decoder alone, and all that the model does."""
     segmenter = loaded.segmenter
-    assert isinstance(segmenter, PromptableSegmenter)
     pixels = _pixels(Slide(demo_slide_path()))
     embedding = segmenter.embed(pixels)
     size = segmenter.capabilities.input_size
     points = torch.tensor([[[0.5, 0.5], [0.6, 0.55], [0.3, 0.7]]]).numpy()[0] * size
     first = segmenter.decode(embedding, [WindowPrompts(points[:1], torch.ones(1, dtype=torch.int64).numpy())])[0]
     prompts = WindowPrompts(points, torch.tensor([1, 1, 0]).numpy(), None, first.logits[0], 1)
-    return segmenter.bare_decoder(embedding, prompts), partial(segmenter.decode, embedding, [prompts])
+    whole = partial(segmenter.decode, embedding, [prompts])
+    # Models of other kinds have no decoder that could be called alone.
+    bare = segmenter.bare_decoder(embedding, prompts) if isinstance(segmenter, PromptableSegmenter) else whole
+    return bare, whole
 
 
 def _pixels(slide: Slide) -> Any:

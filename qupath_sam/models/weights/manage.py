@@ -10,9 +10,11 @@ from pathlib import Path
 import httpx
 
 from qupath_sam.errors import InvalidRequest, WeightsMissing, WrongWeights
+from qupath_sam.models.adapters.transformers_sam import CONFIG, family_beside
 from qupath_sam.models.load import check_content, check_digest
 from qupath_sam.models.registry import (
     BUILT_IN,
+    TRANSFORMERS_FAMILIES,
     Family,
     ModelSpec,
     WeightsFile,
@@ -112,6 +114,8 @@ def add(name: str, file: Path, store: ModelStore, *, described: Description | No
         check_digest(spec, file, digest)
         check_content(checkpoint, file, spec.family, store, where=str(file))
     kept = _copied(file, store.folder(name)) if copy else file
+    if copy and user is not None and Family(user.family) in TRANSFORMERS_FAMILIES:
+        _copied(file.with_name(CONFIG), store.folder(name))
     stored_as = kept.name if copy else str(kept)
     store.keep(name, Record(stored_as, kept.stat().st_size, digest, user))
     return kept
@@ -129,6 +133,8 @@ def family_of(checkpoint: Checkpoint, file: Path, store: ModelStore) -> Family:
         return checkpoint.metadata.family
     if checkpoint.metadata is not None and checkpoint.metadata.base:
         return store.find(checkpoint.metadata.base).family
+    if beside := family_beside(file):
+        return beside
     if checkpoint.networks:
         return Family(checkpoint.networks[0].house.value)
     guessed = guess_family(checkpoint.tensors)

@@ -20,11 +20,12 @@ import torch
 from safetensors.torch import save_file
 
 from qupath_sam.errors import WeightsMissing, WrongWeights
-from qupath_sam.models.registry import Family
+from qupath_sam.models.registry import CLICK_FAMILIES, TRANSFORMERS_FAMILIES, Family
 from qupath_sam.models.weights.checkpoints import METADATA_KEY, Layout, check_fits, guess_family, read_checkpoint
 from tests.models.checkpoint_files import original_shapes, original_state, write
 
-NETWORKS = [family for family in Family if family is not Family.FAKE]
+#: Families whose files hold a network of SAM's kind, and nothing that says which.
+NETWORKS = [f for f in Family if f not in {Family.FAKE, *CLICK_FAMILIES, *TRANSFORMERS_FAMILIES}]
 
 
 @pytest.mark.parametrize("family", NETWORKS, ids=lambda family: family.value)

@@ -1,0 +1,62 @@
+"""Folders as Hugging Face keeps them, of the smallest networks that the four classes of `transformers` can build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qupath_sam.models.registry import Family
+
+#: Side of the square that these networks take, px.
+SIDE = 64
+
+
+def write_folder(family: Family, folder: Path) -> Path:
+    """Save a random network; gives its weights file."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = _model(family)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.dim() < 2:
+                    parameter.add_(0.1 * torch.randn(parameter.shape))
+                elif not parameter.any():
+                    parameter.normal_(0, 0.1)
+    model.save_pretrained(folder)
+    return folder / "model.safetensors"
+
+
+def _model(family: Family) -> Any:
+    import transformers as t
+
+    prompts = {"hidden_size": 32, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 8}
+    decoder = {"hidden_size": 32, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 16}
+    match family:
+        case Family.SAM_HQ:
+            vision = {
+                "hidden_size": 16, "output_channels": 32, "num_hidden_layers": 4, "num_attention_heads": 2,
+                "image_size": SIDE, "patch_size": 16, "window_size": 2, "global_attn_indexes": [1, 3], "mlp_dim": 32,
+                "num_pos_feats": 16,
+            }  # fmt: skip
+            own = {**decoder, "vit_dim": 16}
+            return t.SamHQModel(
+                t.SamHQConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=own)
+            )
+        case Family.SAM2:
+            backbone = t.Sam2HieraDetConfig(
+                hidden_size=8, num_attention_heads=1, image_size=[SIDE, SIDE], blocks_per_stage=[1, 1, 2, 1],
+                embed_dim_per_stage=[8, 16, 32, 64], num_attention_heads_per_stage=[1, 2, 4, 8],
+                window_size_per_stage=[2, 2, 2, 2], global_attention_blocks=[3],
+                window_positional_embedding_background_size=[2, 2],
+            )  # fmt: skip
+            vision_config = t.Sam2VisionConfig(
+                backbone_config=backbone, backbone_channel_list=[64, 32, 16, 8], fpn_hidden_size=32,
+                backbone_feature_sizes=[[SIDE // 4] * 2, [SIDE // 8] * 2, [SIDE // 16] * 2],
+            )  # fmt: skip
+            return t.Sam2Model(
+                t.Sam2Config(vision_config=vision_config, prompt_encoder_config=prompts, mask_decoder_config=decoder)
+            )
+        case _:
+            raise ValueError(family)

@@ -1,0 +1,104 @@
+"""SAM-HQ and SAM 2 from Hugging Face's layout, behind the contract; small random networks of the real classes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from qupath_sam.errors import WeightsMissing, WrongWeights
+from qupath_sam.models.adapters.transformers_sam import CONFIG, family_beside, load_transformers_sam
+from qupath_sam.models.base import Capabilities, Segmenter
+from qupath_sam.models.devices import choose_execution
+from qupath_sam.models.load import load_segmenter
+from qupath_sam.models.registry import Family
+from qupath_sam.models.weights.manage import Description, add
+from qupath_sam.models.weights.store import ModelStore
+from tests.contracts.segmenters import SegmenterContract, clicks, picture
+from tests.models.hf_files import SIDE, write_folder
+
+pytest.importorskip("transformers", reason="the extra [transformers] is not installed")
+
+
+def small(family: Family) -> Segmenter:
+    with tempfile.TemporaryDirectory() as folder:
+        return load_transformers_sam(
+            write_folder(family, Path(folder)),
+            family=family,
+            capabilities=Capabilities(input_size=SIDE, mask_count=3),
+            execution=choose_execution("cpu", "fp32"),
+        )
+
+
+class TestSam2(SegmenterContract):
+    tolerance: ClassVar[float] = 1e-3
+
+    @classmethod
+    def make(cls) -> Segmenter:
+        return small(Family.SAM2)
+
+
+class TestSamHq(SegmenterContract):
+    @classmethod
+    def make(cls) -> Segmenter:
+        return small(Family.SAM_HQ)
+
+
+@pytest.mark.parametrize("family", [Family.SAM2, Family.SAM_HQ])
+def test_a_folder_is_added_with_its_config(tmp_path: Path, family: Family) -> None:
+    weights = write_folder(family, tmp_path / "published")
+    assert family_beside(weights) is family
+    store = ModelStore(tmp_path / "home")
+    kept = add("mine", weights, store)
+    assert kept.with_name(CONFIG).is_file()
+    loaded = load_segmenter("mine", device="cpu", home=store.home)
+    assert (loaded.spec.family, loaded.precision) == (family, "fp32")
+    segmenter = loaded.segmenter
+    (answer,) = segmenter.decode(segmenter.embed(picture(40, 50)), [clicks((20, 20))], several_masks=True)
+    assert answer.masks.shape == (3, 40, 50)
+
+
+def test_an_embedding_of_sam2_has_three_maps() -> None:
+    embedding = small(Family.SAM2).embed(picture(40, 50))
+    assert [tensor.shape[-1] for tensor in embedding.tensors.values()] == [SIDE // 4, SIDE // 8, SIDE // 16]
+
+
+def test_a_config_of_another_network_is_told(tmp_path: Path) -> None:
+    weights = write_folder(Family.SAM2, tmp_path)
+    other = write_folder(Family.SAM_HQ, tmp_path / "other")
+    weights.with_name(CONFIG).write_bytes(other.with_name(CONFIG).read_bytes())
+    with pytest.raises(WrongWeights):
+        load_transformers_sam(
+            weights,
+            family=Family.SAM_HQ,
+            capabilities=Capabilities(input_size=SIDE, mask_count=3),
+            execution=choose_execution("cpu", "fp32"),
+        )
+
+
+def test_weights_without_their_config_are_refused(tmp_path: Path) -> None:
+    weights = write_folder(Family.SAM2, tmp_path / "published")
+    weights.with_name(CONFIG).unlink()
+    with pytest.raises(WrongWeights, match=r"no config.json beside it that describes a sam2"):
+        add("mine", weights, ModelStore(tmp_path / "home"), described=Description(family=Family.SAM2))
+
+
+def test_a_missing_extra_names_the_line_that_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = write_folder(Family.SAM2, tmp_path)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(WeightsMissing, match=r"pip install 'qupath-sam\[transformers\]'"):
+        load_transformers_sam(
+            weights,
+            family=Family.SAM2,
+            capabilities=Capabilities(input_size=SIDE, mask_count=3),
+            execution=choose_execution("cpu", "fp32"),
+        )
+
+
+def test_other_models_load_without_it() -> None:
+    code = "import sys; sys.modules['transformers'] = None\nimport qupath_sam.models.load, qupath_sam.server.app"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
