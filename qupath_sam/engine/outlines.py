@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.engine.logits import mask_on_grid, traced_grid
 from qupath_sam.engine.steps import State
+from qupath_sam.models.base import LOW_RES_SIZE
+from qupath_sam.models.click_rules import PINHOLE_AREA
+from qupath_sam.models.one_object import in_one_piece
 from qupath_sam.polygons import clean_against, clip, drop_small_parts, fill_holes, place, simplify, trace_mask
+from qupath_sam.types.masks import Mask
 from qupath_sam.types.prompts import Label, ObjectPrompts
-from qupath_sam.types.regions import Region
+from qupath_sam.types.regions import Region, Window
 from qupath_sam.types.requests import MaskChoice, OutputOptions
 from qupath_sam.types.results import Outline
 
@@ -31,6 +37,8 @@ def outlines_of(
     outlines = []
     for index in shown:
         mask, at = mask_on_grid(state.masks.masks[index], state.masks.logits[index], state.window, grid)
+        if grid != state.window and not output.keep_parts:
+            mask = _in_one_piece(mask, prompts, grid, at)
         geometry = place(trace_mask(mask), grid, at=at)
         if not extent.encloses(state.window.region):
             # Beyond the image's edge the window was painted white: what a model saw there is no tissue.
@@ -41,6 +49,25 @@ def outlines_of(
             area_um2 = geometry.area * mpp**2 if mpp else None
             outlines.append(Outline(geometry, float(state.masks.scores[index]), geometry.area, area_um2))
     return tuple(outlines)
+
+
+def _in_one_piece(mask: Mask, prompts: ObjectPrompts, grid: Window, at: tuple[int, int]) -> Mask:
+    """Return the mask that clicks alone point at: a finer grid may part what hangs together in the window.
+
+    Args:
+        mask: bool, cropped from the grid.
+        prompts: of the object.
+        grid: on which it lies.
+        at: column and row of the grid at which it begins.
+    """
+    if prompts.box is not None or prompts.outline is not None:
+        return mask
+    pixels: dict[Label, list[tuple[int, int]]] = {label: [] for label in Label}
+    for click in prompts.clicks:
+        for x, y in (grid.to_window(*point) for point in click.points):
+            pixels[click.label].append((math.floor(y) - at[1], math.floor(x) - at[0]))
+    area = PINHOLE_AREA * (max(grid.width, grid.height) / LOW_RES_SIZE) ** 2
+    return in_one_piece(mask, pixels[Label.POSITIVE], pixels[Label.NEGATIVE], pinhole_area=area)
 
 
 def _beside_old_outline(

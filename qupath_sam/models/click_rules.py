@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from qupath_sam.models.one_object import in_one_piece
 from qupath_sam.networks.canvas import ViewClick, ViewPrompts, reach_of, squared_distance
 
 Logits = NDArray[np.float32]
 
 #: Logit of a pixel that a rule puts on the other side.
 FORCED_LOGIT = 1.0
-#: A hole is a pinhole below this share of the object, or below this many view px.
-PINHOLE_SHARE, PINHOLE_AREA = 0.004, 5
+#: A hole is a pinhole below this many view px.
+PINHOLE_AREA = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,49 +77,22 @@ def apply_rules(logits: Logits, prompts: Sequence[ViewPrompts], rules: ClickRule
 
 
 def keep_clicked_parts(logits: Logits, prompts: ViewPrompts) -> Logits:
-    """The logits without parts that no positive click points at and without pinholes; for prompts of clicks alone.
+    """The logits of one object that hangs together, for prompts of clicks alone; see `in_one_piece`.
 
-    A part (4-connected) stays where a positive click lies in it, or where it is the nearest to a click that lies in
-    none. A hole is a pinhole below `PINHOLE_SHARE` of the object, or `PINHOLE_AREA` view px; one that a negative click
-    lies in stays. With a box or an outline (a mask before the first click) several parts may be meant: all stay.
+    With a box or an outline (a mask before the first click) several parts may be meant: all stay.
 
     Args:
         logits: float32 ``(256, 256)`` over the view; left as they are.
         prompts: what was asked.
     """
-    positive = [click for click in prompts.clicks if click.positive]
-    if not positive or prompts.box is not None or prompts.keep_parts:
+    if prompts.box is not None or prompts.keep_parts:
         return logits
     mask = logits > 0
-    parts, count = ndimage.label(mask)
-    if not count:
-        return logits
-    result = logits
-    if count > 1:
-        clicked = {int(parts[click.pixel]) or _nearest_part(parts, click) for click in positive}
-        kept = np.isin(parts, list(clicked))
-        result = np.where(mask & ~kept, np.minimum(logits, -FORCED_LOGIT), logits)
-        mask = kept
-    holes, count = ndimage.label(~mask)
-    if count > 1:
-        areas = np.bincount(holes.ravel())
-        small = areas < max(PINHOLE_AREA, PINHOLE_SHARE * np.count_nonzero(mask))
-        small[0] = False
-        small[np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))] = False
-        for click in prompts.clicks:
-            if not click.positive:
-                small[holes[click.pixel]] = False
-        filled = small[holes] & ~mask
-        if filled.any():
-            result = np.where(filled, np.maximum(result, FORCED_LOGIT), result)
-    return np.asarray(result, dtype=np.float32)
-
-
-def _nearest_part(parts: NDArray[np.integer], click: ViewClick) -> int:
-    """The number of the part that is nearest to a click that lies in none."""
-    rows, columns = np.nonzero(parts)
-    nearest = int(np.argmin((rows - click.y) ** 2 + (columns - click.x) ** 2))
-    return int(parts[rows[nearest], columns[nearest]])
+    positive = [click.pixel for click in prompts.clicks if click.positive]
+    negative = [click.pixel for click in prompts.clicks if not click.positive]
+    kept = in_one_piece(mask, positive, negative, pinhole_area=PINHOLE_AREA)
+    dropped = np.where(mask & ~kept, np.minimum(logits, -FORCED_LOGIT), logits)
+    return np.where(kept & ~mask, np.maximum(dropped, FORCED_LOGIT), dropped).astype(np.float32)
 
 
 def apply_click_rules(logits: Logits, prompts: ViewPrompts, rules: ClickRules) -> Logits:

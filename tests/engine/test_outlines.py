@@ -64,3 +64,21 @@ def test_what_was_clicked_stays() -> None:
     assert clicked.covers(speck)
     assert not clicked.covers(hole)
     assert len(shapely.get_parts(clicked)) == 2
+
+
+def test_a_finer_grid_shows_one_object_too() -> None:
+    """The rule holds on the grid on which an outline is traced, not only in the window."""
+    window = Window(Region(0, 0, 1024, 1024), 256, 256)
+    logits = np.full((LOW_RES_SIZE, LOW_RES_SIZE), -1.0, np.float32)
+    logits[40:80, 40:80] = 1.0
+    logits[100:110, 100:110] = 1.0
+    state = State(window, MaskSet((logits > 0)[None], np.array([0.9], np.float32), logits[None]), 0)
+    clicked = ObjectPrompts((Click.at(240, 240),))
+
+    def parts(prompts: ObjectPrompts, **options: bool) -> int:
+        (outline,) = outlines_of(state, prompts, OutputOptions(**options), extent=Region(0, 0, 5000, 5000), mpp=None)
+        return len(shapely.get_parts(outline.geometry))
+
+    assert parts(clicked) == 1
+    assert parts(clicked, keep_parts=True) == 2
+    assert parts(ObjectPrompts(box=Box(100, 100, 500, 500))) == 2

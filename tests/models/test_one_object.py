@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from qupath_sam.models.click_rules import ClickRules, apply_rules, keep_clicked_parts
+from qupath_sam.models.one_object import in_one_piece
 from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts
 
 
@@ -88,3 +89,29 @@ def test_the_rule_can_be_off() -> None:
     rules = ClickRules(one_object=False)
     (ruled,) = apply_rules(logits[None, None], [clicked((60, 60, True))], rules, refined=False)
     np.testing.assert_array_equal(ruled[0], logits)
+
+
+def test_a_mask_of_any_shape_hangs_together_with_its_clicks() -> None:
+    mask = np.zeros((40, 700), bool)
+    mask[5:30, 100:160] = True
+    mask[10:12, 120:122] = False  # a pinhole
+    mask[20:26, 140:150] = False  # a hole
+    mask[35:39, 690:] = True
+    wanted = mask.copy()
+    wanted[10:12, 120:122] = True
+    wanted[35:39, 690:] = False
+    np.testing.assert_array_equal(in_one_piece(mask, [(6, 101)], [], pinhole_area=5), wanted)
+    np.testing.assert_array_equal(in_one_piece(mask, [(0, 0)], [], pinhole_area=5), wanted)
+    wanted[10:12, 120:122] = False
+    np.testing.assert_array_equal(in_one_piece(mask, [(6, 101)], [(10, 121)], pinhole_area=5), wanted)
+    assert mask[36, 695], "the input stays as it is"
+
+
+def test_a_hole_at_the_border_of_the_image_is_open() -> None:
+    mask = np.ones((30, 30), bool)
+    mask[0, 10:12] = False
+    np.testing.assert_array_equal(in_one_piece(mask, [(5, 5)], [], pinhole_area=5), mask)
+
+
+def test_an_empty_mask_stays_empty() -> None:
+    assert not in_one_piece(np.zeros((9, 9), bool), [(1, 1)], [(2, 2)], pinhole_area=5).any()

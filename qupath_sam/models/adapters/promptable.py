@@ -16,9 +16,10 @@ from torch.nn import functional as F
 
 from qupath_sam.errors import InvalidPrompt, UnsupportedPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
-from qupath_sam.models.click_rules import ClickRules, apply_rules
+from qupath_sam.models.click_rules import PINHOLE_AREA, ClickRules, apply_rules
 from qupath_sam.models.devices import Execution, encode, out_of_memory_mapped, prepare
 from qupath_sam.models.frame import ModelFrame
+from qupath_sam.models.one_object import in_one_piece
 from qupath_sam.models.square_logits import SquareLogits, mask_set
 from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts
 from qupath_sam.networks.mask_decoder import Decoded
@@ -153,8 +154,22 @@ class PromptableSegmenter(abc.ABC):
                 chosen = best_first(decoded, several=several)
                 answered = self._answered(embedding, chosen, some, frame)
                 for place, index in enumerate(indices):
-                    answers[index] = mask_set(answered[place], chosen.scores[place], frame)
+                    found = mask_set(answered[place], chosen.scores[place], frame)
+                    answers[index] = self._in_one_piece(found, some[place], frame)
         return [answer for answer in answers if answer is not None]
+
+    def _in_one_piece(self, found: MaskSet, prompt: WindowPrompts, frame: ModelFrame) -> MaskSet:
+        """The rule of one object on the window's own px: they may part what hangs together in the logits."""
+        if not self.click_rules.one_object or prompt.box is not None or prompt.keep_parts:
+            return found
+        height, width = frame.window_size
+        pixels = np.clip(np.floor(prompt.points[:, ::-1]).astype(int), 0, (height - 1, width - 1))
+        positive, negative = (
+            [(int(row), int(column)) for row, column in pixels[prompt.labels == label]] for label in (1, 0)
+        )
+        area = PINHOLE_AREA * (max(height, width) / VIEW_SIZE) ** 2
+        masks = [in_one_piece(mask, positive, negative, pinhole_area=area) for mask in found.masks]
+        return replace(found, masks=np.stack(masks))
 
     def _embedding_for_checker(self, other: PromptableSegmenter, embedding: Embedding) -> Embedding:
         """The other model's embedding of the same window. The last ones are kept: people go back and forth."""
