@@ -121,7 +121,8 @@ class Image:
         Args:
             prompts: one an object; four numbers are a box, ``(min_x, min_y, max_x, max_y)``, level-0 px.
             path_class: QuPath's class of all of them.
-            window, output: as for `segment`.
+            window: as for `segment`.
+            output: as for `segment`.
         """
         every = [_prompts(prompt) for prompt in prompts]
         prediction = self._client.predict(self.ref, every, model=self.model, window=window, output=output)
