@@ -8,7 +8,6 @@ import logging
 import pytest
 
 from qupath_sam.client import Access, SamClient, Slide
-from qupath_sam.client.sam import predict_request
 from qupath_sam.errors import QupathSamError
 from qupath_sam.server.app import start_server
 from qupath_sam.server.request_log import JsonFormatter
@@ -32,7 +31,7 @@ def lines(slide, tmp_path, caplog) -> list[dict]:
         with SamClient(server.address, timeout_s=30, access=anna) as client:
             client.predict(slide, OBJECTS, model="fake")
             with client.live() as live:
-                live.predict(predict_request(slide, OBJECTS)).result(30)
+                live.predict(slide, OBJECTS).result(30)
             with pytest.raises(QupathSamError):
                 client.predict(Slide(f"/nowhere/{PATIENT}.svs"), OBJECTS)
         with SamClient(server.address, timeout_s=30) as stranger, pytest.raises(QupathSamError):
