@@ -59,7 +59,7 @@ class ScheduleName(enum.Enum):
     {
         "How long": ("epochs", "steps", "views", "sessions_per_view"),
         "Which parts": ("train_parts", "decoder", "head", "boxes", "lora_rank"),
-        "Views and clicks": ("window", "augment", "clicks_only", "exact_clicks"),
+        "Views and clicks": ("window", "augment", "clicks_only", "exact_clicks", "single_answers"),
         "Optimiser": (
             *("lr", "lr_head", "lr_encoder", "schedule", "batch", "accumulate"),
             *("focal_alpha", "mixed_precision", "seed"),
@@ -124,6 +124,10 @@ def train(
             min=0, max=1, help="Share of clicks in the very middle of the object or error; others lie well inside."
         ),
     ] = 0.75,
+    single_answers: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of objects that are clicked once; the others up to twenty times."),
+    ] = 0.45,
     focal_alpha: Annotated[
         float, typer.Option(min=0.05, max=0.95, help="Weight of the object in the focal loss; 1 - this is the rest's.")
     ] = 0.5,
@@ -166,7 +170,7 @@ def train(
     refined = head is HeadName.REFINEMENT
     # Of a tuned encoder's embeddings the original decoder knows nothing.
     original_boxes = boxes is BoxesName.ORIGINAL or (boxes is None and refined and not trains_encoder(trainable))
-    mix = PromptMix(exact=exact_clicks)
+    mix = PromptMix(exact=exact_clicks, single=single_answers)
     unlimited = epochs is None and steps is None and minutes is None
     settings = TrainingSettings(
         trainable=trainable,
