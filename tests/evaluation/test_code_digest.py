@@ -25,7 +25,7 @@ ENGINE_WINDOWS = (
     [
         (
             WHOLE_IMAGE,
-            ("datasets.simulated_clicks", "datasets.perturbed_outlines", "types.metrics", "networks.tiny_vit"),
+            ("datasets.simulated_clicks", "datasets.perturbed_outlines", "types.masks", "networks.tiny_vit"),
             ("engine.engine", "datasets.base", "evaluation.report", "models.registry", "server.app", "errors"),
         ),
         (

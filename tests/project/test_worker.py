@@ -17,6 +17,7 @@ from tests.project import fake_bridges
 
 IMAGE = ImageEntry("1", "a", {}, 10, 10, None, Path())
 REPOSITORY = Path(__file__).parents[2]
+BRIDGE = REPOSITORY / "qupath_sam" / "project" / "jvm" / "bridge.py"
 
 
 def test_answers_errors_and_one_process_for_many_calls() -> None:
@@ -90,9 +91,9 @@ def test_only_the_bridge_knows_paquo_and_java() -> None:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             for name in _imported(node)
         }
-        if path.name != "paquo_bridge.py":
+        if path != BRIDGE:
             assert "jpype" not in names, path
-            assert "paquo" not in names or path.parent.name == "doctor", "doctor only asks where QuPath is"
+            assert "paquo" not in names or path.parent.name == "checks", "doctor only asks where QuPath is"
 
 
 def test_importing_the_package_starts_no_java() -> None:
