@@ -91,15 +91,12 @@ public final class SamExtension implements QuPathExtension {
     }
 
     private static void run(QuPathGUI qupath, String script) {
-        Thread thread = Thread.currentThread();
-        ClassLoader before = thread.getContextClassLoader();
-        thread.setContextClassLoader(SamExtension.class.getClassLoader());
+        // As QuPath sets it with a thread's first script, once: put back, later scripts of this thread would not find this jar.
+        Thread.currentThread().setContextClassLoader(SamExtension.class.getClassLoader());
         try {
             qupath.runScript(null, ScriptTexts.withSettings(script));
         } catch (Exception failure) {
             Logger.getLogger(SamExtension.class.getName()).log(Level.SEVERE, "qupath-sam: " + script + " failed", failure);
-        } finally {
-            thread.setContextClassLoader(before);
         }
     }
 }
