@@ -214,7 +214,7 @@ class LiveProtocolTest {
         try (LiveSession session = LiveSession.open()) {
             System.setProperty(name, "fifty");
             SamException told = failure(session.predict(image, Prompts.click(5, 5), OPTIONS, ""));
-            assertEquals("port must be a number, got 'fifty'", told.getMessage());
+            assertEquals("port must be a whole number from 1 to 65535, got 'fifty'", told.getMessage());
             System.setProperty(name, String.valueOf(server.port()));
             CompletableFuture<SamPrediction> answer = session.predict(image, Prompts.click(5, 5), OPTIONS, "");
             server.answer(server.nextPredict());
