@@ -1,4 +1,4 @@
-# Everything here only wraps: `pip install .` and `qupath-sam demo` do the same where there is no make.
+# Everything here only wraps: `pip install '.[all]'` and `qupath-sam demo` do the same where there is no make.
 .PHONY: help setup demo test lint types java proto proto-check format build docs
 .DEFAULT_GOAL := help
 

@@ -124,7 +124,16 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    try:
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    except ModuleNotFoundError as error:
+        from qupath_sam.errors import MissingPackage
+        from qupath_sam.machine.extras import missing_extra
+
+        said = missing_extra(error)
+        if said is None:
+            raise
+        raise MissingPackage(f"{name}: {said}") from error
     globals()[name] = value
     return value
 

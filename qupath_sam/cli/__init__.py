@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import sys
 
-from qupath_sam.machine.threads import prepare_process
+from qupath_sam.errors import QupathSamError
+from qupath_sam.machine.extras import missing_extra
 
 
 def main() -> None:
     """Run the command line; errors of this package end in one line and exit code 2."""
-    # Before torch is loaded, by whatever command: see qupath_sam.machine.threads.
-    prepare_process()
-    from qupath_sam.cli.app import app
-    from qupath_sam.errors import QupathSamError
-
     try:
+        # Before torch is loaded, by whatever command: see qupath_sam.machine.threads.
+        from qupath_sam.machine.threads import prepare_process
+
+        prepare_process()
+        from qupath_sam.cli.app import app
+
         app()
+    except ModuleNotFoundError as error:
+        said = missing_extra(error)
+        if said is None:
+            raise
+        _end(said)
     except (QupathSamError, OSError) as error:
         # An OSError that reaches this place came from writing what was asked for: a full disk, a folder that is gone.
-        print(f"qupath-sam: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+        _end(str(error))
+
+
+def _end(message: str) -> None:
+    print(f"qupath-sam: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)

@@ -1,0 +1,124 @@
+"""The core is the client alone; what needs more says which extra brings it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+import pytest
+
+from qupath_sam.machine.extras import missing_extra
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE = {"grpcio", "grpcio-health-checking", "protobuf", "numpy", "shapely"}
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {text.split(">")[0].split("=")[0].split("[")[0] for text in requirements}
+
+
+def test_the_core_is_five_packages() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert names(project["dependencies"]) == CORE
+    assert {"server", "project", "train", "openslide", "all"} <= project["optional-dependencies"].keys()
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"), [("torch", "server"), ("PIL.Image", "server"), ("jpype", "project"), ("timm", "transformers")]
+)
+def test_a_missing_module_is_told_with_the_line_that_mends_it(module: str, extra: str) -> None:
+    said = missing_extra(ModuleNotFoundError("no", name=module))
+    assert said is not None
+    assert said.endswith(f"run: pip install 'qupath-sam[{extra}]'")
+
+
+def test_a_module_of_nobodys_is_no_extra() -> None:
+    assert missing_extra(ModuleNotFoundError("no", name="nonsense")) is None
+    assert missing_extra(ModuleNotFoundError("no")) is None
+
+
+def run_without(blocked: list[str], code: str) -> subprocess.CompletedProcess[str]:
+    """Code in a process of its own in which some modules cannot be imported."""
+    block = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Refuse())
+"""
+    return subprocess.run([sys.executable, "-c", block + code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+
+
+SERVER = ["torch", "torchvision", "segment_anything", "safetensors", "tifffile", "tiffslide", "zarr", "imagecodecs"]
+SERVER += ["fsspec", "PIL", "scipy", "grpc_reflection", "cryptography", "typer", "rich", "httpx", "httpcore"]
+SERVER += ["platformdirs", "psutil", "paquo", "jpype"]
+
+
+def test_the_client_works_with_the_core_alone() -> None:
+    ran = run_without(
+        SERVER,
+        """
+from qupath_sam import Box, Click, SamClient, QupathSamError
+try:
+    SamClient("127.0.0.1:1").models()
+except QupathSamError as error:
+    print(type(error).__name__)
+""",
+    )
+    assert ran.stdout.strip() == "ServerUnavailable", ran.stderr
+
+
+def test_a_local_client_without_the_server_extra_names_it() -> None:
+    code = (
+        "import qupath_sam\ntry:\n    qupath_sam.LocalClient()\nexcept qupath_sam.QupathSamError as e:\n    print(e)\n"
+    )
+    ran = run_without(SERVER, code)
+    assert "pip install 'qupath-sam[server]'" in ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("blocked", "words", "extra"),
+    [(SERVER, ["--help"], "server"), (["paquo", "jpype"], ["project", "info", "no.qpproj"], None)],
+    ids=["the core alone", "a command that does without"],
+)
+def test_a_command_whose_extra_is_missing_names_it(blocked: list[str], words: list[str], extra: str | None) -> None:
+    ran = run_without(
+        blocked, f"import sys\nfrom qupath_sam.cli import main\nsys.argv = ['qupath-sam', *{words!r}]\nmain()\n"
+    )
+    assert ran.returncode == 2
+    if extra is None:
+        assert "pip install" not in ran.stderr
+    else:
+        assert ran.stderr.strip() == (
+            "qupath-sam: this needs psutil, which is not installed; run: pip install 'qupath-sam[server]'"
+        )
+
+
+@pytest.mark.slow
+def test_a_wheel_of_the_core_is_six_packages(tmp_path: Path) -> None:
+    """Built, installed into an empty environment, imported there."""
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if uv is None:
+        pytest.skip("no uv to build and install with")
+    quiet = {**os.environ, "QUPATH_SAM_JAR": "skip"}
+    subprocess.run([uv, "build", "--wheel", "--quiet", "--out-dir", tmp_path, ROOT], check=True, env=quiet, timeout=240)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < 60e6
+    venv.create(tmp_path / "empty", with_pip=False)
+    python = tmp_path / "empty" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, wheel], check=True, timeout=240)
+    listed = subprocess.run(
+        [uv, "pip", "list", "--format", "json", "--python", python], check=True, capture_output=True, text=True
+    )
+    installed = {package["name"] for package in json.loads(listed.stdout)}
+    assert installed - {"typing-extensions"} == CORE | {"qupath-sam"}
+    code = "import qupath_sam, sys; qupath_sam.SamClient; print('torch' in sys.modules)"
+    ran = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert ran.stdout.strip() == "False"
