@@ -182,7 +182,7 @@ def _tarred() -> bytes:
         (b'{\n "architectures": ["SamModel"]\n}', "JSON text"),
         (b"404: Not Found", r"text \('404: Not Found'\)"),
         ("Zugriff verweigert".encode("utf-16"), "text"),
-        (gzip.compress(b"weights"), "gzip"),
+        (gzip.compress(b"weights", mtime=0), "gzip"),
         (bz2.compress(b"weights"), "bzip2"),
         (lzma.compress(b"weights"), "xz"),
         (_zipped("model.pth"), r"ZIP archive \(model.pth\)"),
