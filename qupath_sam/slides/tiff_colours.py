@@ -42,6 +42,7 @@ _DECODED_TO_RGB = {6, 7, 22610, 33007, 34892, 34933, 34934, 50001, 50002, 52546}
 """JPEG, JPEG XR, PNG, WebP and JPEG XL."""
 _APERIO_YCBCR, _APERIO_RGB = 33003, 33005
 _JPEG_2000 = {_APERIO_YCBCR, 33004, 34712}
+_SEPARATE = tifffile.PLANARCONFIG.SEPARATE
 _ALPHA = {1: "premultiplied", 2: "straight"}
 _SAMPLE_SIDE, _SAMPLE_GRID, _WHOLE_PX = 256, 4, 2**22
 
@@ -105,7 +106,7 @@ def shown(layout: Layout, rendering: Rendering, levels: tuple[LevelPixels, ...])
     if key.photometric == _PHOTOMETRIC.PALETTE:
         return Shown(palette(np.asarray(key.colormap)))
     convert = _rgb_of_ycbcr if _is_stored_as_ycbcr(levels[0], key) else None
-    high, how, remark = _white_value(key, rendering, seen)
+    high, how, remark = _white_value(key, rendering, seen, colours=3)
     colours = true_colours(low=rendering.low or 0.0, high=high, alpha=_alpha(key, 3))
     return Shown(_after(convert, colours), how, remark)
 
@@ -130,7 +131,7 @@ def _channels_shown(layout: Layout, rendering: Rendering, seen: _Once) -> Shown:
     if len(layout.channels) == 1 and not asked and _is_eight_bit(key):
         return Shown(_grey(key, inverted=inverted))
     if _is_grey_with_alpha(key) and not rendering.channels:
-        high, how, remark = _white_value(key, rendering, seen)
+        high, how, remark = _white_value(key, rendering, seen, colours=1)
         colours = true_colours(low=rendering.low or 0.0, high=high, alpha=_alpha(key, 1))
         return Shown(_after(lambda pixels: pixels[:, :, [0, 0, 0, 1]], colours), how, remark)
     chosen = chosen_channels(rendering, layout.channels)
@@ -152,14 +153,18 @@ def _grey(key: Any, *, inverted: bool) -> Colours:
     return apply
 
 
-def _white_value(key: Any, rendering: Rendering, seen: _Once) -> tuple[float, str, str]:
-    """Return the stored value of white, how the slide is shown, and a remark where the value was found here."""
+def _white_value(key: Any, rendering: Rendering, seen: _Once, *, colours: int) -> tuple[float, str, str]:
+    """Return the stored value of white, how the slide is shown, and a remark where the value was found here.
+
+    Args:
+        colours: samples that are looked at; alpha comes after them and says nothing of their depth.
+    """
     if rendering.high is not None:
         return rendering.high, f"{rendering.low:g} to {rendering.high:g}", ""
     dtype, bits = np.dtype(key.dtype), _bits(key)
     if dtype.kind in "ub" and bits <= 8:
         return float(2**bits - 1), "", ""
-    high = full_scale(dtype, bits, seen()[:, :3])
+    high = full_scale(dtype, bits, seen()[:, :colours])
     how = f"0 to {high:g}"
     return high, how, f"the pixels have {bits} bits a sample, shown from {how}; give a range if that is wrong"
 
@@ -191,8 +196,10 @@ def _after(before: Callable[[NDArray[Any]], NDArray[Any]] | None, colours: Colou
 
 def _is_stored_as_ycbcr(level: LevelPixels, key: Any) -> bool:
     """Return whether decoding gives YCbCr. JPEG's decoder converts; JPEG 2000's does as the stream says, and
-    Aperio's 33003 is YCbCr whatever its tags say."""
+    Aperio's 33003 is YCbCr whatever its tags say. No decoder converts planes, which it sees one by one."""
     ycbcr = key.photometric == _PHOTOMETRIC.YCBCR or key.compression == _APERIO_YCBCR
+    if ycbcr and key.planarconfig == _SEPARATE:
+        return True
     if not ycbcr or key.compression in _DECODED_TO_RGB or key.compression == _APERIO_RGB:
         return False
     if key.compression in _JPEG_2000:

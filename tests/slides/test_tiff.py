@@ -193,6 +193,12 @@ def grey(values: NDArray[Any]) -> NDArray[np.uint8]:
             id="grey and alpha",
         ),
         pytest.param(
+            np.stack([RAMP, np.full_like(RAMP, 65535)], -1),
+            {"photometric": "minisblack", "extrasamples": ["unassalpha"], "planarconfig": "contig"},
+            grey(RAMP / 4095 * 255 + 0.5),
+            id="grey of 12 bits and alpha of 16",
+        ),
+        pytest.param(
             np.stack([SHARES // 2] * 3 + [SHARES // 2 + 128], -1),
             {"extrasamples": ["assocalpha"]},
             grey(np.minimum(SHARES // 2 + 255 - (SHARES // 2 + 128), 255)),

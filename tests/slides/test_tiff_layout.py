@@ -194,6 +194,24 @@ def test_colours_of_jpeg_2000(tmp_path: Path, compression: int, photometric: str
         assert np.abs(whole(reader).astype(int) - (200, 60, 120)).max() <= 3
 
 
+def test_colours_of_ycbcr_in_planes_of_jpeg(tmp_path: Path) -> None:
+    """JPEG's decoder sees one plane at a time, and cannot make RGB of it."""
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        iter([bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(YCBCR[:, :, plane]))) for plane in range(3)]),
+        shape=(3, 64, 64),
+        dtype=np.uint8,
+        tile=(64, 64),
+        photometric="ycbcr",
+        planarconfig="separate",
+        compression="jpeg",
+        subsampling=(1, 1),
+        metadata=None,
+    )
+    with closing(open_slide(tmp_path / "a.tif")) as reader:
+        assert np.abs(whole(reader).astype(int) - (200, 60, 120)).max() <= 3
+
+
 def test_an_ome_tiff_of_several_files_is_refused(tmp_path: Path) -> None:
     """Whatever lies beside it: no file is opened because another one names it."""
     uuid = "urn:uuid:00000000-0000-0000-0000-00000000000"
