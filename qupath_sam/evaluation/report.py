@@ -88,7 +88,7 @@ def _mean_summary(parts: Sequence[Summary]) -> Summary:
         "n": sum(part["n"] for part in parts),
         "datasets": len(parts),
         **{name: _mean(part[name] for part in parts) for name in names},
-        "noc": {str(t): fmean(part["noc"][str(t)]["mean"] for part in parts) for t in NOC_THRESHOLDS},
+        "noc": {str(t): {"mean": fmean(part["noc"][str(t)]["mean"] for part in parts)} for t in NOC_THRESHOLDS},
         "nof_rate": {str(t): fmean(part["nof_rate"][str(t)] for part in parts) for t in NOC_THRESHOLDS},
     }
 

@@ -81,13 +81,14 @@ def kinds_table(report: Mapping[str, Any]) -> str:
         "outline",
     ]
     kinds: Results = report["kinds"]
+    clicks = int(report["protocol"]["max_clicks"])
     rows = [
         [
             kind,
             f"{summary['n']} ({summary['datasets']})",
             model,
             f"{summary['first_iou']:.2f} ({summary['first_best_iou']:.2f})",
-            *(f"{summary['noc'][str(t)]:.2f}" for t in NOC_THRESHOLDS),
+            *(noc_text(summary, t, clicks) for t in NOC_THRESHOLDS),
             f"{100 * summary['nof_rate']['85']:.0f} %",
             f"{100 * summary['first_in_one_part']:.0f} %",
             f"{100 * summary['squares']:.1f} %",

@@ -341,8 +341,10 @@ def test_every_data_set_of_a_kind_counts_alike() -> None:
     assert list(found) == ["region", "nucleus"]
     assert (found["nucleus"]["n"], found["nucleus"]["datasets"]) == (10, 2)
     assert found["nucleus"]["first_iou"] == pytest.approx(0.7)
-    assert found["nucleus"]["noc"]["85"] == pytest.approx((1 + 20) / 2)
+    assert found["nucleus"]["noc"]["85"]["mean"] == pytest.approx((1 + 20) / 2)
     assert found["nucleus"]["nof_rate"]["85"] == pytest.approx(0.5)
     rows = kinds_table(report).splitlines()
     assert len(rows) == 4
     assert rows[3].startswith("| nucleus | 10 (2) | mine | 0.70 ")
+    report["protocol"]["max_clicks"] = 5
+    assert "| >= 10.50 |" in kinds_table(report).splitlines()[3], "of few clicks the mean says too little"
