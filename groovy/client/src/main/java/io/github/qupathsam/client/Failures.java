@@ -4,6 +4,7 @@ import com.google.protobuf.InvalidProtocolBufferException;
 import io.github.qupathsam.v1.ErrorInfo;
 import io.grpc.Metadata;
 import io.grpc.Status;
+import java.util.stream.Stream;
 import javax.net.ssl.SSLException;
 import javax.net.ssl.SSLPeerUnverifiedException;
 
@@ -68,14 +69,16 @@ final class Failures {
         SSLException handshake = handshakeFault(status);
         if (handshake == null) {
             String where = "no server answers at " + address + " (" + told + ")";
-            // What a plain client sees of a server that waits for a TLS handshake.
-            boolean brokenOff = told.contains("End of stream") || told.contains("reset") || told.contains("aborted");
-            return !tls && brokenOff
-                    ? new SamException(
-                            FailureReason.UNREACHABLE,
-                            where + "; " + FailureReason.UNREACHABLE.advice() + "; where it speaks TLS, set tls and ca",
-                            failure)
-                    : failed(FailureReason.UNREACHABLE, where, failure);
+            // What a client sees of a server that waits for a TLS handshake, or for the client's certificate: TLS 1.3 asks
+            // for it after the client thinks that all is well, and then the refusal may come too late to be read.
+            boolean brokenOff = Stream.of("End of stream", "reset", "aborted", "Broken pipe").anyMatch(told::contains);
+            String secured = tls
+                    ? "; where it wants to see a certificate of yours, set certificate and key"
+                    : "; where it speaks TLS, set tls and ca";
+            return new SamException(
+                    FailureReason.UNREACHABLE,
+                    where + "; " + FailureReason.UNREACHABLE.advice() + (brokenOff ? secured : ""),
+                    failure);
         }
         if (told.contains("Unsupported or unrecognized SSL message")) {
             return new SamException(
