@@ -59,7 +59,7 @@ class ScheduleName(enum.Enum):
     {
         "How long": ("epochs", "steps", "views", "sessions_per_view"),
         "Which parts": ("train_parts", "decoder", "head", "boxes", "lora_rank"),
-        "Views and clicks": ("window", "augment", "clicks_only", "exact_clicks", "single_answers"),
+        "Views and clicks": ("window", "augment", "clicks_only", "exact_clicks", "single_answers", "masks"),
         "Optimiser": (
             *("lr", "lr_head", "lr_encoder", "schedule", "batch", "accumulate"),
             *("focal_alpha", "mixed_precision", "seed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ def test_each_way_asks_as_its_name_says() -> None:
         )
         assert prompts == wanted
     assert PromptOptions() in refine.WAYS.values(), "the default is one of those that are measured"
-    defaults = refine_command.__kwdefaults__
+    defaults = {name: each.default for name, each in inspect.signature(refine_command).parameters.items()}
     assert PromptOptions() == PromptOptions(
         outline=defaults["mask"],
         box=defaults["box"],
