@@ -213,6 +213,19 @@ def test_points_and_lines_stand_beside_areas(kind: str, coordinates: list, expec
         ("{'name': 'Tumor', 'color': [np.int64(1), np.int64(2), np.int64(3)]}", PathClass(("Tumor",), (1, 2, 3))),
         ("{'name': 'Tumor', 'color': None}", PathClass.of("Tumor")),
         (json.dumps(json.dumps({"name": "Tumor"})), PathClass.of("Tumor")),
+        ("{'name': 'Tumor', 'color': (1, 2, 3)}", PathClass(("Tumor",), (1, 2, 3))),
+        ("{'name': 'Tumor', 'color': nan}", PathClass.of("Tumor")),
+        ("{'name': 'a, nan, b', 'color': nan}", PathClass.of("a, nan, b")),
+        ("('Tumor', 'Positive')", PathClass.of("Tumor: Positive")),
+        ("{'Tumor'}", PathClass.of("Tumor")),
+        ("OrderedDict([('name', 'Tumor'), ('color', [1, 2, 3])])", PathClass(("Tumor",), (1, 2, 3))),
+        ("OrderedDict({'name': 'Tumor', 'color': [1, 2, 3]})", PathClass(("Tumor",), (1, 2, 3))),
+        ({"name": '{"name": "Tumor", "color": [1, 2, 3]}'}, PathClass(("Tumor",), (1, 2, 3))),
+        ({"name": "{'name': 'Tumor'}", "color": [1, 2, 3]}, PathClass(("Tumor",), (1, 2, 3))),
+        ("(unsure)", PathClass.of("(unsure)")),
+        ("(I don't know)", PathClass.of("(I don't know)")),
+        ("(3)", PathClass.of("(3)")),
+        (0, PathClass.of("0")),
         ({"name": '"a"'}, PathClass.of('"a"')),
         ({"name": "None"}, PathClass.of("None")),
         ('"Tumor"', PathClass.of("Tumor")),
@@ -240,6 +253,7 @@ def test_every_way_of_saying_a_class(written: object, expected: PathClass | None
         ([1.0, 0.0, 0.0, 1.0], (255, 0, 0)),
         ([1, 0, 0], (1, 0, 0)),
         ("[200, 0, 0]", (200, 0, 0)),
+        ("(200, 0, 0)", (200, 0, 0)),
         ("200,0,0", (200, 0, 0)),
         ("#c80000", (200, 0, 0)),
         ("#C80000FF", (200, 0, 0)),
@@ -395,7 +409,7 @@ def test_collections_of_make_valid_are_read() -> None:
     assert read.geometry.equals(SQUARE)
 
 
-def _zipped(*files: tuple[str, str]) -> bytes:
+def _zipped(*files: tuple[str, str | bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in files:
@@ -412,6 +426,8 @@ TEXT = json.dumps({"type": "FeatureCollection", "features": [{"type": "Feature",
         ("a.geojson.gz", gzip.compress(TEXT.encode(), mtime=0), 1),
         ("a.geojson", gzip.compress(b"\xef\xbb\xbf" + TEXT.encode(), mtime=0), 1),
         ("a.zip", _zipped(("a.geojson", TEXT)), 1),
+        ("a.zip", _zipped(("a.geojson.gz", gzip.compress(TEXT.encode(), mtime=0)), ("._a.geojson", "x")), 1),
+        ("a.geojson.gz", gzip.compress(_zipped(("a.geojson", TEXT)), mtime=0), 1),
         ("a.zip", _zipped(("a.geojson", TEXT), ("b.json", TEXT), ("__MACOSX/a.geojson", "x"), ("read.txt", "x")), 2),
         ("a.geojson", TEXT.encode("utf-8-sig"), 1),
         ("a.geojson", TEXT.encode("utf-16"), 1),
@@ -428,6 +444,7 @@ def test_files_are_read_by_what_they_hold(name: str, content: bytes, count: int,
         (gzip.compress(TEXT.encode(), mtime=0)[:-20], "cannot be unpacked"),
         (_zipped(("a.geojson", TEXT))[:-30], "cannot be unpacked"),
         (_zipped(("readme.txt", TEXT)), "without a .geojson"),
+        (_zipped(), "without a .geojson"),
         (_zipped(("a.geojson", "[null]")), "feature 0"),
         (_zipped(("a.geojson", TEXT), ("b.geojson", "[null]")), "b.geojson, feature 0"),
         (_zipped(("a.geojson", "{")), "a.geojson: this is not JSON"),

@@ -66,6 +66,8 @@ class Layout(enum.Enum):
     SAFETENSORS = "safetensors"
 
 
+#: How deep the dicts of a file are looked into for a network.
+_MOST_WRAPPERS = 4
 _WRAPPING_LAYOUTS = tuple(layout for layout in Layout if layout not in (Layout.FLAT, Layout.OTHER, Layout.SAFETENSORS))
 
 
@@ -290,22 +292,48 @@ def _unwrap(content: Any, path: Path) -> tuple[Layout, Mapping[str, Tensor]]:
     """The state dict in a file: under the first of the usual names that holds tensors, else the file's own."""
     if isinstance(content, Mapping):
         for layout in _WRAPPING_LAYOUTS:
-            inner = content.get(layout.value)
-            if isinstance(inner, Mapping):
-                for state in (inner, *(each for each in inner.values() if isinstance(each, Mapping))):
-                    if tensors := _tensors_of(state):
-                        return layout, tensors
+            states = _states_in(content.get(layout.value), layout.value)
+            if states:
+                return layout, _only_network(states, path) or next(iter(states.values()))
         if tensors := _tensors_of(content):
             return Layout.FLAT, tensors
-        others = [_tensors_of(each) for each in content.values() if isinstance(each, Mapping)]
-        networks = [
-            tensors for tensors in others if any(part in key.split(".") for key in tensors for part in _ANCHORS)
-        ]
-        if len(networks) == 1:  # under a name of its own
-            return Layout.OTHER, networks[0]
+        if network := _only_network(_states_in(content), path):  # under a name of its own
+            return Layout.OTHER, network
     names = ", ".join(repr(layout.value) for layout in _WRAPPING_LAYOUTS)
     raise WrongWeights(
         f"{path} holds a {type(content).__name__} without tensors; use a file with a state dict, flat or under {names}"
+    )
+
+
+def _states_in(content: Any, name: str = "", depth: int = _MOST_WRAPPERS) -> dict[str, dict[str, Tensor]]:
+    """State dicts by their place, such as "model.state_dict": ``content`` if it holds tensors, else those in it."""
+    if not isinstance(content, Mapping) or not depth:
+        return {}
+    if tensors := _tensors_of(content):
+        return {name: tensors}
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, inner in content.items():
+        found |= _states_in(inner, f"{name}.{key}".lstrip("."), depth - 1)
+    return found
+
+
+def _only_network(states: Mapping[str, dict[str, Tensor]], path: Path) -> dict[str, Tensor] | None:
+    """The state dict with a network's parts; None where none has them.
+
+    Raises:
+        WrongWeights: several have.
+    """
+    networks = [
+        name for name, state in states.items() if any(part in key.split(".") for key in state for part in _ANCHORS)
+    ]
+    if len(networks) > 1:
+        raise _several_networks(path, networks)
+    return states[networks[0]] if networks else None
+
+
+def _several_networks(path: Path, names: Iterable[str]) -> WrongWeights:
+    return WrongWeights(
+        f"{path} holds several networks ({', '.join(sorted(names))}); save the state dict of one of them and add that"
     )
 
 
@@ -343,8 +371,7 @@ def _prefix_of(keys: Iterable[str], path: Path) -> str:
     if "" in whole or not whole:
         return ""
     if len(whole) > 1:
-        named = ", ".join(sorted(prefix.rstrip(".") for prefix in whole))
-        raise WrongWeights(f"{path} holds several networks ({named}); save the state dict of one of them and add that")
+        raise _several_networks(path, (prefix.rstrip(".") for prefix in whole))
     return whole[0]
 
 

@@ -6,6 +6,7 @@ import gzip
 import io
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +16,8 @@ from qupath_sam.errors import InvalidRequest
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz", ".geojson.zip", ".json.zip", ".zip")
 #: Most bytes that a compressed file may unfold to; more is no list of outlines.
 MAX_BYTES = 4 << 30
+#: How often a file may be packed into another one.
+_MOST_LAYERS = 3
 
 
 def read_content(path: Path) -> list[tuple[str, bytes]]:
@@ -32,31 +35,38 @@ def read_content(path: Path) -> list[tuple[str, bytes]]:
     except OSError as error:
         raise InvalidRequest(f"{path} cannot be read as GeoJSON ({error}); export it from QuPath again") from error
     try:
-        if data[:2] == b"\x1f\x8b":
-            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-                return [(str(path), _limited(file, path))]
-        if data[:4] == b"PK\x03\x04":
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                return _members(archive, path)
+        return list(_unfolded(data, str(path), path, _MOST_LAYERS))
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise InvalidRequest(f"{path} cannot be unpacked ({error}); export it from QuPath again") from error
-    return [(str(path), data)]
 
 
-def _members(archive: zipfile.ZipFile, path: Path) -> list[tuple[str, bytes]]:
+def _unfolded(data: bytes, name: str, path: Path, layers: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the texts in ``data``, each with its name; what is unpacked may be packed again."""
+    if layers and data[:2] == b"\x1f\x8b":
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            yield from _unfolded(_limited(file, path), name, path, layers - 1)
+    elif layers and data[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for info in _members(archive, name):
+                with archive.open(info) as file:
+                    content = _limited(file, path)
+                yield from _unfolded(content, f"{name}, {info.filename}", path, layers - 1)
+    else:
+        yield name, data
+
+
+def _members(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
     """The GeoJSON files of an archive; what macOS puts beside them is none."""
-    names = [
+    found = [
         info
         for info in archive.infolist()
-        if info.filename.lower().endswith((".geojson", ".json")) and "__MACOSX" not in info.filename
+        if info.filename.lower().endswith(SUFFIXES)
+        and "__MACOSX" not in info.filename
+        and not info.filename.rpartition("/")[2].startswith("._")
     ]
-    if not names:
-        raise InvalidRequest(f"{path} is a ZIP archive without a .geojson file; export it from QuPath again")
-    contents = []
-    for info in names:
-        with archive.open(info) as file:
-            contents.append((f"{path}, {info.filename}", _limited(file, path)))
-    return contents
+    if not found:
+        raise InvalidRequest(f"{name} is a ZIP archive without a .geojson file; export it from QuPath again")
+    return found
 
 
 def _limited(file: IO[bytes] | gzip.GzipFile, path: Path) -> bytes:

@@ -32,6 +32,10 @@ _NO_CLASS = frozenset({"Unclassified", "None", "nan", "NaN", "null", "<NA>"})
 _YES, _NO = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0", ""})
 #: How numpy prints what lies in a list or dict: ``array([1, 2], dtype=int64)``, ``np.int64(1)``.
 _NUMPY = re.compile(r"\b(?:(?:np|numpy)\.)?(?:array|u?int\d+|float\d+|str_)\(([^()]*?)(?:,\s*dtype=\w+)?\)")
+#: How Python prints dicts of other kinds, of one level.
+_DICT_OF_A_KIND = re.compile(r"(?:OrderedDict|defaultdict)\((?:<class '\w+'>, *)?(.*)\)", re.DOTALL)
+#: A text, which is left alone, or NaN outside of one.
+_TEXT_OR_NAN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\bnan\b""", re.DOTALL)
 _HEX = re.compile(r"(?:#|0x)([0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.IGNORECASE)
 _RGB = re.compile(r"rgba?\(([^()]*)\)", re.IGNORECASE)
 
@@ -46,17 +50,42 @@ def unwrapped(value: Any) -> Any:
         return value
     text = value.strip()
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
-    if not quoted and text[:1] not in ("{", "["):
+    if not quoted and not text.startswith(("{", "[", "(", "OrderedDict(", "defaultdict(")):
         return value
-    for read in (json.loads, lambda text: ast.literal_eval(_NUMPY.sub(r"\1", text))):
+    for read in (json.loads, _printed_by_python):
         try:
             found = read(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
+        if text[:1] == "(" and not isinstance(found, list):
+            continue  # a number in brackets
         return unwrapped(found) if found != value else found
-    if not quoted and (":" in text or any(quote in text for quote in "\"'")):
+    if text.startswith("("):
+        looks_like_json = text[1:2] in ("'", '"')
+    else:
+        looks_like_json = not quoted and any(sign in text for sign in ":\"'")
+    if looks_like_json:
         raise ValueError(f"is the text {_shortened(text)}, which looks like JSON and is none")
     return value  # somebody's name in brackets
+
+
+def _printed_by_python(text: str) -> Any:
+    """What Python prints as ``text``, in the types of JSON."""
+    plain = _NUMPY.sub(r"\1", text)
+    if found := _DICT_OF_A_KIND.fullmatch(plain):
+        plain = found[1]
+        if plain.startswith("["):  # of pairs, as it was printed before Python 3.12
+            return _as_in_json(dict(ast.literal_eval(plain)))
+    plain = _TEXT_OR_NAN.sub(lambda found: "None" if found[0] == "nan" else found[0], plain)
+    return _as_in_json(ast.literal_eval(plain))
+
+
+def _as_in_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_in_json(item) for key, item in value.items()}
+    if isinstance(value, set):
+        value = sorted(value, key=str)
+    return [_as_in_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def object_type(value: Any) -> ObjectType | None:
@@ -91,7 +120,12 @@ def classification(value: Any) -> PathClass | None:
     own: Color | None = None
     if isinstance(value, dict):
         own = color(value.get("color", value.get("colorRGB")))
-        names = value.get("names") or [value.get("name")]
+        inner = value.get("name")
+        if isinstance(inner, str) and inner.lstrip()[:1] == "{":  # a whole class that has become a name
+            inner = unwrapped(inner)
+            if isinstance(inner, dict):
+                return classification({"color": value.get("color", value.get("colorRGB")), **inner})
+        names = unwrapped(value.get("names")) or [inner]
     elif isinstance(value, str) and value.strip() in _NO_CLASS:
         return None
     else:
@@ -184,8 +218,8 @@ def plane_index(value: Any, default: int) -> int:
 
 
 def _is_there(value: Any) -> bool:
-    """Whether a value is neither empty nor a table's NaN."""
-    return bool(value) and value == value
+    """Whether a value is neither empty nor a table's NaN; 0 is a number like others."""
+    return value is not None and value is not False and value != "" and value == value
 
 
 def _number(value: Any) -> float | int:

@@ -10,6 +10,7 @@ import json
 import lzma
 import os
 import pickle
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -58,6 +59,8 @@ def _under(prefix: str) -> dict[str, torch.Tensor]:
         {"model_state_dict": STATE, "epoch": 1, "optimizer_state_dict": {}},
         {"model": {}, "model_state_dict": STATE},
         {"model": {"state_dict": STATE}},
+        {"state_dict": {"model": {"state_dict": STATE}}},
+        {"checkpoint": {"optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}}, "model": STATE}},
         {"net": _under("module.")},
         {"network": STATE},
         {"ema_weights": STATE, "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}}},
@@ -83,9 +86,19 @@ def test_takes_off_what_trainers_wrap_round_a_network(tmp_path: Path, content: d
     assert guess_family(checkpoint.tensors) is Family.LITE_MEDSAM
 
 
-def test_several_networks_in_one_file_are_not_chosen_from(tmp_path: Path) -> None:
-    with pytest.raises(WrongWeights, match=r"several networks \(student, teacher\)"):
-        read_checkpoint(write({"state_dict": _under("teacher.") | _under("student.")}, tmp_path / "last.ckpt"))
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ({"state_dict": _under("teacher.") | _under("student.")}, "student, teacher"),
+        ({"teacher": STATE, "student": STATE}, "student, teacher"),
+        ({"model": {"teacher": STATE, "student": STATE}}, "model.student, model.teacher"),
+        ({"last": {"teacher": {"state_dict": STATE}, "student": STATE}}, "last.student, last.teacher.state_dict"),
+    ],
+    ids=["prefixes", "dicts", "under a usual name", "under a name of its own"],
+)
+def test_several_networks_in_one_file_are_not_chosen_from(tmp_path: Path, content: dict, names: str) -> None:
+    with pytest.raises(WrongWeights, match=rf"several networks \({re.escape(names)}\)"):
+        read_checkpoint(write(content, tmp_path / "last.ckpt"))
 
 
 @pytest.mark.parametrize("family", [Family.LITE_MEDSAM, Family.MOBILE_SAM], ids=lambda family: family.value)
