@@ -9,7 +9,8 @@ from qupath_sam.types.prompts import ObjectPrompts
 from qupath_sam.types.requests import WindowRequest
 from qupath_sam.types.results import Doubt, Outline
 
-#: A score below this is a doubt. Of first clicks on validation tiles, most answers below it are wrong.
+#: A score below this is a doubt. Of 21 clicks on slides with the model of 0.1.0, all 13 wrong answers scored at most
+#: .44 and six of the seven right ones at least .53; it is not calibrated beyond these.
 LOW_SCORE = 0.5
 #: An outline is large from this many times the side of what a person sees on, or from this share of the image's area,
 #: where the image is larger than so many windows of the model's own scale.

@@ -1,4 +1,4 @@
-"""OME-Zarr (NGFF 0.1 to 0.5), as folders or URLs: one image, its pyramid, its channels."""
+"""OME-Zarr (NGFF 0.1 to 0.5, tested with 0.4 and 0.5), as folders or URLs: one image, its pyramid, its channels."""
 
 from __future__ import annotations
 
