@@ -206,7 +206,10 @@ def _decode(
     steps: Sequence[Step], window: Window, previous: State | None, *, choice: MaskChoice
 ) -> Generator[DecodeRequest, MaskSet, State]:
     several = previous is None and len(steps) == 1 and steps[0].click is not None
-    answer = yield DecodeRequest(window, _window_prompts(steps, window, previous), several)
+    prompts = _window_prompts(steps, window, previous)
+    # Any of several masks may be chosen, or shown: each is to be as good as the best one.
+    prompts = replace(prompts, refine_all=several and choice is not MaskChoice.BEST)
+    answer = yield DecodeRequest(window, prompts, several)
     return State(window, answer, _choose(answer, choice))
 
 

@@ -68,6 +68,7 @@ class WindowPrompts:
         last_click: number of points at the end of ``points`` that are new with this call: the click that the
             answer is for. 0 where nothing is known.
         keep_parts: whether parts of the mask that no click points at may stay.
+        refine_all: whether a refinement head corrects each of several masks; else the best alone.
     """
 
     points: NDArray[np.float32]
@@ -76,6 +77,7 @@ class WindowPrompts:
     logits: NDArray[np.float32] | None = None
     last_click: int = 0
     keep_parts: bool = False
+    refine_all: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

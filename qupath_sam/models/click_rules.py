@@ -52,24 +52,23 @@ class ClickRules:
     box_margin: float = 2.0
 
 
-def apply_rules(logits: Logits, prompts: Sequence[ViewPrompts], rules: ClickRules, *, refined: bool) -> list[Logits]:
+def apply_rules(logits: Logits, prompts: Sequence[ViewPrompts], rules: ClickRules, *, refined: int) -> list[Logits]:
     """All rules, for each of B prompts.
 
     Args:
         logits: float32 ``(B, M, 256, 256)`` over the view, the best mask first; left as they are.
         prompts: B of them.
         rules: which hold.
-        refined: whether a refinement head made the first mask: only then the clicks and the box are enforced.
+        refined: how many of the masks, from the first on, a refinement head made: only in these the clicks and the box
+            are enforced.
 
     Returns:
         B of float32 ``(M, 256, 256)``.
     """
     results = []
     for masks, prompt in zip(logits, prompts, strict=True):
-        first = masks[0]
-        if refined:
-            first = apply_box_rule(apply_click_rules(first, prompt, rules), prompt, rules)
-        ruled = [first, *masks[1:]]
+        enforced = [apply_box_rule(apply_click_rules(each, prompt, rules), prompt, rules) for each in masks[:refined]]
+        ruled = [*enforced, *masks[refined:]]
         if rules.one_object:
             ruled = [keep_clicked_parts(each, prompt) for each in ruled]
         results.append(np.stack(ruled))

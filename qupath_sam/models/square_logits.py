@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,21 +17,31 @@ from qupath_sam.networks.refinement_region import RefinementRegion
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Detail:
+    """One mask in the refinement head's region.
+
+    Attributes:
+        logits: ``(R, R)`` over ``region`` in finer cells, before the rules.
+        region: where the head worked.
+        change: ``(256, 256)``, what the rules added to the mask's logits over the square; 0 where they left them.
+    """
+
+    logits: Tensor
+    region: RefinementRegion
+    change: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SquareLogits:
     """The answer to one prompt over the model's square.
 
     Attributes:
         logits: ``(M, 256, 256)``, the best mask first; also the prompt of the next click.
-        detail: ``(R, R)``, the first mask's logits over ``region`` in finer cells, before the rules; None without a
-            head.
-        region: of the detail.
-        change: ``(256, 256)``, what the rules added to the first mask's logits; 0 where they left it.
+        details: of the first masks, as many as the head refined; empty without a head.
     """
 
     logits: Tensor
-    detail: Tensor | None
-    region: RefinementRegion | None
-    change: Tensor
+    details: Sequence[Detail] = ()
 
 
 def mask_set(answer: SquareLogits, scores: Tensor, frame: ModelFrame) -> MaskSet:
@@ -43,9 +54,10 @@ def mask_set(answer: SquareLogits, scores: Tensor, frame: ModelFrame) -> MaskSet
     """
     over_window = frame.logits_over_window(answer.logits)
     masks = masks_over_window(over_window, frame.window_size)
-    if answer.detail is not None and answer.region is not None and max(frame.window_size) > VIEW_SIZE:
+    if max(frame.window_size) > VIEW_SIZE:
         # The window has more px than the logits: the region's own cells say where the edge is.
-        _put_detail(masks[0], answer.detail, answer.region, answer.change, frame)
+        for mask, detail in zip(masks, answer.details, strict=False):
+            _put_detail(mask, detail, frame)
     return MaskSet(
         masks=masks.cpu().numpy(),
         scores=scores.clamp(0, 1).float().cpu().numpy(),
@@ -53,8 +65,9 @@ def mask_set(answer: SquareLogits, scores: Tensor, frame: ModelFrame) -> MaskSet
     )
 
 
-def _put_detail(mask: Tensor, detail: Tensor, region: RefinementRegion, change: Tensor, frame: ModelFrame) -> None:
+def _put_detail(mask: Tensor, detail: Detail, frame: ModelFrame) -> None:
     """Put the region's px into ``mask``, bool ``(height, width)``, in place."""
+    region = detail.region
     px_x, px_y = (
         frame.input_size / VIEW_SIZE * window / content
         for window, content in zip(reversed(frame.window_size), reversed(frame.content_size), strict=True)
@@ -66,9 +79,9 @@ def _put_detail(mask: Tensor, detail: Tensor, region: RefinementRegion, change: 
         return
     x = (torch.arange(x0, x1, device=mask.device, dtype=torch.float32) + 0.5) / px_x  # view px
     y = (torch.arange(y0, y1, device=mask.device, dtype=torch.float32) + 0.5) / px_y
-    logits = _sampled(detail, 2 * (x - region.x) / region.side - 1, 2 * (y - region.y) / region.side - 1)
-    if bool(change.any()):
-        logits = logits + _sampled(change, 2 * x / VIEW_SIZE - 1, 2 * y / VIEW_SIZE - 1)
+    logits = _sampled(detail.logits, 2 * (x - region.x) / region.side - 1, 2 * (y - region.y) / region.side - 1)
+    if bool(detail.change.any()):
+        logits = logits + _sampled(detail.change, 2 * x / VIEW_SIZE - 1, 2 * y / VIEW_SIZE - 1)
     mask[y0:y1, x0:x1] = logits > 0
 
 

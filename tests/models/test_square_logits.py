@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qupath_sam.models.frame import ModelFrame
-from qupath_sam.models.square_logits import SquareLogits, mask_set
+from qupath_sam.models.square_logits import Detail, SquareLogits, mask_set
 from qupath_sam.networks.canvas import VIEW_SIZE
 from qupath_sam.networks.refinement_region import REGION_CELLS, RefinementRegion, cut, cut_image, sampling_grid
 
@@ -26,7 +26,7 @@ def test_the_edge_is_as_fine_as_the_region(window: tuple[int, int]) -> None:
     frame = ModelFrame.padded(window, 1024)
     coarse = torch.where(disc(120, 80, 9, origin=(0, 0), px=1, size=VIEW_SIZE) > 0, 4.0, -4.0)
     detail = disc(120, 80, 8.6, origin=(REGION.x, REGION.y), px=REGION.side / REGION_CELLS, size=REGION_CELLS)
-    answer = SquareLogits(coarse[None], detail, REGION, torch.zeros(VIEW_SIZE, VIEW_SIZE))
+    answer = SquareLogits(coarse[None], [Detail(detail, REGION, torch.zeros(VIEW_SIZE, VIEW_SIZE))])
     mask = mask_set(answer, torch.tensor([0.9]), frame).masks[0]
     assert mask.shape == window
     px = 4 * max(window) / 1024  # window px a view px
@@ -40,7 +40,7 @@ def test_what_a_rule_changed_holds_in_the_region_too() -> None:
     detail = torch.full((REGION_CELLS, REGION_CELLS), 3.0)
     change = torch.zeros(VIEW_SIZE, VIEW_SIZE)
     change[70:75, 110:115] = -5
-    answer = SquareLogits(torch.full((1, VIEW_SIZE, VIEW_SIZE), -4.0), detail, REGION, change)
+    answer = SquareLogits(torch.full((1, VIEW_SIZE, VIEW_SIZE), -4.0), [Detail(detail, REGION, change)])
     mask = mask_set(answer, torch.tensor([0.9]), frame).masks[0]
     assert mask[240:400, 400:560].sum() == mask.sum()  # the region alone
     assert not mask[288:292, 448:452].any()
@@ -51,7 +51,7 @@ def test_a_window_no_finer_than_the_logits_needs_no_detail() -> None:
     frame = ModelFrame.stretched((256, 256), 256)
     coarse = disc(120, 80, 9, origin=(0, 0), px=1, size=VIEW_SIZE)
     detail = torch.full((REGION_CELLS, REGION_CELLS), 3.0)
-    answer = SquareLogits(coarse[None], detail, REGION, torch.zeros(VIEW_SIZE, VIEW_SIZE))
+    answer = SquareLogits(coarse[None], [Detail(detail, REGION, torch.zeros(VIEW_SIZE, VIEW_SIZE))])
     np.testing.assert_array_equal(mask_set(answer, torch.tensor([0.9]), frame).masks[0], (coarse > 0).numpy())
 
 

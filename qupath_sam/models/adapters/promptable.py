@@ -20,12 +20,11 @@ from qupath_sam.models.click_rules import PINHOLE_AREA, ClickRules, apply_rules
 from qupath_sam.models.devices import Execution, encode, out_of_memory_mapped, prepare
 from qupath_sam.models.frame import ModelFrame
 from qupath_sam.models.one_object import in_one_piece
-from qupath_sam.models.square_logits import SquareLogits, mask_set
+from qupath_sam.models.square_logits import Detail, SquareLogits, mask_set
 from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import PromptableNetwork
-from qupath_sam.networks.refinement_head import refine
-from qupath_sam.networks.refinement_region import RefinementRegion
+from qupath_sam.networks.refinement_head import Refined, refine
 from qupath_sam.types.masks import intersection_over_union
 
 #: Two models' answers to a box are about one object from this IoU on; below, the surer one is taken, if it is surer by
@@ -214,9 +213,9 @@ class PromptableSegmenter(abc.ABC):
         """
         if not self.execution.batches_prompts:
             return [[i] for i in range(len(prompts))]
-        shapes: dict[tuple[int, bool, bool], list[int]] = {}
+        shapes: dict[tuple[int, bool, bool, bool], list[int]] = {}
         for i, prompt in enumerate(prompts):
-            shape = len(prompt.points), prompt.box is None, prompt.logits is None
+            shape = len(prompt.points), prompt.box is None, prompt.logits is None, prompt.refine_all
             shapes.setdefault(shape, []).append(i)
         return [
             same[start : start + PROMPTS_PER_BATCH]
@@ -237,27 +236,38 @@ class PromptableSegmenter(abc.ABC):
     def _answered(
         self, embedding: Embedding, decoded: Decoded, prompts: Sequence[WindowPrompts], frame: ModelFrame
     ) -> list[SquareLogits]:
-        """The masks of each prompt over the model's square: the first as the head leaves it, all as the rules do."""
+        """The masks of each prompt over the model's square, as the rules leave them.
+
+        The head refines the first mask; each, where it is asked for. The prompts of a batch ask for the same.
+        """
         device = self.execution.device
         asked = [self._view_prompts(prompt, frame) for prompt in prompts]
         logits = decoded.logits.float()
-        regions: Sequence[RefinementRegion | None] = [None] * len(prompts)
-        details: Tensor | None = None
+        corrections: list[Refined] = []
         head = self.network.refinement_head
         if head is not None and self.network.refines(box_alone=asked[0].is_box_alone):
             view, projected = (embedding.tensors[name].to(device) for name in ("view", "projected"))
-            refined = refine(head, view, projected, decoded, asked)
-            logits = torch.cat([refined.logits, logits[:, 1:]], dim=1)
-            regions, details = refined.regions, refined.in_region
-        ruled = apply_rules(logits.cpu().numpy(), asked, self.click_rules, refined=details is not None)
+            for place in range(logits.shape[1] if prompts[0].refine_all else 1):
+                one = slice(place, place + 1)
+                mask = Decoded(decoded.logits[:, one], decoded.scores[:, one], decoded.features)
+                corrections.append(refine(head, view, projected, mask, asked))
+            refined = [correction.logits for correction in corrections]
+            logits = torch.cat([*refined, logits[:, len(refined) :]], dim=1)
+        before = logits.cpu().numpy()
+        ruled = apply_rules(before, asked, self.click_rules, refined=len(corrections))
         return [
             SquareLogits(
                 torch.from_numpy(after).to(device),
-                detail=None if details is None else details[place, 0],
-                region=regions[place],
-                change=torch.from_numpy(after[0] - before[0]).to(device),
+                [
+                    Detail(
+                        correction.in_region[place, 0],
+                        correction.regions[place],
+                        torch.from_numpy(after[index] - before[place, index]).to(device),
+                    )
+                    for index, correction in enumerate(corrections)
+                ],
             )
-            for place, (before, after) in enumerate(zip(logits.cpu().numpy(), ruled, strict=True))
+            for place, after in enumerate(ruled)
         ]
 
     def _view_prompts(self, prompt: WindowPrompts, frame: ModelFrame) -> ViewPrompts:
