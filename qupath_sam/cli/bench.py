@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from qupath_sam.datasets.options import WindowChoice
+
 app = typer.Typer(help="Measure this machine; every figure in the documentation names the command behind it.")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON, or write it to FILE.")]
@@ -105,6 +107,35 @@ def refine(
     found: Any = results["datasets"]
     for name, figures in found.items():
         _print_refined(name, figures)
+
+
+@app.command()
+def rotation(
+    datasets: Annotated[list[str], typer.Argument(metavar="DATASET...", help="As `qupath-sam evaluate` takes them.")],
+    *,
+    model: Annotated[str, typer.Option(help="See `qupath-sam models list`.")] = "",
+    split: Annotated[str, typer.Option(help="Of data sets that name splits; all takes every tile.")] = "validation",
+    images: Annotated[int, typer.Option(min=1, help="At most this many of a data set, drawn by the seed.")] = 8,
+    objects_per_image: Annotated[int, typer.Option(min=1, help="At most this many of an image.")] = 2,
+    window: Annotated[WindowChoice, typer.Option(help="Engine windows, or the whole view as one.")] = WindowChoice.AUTO,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: _Json = False,
+) -> None:
+    """One click in the eight views of a picture (rotated, mirrored): IoU between the answers."""
+    from qupath_sam.cli.benchmarks import rotation as bench
+
+    results = bench.run(
+        datasets,
+        model=model,
+        split=split,
+        images=images,
+        objects_per_image=objects_per_image,
+        window=window,
+        seed=seed,
+        device=device,
+    )
+    _report(results, "datasets", as_json=as_json, file=None)
 
 
 def _print_refined(name: str, figures: dict[str, Any]) -> None:
