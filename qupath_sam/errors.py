@@ -17,7 +17,8 @@
     │   ├── UnknownModel            no model of that name
     │   ├── WeightsMissing          known, but its weights are not on this machine
     │   ├── WrongWeights            a file that is not what it says it is
-    │   └── UnsupportedPrompt       this model cannot take this kind of prompt
+    │   ├── UnsupportedPrompt       this model cannot take this kind of prompt
+    │   └── UnsupportedPrompting    this model cannot find objects that way
     ├── ProjectError            a QuPath project cannot be read or written safely
     ├── OutOfMemory             the machine or its accelerator has no room for this request
     ├── ServerBusy              too many requests wait already: try again in a moment
@@ -108,6 +109,10 @@ class WrongWeights(ModelError):
 
 class UnsupportedPrompt(ModelError):
     """This model cannot take this kind of prompt."""
+
+
+class UnsupportedPrompting(ModelError):
+    """This model cannot find the objects of a region that way."""
 
 
 class ProjectError(QupathSamError):

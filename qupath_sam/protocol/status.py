@@ -29,6 +29,7 @@ TABLE: tuple[tuple[type[errors.QupathSamError], grpc.StatusCode, pb.ErrorReason]
     (errors.WeightsMissing, grpc.StatusCode.FAILED_PRECONDITION, pb.ERROR_REASON_WEIGHTS_MISSING),
     (errors.WrongWeights, grpc.StatusCode.FAILED_PRECONDITION, pb.ERROR_REASON_WRONG_WEIGHTS),
     (errors.UnsupportedPrompt, grpc.StatusCode.INVALID_ARGUMENT, pb.ERROR_REASON_UNSUPPORTED_PROMPT),
+    (errors.UnsupportedPrompting, grpc.StatusCode.UNIMPLEMENTED, pb.ERROR_REASON_UNSUPPORTED_PROMPTING),
     (errors.OutOfMemory, grpc.StatusCode.RESOURCE_EXHAUSTED, pb.ERROR_REASON_OUT_OF_MEMORY),
     (errors.ServerBusy, grpc.StatusCode.UNAVAILABLE, pb.ERROR_REASON_BUSY),
     (errors.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, pb.ERROR_REASON_UNAUTHENTICATED),

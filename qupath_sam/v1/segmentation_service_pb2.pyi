@@ -1,6 +1,7 @@
 from qupath_sam.v1 import error_pb2 as _error_pb2
 from qupath_sam.v1 import image_pb2 as _image_pb2
 from qupath_sam.v1 import prompt_pb2 as _prompt_pb2
+from qupath_sam.v1 import region_pb2 as _region_pb2
 from qupath_sam.v1 import result_pb2 as _result_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -68,7 +69,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("name", "family", "title", "input_size", "mask_count", "takes_points", "takes_boxes", "takes_mask_prompt", "weights_sha256", "licence", "loaded", "available")
+    __slots__ = ("name", "family", "title", "input_size", "mask_count", "takes_points", "takes_boxes", "takes_mask_prompt", "weights_sha256", "licence", "loaded", "available", "automatic_prompts")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +82,7 @@ class ModelInfo(_message.Message):
     LICENCE_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    AUTOMATIC_PROMPTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     family: str
     title: str
@@ -93,7 +95,8 @@ class ModelInfo(_message.Message):
     licence: str
     loaded: bool
     available: bool
-    def __init__(self, name: _Optional[str] = ..., family: _Optional[str] = ..., title: _Optional[str] = ..., input_size: _Optional[int] = ..., mask_count: _Optional[int] = ..., takes_points: bool = ..., takes_boxes: bool = ..., takes_mask_prompt: bool = ..., weights_sha256: _Optional[str] = ..., licence: _Optional[str] = ..., loaded: bool = ..., available: bool = ...) -> None: ...
+    automatic_prompts: bool
+    def __init__(self, name: _Optional[str] = ..., family: _Optional[str] = ..., title: _Optional[str] = ..., input_size: _Optional[int] = ..., mask_count: _Optional[int] = ..., takes_points: bool = ..., takes_boxes: bool = ..., takes_mask_prompt: bool = ..., weights_sha256: _Optional[str] = ..., licence: _Optional[str] = ..., loaded: bool = ..., available: bool = ..., automatic_prompts: bool = ...) -> None: ...
 
 class DescribeImageRequest(_message.Message):
     __slots__ = ("image",)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from qupath_sam.v1 import region_pb2 as qupath__sam_dot_v1_dot_region__pb2
 from qupath_sam.v1 import segmentation_service_pb2 as qupath__sam_dot_v1_dot_segmentation__service__pb2
 
 GRPC_GENERATED_VERSION = '1.74.0'
@@ -72,6 +73,11 @@ class SegmentationServiceStub(object):
                 '/qupath_sam.v1.SegmentationService/Predict',
                 request_serializer=qupath__sam_dot_v1_dot_segmentation__service__pb2.PredictRequest.SerializeToString,
                 response_deserializer=qupath__sam_dot_v1_dot_segmentation__service__pb2.PredictResponse.FromString,
+                _registered_method=True)
+        self.SegmentRegion = channel.unary_stream(
+                '/qupath_sam.v1.SegmentationService/SegmentRegion',
+                request_serializer=qupath__sam_dot_v1_dot_region__pb2.SegmentRegionRequest.SerializeToString,
+                response_deserializer=qupath__sam_dot_v1_dot_region__pb2.SegmentRegionResponse.FromString,
                 _registered_method=True)
         self.Live = channel.stream_stream(
                 '/qupath_sam.v1.SegmentationService/Live',
@@ -172,6 +178,22 @@ class SegmentationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SegmentRegion(self, request, context):
+        """Finds all objects of a region, without a click on each, and answers them as tiles are done. Tiles overlap: an object that a
+        tile's edge cuts comes once and whole. The objects depend on the request alone, not on tokens, and each has a number. The work
+        runs at PRIORITY_BATCH. It ends at the next tile after a cancel or the deadline; what was answered stands, and a token goes on.
+        Where a client does not take the answers, the server waits, and holds no more for it.
+
+        Errors: as Embed, and
+        * `UNIMPLEMENTED`: UNSUPPORTED_PROMPTING, this model, or this server, cannot prompt that way.
+        * `INVALID_ARGUMENT`: INVALID_REGION, the region does not meet the image; INVALID_PROMPT, an outline or an example that is
+        none, or LIKE without a positive one; INVALID_REQUEST, an option that is no such number, or a token of another request.
+        * `RESOURCE_EXHAUSTED`: TOO_LARGE, an outline of more than 16 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Live(self, request_iterator, context):
         """A stream that stays open as long as a person clicks: one request, one response, in any order, matched by
         `request_id`. A newer Predict for the same `supersedes_key` cancels the older ones that have not been answered; they
@@ -216,6 +238,11 @@ def add_SegmentationServiceServicer_to_server(servicer, server):
                     servicer.Predict,
                     request_deserializer=qupath__sam_dot_v1_dot_segmentation__service__pb2.PredictRequest.FromString,
                     response_serializer=qupath__sam_dot_v1_dot_segmentation__service__pb2.PredictResponse.SerializeToString,
+            ),
+            'SegmentRegion': grpc.unary_stream_rpc_method_handler(
+                    servicer.SegmentRegion,
+                    request_deserializer=qupath__sam_dot_v1_dot_region__pb2.SegmentRegionRequest.FromString,
+                    response_serializer=qupath__sam_dot_v1_dot_region__pb2.SegmentRegionResponse.SerializeToString,
             ),
             'Live': grpc.stream_stream_rpc_method_handler(
                     servicer.Live,
@@ -394,6 +421,33 @@ class SegmentationService(object):
             '/qupath_sam.v1.SegmentationService/Predict',
             qupath__sam_dot_v1_dot_segmentation__service__pb2.PredictRequest.SerializeToString,
             qupath__sam_dot_v1_dot_segmentation__service__pb2.PredictResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SegmentRegion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qupath_sam.v1.SegmentationService/SegmentRegion',
+            qupath__sam_dot_v1_dot_region__pb2.SegmentRegionRequest.SerializeToString,
+            qupath__sam_dot_v1_dot_region__pb2.SegmentRegionResponse.FromString,
             options,
             channel_credentials,
             insecure,
