@@ -40,13 +40,6 @@ class HeadName(enum.Enum):
     REFINEMENT = "refinement"
 
 
-class BoxesName(enum.Enum):
-    """Who answers a box that comes alone."""
-
-    TUNED = "tuned"
-    ORIGINAL = "original"
-
-
 class ScheduleName(enum.Enum):
     """How the learning rate falls."""
 
@@ -58,7 +51,7 @@ class ScheduleName(enum.Enum):
 @grouped(
     {
         "How long": ("epochs", "steps", "views", "sessions_per_view"),
-        "Which parts": ("train_parts", "decoder", "head", "boxes", "lora_rank"),
+        "Which parts": ("train_parts", "decoder", "head", "lora_rank"),
         "Views and clicks": ("window", "augment", "clicks_only", "exact_clicks", "single_answers", "masks"),
         "Optimiser": (
             *("lr", "lr_head", "lr_encoder", "schedule", "batch", "accumulate"),
@@ -85,13 +78,6 @@ def train(
     ] = None,
     decoder: Annotated[DecoderName, typer.Option(help="Mask decoder.")] = DecoderName.SAM,
     head: Annotated[HeadName, typer.Option(help="What corrects the decoder's masks.")] = HeadName.NONE,
-    boxes: Annotated[
-        BoxesName | None,
-        typer.Option(
-            help="Who answers boxes alone: the tuned decoder, or the original one. "
-            "Original with a head on a frozen encoder."
-        ),
-    ] = None,
     epochs: Annotated[float | None, typer.Option(min=0, help="Times each view is drawn; 30 unless limited.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Time spent training, over all resumptions.")] = None,
@@ -160,7 +146,7 @@ def train(
     from qupath_sam.training.data import training_data
     from qupath_sam.training.run import Places
     from qupath_sam.training.sampling import PromptMix
-    from qupath_sam.training.scenarios import LoraSettings, Scenario, parse_trainable, trains_encoder
+    from qupath_sam.training.scenarios import LoraSettings, Scenario, parse_trainable
     from qupath_sam.training.schedule import Schedule
     from qupath_sam.training.settings import Length, TrainingSettings
 
@@ -168,13 +154,11 @@ def train(
         raise InvalidRequest("--scenario and --train say the same thing; give one of them")
     trainable = parse_trainable(train_parts) if train_parts else Scenario((scenario or ScenarioName.SAM_MD).value).parts
     refined = head is HeadName.REFINEMENT
-    # Of a tuned encoder's embeddings the original decoder knows nothing.
-    original_boxes = boxes is BoxesName.ORIGINAL or (boxes is None and refined and not trains_encoder(trainable))
     mix = PromptMix(exact=exact_clicks, single=single_answers)
     unlimited = epochs is None and steps is None and minutes is None
     settings = TrainingSettings(
         trainable=trainable,
-        parts=Parts(DecoderKind(decoder.value), refinement_head=refined, box_decoder=original_boxes),
+        parts=Parts(DecoderKind(decoder.value), refinement_head=refined),
         length=Length(epochs=30 if unlimited else epochs, steps=steps, minutes=minutes),
         learning_rate=lr,
         head_learning_rate=lr_head,

@@ -1,8 +1,12 @@
 """A digest of the code that an answer depends on, so that kept results are used again until that code changes.
 
-Only modules count that are imported, directly or through others, by the ones which compute the answer; and only what
-they do: comments, docstrings and formatting make no difference. A change to the server, the trainer, a report or the
-reader of a data set (whose pixels and masks are part of every result's key) therefore costs no new run.
+The digest covers the modules that compute the answer and all that they import, without comments, docstrings and
+formatting. A change to the server, the trainer, a report or the reader of a data set (whose pixels and masks are part
+of every result's key) therefore costs no new run.
+
+Protocol version, package version and the digest of the weights do not replace it: between two releases the package's
+version stays the same while the code changes, and a table that mixes answers of two commits looks like one of one
+commit. A run over all data sets takes hours, so that no one deletes the kept results after each commit.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from qupath_sam.models.one_object import in_one_piece
-from qupath_sam.networks.canvas import ViewClick, ViewPrompts, reach_of, squared_distance
+from qupath_sam.networks.canvas import ViewClick, ViewPrompts, squared_distance
 
 Logits = NDArray[np.float32]
 
@@ -32,9 +32,6 @@ class ClickRules:
         forced_radius: pixels this near a click (view px) end on its side.
         merge_from: number of the click from which changes must hang together with the newest click; None for never.
         merge_near: a changed part counts as hanging together with a click when it comes this near (view px).
-        one_sided: merged changes go towards the click's side only: a positive click takes nothing away.
-        reach_from: number of the click from which changes must lie within reach of it; None for never.
-        reach_factor, reach_margin: the reach is the factor times the click's distance to its own side, plus the margin.
         one_object: what is answered to clicks alone hangs together; see `keep_clicked_parts`.
         box_share, box_margin: a box that comes alone holds all of its object, but for this share of its side or this
             many view px, whichever is more: boxes are drawn by hand.
@@ -43,10 +40,6 @@ class ClickRules:
     forced_radius: float = 0.75
     merge_from: int | None = 5
     merge_near: float = 1.5
-    one_sided: bool = False
-    reach_from: int | None = None
-    reach_factor: float = 4.0
-    reach_margin: float = 4.0
     one_object: bool = True
     box_share: float = 0.05
     box_margin: float = 2.0
@@ -145,18 +138,11 @@ def apply_box_rule(logits: Logits, prompts: ViewPrompts, rules: ClickRules) -> L
 def _merged(new: Logits, old: Logits, prompts: ViewPrompts, rules: ClickRules) -> Logits:
     """Old logits where a change is refused. Where both have the same side, the new may be surer."""
     changed = (new > 0) != (old > 0)
-    within_reach = rules.reach_from is not None and len(prompts.clicks) >= rules.reach_from
+    components, _ = ndimage.label(changed)
     kept = np.zeros_like(changed)
     for click in prompts.new_clicks:
-        candidates = changed & ((new > 0) == click.positive) if rules.one_sided else changed
-        distance2 = squared_distance(click)
-        components, _ = ndimage.label(candidates)
-        near = np.unique(components[(distance2 <= max(rules.merge_near, 0.75) ** 2) & candidates])
-        part = np.isin(components, near[near > 0])
-        if within_reach:
-            reach = rules.reach_factor * reach_of(click, old > 0) + rules.reach_margin
-            part &= distance2 <= reach**2
-        kept |= part
+        near = np.unique(components[(squared_distance(click) <= max(rules.merge_near, 0.75) ** 2) & changed])
+        kept |= np.isin(components, near)
     merged: Logits = np.where(kept | ~changed, new, old)
     return merged
 

@@ -221,7 +221,7 @@ def complete(checkpoint: Checkpoint, path: Path, store: ModelStore) -> dict[str,
             f"{path} changes {metadata.base} with SHA-256 {metadata.base_sha256[:12]}…, "
             f"but the one here has {base.sha256[:12]}…; install the version it was made for"
         )
-    return over_base(checkpoint.tensors, base.tensors, metadata)
+    return over_base(checkpoint.tensors, base.tensors)
 
 
 def _single(tensor: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Low-rank adaptation of an image encoder's attention (Hu et al. 2021, "LoRA", arXiv 2106.09685).
 
 As Segment Any Cell (Na et al. 2024) and SAMed do for SAM: the encoder stays frozen, and the projections to queries,
-keys and values get a trainable product of two thin matrices added to them. Merged, it is a plain encoder again, of the
-same names, shapes and speed; a checkpoint holds merged weights only.
+keys and values get a trainable product of two thin matrices added to them. A checkpoint holds the sum of both
+(`training.checkpoint.network_state`): a plain encoder of the same names, shapes and speed.
 """
 
 from __future__ import annotations
@@ -38,16 +38,6 @@ class LowRankLinear(nn.Module):
         adapted: Tensor = self.linear(x) + self.scale * (x @ self.down.T @ self.up.T)
         return adapted
 
-    @torch.no_grad()
-    def merged(self) -> nn.Linear:
-        """One plain layer that does what both do; it shares no memory with this one."""
-        linear = nn.Linear(self.linear.in_features, self.linear.out_features, bias=self.linear.bias is not None)
-        linear = linear.to(self.linear.weight)
-        linear.weight.copy_(self.linear.weight + self.scale * self.up @ self.down)
-        if self.linear.bias is not None:
-            linear.bias.copy_(self.linear.bias)
-        return linear
-
 
 def add_lora(encoder: nn.Module, *, rank: int = 4, alpha: float = 4.0) -> list[LowRankLinear]:
     """Freeze an encoder and adapt the query, key and value projections of all its attention layers, in place.
@@ -66,11 +56,3 @@ def add_lora(encoder: nn.Module, *, rank: int = 4, alpha: float = 4.0) -> list[L
     if not adapted:
         raise ValueError(f"{type(encoder).__name__} has no linear layer named {ADAPTED!r} to adapt")
     return adapted
-
-
-def merge_lora(encoder: nn.Module) -> None:
-    """Put plain layers back in the place of all adapted ones, in place."""
-    for module in list(encoder.modules()):
-        layer = getattr(module, ADAPTED, None)
-        if isinstance(layer, LowRankLinear):
-            setattr(module, ADAPTED, layer.merged())

@@ -37,13 +37,10 @@ class Parts:
     Attributes:
         decoder: the mask decoder.
         refinement_head: whether a head corrects the decoder's masks.
-        box_decoder: whether boxes alone have a prompt encoder and a mask decoder (SAM's) of their own: tuning with
-            clicks makes the answer to a box worse.
     """
 
     decoder: DecoderKind = DecoderKind.SAM
     refinement_head: bool = False
-    box_decoder: bool = False
 
     @classmethod
     def of(cls, keys: Iterable[str]) -> Parts:
@@ -53,22 +50,12 @@ class Parts:
         return cls(
             DecoderKind.HISTOLOGY if histology else DecoderKind.SAM,
             refinement_head=any(key.startswith("refinement_head.") for key in keys),
-            box_decoder=any(key.startswith("box_decoder.") for key in keys),
         )
 
     def is_replaced(self, key: str) -> bool:
         """Whether a key of the original network has no place in one of these parts."""
         replaced = tuple(f"mask_decoder.{part}" for part in REPLACED_PARTS)
         return self.decoder is DecoderKind.HISTOLOGY and key.startswith(replaced)
-
-
-class BoxDecoder(nn.Module):
-    """A prompt encoder and a mask decoder of SAM's kind for boxes that come alone."""
-
-    def __init__(self, input_size: int) -> None:
-        super().__init__()
-        self.prompt_encoder = _prompt_encoder(input_size)
-        self.mask_decoder = SamMaskDecoder()
 
 
 class PromptableNetwork(nn.Module):
@@ -90,19 +77,11 @@ class PromptableNetwork(nn.Module):
             SamMaskDecoder() if parts.decoder is DecoderKind.SAM else HistologyMaskDecoder()
         )
         self.refinement_head = RefinementHead() if parts.refinement_head else None
-        self.box_decoder = BoxDecoder(input_size) if parts.box_decoder else None
 
     @property
     def gives_one_mask(self) -> bool:
         """Whether an ambiguous prompt gets one answer like any other."""
         return not isinstance(self.mask_decoder, SamMaskDecoder)
-
-    def refines(self, *, box_alone: bool) -> bool:
-        """Whether the head corrects an answer.
-
-        A box alone that has a decoder of its own gets that one's answer as it is: boxes never get worse by tuning.
-        """
-        return self.refinement_head is not None and not (box_alone and self.box_decoder is not None)
 
     def decode(
         self,
@@ -113,7 +92,7 @@ class PromptableNetwork(nn.Module):
         *,
         dense_position: Tensor,
     ) -> Decoded:
-        """Answer B prompts of one kind; a box alone goes to `BoxDecoder` where there is one.
+        """Answer B prompts of one kind.
 
         Args:
             embedding: ``(1, 256, 64, 64)``, or ``(B, 256, 64, 64)`` of several images.
@@ -123,11 +102,9 @@ class PromptableNetwork(nn.Module):
             masks: logits ``(B, 1, 256, 256)`` over the model's whole square.
             dense_position: ``prompt_encoder.get_dense_pe()``, which never changes.
         """
-        encoder, decoder = self.prompt_encoder, self.mask_decoder
-        if self.box_decoder is not None and points is None and masks is None:
-            encoder, decoder = self.box_decoder.prompt_encoder, self.box_decoder.mask_decoder
-        sparse, dense = cast("tuple[Tensor, Tensor]", encoder(points=points, boxes=boxes, masks=masks))
-        return decoder.decode(embedding, sparse, dense, dense_position=dense_position)
+        prompts = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
+        sparse, dense = cast("tuple[Tensor, Tensor]", prompts)
+        return self.mask_decoder.decode(embedding, sparse, dense, dense_position=dense_position)
 
 
 def _prompt_encoder(input_size: int) -> PromptEncoder:

@@ -64,18 +64,6 @@ def clip(geometry: Polygon | MultiPolygon, outline: Polygon | MultiPolygon) -> P
     return _polygonal(shapely.intersection(geometry, outline))
 
 
-def keep_part_at(geometry: Polygon | MultiPolygon, point: tuple[float, float]) -> Polygon:
-    """Return the polygon that a click at ``point`` (x, y) means: the one under it, else the nearest, then the largest.
-
-    A point in a hole lies in the island that it hits, if any; otherwise the nearest edge decides.
-    """
-    if geometry.is_empty:
-        return Polygon()
-    at = shapely.Point(point)
-    nearest: Polygon = min(shapely.get_parts(geometry), key=lambda polygon: (polygon.distance(at), -polygon.area))
-    return nearest
-
-
 def _is_small(
     shapes: NDArray[np.object_],
     old: NDArray[np.object_],

@@ -140,8 +140,7 @@ def _check_alike(one: _Source, other: _Source) -> None:
 
 def _parts(source: _Source) -> str:
     parts = Parts.of(source.tensors)
-    named = {"a refinement head": parts.refinement_head, "a decoder for boxes": parts.box_decoder}
-    return " and ".join([f"the decoder {parts.decoder.value}", *(name for name, has in named.items() if has)])
+    return f"the decoder {parts.decoder.value}{' and a refinement head' if parts.refinement_head else ''}"
 
 
 def _shapes(source: _Source) -> dict[str, torch.Size]:

@@ -18,8 +18,6 @@ def build_training_network(
 ) -> PromptableNetwork:
     """A network of these parts on the CPU, with what the model has of them; the rest is random.
 
-    Where the model has no decoder for boxes alone and the parts want one, it is a copy of the model's own decoder.
-
     Args:
         tensors: of the model, all of them; copied.
         family: its architecture.
@@ -27,8 +25,8 @@ def build_training_network(
         seed: of what is random.
 
     Raises:
-        InvalidRequest: the parts do without the model's head, want SAM's decoder where the model has the modified one,
-            or a decoder for boxes alone that the model cannot give.
+        InvalidRequest: the parts do without the model's head, or want SAM's decoder where the model has the modified
+            one.
     """
     own_parts = Parts.of(tensors)
     if own_parts.refinement_head and not parts.refinement_head:
@@ -44,15 +42,6 @@ def build_training_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_network(family, parts)
-    known = dict(tensors)
-    if parts.box_decoder and not own_parts.box_decoder:
-        if own_parts.decoder is not DecoderKind.SAM:
-            raise InvalidRequest(
-                "boxes alone are answered by SAM's decoder, which this model has not; "
-                "start from another model (--init) or tune boxes too (--boxes tuned)"
-            )
-        own = ("prompt_encoder.", "mask_decoder.")
-        known |= {f"box_decoder.{key}": tensor for key, tensor in tensors.items() if key.startswith(own)}
     state = network.state_dict()
-    network.load_state_dict({key: known.get(key, tensor).to(tensor) for key, tensor in state.items()})
+    network.load_state_dict({key: tensors.get(key, tensor).to(tensor) for key, tensor in state.items()})
     return network

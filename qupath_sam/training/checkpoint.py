@@ -1,7 +1,7 @@
 """Writing what was trained so that `models add`, `serve` and `evaluate` take it at once: safetensors and our metadata.
 
-Metadata is JSON under `METADATA_KEY`: ``format``, ``base``, ``base_sha256``, ``box_decoder``, ``family`` and
-``mask_count`` as in `CheckpointMetadata`; ``initial_model``, ``groups_seen``, ``config``, ``data_digest``,
+Metadata is JSON under `METADATA_KEY`: ``format``, ``base``, ``base_sha256``, ``family`` and ``mask_count``
+as in `CheckpointMetadata`; ``initial_model``, ``groups_seen``, ``config``, ``data_digest``,
 ``code_version`` and ``metrics``.
 """
 
@@ -22,7 +22,7 @@ from qupath_sam.datasets.seen import GROUPS_SEEN, groups_seen
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.load import load_weights
 from qupath_sam.models.registry import BUILT_IN, Family, ModelSpec
-from qupath_sam.models.weights.checkpoints import METADATA_KEY, CheckpointMetadata, over_base, read_checkpoint
+from qupath_sam.models.weights.checkpoints import METADATA_KEY, over_base, read_checkpoint
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.lora import LowRankLinear
 from qupath_sam.networks.network import PromptableNetwork
@@ -167,21 +167,16 @@ def write_checkpoint(
     kept = dict(tensors)
     form: dict[str, Any] = {"format": "full"}
     if base is not None:
-        below = {f"box_decoder.{key}": tensor for key, tensor in base.tensors.items()}
-        boxes = {key: tensor for key, tensor in tensors.items() if key.startswith("box_decoder.")}
-        boxes_from_base = bool(boxes) and all(key in below and torch.equal(t, below[key]) for key, t in boxes.items())
         changed = {
             key: tensor
             for key, tensor in tensors.items()
-            if not (key in base.tensors and _same(tensor, base.tensors[key])) and not (boxes_from_base and key in boxes)
+            if not (key in base.tensors and _same(tensor, base.tensors[key]))
         }
-        delta = CheckpointMetadata("delta", base.name, base.sha256, box_decoder="base" if boxes_from_base else "")
         small = _numbers(changed) < _LARGEST_DELTA * _numbers(tensors)
         # A network that does without a part of the base, such as its head, must not get it back.
-        if small and over_base(changed, base.tensors, delta).keys() == tensors.keys():
+        if small and over_base(changed, base.tensors).keys() == tensors.keys():
             kept = changed
             form = {"format": "delta", "base": base.name, "base_sha256": base.sha256}
-            form |= {"box_decoder": "base"} if boxes_from_base else {}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     # Not save_file, which makes files that only their owner may read.

@@ -31,10 +31,7 @@ ROWS: dict[str, tuple[frozenset[Trainable], Parts]] = {
     "LoRA + MD": (_LORA, Parts()),
     "histology decoder": (Scenario.SAM_MD.parts, Parts(DecoderKind.HISTOLOGY)),
     "late IE + PE + MD": (frozenset({Trainable.LATE_ENCODER, Trainable.PROMPT, Trainable.DECODER}), Parts()),
-    "PE + MD + head": (
-        frozenset({Trainable.PROMPT, Trainable.DECODER}),
-        Parts(refinement_head=True, box_decoder=True),
-    ),
+    "PE + MD + head": (frozenset({Trainable.PROMPT, Trainable.DECODER}), Parts(refinement_head=True)),
 }
 
 

@@ -269,8 +269,6 @@ class Trainer:
         answers = max(session.answers for session in sessions)
         views = [self._view(session.view) for session in sessions]
         head = self.network.refinement_head
-        if not self.network.refines(box_alone=prompts[0].is_box_alone):
-            head = None
         learns_decoder = head is None or self.random.random() < _decoder_share(answers)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16):
             with nullcontext() if learns_decoder else torch.no_grad():

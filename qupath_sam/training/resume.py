@@ -75,6 +75,8 @@ def load_state(trainer: Trainer, path: Path, *, source: str) -> list[StepReport]
     if state["version"] != _VERSION:
         raise InvalidRequest(f"{path.parent} holds a run of another version of qupath-sam; choose another --out")
     before, now = json.loads(state["settings"]), trainer.settings.as_json()
+    if before["parts"].get("box_decoder") is False:  # of versions that could have one
+        del before["parts"]["box_decoder"]
     # A run may be made longer: its length decides nothing but the schedule.
     other = [key for key in now if key != "length" and before.get(key) != now[key]]
     if other or state["weights"].keys() != trainer.trained.keys():

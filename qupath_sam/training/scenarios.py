@@ -83,7 +83,7 @@ def trains_encoder(parts: Iterable[Trainable]) -> bool:
 def prepare_scenario(network: PromptableNetwork, parts: frozenset[Trainable], lora: LoraSettings) -> None:
     """Freeze everything but the parts, and the refinement head where there is one, in place.
 
-    LoRA layers are added where asked for. The decoder for boxes alone is never trained.
+    LoRA layers are added where asked for.
     """
     network.requires_grad_(False)
     network.eval()

@@ -20,15 +20,16 @@ from qupath_sam.networks.network import PromptableNetwork
 
 
 def seeded(network: PromptableNetwork, *, seed: int = 0) -> PromptableNetwork:
-    """The network with weights that are not zero anywhere, not even where training starts with zeros."""
+    """Set all weights from the seed alone, none of them zero, also where training starts with zeros."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in network.parameters():
+        for name, parameter in network.named_parameters():
             if parameter.dim() > 1:
                 fan_in = parameter[0].numel()
                 parameter.normal_(0, fan_in**-0.5, generator=generator)
             else:
-                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+                about = 0.0 if name.endswith("bias") else 1.0  # a norm's weight is about one
+                parameter.normal_(about, 0.05, generator=generator)
         for name, buffer in network.named_buffers():
             if name.endswith("running_var"):
                 buffer.uniform_(0.5, 2, generator=generator)

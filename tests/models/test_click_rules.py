@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,22 +65,23 @@ def test_without_a_newest_click_nothing_is_judged() -> None:
     assert apply_click_rules(after, asked([ViewClick(10, 10, True)], blobs(1), newest=0), ClickRules()) is after
 
 
-def test_a_positive_click_takes_nothing_away_when_rules_are_one_sided() -> None:
-    before, after = np.full((256, 256), 3.0, np.float32), np.full((256, 256), -3.0, np.float32)
-    of = [ViewClick(10, 10, True)] * 5
-    result = apply_click_rules(after, asked(of, before), ClickRules(one_sided=True))
-    assert (result > 0).all()
+@pytest.mark.parametrize(
+    ("click", "reach"),
+    [
+        (ViewClick(115, 105, True), 6),
+        (ViewClick(105, 105, True), 1.5),  # on its side already
+        (ViewClick(255, 105, True), 64),  # farther than counts
+        (ViewClick(105, 105, False), 5),
+    ],
+)
+def test_reach_is_the_distance_to_the_clicks_own_side(click: ViewClick, reach: float) -> None:
+    mask = np.zeros((256, 256), bool)
+    mask[100:110, 100:110] = True
+    assert reach_of(click, mask) == reach
 
 
-def test_reach_limits_how_far_a_change_goes() -> None:
-    before, after = np.full((256, 256), -3.0, np.float32), np.full((256, 256), 3.0, np.float32)
-    before[100:110, 100:110] = 3
-    click = ViewClick(115, 105, True)
-    rules = ClickRules(reach_from=1, merge_from=1, reach_factor=2, reach_margin=4)
-    changed = (apply_click_rules(after, asked([click], before), rules) > 0) & (before <= 0)
-    rows, columns = np.nonzero(changed)
-    assert reach_of(click, before > 0) == 6
-    assert 15 <= np.hypot(rows - click.y, columns - click.x).max() <= 16
+def test_reach_where_nothing_is_on_the_clicks_side() -> None:
+    assert reach_of(ViewClick(9, 9, True), np.zeros((256, 256), bool)) == 16
 
 
 def test_input_is_left_as_it_is() -> None:

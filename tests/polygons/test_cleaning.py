@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from shapely.geometry import MultiPolygon, Polygon
 
-from qupath_sam.polygons import clean_against, clip, drop_small_parts, fill_holes, keep_part_at, trace_mask
+from qupath_sam.polygons import clean_against, clip, drop_small_parts, fill_holes, trace_mask
 
 masks = arrays(np.bool_, (13, 11))
 areas = st.sampled_from([0, 1, 2, 5, 20, math.inf])
@@ -110,30 +109,7 @@ def test_clipping_leaves_no_lines_where_shapes_touch() -> None:
     assert clipped.equals(shapely.box(0, 1, 2, 2))
 
 
-@given(masks.filter(np.any), st.floats(-3, 14), st.floats(-3, 16))
-def test_the_part_at_a_point_is_the_nearest(mask: np.ndarray, x: float, y: float) -> None:
-    geometry = trace_mask(mask)
-    part = keep_part_at(geometry, (x, y))
-    assert isinstance(part, Polygon)
-    assert part.distance(shapely.Point(x, y)) == geometry.distance(shapely.Point(x, y))
-
-
-@pytest.mark.parametrize(
-    ("point", "area"),
-    [
-        ((1, 1), 64),  # in the ring
-        ((5, 5), 4),  # on the island
-        ((2.5, 5), 64),  # in the hole, nearer to the ring
-        ((3.9, 5), 4),  # in the hole, nearer to the island
-        ((100, 0), 1),  # outside of all
-        ((3, 5), 64),  # as near to the ring as to the island: the larger
-    ],
-)
-def test_which_part_a_click_means(point: tuple[float, float], area: float) -> None:
-    assert keep_part_at(TARGET, point).area == area
-
-
 def test_nothing_stays_nothing() -> None:
-    for cleaned in (fill_holes(Polygon(), 9), drop_small_parts(Polygon(), 9), keep_part_at(Polygon(), (0, 0))):
+    for cleaned in (fill_holes(Polygon(), 9), drop_small_parts(Polygon(), 9)):
         assert cleaned == Polygon()
     assert clip(Polygon(), TARGET).is_empty

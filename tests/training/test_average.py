@@ -30,7 +30,7 @@ from tests.contracts.segmenters import clicks
 from tests.models.checkpoint_files import original_state, write
 from tests.training.test_run import pixels
 
-HEAD = Parts(refinement_head=True, box_decoder=True)
+HEAD = Parts(refinement_head=True)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_the_mean_of_two_runs_is_a_model_that_has_seen_what_both_have(tmp_path: 
     average_checkpoints(["one", str(tmp_path / "other.safetensors")], out, store)
 
     entry = entry_of(out)
-    assert (entry["format"], entry["base"], entry["box_decoder"]) == ("delta", "lite_medsam", "base")
+    assert (entry["format"], entry["base"]) == ("delta", "lite_medsam")
     assert (entry["family"], entry["mask_count"]) == ("lite_medsam", 1)
     assert entry["groups_seen"] == {"discs": ["case1", "case2"]}
     sources = entry["config"]["mean_of"]  # type: ignore[index]

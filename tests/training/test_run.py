@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +45,7 @@ from tests.training.networks import ONE_CLICK
 
 SETTINGS = TrainingSettings(
     trainable=frozenset({Trainable.PROMPT, Trainable.DECODER}),
-    parts=Parts(refinement_head=True, box_decoder=True),
+    parts=Parts(refinement_head=True),
     length=Length(steps=4),
     schedule=Schedule.COSINE,
     accumulate=2,
@@ -211,6 +212,20 @@ def test_a_state_half_written_is_not_taken(tmp_path: Path) -> None:
         load_state(before.trainer, state, source=before.source)
 
 
+def test_a_run_of_a_version_that_had_a_decoder_for_boxes_goes_on(tmp_path: Path) -> None:
+    """Where it did without that decoder."""
+    state = tmp_path / "run" / RESUME_FILE
+    for boxes, refused in ((False, nullcontext()), (True, pytest.raises(InvalidRequest, match="parts"))):
+        first = run(tmp_path / "run", SHORT, resume=boxes)
+        first.save(None)
+        saved = torch.load(state, weights_only=True)
+        settings = json.loads(saved["settings"])
+        settings["parts"]["box_decoder"] = boxes
+        torch.save({**saved, "settings": json.dumps(settings)}, state)
+        with refused:
+            load_state(first.trainer, state, source=first.source)
+
+
 def test_a_run_is_not_resumed_with_other_settings_or_written_over(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="no run to resume"):
         run(tmp_path / "run", resume=True)
@@ -238,9 +253,9 @@ def test_the_checkpoint_is_a_model(tmp_path: Path) -> None:
     with safe_open(path, framework="pt") as file:
         entry = json.loads(file.metadata()[METADATA_KEY])
         assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
-    assert (entry["format"], entry["base"], entry["box_decoder"]) == ("delta", "lite_medsam", "base")
+    assert (entry["format"], entry["base"]) == ("delta", "lite_medsam")
     assert entry["groups_seen"] == {"discs": ["case18", "case26"]}
-    assert entry["config"]["parts"] == {"decoder": "sam", "refinement_head": True, "box_decoder": True}
+    assert entry["config"]["parts"] == {"decoder": "sam", "refinement_head": True}
     assert entry["data_digest"] == tiles().digest()
     assert path.stat().st_size < 25e6
 

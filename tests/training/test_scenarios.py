@@ -21,7 +21,7 @@ from qupath_sam.training.schedule import Schedule
 from qupath_sam.training.settings import Length, TrainingSettings
 from tests.training.networks import ONE_CLICK, DiscViews, EarlyViews, small_network
 
-HEAD = Parts(refinement_head=True, box_decoder=True)
+HEAD = Parts(refinement_head=True)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_counts_of_the_packaged_model(trainable_of_lite: dict[str, tuple[int, in
         "sam-md": (4_058_340, 9_791_300),
         "histology": (4_977_829, 10_710_789),
         "lora": (29_696 + 4_058_340, 9_791_300 + 29_696),
-        "head": (4_980_674, 14_771_974),
+        "head": (4_980_674, 10_707_414),
     }
 
 

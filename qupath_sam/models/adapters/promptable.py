@@ -245,7 +245,7 @@ class PromptableSegmenter(abc.ABC):
         logits = decoded.logits.float()
         corrections: list[Refined] = []
         head = self.network.refinement_head
-        if head is not None and self.network.refines(box_alone=asked[0].is_box_alone):
+        if head is not None:
             view, projected = (embedding.tensors[name].to(device) for name in ("view", "projected"))
             for place in range(logits.shape[1] if prompts[0].refine_all else 1):
                 one = slice(place, place + 1)

@@ -79,7 +79,6 @@ class CheckpointMetadata:
         format: "full", or "delta" where it holds only the tensors that differ from those of ``base``.
         base: built-in model that a delta belongs on.
         base_sha256: digest of that model's weights file.
-        box_decoder: "base" where boxes alone are answered by the base's own decoder, which the file does not repeat.
         family: architecture; None in files of early versions.
         mask_count: masks that a first prompt may return; None where the family's number holds.
     """
@@ -87,7 +86,6 @@ class CheckpointMetadata:
     format: str
     base: str = ""
     base_sha256: str = ""
-    box_decoder: str = ""
     family: Family | None = None
     mask_count: int | None = None
 
@@ -153,15 +151,10 @@ def read_entry(path: Path) -> dict[str, Any]:
     return entry
 
 
-def over_base(
-    delta: Mapping[str, Tensor], base: Mapping[str, Tensor], metadata: CheckpointMetadata
-) -> dict[str, Tensor]:
+def over_base(delta: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All tensors of the network that a delta makes of its base's, in fp32."""
     parts = Parts.of(delta)
     tensors = {key: tensor for key, tensor in base.items() if not parts.is_replaced(key)}
-    if metadata.box_decoder == "base":
-        own = ("prompt_encoder.", "mask_decoder.")
-        tensors |= {f"box_decoder.{key}": tensor for key, tensor in base.items() if key.startswith(own)}
     tensors |= delta
     return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
 
@@ -388,11 +381,11 @@ def _read_safetensors(path: Path) -> Checkpoint:
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise WrongWeights(f"{path} is no safetensors file, or only part of one ({error}); get it again") from error
-    ours = _metadata(metadata.get(METADATA_KEY), path)
+    ours = _metadata(metadata.get(METADATA_KEY), path, tensors)
     return Checkpoint(tensors if ours is not None else _cleaned(tensors, path), Layout.SAFETENSORS, ours)
 
 
-def _metadata(text: str | None, path: Path) -> CheckpointMetadata | None:
+def _metadata(text: str | None, path: Path, keys: Iterable[str]) -> CheckpointMetadata | None:
     if text is None:
         return None
     try:
@@ -401,13 +394,17 @@ def _metadata(text: str | None, path: Path) -> CheckpointMetadata | None:
             entry["format"],
             entry.get("base", ""),
             entry.get("base_sha256", ""),
-            entry.get("box_decoder", ""),
             Family(entry["family"]) if entry.get("family") else None,
             entry.get("mask_count"),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WrongWeights(f"{path} has metadata that this version cannot read ({error}); update qupath-sam") from error
-    if metadata.format not in ("full", "delta") or metadata.box_decoder not in ("", "base"):
+    if entry.get("box_decoder") or any(key.startswith("box_decoder.") for key in keys):
+        raise WrongWeights(
+            f"{path} answers boxes with a second decoder (`train --boxes original` of an earlier version), "
+            "which this version does not have; train the model again"
+        )
+    if metadata.format not in ("full", "delta"):
         raise WrongWeights(
             f"{path} has format {metadata.format!r}, which this version does not know; update qupath-sam"
         )

@@ -36,11 +36,6 @@ class Fingerprint:
         return cls(status.st_size, status.st_mtime_ns, digest.hexdigest())
 
     @classmethod
-    def of_bytes(cls, data: bytes) -> Fingerprint:
-        """Fingerprint of contents that are not (yet) a file."""
-        return cls(len(data), 0, hashlib.sha256(data).hexdigest())
-
-    @classmethod
     def from_json(cls, value: dict[str, Any] | None) -> Fingerprint | None:
         """Inverse of `to_json`."""
         return None if value is None else cls(int(value["size"]), int(value["mtime_ns"]), str(value["sha256"]))

@@ -8,8 +8,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -132,10 +131,3 @@ class ProjectLock:
         while not self._released.wait(HEARTBEAT_S):
             with suppress(OSError):
                 os.utime(self._path)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[ProjectLock]:
-    """Hold the lock of the project in ``folder``."""
-    with ProjectLock(folder) as lock:
-        yield lock

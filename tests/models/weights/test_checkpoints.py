@@ -258,6 +258,16 @@ def test_refuses_metadata_it_does_not_know(tmp_path: Path, metadata: str) -> Non
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    ("key", "entry"), [("a", {"format": "delta", "box_decoder": "base"}), ("box_decoder.a", {"format": "full"})]
+)
+def test_refuses_a_second_decoder_for_boxes_of_earlier_versions(tmp_path: Path, key: str, entry: dict) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({key: torch.zeros(1)}, path, metadata={METADATA_KEY: json.dumps(entry)})
+    with pytest.raises(WrongWeights, match="train the model again"):
+        read_checkpoint(path)
+
+
 def test_the_packaged_weights_have_the_keys_we_generate() -> None:
     """The generated files are like the one original that is at hand."""
     from qupath_sam.models.registry import BUILT_IN
