@@ -52,7 +52,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
         Refinement.joined(open.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
             def outlines = onPlane.collectEntries { [it, Outlines.wkb(it.getROI().getGeometry())] }
             def howTo = RefineOptions.of(refining + [anySize: !classes.isEmpty()])
-            client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model]), howTo)
+            client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model, batch: true]), howTo)
         })
     }
 

@@ -52,7 +52,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     // 2. Ask the server, plane by plane; nothing changes before every answer is there
     def segmentation = SamClient.connect().withCloseable { client ->
         Segmentation.joined(planes.collect { plane, onPlane ->
-            client.segment(samImageOf(imageData, plane), onPlane.collect { promptOf(it) }, PredictOptions.of(options + [model: model]))
+            client.segment(samImageOf(imageData, plane), onPlane.collect { promptOf(it) }, PredictOptions.of(options + [model: model, batch: true]))
         })
     }
 

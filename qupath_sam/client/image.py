@@ -206,10 +206,21 @@ class SegmentedObject:
         """Area in um squared; None where the image has no pixel size or nothing was found."""
         return self.outline.area_um2 if self.outline is not None else None
 
-    def click(self, x: float, y: float, *, positive: bool = True) -> SegmentedObject:
-        """Return the object after one more click, level-0 px. This object stays as it is."""
+    def click(self, x: float, y: float, *, positive: bool = True, from_mask: int | None = None) -> SegmentedObject:
+        """Return the object after one more click, level-0 px. This object stays as it is.
+
+        Args:
+            x, y: where.
+            positive: whether the place belongs to the object.
+            from_mask: goes on from this one of several outlines (`Outline.mask_index`), as `MaskChoice.ALL` gives them;
+                from the best where None.
+
+        Raises:
+            InvalidPrompt: the click lies outside the image, or there is no such mask.
+        """
         label = Label.POSITIVE if positive else Label.NEGATIVE
-        prompts = replace(self.prompts, clicks=(*self.prompts.clicks, Click.at(x, y, label)))
+        click = Click.at(x, y, label, from_mask=from_mask)
+        prompts = replace(self.prompts, clicks=(*self.prompts.clicks, click))
         request = ObjectRequest(prompts, token=self.result.token)
         return self.image._ask(request, self.window, self.output)
 

@@ -47,7 +47,7 @@ def outlines_of(
         geometry = _cleaned(geometry, output, mpp or 1.0)
         if not geometry.is_empty:
             area_um2 = geometry.area * mpp**2 if mpp else None
-            outlines.append(Outline(geometry, float(state.masks.scores[index]), geometry.area, area_um2))
+            outlines.append(Outline(geometry, float(state.masks.scores[index]), geometry.area, area_um2, index))
     return tuple(outlines)
 
 

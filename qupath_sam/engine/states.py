@@ -208,11 +208,13 @@ def tokens(root: bytes, steps: Sequence[Step]) -> list[bytes]:
 
 def _encode(step: Step) -> bytes:
     click = step.click
-    fields = [
+    fields: list[object] = [
         None if click is None else [click.label.value, [[float(x).hex(), float(y).hex()] for x, y in click.points]],
         None if step.box is None else [float(v).hex() for v in step.box.bounds],
         None if step.outline is None else shapely.to_wkb(step.outline, hex=True, byte_order=1),
     ]
+    if click is not None and click.from_mask is not None:
+        fields.append(click.from_mask)
     return json.dumps(fields, separators=(",", ":")).encode()
 
 

@@ -106,7 +106,7 @@ def run_steps(
         state: after those steps; None where ``done`` is 0.
 
     Raises:
-        InvalidPrompt: a prompt lies outside a window that the caller fixed.
+        InvalidPrompt: a prompt lies outside a window that the caller fixed, or a click names a mask that there is not.
         InvalidRegion: the caller's window is impossible.
     """
     states: list[State] = []
@@ -119,6 +119,7 @@ def run_steps(
 def _step(
     steps: Sequence[Step], previous: State | None, *, scales: Scales, request: WindowRequest, choice: MaskChoice
 ) -> Generator[DecodeRequest, MaskSet, State]:
+    previous = _from_chosen_mask(previous, steps[-1])
     fixed = scales.explicit(request)
     if fixed is not None:
         _check_inside(steps[-1], fixed)
@@ -131,6 +132,17 @@ def _step(
         _check_fits(steps[-1], window)
         return (yield from _decode(steps, window, previous, choice=choice))
     return (yield from _step_in_engine_windows(steps, previous, scales=scales, request=request, choice=choice))
+
+
+def _from_chosen_mask(previous: State | None, step: Step) -> State | None:
+    """Return the state that a step goes on from: where its click names another mask than the state does, that one."""
+    if previous is None or step.click is None or step.click.from_mask is None:
+        return previous
+    if step.click.from_mask >= len(previous.masks.masks):
+        raise InvalidPrompt(
+            f"from_mask {step.click.from_mask}: the step before has {len(previous.masks.masks)} masks, counted from 0"
+        )
+    return replace(previous, chosen=step.click.from_mask)
 
 
 def _step_in_engine_windows(

@@ -105,7 +105,8 @@ def prompts_message(request: ObjectRequest) -> prompt_pb2.ObjectPrompts:
     message = prompt_pb2.ObjectPrompts(object_id=request.object_id, token=request.token)
     for click in prompts.clicks:
         label = prompt_pb2.CLICK_LABEL_POSITIVE if click.label is Label.POSITIVE else prompt_pb2.CLICK_LABEL_NEGATIVE
-        message.clicks.add(points=[prompt_pb2.Point(x=x, y=y) for x, y in click.points], label=label)
+        points = [prompt_pb2.Point(x=x, y=y) for x, y in click.points]
+        message.clicks.add(points=points, label=label, from_mask=click.from_mask)
     if prompts.box is not None:
         box = prompts.box
         message.box.CopyFrom(prompt_pb2.Box(min_x=box.min_x, min_y=box.min_y, max_x=box.max_x, max_y=box.max_y))
@@ -118,7 +119,8 @@ def _click(message: prompt_pb2.Click) -> Click:
     label = _LABELS.get(message.label)
     if label is None:
         raise InvalidPrompt("a click has no label; say whether it is positive or negative")
-    return Click(tuple((point.x, point.y) for point in message.points), label)
+    from_mask = message.from_mask if message.HasField("from_mask") else None
+    return Click(tuple((point.x, point.y) for point in message.points), label, from_mask)
 
 
 def window_request_of(message: prompt_pb2.WindowOptions) -> WindowRequest:
@@ -283,6 +285,7 @@ def prediction_message(prediction: Prediction) -> service_pb2.PredictResponse:
                 score=outline.score,
                 area_px2=outline.area_px2,
                 area_um2=outline.area_um2,
+                mask_index=outline.mask_index,
             )
         if result.refinement is not None:
             message.refinement.CopyFrom(refinement_message(result.refinement))
@@ -311,7 +314,7 @@ def prediction_of(message: service_pb2.PredictResponse) -> Prediction:
         for mask in result.masks:
             geometry = geometry_of(mask.geometry_wkb, what="result", max_bytes=len(mask.geometry_wkb)) or Polygon()
             area_um2 = mask.area_um2 if mask.HasField("area_um2") else None
-            outlines.append(Outline(geometry, mask.score, mask.area_px2, area_um2))
+            outlines.append(Outline(geometry, mask.score, mask.area_px2, area_um2, mask.mask_index))
         results.append(
             ObjectResult(
                 object_id=result.object_id,

@@ -29,15 +29,18 @@ class Click:
         points: ``((x, y), ...)`` in level-0 px, at least one. A click on the pixel in column i, row j is
             ``(i + .5, j + .5)``.
         label: positive (belongs to the object) or negative (does not).
+        from_mask: which mask of the step before the click goes on from (`Outline.mask_index`); None takes the one that
+            the request's `MaskChoice` names.
     """
 
     points: tuple[tuple[float, float], ...]
     label: Label = Label.POSITIVE
+    from_mask: int | None = None
 
     @classmethod
-    def at(cls, x: float, y: float, label: Label = Label.POSITIVE) -> Click:
+    def at(cls, x: float, y: float, label: Label = Label.POSITIVE, *, from_mask: int | None = None) -> Click:
         """Return a click with a single point."""
-        return cls(((float(x), float(y)),), label)
+        return cls(((float(x), float(y)),), label, from_mask)
 
     def __post_init__(self) -> None:
         if not self.points:
@@ -45,6 +48,8 @@ class Click:
         for x, y in self.points:
             if not (math.isfinite(x) and math.isfinite(y)):
                 raise InvalidPrompt(f"click coordinates must be finite numbers, got ({x}, {y})")
+        if self.from_mask is not None and self.from_mask < 0:
+            raise InvalidPrompt(f"from_mask counts from 0, got {self.from_mask}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ class ObjectPrompts:
             check_outline(self.outline)
         if self.box is None and self.outline is None and self.clicks[0].label is not Label.POSITIVE:
             raise InvalidPrompt("the first click of an object must be positive: there is nothing yet to take away from")
+        if self.box is None and self.outline is None and self.clicks[0].from_mask is not None:
+            raise InvalidPrompt("the first click of an object has no mask to go on from; leave from_mask out")
 
     def check_inside(self, extent: Region) -> None:
         """Raise `InvalidPrompt` unless every click lies in ``extent`` and box and outline share some area with it."""

@@ -31,12 +31,17 @@ class Doubt(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """One outline in level-0 px, with the model's score (0..1) and its areas."""
+    """One outline in level-0 px, with the model's score (0..1) and its areas.
+
+    Attributes:
+        mask_index: which of the step's masks it is, from 0: for `Click.from_mask`.
+    """
 
     geometry: Polygon | MultiPolygon
     score: float
     area_px2: float
     area_um2: float | None
+    mask_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

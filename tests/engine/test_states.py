@@ -63,6 +63,13 @@ def test_a_token_of_other_prompts_image_or_options_is_not_believed():
     assert store.resume(context(), steps(1, 2), b"no token at all").steps == 2
 
 
+def test_a_click_that_goes_on_from_another_mask_is_another_step():
+    store = StateStore(10_000)
+    chosen = steps_of(ObjectPrompts((Click.at(1, 1), Click.at(2, 1, from_mask=1))))
+    token = store.keep(context(), start(context()), steps(1, 2), [state(), state()])
+    assert store.resume(context(), chosen, token).steps == 1
+
+
 def test_a_token_survives_a_change_of_the_view_and_keeps_the_first_one():
     store = StateStore(10_000)
     where = context(view=4.0)

@@ -229,6 +229,34 @@ def test_the_chosen_mask_is_the_one_that_is_continued(choice, chosen):
     np.testing.assert_array_equal(asked[1].prompts.logits, states[0].masks.logits[chosen])
 
 
+def three_masks(request) -> MaskSet:
+    sizes = (50, 40, 60) if request.several_masks else (50,)
+    answers = [painted(disc(10_000, 10_000, radius))(request) for radius in sizes]
+    return MaskSet(
+        np.concatenate([a.masks for a in answers]),
+        np.linspace(0.9, 0.1, len(sizes)).astype(np.float32),
+        np.concatenate([a.logits for a in answers]),
+    )
+
+
+@pytest.mark.parametrize("from_mask", [0, 1, 2])
+def test_a_click_goes_on_from_the_mask_that_it_names(from_mask):
+    prompts = ObjectPrompts((Click.at(10_000, 10_000), Click.at(10_010, 10_000, from_mask=from_mask)))
+    states, asked = run(prompts, three_masks, choice=MaskChoice.ALL, request=WindowRequest(downsample=2))
+    np.testing.assert_array_equal(asked[1].prompts.logits, states[0].masks.logits[from_mask])
+    assert states[0].chosen == 0, "what the first click was answered depends on no later one"
+
+
+def test_a_mask_that_there_is_not_is_refused():
+    clicks = (Click.at(10_000, 10_000), Click.at(10_010, 10_000, from_mask=3))
+    with pytest.raises(InvalidPrompt, match="has 3 masks"):
+        run(ObjectPrompts(clicks), three_masks, request=WindowRequest(downsample=2))
+    with pytest.raises(InvalidPrompt, match="no mask to go on from"):
+        ObjectPrompts((Click.at(1, 1, from_mask=0),))
+    with pytest.raises(InvalidPrompt, match="counts from 0"):
+        Click.at(1, 1, from_mask=-1)
+
+
 def test_a_window_of_the_callers_refuses_clicks_outside():
     request = WindowRequest(region=Region(0, 0, 100, 100))
     with pytest.raises(InvalidPrompt, match="outside the window"):

@@ -51,6 +51,24 @@ def test_the_outline_is_traced_on_pixel_edges_of_level_0(client, slide):
         assert result.window.downsample == downsample
 
 
+def test_the_next_click_goes_on_from_the_mask_that_was_chosen(client, slide):
+    options = {"output": OutputOptions(choice=MaskChoice.ALL), "window": WindowRequest(downsample=1)}
+    first = one(client.predict(slide, [HERE], **options))
+    assert [outline.mask_index for outline in first.outlines] == [0, 1, 2]
+    areas = []
+    for chosen in (None, *(outline.mask_index for outline in first.outlines)):
+        clicks = (*HERE.clicks, Click.at(702.5, 600.5, from_mask=chosen))
+        told = one(client.predict(slide, [ObjectRequest(ObjectPrompts(clicks), token=first.token)], **options))
+        assert told.resumed_steps == 1
+        again = one(client.predict(slide, [ObjectPrompts(clicks)], **options))
+        assert again.outlines[0].geometry.equals(told.outlines[0].geometry), "click by click is as all at once"
+        areas.append(told.outlines[0].area_px2)
+    assert areas[0] == areas[1], "without a choice the best is gone on from"
+    assert areas[3] > areas[1], "the fake's third mask is larger, and it stays"
+    with pytest.raises(errors.InvalidPrompt, match="has 3 masks"):
+        client.predict(slide, [ObjectPrompts((*HERE.clicks, Click.at(702, 600, from_mask=7)))], **options)
+
+
 def test_click_by_click_with_tokens_equals_all_at_once(client, slide):
     clicks = (Click.at(700, 600), Click.at(760, 620), Click.at(650, 560, Label.NEGATIVE))
     at_once = one(client.predict(slide, [ObjectPrompts(clicks)]))

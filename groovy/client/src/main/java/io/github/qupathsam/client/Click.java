@@ -2,8 +2,14 @@ package io.github.qupathsam.client;
 
 import java.util.List;
 
-/** One act of pointing: a click (one point) or a scribble (several), inside the object or, not positive, outside it. */
-public record Click(List<Point> points, boolean positive) {
+/**
+ * One act of pointing: a click (one point) or a scribble (several), inside the object or, not positive, outside it.
+ *
+ * @param fromMask which mask of the answer before ({@link SamMask#index}) it goes on from; {@link #FROM_BEST} leaves that to the options
+ */
+public record Click(List<Point> points, boolean positive, int fromMask) {
+    public static final int FROM_BEST = -1;
+
     public Click {
         if (points.isEmpty()) {
             throw new SamException(FailureReason.INVALID_PROMPT, "a click needs at least one point; leave empty ones out");
@@ -11,7 +17,16 @@ public record Click(List<Point> points, boolean positive) {
         points = List.copyOf(points);
     }
 
+    public Click(List<Point> points, boolean positive) {
+        this(points, positive, FROM_BEST);
+    }
+
     public static Click at(double x, double y, boolean positive) {
         return new Click(List.of(new Point(x, y)), positive);
+    }
+
+    /** The same, going on from another mask of the answer before. */
+    public Click from(int mask) {
+        return new Click(points, positive, mask);
     }
 }

@@ -24,6 +24,8 @@ public final class ClickPainter {
     private static final Color NEGATIVE_MARK = new Color(205, 40, 40, 150);
     private static final Color SHADOW = new Color(0, 0, 0, 130);
     private static final Color BOX = new Color(25, 25, 30, 215);
+    /** Opacity of the line round an outline that the model doubts. */
+    private static final double UNSURE_LINE = 0.45;
     private static final int TURN_MS = 900;
     private static final int TEXT_WIDTH = 460;
     private static final int LINE_HEIGHT = 18;
@@ -36,11 +38,13 @@ public final class ClickPainter {
      * @param graphics draws in level-0 px; left as it was
      * @param px level-0 px per screen px
      * @param outline {@link ClickView#outline()}, made once for many paintings; or null
+     * @param opacity of its inside, 0 to 1
      */
-    public static void paint(Graphics2D graphics, double px, ClickView view, Shape outline, Color colour) {
+    public static void paint(
+            Graphics2D graphics, double px, ClickView view, Shape outline, Color colour, double opacity) {
         Graphics2D g = smooth(graphics);
         if (outline != null) {
-            paintOutline(g, px, outline, colour, view.working());
+            paintOutline(g, px, outline, colour, view, opacity);
         }
         if (view.box() != null) {
             paintBox(g, px, view.box());
@@ -115,16 +119,24 @@ public final class ClickPainter {
         return g;
     }
 
-    private static void paintOutline(Graphics2D g, double px, Shape outline, Color colour, boolean working) {
-        g.setColor(new Color(colour.getRed(), colour.getGreen(), colour.getBlue(), working ? 30 : 55));
+    private static void paintOutline(
+            Graphics2D g, double px, Shape outline, Color colour, ClickView view, double opacity) {
+        // An outline that the model doubts, or that is about to change, is paler than one to keep.
+        g.setColor(translucent(colour, opacity * (view.unsure() || view.working() ? 0.5 : 1)));
         g.fill(outline);
+        double line = view.unsure() ? UNSURE_LINE : 1;
         g.setStroke(new BasicStroke((float) (4 * px), BasicStroke.CAP_ROUND, BasicStroke.JOIN_ROUND));
-        g.setColor(SHADOW);
+        g.setColor(translucent(Color.BLACK, SHADOW.getAlpha() / 255.0 * line));
         g.draw(outline);
         float[] dashes = {(float) (6 * px), (float) (3 * px)};
         g.setStroke(new BasicStroke((float) (2 * px), BasicStroke.CAP_BUTT, BasicStroke.JOIN_ROUND, 1, dashes, 0));
-        g.setColor(colour);
+        g.setColor(translucent(colour, line));
         g.draw(outline);
+    }
+
+    private static Color translucent(Color colour, double opacity) {
+        int alpha = (int) Math.round(255 * Math.max(0, Math.min(1, opacity)));
+        return new Color(colour.getRed(), colour.getGreen(), colour.getBlue(), alpha);
     }
 
     private static void paintClick(Graphics2D g, double px, Click click) {

@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
+import org.locationtech.jts.geom.Geometry;
 
 /**
  * One object that a person is clicking: its clicks, the outline after each, and the request under way.
@@ -13,16 +14,22 @@ import java.util.function.Consumer;
  * on the way, and nothing is decoded twice. Taking a click back shows the outline before it at once.
  */
 public final class ClickSession {
-    /** A click or scribble; or, as the first one only, a box. */
+    /** A click or scribble; or, as the first one only, a box. An outline from before comes ahead of all. */
     private static final class Step {
         final PixelBox box;
         final Click click;
         SamResult answer;
         Provenance provenance;
+        /** Which of the answer's outlines the person wants. */
+        int choice;
 
         Step(PixelBox box, Click click) {
             this.box = box;
             this.click = click;
+        }
+
+        SamMask chosen() {
+            return answer == null || answer.masks().isEmpty() ? null : answer.masks().get(choice);
         }
     }
 
@@ -40,7 +47,14 @@ public final class ClickSession {
     private Step asked;
     private CompletableFuture<KeptOutline> keeping;
     private String message = "";
-    private int choice;
+    /** The outline that is refined, and whose it is; or null. */
+    private byte[] old;
+    private Object source;
+    private int grown;
+    /** The outline as the person made it wider: what it was made from, and by how much. */
+    private SamMask grownFrom;
+    private int grownBy;
+    private SamMask grownMask;
 
     /** @param key the session's own among those of the stream */
     ClickSession(LiveSession live, String key, SamImage image, PredictOptions options, Consumer<ClickView> listener) {
@@ -83,33 +97,69 @@ public final class ClickSession {
             options = options.withViewDownsample(viewDownsample);
         }
         steps.removeIf(step -> step.box != null);
-        steps.add(0, new Step(box, null));
         // A box comes first in every answer, so that none of those before is one to go on from.
-        steps.forEach(step -> step.answer = null);
+        steps.replaceAll(step -> new Step(null, step.click.from(Click.FROM_BEST)));
+        steps.add(0, new Step(box, null));
         ask();
+    }
+
+    /**
+     * Refines an outline that is there already, with a first click in or, to take away from it, beside it; level-0 px.
+     *
+     * @param of the caller's own: whose outline it is
+     * @param wkb as {@link Outlines#wkb} writes it
+     * @throws SamException where the session has an object already
+     */
+    public synchronized void refine(Object of, byte[] wkb, Click click, double viewDownsample) {
+        if (!steps.isEmpty()) {
+            throw new SamException(FailureReason.INVALID_REQUEST, "another object is being clicked; keep or drop it first");
+        }
+        source = of;
+        old = wkb.clone();
+        add(click, viewDownsample);
+    }
+
+    /** The caller's own, whose outline is refined; null where none is. */
+    public synchronized Object source() {
+        return source;
     }
 
     private void add(Click click, double viewDownsample) {
         stopKeeping();
         if (steps.isEmpty()) {
-            if (!click.positive()) {
+            if (!click.positive() && old == null) {
                 message = "Click on the object first, then take away from it";
                 show();
                 return;
             }
             options = options.withViewDownsample(viewDownsample);
         }
-        steps.add(new Step(null, click));
+        // Where the person has chosen another outline than the best, the model goes on from that.
+        SamMask seen = steps.isEmpty() || last().choice == 0 ? null : last().chosen();
+        steps.add(new Step(null, seen == null ? click : click.from(seen.index())));
         ask();
     }
 
-    /** Another of the outlines that the answer has; false where it has one only. A further click goes on from the best. */
+    /** Another of the outlines that the answer has, from which a further click goes on; false where it has one only. */
     public synchronized boolean next() {
-        SamResult answer = newestAnswer();
-        if (answer == null || answer.masks().size() < 2) {
+        Step newest = newest();
+        if (newest == null || newest.answer.masks().size() < 2) {
             return false;
         }
-        choice = (choice + 1) % answer.masks().size();
+        newest.choice = (newest.choice + 1) % newest.answer.masks().size();
+        show();
+        return true;
+    }
+
+    /**
+     * Makes the outline wider by so many level-0 px on all sides, or narrower; false where there is none, or nothing would be left. It
+     * stays so when a further click changes the outline.
+     */
+    public synchronized boolean grow(int px) {
+        if (newest() == null || newest().chosen() == null || widened(newest().chosen(), grown + px) == null) {
+            return false;
+        }
+        grown += px;
         show();
         return true;
     }
@@ -123,6 +173,9 @@ public final class ClickSession {
         if (steps.remove(steps.size() - 1) == asked) {
             stopAsking();
         }
+        if (steps.isEmpty()) {
+            clear();
+        }
         ask();
         return true;
     }
@@ -130,10 +183,17 @@ public final class ClickSession {
     /** Forgets the object. */
     public synchronized void drop() {
         stopKeeping();
-        steps.clear();
+        clear();
         stopAsking();
         message = "";
         show();
+    }
+
+    private void clear() {
+        steps.clear();
+        old = null;
+        source = null;
+        grown = 0;
     }
 
     /** The person has come back to the image of this object, which has been opened anew since. */
@@ -178,11 +238,42 @@ public final class ClickSession {
     }
 
     public synchronized ClickView view() {
-        SamResult answer = newestAnswer();
-        List<SamMask> masks = answer == null ? List.of() : answer.masks();
-        int shown = choice < masks.size() ? choice : 0;
+        Step newest = newest();
+        SamMask mask = newest == null ? null : shown(newest);
+        if (mask == null) {
+            return new ClickView(box(), clicks(), null, 0, 0, grown, List.of(), request != null, message);
+        }
         return new ClickView(
-                box(), clicks(), masks.isEmpty() ? null : masks.get(shown), shown, masks.size(), request != null, message);
+                box(),
+                clicks(),
+                mask,
+                newest.choice,
+                newest.answer.masks().size(),
+                grown,
+                newest.choice == 0 ? newest.answer.doubts() : List.of(),
+                request != null,
+                message);
+    }
+
+    /** The outline of a step that the person chose, as wide as they made it; where nothing would be left of it, as it was. */
+    private SamMask shown(Step step) {
+        SamMask chosen = step.chosen();
+        SamMask widened = chosen == null ? null : widened(chosen, grown);
+        return widened == null ? chosen : widened;
+    }
+
+    private SamMask widened(SamMask mask, int px) {
+        if (px == 0) {
+            return mask;
+        }
+        if (grownFrom != mask || grownBy != px) {
+            Geometry wider = Outlines.grown(Outlines.of(mask.wkb()), px, image.width(), image.height());
+            double um2 = mask.areaUm2() / mask.areaPx2() * wider.getArea();
+            grownMask = wider.isEmpty() ? null : new SamMask(Outlines.wkb(wider), mask.score(), wider.getArea(), um2, mask.index());
+            grownFrom = mask;
+            grownBy = px;
+        }
+        return grownMask;
     }
 
     private PixelBox box() {
@@ -193,15 +284,15 @@ public final class ClickSession {
         return steps.stream().filter(step -> step.click != null).map(step -> step.click).toList();
     }
 
-    private SamResult newestAnswer() {
+    /** The last step that is answered; null where none is. */
+    private Step newest() {
         int answered = answered();
-        return answered == 0 ? null : steps.get(answered - 1).answer;
+        return answered == 0 ? null : steps.get(answered - 1);
     }
 
     /** Goes on until the last step is answered. */
     private void ask() {
         message = "";
-        choice = 0;
         if (request == null && !steps.isEmpty() && last().answer == null) {
             int answered = answered();
             int end = Math.min(steps.size(), answered + STEPS_AT_ONCE);
@@ -230,6 +321,9 @@ public final class ClickSession {
         Prompts prompts = Prompts.of(clicks().subList(0, box == null ? end : end - 1));
         if (box != null) {
             prompts = prompts.inBox(new Bounds(box.minX(), box.minY(), box.maxX(), box.maxY()));
+        }
+        if (old != null) {
+            prompts = prompts.ofOutline(old);
         }
         return answered == 0 ? prompts : prompts.continuing(steps.get(answered - 1).answer.token());
     }
@@ -270,9 +364,10 @@ public final class ClickSession {
             mine.completeExceptionally(new SamException(FailureReason.INVALID_REQUEST, message));
             return;
         }
-        SamMask mask = choice < answer.masks().size() ? answer.masks().get(choice) : answer.best();
-        KeptOutline kept = new KeptOutline(answer, mask, last().provenance, box(), clicks(), options.viewDownsample());
-        steps.clear();
+        int by = widened(last().chosen(), grown) == null ? 0 : grown;
+        KeptOutline kept = new KeptOutline(
+                answer, last().choice, shown(last()), by, last().provenance, source, box(), clicks(), options.viewDownsample());
+        clear();
         message = "";
         show();
         mine.complete(kept);

@@ -14,12 +14,14 @@ import io.github.qupathsam.v1.ModelInfo;
 import io.github.qupathsam.v1.ObjectPrompts;
 import io.github.qupathsam.v1.ObjectResult;
 import io.github.qupathsam.v1.OutputOptions;
+import io.github.qupathsam.v1.Priority;
 import io.github.qupathsam.v1.PredictRequest;
 import io.github.qupathsam.v1.PredictResponse;
 import io.github.qupathsam.v1.RefusalReason;
 import io.github.qupathsam.v1.Region;
 import io.github.qupathsam.v1.SegmentedMask;
 import io.github.qupathsam.v1.WindowOptions;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 
@@ -37,7 +39,8 @@ final class Messages {
                 .setImage(image)
                 .setModel(model(options, settings))
                 .setWindow(window(options))
-                .setOutput(output(options));
+                .setOutput(output(options))
+                .setPriority(options.batch() ? Priority.PRIORITY_BATCH : Priority.PRIORITY_INTERACTIVE);
         objects.forEach(prompts -> request.addObjects(prompts(prompts)));
         if (refine != null) {
             request.setRefine(refine(refine));
@@ -147,6 +150,9 @@ final class Messages {
             io.github.qupathsam.v1.Click.Builder one = io.github.qupathsam.v1.Click.newBuilder()
                     .setLabel(click.positive() ? ClickLabel.CLICK_LABEL_POSITIVE : ClickLabel.CLICK_LABEL_NEGATIVE);
             click.points().forEach(place -> one.addPoints(point(place)));
+            if (click.fromMask() != Click.FROM_BEST) {
+                one.setFromMask(click.fromMask());
+            }
             message.addClicks(one);
         }
         double[] box = prompts.box();
@@ -190,6 +196,7 @@ final class Messages {
                 .setSimplifyTolerance(options.simplify())
                 .setClipWkb(ByteString.copyFrom(options.clip()))
                 .setCleanShare(options.clean())
+                .setKeepParts(options.keepParts())
                 .build();
     }
 
@@ -203,7 +210,21 @@ final class Messages {
                 result.getToken().toByteArray(),
                 result.getResumedSteps(),
                 source(result.getEmbeddingSource()),
+                doubts(result),
                 result.hasRefinement() ? refusal(result.getRefinement()) : null);
+    }
+
+    /** Those that this client does not know are left out. */
+    private static List<Doubt> doubts(ObjectResult result) {
+        List<Doubt> doubts = new ArrayList<>();
+        for (io.github.qupathsam.v1.Doubt doubt : result.getDoubtsList()) {
+            switch (doubt) {
+                case DOUBT_LOW_SCORE -> doubts.add(Doubt.LOW_SCORE);
+                case DOUBT_LARGE -> doubts.add(Doubt.LARGE);
+                default -> {}
+            }
+        }
+        return List.copyOf(doubts);
     }
 
     /** For people; a reason that this client does not know has its text all the same. */
@@ -217,7 +238,8 @@ final class Messages {
                 mask.getGeometryWkb().toByteArray(),
                 mask.getScore(),
                 mask.getAreaPx2(),
-                mask.hasAreaUm2() ? mask.getAreaUm2() : Double.NaN);
+                mask.hasAreaUm2() ? mask.getAreaUm2() : Double.NaN,
+                mask.getMaskIndex());
     }
 
     private static PixelRegion region(Region region) {

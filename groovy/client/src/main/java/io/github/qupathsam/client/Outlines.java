@@ -1,15 +1,79 @@
 package io.github.qupathsam.client;
 
+import java.util.Collection;
+import org.locationtech.jts.geom.Coordinate;
+import org.locationtech.jts.geom.Envelope;
 import org.locationtech.jts.geom.Geometry;
+import org.locationtech.jts.geom.GeometryFactory;
+import org.locationtech.jts.geom.Polygonal;
+import org.locationtech.jts.geom.util.PolygonExtracter;
 import org.locationtech.jts.io.ByteOrderValues;
+import org.locationtech.jts.io.ParseException;
+import org.locationtech.jts.io.WKBReader;
 import org.locationtech.jts.io.WKBWriter;
+import org.locationtech.jts.operation.buffer.BufferOp;
+import org.locationtech.jts.operation.buffer.BufferParameters;
+import org.locationtech.jts.operation.union.UnaryUnionOp;
 
 /** Outlines as JTS geometries, which is what QuPath's own are. QuPath brings JTS; it is not in this jar. */
 public final class Outlines {
+    /** A sharp corner may move by this many times the width; that of a pixel moves by 1.4 times. */
+    private static final double MITRE_LIMIT = 2;
+    /** Nearer to a whole number than this, px, a coordinate is one. */
+    private static final double ROUNDING = 1e-6;
+
     private Outlines() {}
 
     /** The outline as the server reads it. */
     public static byte[] wkb(Geometry outline) {
         return new WKBWriter(2, ByteOrderValues.LITTLE_ENDIAN).write(outline);
+    }
+
+    /** The outline of WKB, such as a {@link SamMask}'s. */
+    public static Geometry of(byte[] wkb) {
+        try {
+            return new WKBReader().read(wkb);
+        } catch (ParseException unreadable) {
+            throw new SamException(FailureReason.INVALID_PROMPT, "the outline's WKB cannot be read; write it anew", unreadable);
+        }
+    }
+
+    /**
+     * The outline, wider by so many level-0 px on all sides, narrower where negative. What runs along pixel edges still does.
+     *
+     * @param width of the image, px; nothing outside of it is returned
+     * @param height of the image, px
+     * @return empty where nothing is left
+     */
+    public static Geometry grown(Geometry outline, int px, int width, int height) {
+        BufferParameters corners = new BufferParameters(
+                BufferParameters.DEFAULT_QUADRANT_SEGMENTS, BufferParameters.CAP_SQUARE, BufferParameters.JOIN_MITRE, MITRE_LIMIT);
+        Geometry grown = BufferOp.bufferOp(outline, px, corners);
+        // Corners are where two lines meet, within the precision of numbers.
+        grown.apply((Coordinate place) -> {
+            place.x = whole(place.x);
+            place.y = whole(place.y);
+        });
+        grown.geometryChanged();
+        return areas(grown.intersection(outline.getFactory().toGeometry(new Envelope(0, width, 0, height))));
+    }
+
+    /** What is left of the outline without its neighbours: empty where they cover it. Areas only. */
+    public static Geometry cut(Geometry outline, Collection<Geometry> neighbours) {
+        Geometry others = UnaryUnionOp.union(neighbours);
+        return others == null ? outline : areas(outline.difference(others));
+    }
+
+    private static double whole(double coordinate) {
+        return Math.abs(coordinate - Math.rint(coordinate)) < ROUNDING ? Math.rint(coordinate) : coordinate;
+    }
+
+    /** Without the lines and points where shapes only touch. */
+    private static Geometry areas(Geometry geometry) {
+        if (geometry instanceof Polygonal) {
+            return geometry;
+        }
+        GeometryFactory factory = geometry.getFactory();
+        return factory.buildGeometry(PolygonExtracter.getPolygons(geometry));
     }
 }

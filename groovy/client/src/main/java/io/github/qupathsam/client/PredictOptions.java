@@ -19,6 +19,8 @@ import java.util.TreeSet;
  * @param minArea parts below this area are dropped
  * @param simplify how far the outline may move to have fewer vertices
  * @param clean of objects with an outline: holes and parts below this share of it, 0 to 1, are filled and dropped; 0 keeps all
+ * @param keepParts the answer to clicks may have parts that no click points at, and pinholes
+ * @param batch nobody waits: the server answers while no person does, and holds nothing for a next click
  * @param clip outlines are cut to this Polygon or MultiPolygon (WKB, level-0 px); empty cuts nothing
  */
 public record PredictOptions(
@@ -31,6 +33,8 @@ public record PredictOptions(
         double minArea,
         double simplify,
         double clean,
+        boolean keepParts,
+        boolean batch,
         byte[] clip) {
 
     private static final double DEFAULT_CLEAN = 0.02;
@@ -45,7 +49,7 @@ public record PredictOptions(
 
     private static final Set<String> NAMES = new TreeSet<>(Set.of(
             "model", "downsample", "mpp", "viewDownsample", "choice", "fillHoles", "minArea", "simplify", "clean",
-            "clip"));
+            "keepParts", "batch", "clip"));
 
     public PredictOptions {
         for (double value : new double[] {downsample, mpp, viewDownsample, fillHoles, minArea, simplify, clean}) {
@@ -85,16 +89,19 @@ public record PredictOptions(
                 number(values, "minArea"),
                 number(values, "simplify"),
                 values.get("clean") == null ? DEFAULT_CLEAN : number(values, "clean"),
+                truth(values, "keepParts"),
+                truth(values, "batch"),
                 clip == null ? new byte[0] : (byte[]) clip);
     }
 
     public PredictOptions withClip(byte[] wkb) {
         return new PredictOptions(
-                model, downsample, mpp, viewDownsample, choice, fillHoles, minArea, simplify, clean, wkb.clone());
+                model, downsample, mpp, viewDownsample, choice, fillHoles, minArea, simplify, clean, keepParts, batch, wkb.clone());
     }
 
     public PredictOptions withViewDownsample(double value) {
-        return new PredictOptions(model, downsample, mpp, value, choice, fillHoles, minArea, simplify, clean, clip);
+        return new PredictOptions(
+                model, downsample, mpp, value, choice, fillHoles, minArea, simplify, clean, keepParts, batch, clip);
     }
 
     private static double number(Map<String, ?> values, String name) {
@@ -106,6 +113,17 @@ public record PredictOptions(
             return given.doubleValue();
         }
         throw invalid(name + " must be a number, got '" + value + "'");
+    }
+
+    private static boolean truth(Map<String, ?> values, String name) {
+        Object value = values.get(name);
+        if (value == null) {
+            return false;
+        }
+        if (value instanceof Boolean given) {
+            return given;
+        }
+        throw invalid(name + " must be true or false, got '" + value + "'");
     }
 
     private static Choice choice(Object value) {

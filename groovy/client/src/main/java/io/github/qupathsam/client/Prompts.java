@@ -52,6 +52,11 @@ public final class Prompts {
         return new Prompts("", List.of(), null, wkb.clone(), new byte[0]);
     }
 
+    /** The same, of an object that has an outline already. */
+    Prompts ofOutline(byte[] wkb) {
+        return new Prompts(name, clicks, box, outline(wkb).outline, token);
+    }
+
     /** The same in a box, level-0 px. */
     Prompts inBox(Bounds bounds) {
         double[] given = box(bounds.minX(), bounds.minY(), bounds.maxX(), bounds.maxY()).box;

@@ -13,6 +13,7 @@ import java.util.List;
  * @param token names this answer, for prompts that continue it
  * @param resumedSteps steps that the server did not have to repeat
  * @param embedding how the embedding was come by: memory, disk, computed, shared; empty where none was needed
+ * @param doubts about the best outline: why it should not be taken unseen
  * @param refusal of an outline that was to be refined: why the old one stays, empty where it does not; null where none was
  */
 public record SamResult(
@@ -24,6 +25,7 @@ public record SamResult(
         byte[] token,
         int resumedSteps,
         String embedding,
+        List<Doubt> doubts,
         String refusal) {
 
     /** The best outline, or null where nothing is left. */

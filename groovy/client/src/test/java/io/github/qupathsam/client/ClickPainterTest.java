@@ -18,7 +18,7 @@ class ClickPainterTest {
             PromptsTest.wkb("POLYGON ((20 20, 180 20, 180 180, 20 180, 20 20), (80 80, 120 80, 120 120, 80 120, 80 80))");
 
     private static SamMask mask() {
-        return new SamMask(RING, 0.9, 24000, Double.NaN);
+        return new SamMask(RING, 0.9, 24000, Double.NaN, 0);
     }
 
     /** 200 x 200 screen px, white, at this many level-0 px per screen px. */
@@ -29,7 +29,7 @@ class ClickPainterTest {
         g.fillRect(0, 0, 200, 200);
         g.scale(1 / px, 1 / px);
         AffineTransform before = g.getTransform();
-        ClickPainter.paint(g, px, view, view.outline(), Color.BLUE);
+        ClickPainter.paint(g, px, view, view.outline(), Color.BLUE, 0.2);
         assertEquals(before, g.getTransform());
         g.dispose();
         return image;
@@ -47,19 +47,33 @@ class ClickPainterTest {
 
     @Test
     void theOutlineIsTintedAndItsHoleIsNot() {
-        BufferedImage image = painted(new ClickView(null, List.of(), mask(), 0, 1, false, ""), 1);
+        BufferedImage image = painted(new ClickView(null, List.of(), mask(), 0, 1, 0, List.of(), false, ""), 1);
         assertNotEquals(WHITE, image.getRGB(50, 50));
         assertEquals(WHITE, image.getRGB(100, 100));
         assertEquals(WHITE, image.getRGB(10, 10));
+    }
+
+    /** On 0.1.0 an outline that the model doubts looked like any other. */
+    @Test
+    void anOutlineThatTheModelDoubtsIsPale() {
+        ClickView sure = new ClickView(null, List.of(), mask(), 0, 1, 0, List.of(), false, "");
+        ClickView doubted = new ClickView(null, List.of(), mask(), 0, 1, 0, List.of(Doubt.LOW_SCORE), false, "");
+        for (int x : new int[] {50, 20}) { // inside, and on the line
+            Color clear = new Color(painted(sure, 1).getRGB(x, 50));
+            Color pale = new Color(painted(doubted, 1).getRGB(x, 50));
+            assertTrue(pale.getRed() > clear.getRed() && pale.getRed() < 255, pale + " against " + clear);
+        }
+        assertEquals("0.90, 24000 px\u00b2", sure.label());
+        assertEquals("0.90, 24000 px\u00b2; the model is not sure", doubted.label());
     }
 
     @Test
     void clicksAreOfOneSizeAtEveryZoomAndOfTwoColours() {
         Click in = Click.at(50, 100, true);
         Click out = Click.at(150, 100, false);
-        BufferedImage near = painted(new ClickView(null, List.of(in, out), null, 0, 0, false, ""), 1);
+        BufferedImage near = painted(new ClickView(null, List.of(in, out), null, 0, 0, 0, List.of(), false, ""), 1);
         BufferedImage far = painted(
-                new ClickView(null, List.of(Click.at(500, 1000, true), Click.at(1500, 1000, false)), null, 0, 0, false, ""), 10);
+                new ClickView(null, List.of(Click.at(500, 1000, true), Click.at(1500, 1000, false)), null, 0, 0, 0, List.of(), false, ""), 10);
         assertEquals(different(near, 0, 0, 200), different(far, 0, 0, 200), 8);
         assertTrue(new Color(near.getRGB(54, 96)).getGreen() > new Color(near.getRGB(54, 96)).getRed());
         assertTrue(new Color(near.getRGB(154, 96)).getRed() > new Color(near.getRGB(154, 96)).getGreen());
@@ -68,8 +82,8 @@ class ClickPainterTest {
     @Test
     void workIsShownRoundTheLastClick() {
         List<Click> clicks = List.of(Click.at(40, 40, true), Click.at(140, 140, true));
-        int idle = different(painted(new ClickView(null, clicks, null, 0, 0, false, ""), 1), 110, 110, 60);
-        int working = different(painted(new ClickView(null, clicks, null, 0, 0, true, ""), 1), 110, 110, 60);
+        int idle = different(painted(new ClickView(null, clicks, null, 0, 0, 0, List.of(), false, ""), 1), 110, 110, 60);
+        int working = different(painted(new ClickView(null, clicks, null, 0, 0, 0, List.of(), true, ""), 1), 110, 110, 60);
         assertTrue(working > idle + 50, working + " px against " + idle);
     }
 

@@ -21,6 +21,8 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.locationtech.jts.geom.Coordinate;
+import org.locationtech.jts.geom.Geometry;
 
 /** One object after another, clicked against the Python server with its fake model. */
 class ClickSessionTest {
@@ -220,12 +222,108 @@ class ClickSessionTest {
         assertFalse(session.next());
     }
 
+    /** On 0.1.0 it went on from the best one, whatever Tab had shown. */
+    @Test
+    void aClickAfterTabGoesOnFromTheChosenOutline() throws Exception {
+        PredictOptions all = PredictOptions.of(Map.of("downsample", 1, "choice", "all"));
+        ClickSession ambiguous = live.clicks(image, all, views::add);
+        ambiguous.click(380.5, 260.5, true, 1);
+        ClickView first = seen(view -> view.mask() != null);
+        ambiguous.next();
+        ambiguous.next();
+        SamMask chosen = seen(view -> view.choice() == 2).mask();
+        assertTrue(chosen.areaPx2() > first.mask().areaPx2(), "the fake's third mask is larger");
+        ambiguous.click(382.5, 260.5, true, 1);
+        SamMask after = seen(view -> !view.working() && view.clicks().size() == 2).mask();
+        SamMask best = client.predict(image, Prompts.click(380.5, 260.5).add(382.5, 260.5), all.withViewDownsample(1))
+                .single()
+                .best();
+        assertTrue(after.areaPx2() > best.areaPx2() * 1.2, after.areaPx2() + " against " + best.areaPx2());
+        assertTrue(ambiguous.undo());
+        assertArrayEquals(chosen.wkb(), ambiguous.view().mask().wkb(), "taking back shows what had been chosen");
+        ambiguous.click(382.5, 260.5, true, 1);
+        KeptOutline kept = soon(ambiguous.keep());
+        assertArrayEquals(after.wkb(), kept.mask().wkb());
+        assertEquals("+380.5,260.5 +382.5,260.5@" + chosen.index(), kept.metadata().get("qupath-sam.clicks"));
+    }
+
+    @Test
+    void aBoxAfterAChoiceForgetsIt() throws Exception {
+        ClickSession ambiguous =
+                live.clicks(image, PredictOptions.of(Map.of("downsample", 1, "choice", "all")), views::add);
+        ambiguous.click(380.5, 260.5, true, 1);
+        seen(view -> view.mask() != null);
+        ambiguous.next();
+        ambiguous.click(382.5, 260.5, true, 1);
+        seen(view -> !view.working() && view.clicks().size() == 2);
+        ambiguous.box(PixelBox.between(300, 200, 460, 320), 1);
+        KeptOutline kept = soon(ambiguous.keep());
+        assertEquals("+380.5,260.5 +382.5,260.5", kept.metadata().get("qupath-sam.clicks"));
+    }
+
+    @Test
+    void anOutlineIsMadeWiderByWholePixels() throws Exception {
+        assertFalse(session.grow(1), "there is none yet");
+        session.click(380.5, 260.5, true, 1);
+        SamMask before = seen(view -> view.mask() != null).mask();
+        assertTrue(session.grow(2));
+        ClickView wider = seen(view -> view.grown() == 2);
+        Geometry expected = Outlines.of(before.wkb()).buffer(2);
+        Geometry grown = Outlines.of(wider.mask().wkb());
+        assertTrue(grown.buffer(1e-9).covers(expected), "not 2 px wider everywhere");
+        assertEquals(grown.getArea(), wider.mask().areaPx2(), 1e-6);
+        for (Coordinate place : grown.getCoordinates()) {
+            assertEquals(Math.rint(place.x), place.x, "off the pixel edges");
+        }
+        assertTrue(wider.label().contains("+2 px"), wider.label());
+        assertTrue(session.grow(-1));
+        assertFalse(session.grow(-100000), "nothing would be left");
+        assertEquals(1, session.view().grown());
+        session.click(395.5, 260.5, true, 1);
+        seen(view -> !view.working() && view.clicks().size() == 2 && view.grown() == 1);
+        KeptOutline kept = soon(session.keep());
+        assertEquals("1 px", kept.metadata().get("qupath-sam.grown"));
+        assertEquals(0, session.view().grown(), "the next object begins as the model sees it");
+    }
+
+    @Test
+    void anOutlineThatIsThereIsRefined() throws Exception {
+        byte[] old = PromptsTest.wkb("POLYGON ((300 200, 460 200, 460 320, 300 320, 300 200))");
+        session.refine("gland 1", old, Click.at(440.5, 260.5, false), 1);
+        SamMask without = seen(view -> !view.working() && view.mask() != null).mask();
+        assertEquals("gland 1", session.source());
+        assertFalse(Outlines.of(without.wkb()).contains(Outlines.of(old).getFactory().createPoint(new Coordinate(440.5, 260.5))));
+        SamMask whole = client.predict(
+                        image, Prompts.outline(old).remove(440.5, 260.5), OPTIONS.withViewDownsample(1))
+                .single()
+                .best();
+        assertArrayEquals(whole.wkb(), without.wkb());
+        KeptOutline kept = soon(session.keep());
+        assertEquals("gland 1", kept.source());
+        assertEquals("refined Gland with 1 click", kept.report("Gland"));
+        assertNull(session.source(), "the next object is a new one");
+        session.refine("gland 1", old, Click.at(380.5, 260.5, true), 1);
+        assertTrue(session.undo());
+        assertNull(session.source());
+        session.click(1, 1, false, 1);
+        assertTrue(session.view().message().contains("first"), "there is nothing left to take away from");
+    }
+
+    @Test
+    void doubtsAreShown() throws Exception {
+        ClickSession zoomed = live.clicks(image, PredictOptions.none(), views::add);
+        zoomed.click(380.5, 260.5, true, 0.001); // what is in view is far smaller than any answer
+        ClickView view = seen(shown -> shown.mask() != null);
+        assertTrue(view.unsure());
+        assertTrue(view.label().contains("far larger"), view.label());
+    }
+
     @Test
     void whoWaitsForAServerThatIsAwayIsTold() {
-        ClickView waiting = new ClickView(null, java.util.List.of(Click.at(1, 1, true)), null, 0, 0, true, "");
+        ClickView waiting = new ClickView(null, java.util.List.of(Click.at(1, 1, true)), null, 0, 0, 0, java.util.List.of(), true, "");
         assertEquals("Waiting", waiting.text("Waiting"));
         assertEquals("", waiting.text(""));
-        ClickView answered = new ClickView(null, java.util.List.of(Click.at(1, 1, true)), null, 0, 0, false, "");
+        ClickView answered = new ClickView(null, java.util.List.of(Click.at(1, 1, true)), null, 0, 0, 0, java.util.List.of(), false, "");
         assertEquals("", answered.text("Waiting"), "nobody waits");
     }
 }

@@ -56,6 +56,16 @@ class ScriptsParseTest {
         }
     }
 
+    /** A project's night of work does not delay a person who clicks. */
+    @Test
+    void everyScriptForAProjectAsksForABatch() throws Exception {
+        for (Path script : scripts()) {
+            if (script.getFileName().toString().endsWith("_for_project.groovy")) {
+                assertEquals(true, Files.readString(script).contains("batch: true"), script.getFileName() + " is in the way of clicks");
+            }
+        }
+    }
+
     private static void parse(String version, String text) throws Exception {
         URL jar = Path.of(System.getProperty("groovy.folder"), "groovy-" + version + ".jar").toUri().toURL();
         try (URLClassLoader groovy = new URLClassLoader(new URL[] {jar}, ClassLoader.getPlatformClassLoader())) {
