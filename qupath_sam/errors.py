@@ -27,6 +27,7 @@
     ├── DeadlineExceeded        the caller's time ran out before the work was done
     ├── MissingPackage          a package that this needs is not installed
     └── ServerUnavailable       no server answers at that address, or it is shutting down
+        └── ServerStarting          it loads its model: repeat the call in a moment
 
 Messages end in what to do about it. `qupath_sam.protocol.status` maps each class to one gRPC code and one
 `ErrorReason` of the protocol; a test walks this tree to see that none is forgotten.
@@ -145,3 +146,15 @@ class DeadlineExceeded(QupathSamError, TimeoutError):
 
 class ServerUnavailable(QupathSamError, ConnectionError):
     """No server answers at that address, or it is shutting down."""
+
+
+class ServerStarting(ServerUnavailable):
+    """The server listens already, and is not ready yet: the same call succeeds in a moment.
+
+    Attributes:
+        retry_after_s: how long to wait before the call is made again, seconds.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

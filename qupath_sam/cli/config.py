@@ -20,10 +20,39 @@ def read_config(context: typer.Context, file: Path | None) -> Path | None:
     Raises:
         InvalidRequest: the file cannot be read, is no TOML, or names an option that there is none of.
     """
+    if file is not None:
+        context.default_map = {**(context.default_map or {}), **_values(context, file)}
+    return file
+
+
+def options_now(context: typer.Context) -> dict[str, Any]:
+    """Return the options that would be in force if the command began now: its file is read again.
+
+    What the command line and the environment say stays.
+
+    Raises: as `read_config`.
+    """
     from qupath_sam.errors import InvalidRequest
 
+    options = dict(context.params)
+    file = options.get("config")
     if file is None:
-        return None
+        return options
+    context.default_map = _values(context, Path(file))
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name not in _NOT_IN_FILES and source is not None and source.name.startswith("DEFAULT"):
+            default = parameter.get_default(context)
+            try:
+                options[str(parameter.name)] = parameter.process_value(context, default)
+            except typer.BadParameter as error:
+                raise InvalidRequest(f"{file}: {parameter.name} cannot be {default!r}; {error.message}") from error
+    return options
+
+
+def _values(context: typer.Context, file: Path) -> dict[str, Any]:
+    from qupath_sam.errors import InvalidRequest
+
     try:
         with file.open("rb") as stream:
             content = tomllib.load(stream)
@@ -38,8 +67,7 @@ def read_config(context: typer.Context, file: Path | None) -> Path | None:
         raise InvalidRequest(
             f"{file} names {', '.join(unknown)}, which are no options; known: {', '.join(sorted(known))}"
         )
-    context.default_map = {**(context.default_map or {}), **values}
-    return file
+    return values
 
 
 def config_text(options: Mapping[str, Any]) -> str:

@@ -7,14 +7,20 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qupath_sam.cli.config import config_text, read_config
+from qupath_sam.cli.config import config_text, options_now, read_config
+from qupath_sam.errors import QupathSamError
 
-LOG_LEVELS = ("debug", "info", "warning", "error")
-LOG_FORMATS = ("text", "json")
+if TYPE_CHECKING:
+    from qupath_sam.server.app import RunningServer
+    from qupath_sam.server.settings import ServerSettings
+
+log = logging.getLogger(__name__)
+
+_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def serve(
@@ -73,74 +79,81 @@ def serve(
     ] = None,
     embedding_folder_gib: Annotated[int, typer.Option(help="Most GiB there.")] = 20,
     max_calls: Annotated[int, typer.Option(help="Most calls under way at once.")] = 64,
+    grace: Annotated[float, typer.Option(help="Seconds that calls under way get when the server is stopped.")] = 5.0,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     log_format: Annotated[str, typer.Option(help="text, or json: one object a line.")] = "text",
 ) -> None:
     """Serve segmentation over gRPC until Ctrl-C or SIGTERM."""
     # Before gRPC is imported: its own lines are not of our format, and tell no more than ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    if not print_config:
+        logging.basicConfig(level=logging.INFO, format=_LINE)
+        log.info("starting")
+    from qupath_sam.cli.serve_settings import server_settings
     from qupath_sam.server.port import check_free
 
-    check_free(host, port)  # before torch is loaded, which takes a while
-    from qupath_sam.engine.settings import MIB
-    from qupath_sam.errors import InvalidRequest
-    from qupath_sam.protocol.bearer import read_token
-    from qupath_sam.server.app import start_server
-    from qupath_sam.server.settings import ServerSettings
-    from qupath_sam.slides.location import PathMap
-
-    if log_level.lower() not in LOG_LEVELS:
-        raise InvalidRequest(f"unknown log level {log_level!r}; choose one of {', '.join(LOG_LEVELS)}")
-    if log_format not in LOG_FORMATS:
-        raise InvalidRequest(f"unknown log format {log_format!r}; choose one of {', '.join(LOG_FORMATS)}")
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if log_format == "json":
-        from qupath_sam.server.request_log import JsonFormatter
-
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(JsonFormatter())
-    settings = ServerSettings(
-        host=host,
-        port=port,
-        tls_certificate=tls_certificate,
-        tls_key=tls_key,
-        tls_client_ca=tls_client_ca,
-        tokens=tokens,
-        token=read_token(token_file) if token_file is not None else "",
-        token_without_tls=token_without_tls,
-        model=model,
-        device=device,
-        precision=precision,
-        threads=threads,
-        path_map=PathMap.parse(path_map or []).pairs,
-        read_slides=read_slides,
-        slide_roots=tuple(slides) if slides else None,
-        allow_urls=tuple(allow_url or ()),
-        reflection=reflection,
-        embedding_bytes=embedding_mib * MIB,
-        embedding_folder=embedding_folder,
-        embedding_folder_bytes=embedding_folder_gib * 1024 * MIB,
-        max_calls=max_calls,
-    )
+    check_free(host, port)
+    settings = server_settings(context.params)
     if print_config:
         typer.echo(config_text(context.params))
         return
-    if memory:
-        settings = settings.within(int(memory * 1024 * MIB))
-    stopping = threading.Event()
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: stopping.set())
+    _set_up_log(log_level, log_format)
+    _run(context, settings)
+
+
+def _run(context: typer.Context, settings: ServerSettings) -> None:
+    from qupath_sam.server.listener import listen
+
     reloading = threading.Event()
-    for name in ("SIGHUP",):  # which Windows lacks: there files are read anew by their time alone
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: reloading.set())
-    with start_server(settings) as server:
+    _on_signals(("SIGHUP",), reloading)  # which Windows lacks: there files are read anew by their time alone
+    listener = listen(settings)
+    log.info("%s is taken; until the model is there, calls are asked to come back", listener.address)
+    # While it loads, SIGTERM and Ctrl-C end the process as they end any other: nothing is under way yet.
+    from qupath_sam.server.app import complete  # loads torch, which takes a while
+
+    with complete(listener) as server:
+        stopping = threading.Event()
+        _on_signals(("SIGINT", "SIGTERM", "SIGBREAK"), stopping)
         # One line that programs wait for; flushed, because it may go into a pipe.
         print(f"listening on {server.address} ({settings.exposure})", flush=True)  # noqa: T201
         # A bounded wait lets Python run signal handlers on Windows too.
         while not stopping.wait(0.5):
-            server.refresh(force=reloading.is_set())
-            reloading.clear()
-        logging.getLogger(__name__).info("stopping: calls under way may finish")
+            if reloading.is_set():
+                reloading.clear()
+                _reload(context, server)
+            server.refresh()
         server.stop()
+
+
+def _reload(context: typer.Context, server: RunningServer) -> None:
+    """Read the configuration, tokens and certificates again; a configuration that cannot be used changes nothing."""
+    from qupath_sam.cli.serve_settings import check_log, server_settings
+
+    server.refresh(force=True)
+    try:
+        options = options_now(context)
+        check_log(options["log_level"], options["log_format"])
+        wanted = server_settings(options)
+    except (QupathSamError, OSError) as error:
+        log.error("the configuration stays as it was: %s", error)
+        return
+    _set_up_log(options["log_level"], options["log_format"])
+    changed, left = server.reconfigure(wanted)
+    log.info("configuration read again: %s", f"changed {', '.join(changed)}" if changed else "nothing has changed")
+    if left:
+        log.warning("only a restart changes %s", ", ".join(left))
+
+
+def _on_signals(names: tuple[str, ...], event: threading.Event) -> None:
+    for name in names:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: event.set())
+
+
+def _set_up_log(level: str, form: str) -> None:
+    from qupath_sam.server.request_log import JsonFormatter
+
+    text = logging.Formatter(_LINE)
+    logging.getLogger().setLevel(level.upper())
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(JsonFormatter() if form == "json" else text)

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from qupath_sam.client.image import Image, check_pixels, open_image
 from qupath_sam.client.images import ImageRef, Pushed
 from qupath_sam.client.parts import in_parts
+from qupath_sam.engine.build import build_engine
 from qupath_sam.engine.call import Call
 from qupath_sam.engine.cancellation import CancelToken, check_wanted
 from qupath_sam.engine.description import describe_models
 from qupath_sam.engine.refine_options import RefineOptions
-from qupath_sam.engine.settings import EngineSettings, build_engine
+from qupath_sam.engine.settings import EngineSettings
 from qupath_sam.engine.windows import DEFAULT_EMBED_WINDOWS, view_windows
 from qupath_sam.engine.worker import Priority
 from qupath_sam.errors import PixelsMissing

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import grpc
@@ -23,7 +23,7 @@ from qupath_sam.client.live import LiveClient
 from qupath_sam.client.messages import embed_request, image_message, predict_request
 from qupath_sam.client.parts import in_parts
 from qupath_sam.engine.refine_options import RefineOptions
-from qupath_sam.errors import InvalidRequest, RequestTooLarge, ServerBusy, ServerUnavailable
+from qupath_sam.errors import InvalidRequest, RequestTooLarge, ServerBusy, ServerStarting, ServerUnavailable
 from qupath_sam.protocol import convert
 from qupath_sam.types.prompts import ObjectPrompts
 from qupath_sam.types.regions import Region
@@ -68,7 +68,7 @@ class SamClient:
 
     Args:
         address: ``host:port``.
-        timeout_s: patience for each call, seconds.
+        timeout_s: patience for each call, seconds; for as long a server that loads its model is waited for.
         token: sent with every call, where the server asks for one.
         ca: PEM file with the certificate to trust; encrypts.
         access: encryption and token in full, instead of ``token`` and ``ca``.
@@ -339,9 +339,20 @@ class SamClient:
         return self._call_once(method, request, timeout_s)
 
     def _call_once(self, method: Callable[..., Any], request: Any, timeout_s: float | None) -> Any:
+        timeout = self._timeout_s if timeout_s is None else timeout_s
+        patient_until = monotonic() + timeout
+        while True:
+            try:
+                return self._ask(method, request, timeout)
+            except ServerStarting as starting:
+                if monotonic() + starting.retry_after_s >= patient_until:
+                    raise
+                log.info("%s: %s", self.address, starting)
+                sleep(starting.retry_after_s)
+
+    def _ask(self, method: Callable[..., Any], request: Any, timeout_s: float) -> Any:
         try:
-            timeout = self._timeout_s if timeout_s is None else timeout_s
-            return method(request, timeout=timeout, metadata=self._metadata)
+            return method(request, timeout=timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise error_from(error, self.address) from error
         except ValueError as error:  # gRPC's way to say that the channel is closed

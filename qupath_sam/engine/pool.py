@@ -37,6 +37,11 @@ class ModelPool:
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
         self._loading: dict[str, _Turn] = {}
         self._lock = threading.Lock()
+        self._on_change: list[Callable[[tuple[str, ...]], None]] = []
+
+    def on_change(self, callback: Callable[[tuple[str, ...]], None]) -> None:
+        """Have ``callback`` called with the names of the models in memory whenever these change."""
+        self._on_change.append(callback)
 
     def get(self, name: str = "") -> LoadedModel:
         """Return the model, loading it where needed.
@@ -69,6 +74,7 @@ class ModelPool:
             self._loaded[name] = loaded
             while len(self._loaded) > self._max_models:
                 self._loaded.popitem(last=False)
+        self._changed()
         return loaded
 
     def put(self, loaded: LoadedModel) -> None:
@@ -76,8 +82,14 @@ class ModelPool:
         with self._lock:
             self._loaded[loaded.spec.name] = loaded
             self._loaded.move_to_end(loaded.spec.name)
+        self._changed()
 
     def loaded(self) -> tuple[str, ...]:
         """Return names of the models in memory, least recently used first."""
         with self._lock:
             return tuple(self._loaded)
+
+    def _changed(self) -> None:
+        names = self.loaded()
+        for callback in self._on_change:
+            callback(names)

@@ -150,6 +150,12 @@ class StateStore:
                 self._put(chain[done - 1], held)
         return chain[-1]
 
+    def resize(self, max_bytes: int) -> None:
+        """Change the limit; those who hold most give way."""
+        with self._lock:
+            self._max_bytes = max_bytes
+            self._make_room()
+
     def clear(self) -> None:
         """Drop everything."""
         with self._lock:
@@ -174,6 +180,9 @@ class StateStore:
         self._owners.setdefault(held.owner, OrderedDict())[token] = None
         self._bytes_of[held.owner] = self._bytes_of.get(held.owner, 0) + size
         self._bytes += size
+        self._make_room()
+
+    def _make_room(self) -> None:
         while self._bytes > self._max_bytes:
             heaviest = max(self._bytes_of, key=self._bytes_of.__getitem__)
             self._drop(next(iter(self._owners[heaviest])))

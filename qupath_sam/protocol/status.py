@@ -35,6 +35,7 @@ TABLE: tuple[tuple[type[errors.QupathSamError], grpc.StatusCode, pb.ErrorReason]
     (errors.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, pb.ERROR_REASON_UNAUTHENTICATED),
     (errors.Cancelled, grpc.StatusCode.CANCELLED, pb.ERROR_REASON_CANCELLED),
     (errors.DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED, pb.ERROR_REASON_DEADLINE_EXCEEDED),
+    (errors.ServerStarting, grpc.StatusCode.UNAVAILABLE, pb.ERROR_REASON_STARTING),
     (errors.ServerUnavailable, grpc.StatusCode.UNAVAILABLE, pb.ERROR_REASON_BUSY),
     (errors.SlideError, grpc.StatusCode.FAILED_PRECONDITION, pb.ERROR_REASON_SLIDE_UNREADABLE),
     (errors.ModelError, grpc.StatusCode.FAILED_PRECONDITION, pb.ERROR_REASON_WRONG_WEIGHTS),
@@ -49,6 +50,8 @@ def error_info(error: errors.QupathSamError) -> tuple[grpc.StatusCode, pb.ErrorI
     info = pb.ErrorInfo(reason=reason, message=_sendable(str(error)), status_code=code.value[0])
     if isinstance(error, errors.PixelsMissing):
         info.missing_digest = bytes.fromhex(error.digest)
+    if isinstance(error, errors.ServerStarting):
+        info.retry_after_ms = round(error.retry_after_s * 1e3)
     return code, info
 
 
@@ -65,5 +68,7 @@ def error_of(info: pb.ErrorInfo) -> errors.QupathSamError:
     """Return the error that an ErrorInfo stands for, for the client to raise."""
     if info.reason == pb.ERROR_REASON_PIXELS_MISSING:
         return errors.PixelsMissing(info.missing_digest.hex())
+    if info.reason == pb.ERROR_REASON_STARTING:
+        return errors.ServerStarting(info.message, retry_after_s=info.retry_after_ms / 1e3 or 1.0)
     kind = next((kind for kind, _, reason in TABLE if reason == info.reason), errors.QupathSamError)
     return kind(info.message)

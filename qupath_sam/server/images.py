@@ -54,6 +54,12 @@ class PushedStore:
         """Bytes held now."""
         return self._bytes
 
+    def resize(self, max_bytes: int) -> None:
+        """Change the limit; the least recently used give way."""
+        with self._lock:
+            self._max_bytes = max_bytes
+            self._make_room()
+
     def bytes_of(self, name: str) -> int:
         """Bytes that a client has pushed and that are still held."""
         with self._lock:
@@ -81,8 +87,7 @@ class PushedStore:
             self._held.move_to_end(digest)
             while self._bytes_of(owner.name) > allowed:
                 self._let_go(owner.name)
-            while self._bytes > self._max_bytes:
-                self._drop(next(iter(self._held)))
+            self._make_room()
         return digest
 
     def get(self, digest: str) -> PushedReader:
@@ -96,6 +101,10 @@ class PushedStore:
 
     def _bytes_of(self, name: str) -> int:
         return sum(held.size_bytes for held in self._held.values() if name in held.owners)
+
+    def _make_room(self) -> None:
+        while self._bytes > self._max_bytes:
+            self._drop(next(iter(self._held)))
 
     def _let_go(self, name: str) -> None:
         """Take the oldest pixels off a client's account; they stay while they are on another's."""

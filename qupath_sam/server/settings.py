@@ -46,6 +46,7 @@ class ServerSettings(EngineSettings):
         decode_bytes: memory for what is decoded at one moment; who needs more waits.
         max_calls: most calls under way, streams included; more are answered UNAVAILABLE.
         keepalive_s: seconds without a word after which a client is asked whether it is still there.
+        grace_s: how long calls under way may go on when the server is stopped, seconds.
         warm_up: load the default model and run it once before the first call.
     """
 
@@ -71,6 +72,7 @@ class ServerSettings(EngineSettings):
     decode_bytes: int = 1024 * MIB
     max_calls: int = 64
     keepalive_s: float = 20.0
+    grace_s: float = 5.0
     warm_up: bool = True
 
     def __post_init__(self) -> None:
@@ -81,6 +83,7 @@ class ServerSettings(EngineSettings):
         self.check_limits("max_message_bytes", "max_pushed_pixels", "max_slides", "max_calls")
         self.check_limits("threads", "pushed_bytes", "slide_bytes", least=0)
         self.check_limits("decode_bytes")
+        self.check_limits("grace_s", least=0)
         self._check_locks()
         self._check_slides()
 

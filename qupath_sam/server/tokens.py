@@ -165,6 +165,11 @@ class TokenRegistry:
         """Have ``callback`` called with the name of each token that is taken away."""
         self._on_revoked.append(callback)
 
+    def replace_single(self, token: str) -> None:
+        """Let in whom another token without a name lets in; who has come with the old one is sent away."""
+        self._single = NamedToken(self.SINGLE, digest_of(token))
+        self.refresh(force=True)
+
     def find(self, token: str) -> NamedToken | None:
         """Whose token it is; None where it is nobody's."""
         # Looked up by its digest: how long that takes tells nothing of the tokens themselves.

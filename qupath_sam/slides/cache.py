@@ -93,6 +93,13 @@ class SlideCache:
         with self._lock:
             return len(self._entries)
 
+    def reconfigure(self, path_map: PathMap, permissions: Permissions, max_bytes: int | None) -> None:
+        """Open what comes from now on by other rules; slides in use stay open until they are given back."""
+        with self._lock:
+            self._path_map, self._permissions, self._max_bytes = path_map, permissions, max_bytes
+            outdated = self._evict()
+        _close(outdated)
+
     @contextmanager
     def open(
         self,

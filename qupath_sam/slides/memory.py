@@ -42,6 +42,12 @@ class DecodeMemory:
         """Reserved now."""
         return self._taken
 
+    def resize(self, max_bytes: int) -> None:
+        """Change the limit; what is reserved stays so."""
+        with self._changed:
+            self._max_bytes = max_bytes
+            self._changed.notify_all()
+
     @contextmanager
     def reserving(self, size_bytes: int) -> Iterator[None]:
         """Hold room for the length of a ``with`` block.
@@ -49,10 +55,9 @@ class DecodeMemory:
         Raises:
             ServerBusy: others needed it for too long.
         """
-        size = min(size_bytes, self._max_bytes)
         deadline = self._clock() + self._patience_s
         with self._changed:
-            while self._taken + size > self._max_bytes:
+            while self._taken + (size := min(size_bytes, self._max_bytes)) > self._max_bytes:
                 left = deadline - self._clock()
                 if left <= 0 or not self._changed.wait(left):
                     raise ServerBusy("too much is decoded at once; try again in a moment, or ask for smaller regions")

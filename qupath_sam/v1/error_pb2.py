@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19qupath_sam/v1/error.proto\x12\rqupath_sam.v1\"u\n\tErrorInfo\x12*\n\x06reason\x18\x01 \x01(\x0e\x32\x1a.qupath_sam.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0emissing_digest\x18\x03 \x01(\x0c\x12\x13\n\x0bstatus_code\x18\x04 \x01(\x05*\xb9\x05\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45RROR_REASON_INVALID_PROMPT\x10\x01\x12\x1f\n\x1b\x45RROR_REASON_INVALID_REGION\x10\x02\x12 \n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x03\x12\x1a\n\x16\x45RROR_REASON_TOO_LARGE\x10\x04\x12 \n\x1c\x45RROR_REASON_SLIDE_NOT_FOUND\x10\x05\x12!\n\x1d\x45RROR_REASON_SLIDE_UNREADABLE\x10\x06\x12\x1f\n\x1b\x45RROR_REASON_SLIDE_MISMATCH\x10\x07\x12\"\n\x1e\x45RROR_REASON_SLIDE_UNSUPPORTED\x10\x08\x12\x1f\n\x1b\x45RROR_REASON_PIXELS_MISSING\x10\t\x12\x1e\n\x1a\x45RROR_REASON_UNKNOWN_MODEL\x10\n\x12 \n\x1c\x45RROR_REASON_WEIGHTS_MISSING\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_WRONG_WEIGHTS\x10\x0c\x12#\n\x1f\x45RROR_REASON_UNSUPPORTED_PROMPT\x10\r\x12\x1e\n\x1a\x45RROR_REASON_OUT_OF_MEMORY\x10\x0e\x12\x15\n\x11\x45RROR_REASON_BUSY\x10\x0f\x12\x1a\n\x16\x45RROR_REASON_CANCELLED\x10\x10\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x11\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x12\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x13\x12&\n\"ERROR_REASON_UNSUPPORTED_PROMPTING\x10\x14\x42\x1a\n\x16io.github.qupathsam.v1P\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19qupath_sam/v1/error.proto\x12\rqupath_sam.v1\"\x8d\x01\n\tErrorInfo\x12*\n\x06reason\x18\x01 \x01(\x0e\x32\x1a.qupath_sam.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0emissing_digest\x18\x03 \x01(\x0c\x12\x13\n\x0bstatus_code\x18\x04 \x01(\x05\x12\x16\n\x0eretry_after_ms\x18\x05 \x01(\x05*\xd4\x05\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45RROR_REASON_INVALID_PROMPT\x10\x01\x12\x1f\n\x1b\x45RROR_REASON_INVALID_REGION\x10\x02\x12 \n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x03\x12\x1a\n\x16\x45RROR_REASON_TOO_LARGE\x10\x04\x12 \n\x1c\x45RROR_REASON_SLIDE_NOT_FOUND\x10\x05\x12!\n\x1d\x45RROR_REASON_SLIDE_UNREADABLE\x10\x06\x12\x1f\n\x1b\x45RROR_REASON_SLIDE_MISMATCH\x10\x07\x12\"\n\x1e\x45RROR_REASON_SLIDE_UNSUPPORTED\x10\x08\x12\x1f\n\x1b\x45RROR_REASON_PIXELS_MISSING\x10\t\x12\x1e\n\x1a\x45RROR_REASON_UNKNOWN_MODEL\x10\n\x12 \n\x1c\x45RROR_REASON_WEIGHTS_MISSING\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_WRONG_WEIGHTS\x10\x0c\x12#\n\x1f\x45RROR_REASON_UNSUPPORTED_PROMPT\x10\r\x12\x1e\n\x1a\x45RROR_REASON_OUT_OF_MEMORY\x10\x0e\x12\x15\n\x11\x45RROR_REASON_BUSY\x10\x0f\x12\x1a\n\x16\x45RROR_REASON_CANCELLED\x10\x10\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x11\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x12\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x13\x12&\n\"ERROR_REASON_UNSUPPORTED_PROMPTING\x10\x14\x12\x19\n\x15\x45RROR_REASON_STARTING\x10\x15\x42\x1a\n\x16io.github.qupathsam.v1P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,8 +32,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qupath_sam.v1.error_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026io.github.qupathsam.v1P\001'
-  _globals['_ERRORREASON']._serialized_start=164
-  _globals['_ERRORREASON']._serialized_end=861
-  _globals['_ERRORINFO']._serialized_start=44
-  _globals['_ERRORINFO']._serialized_end=161
+  _globals['_ERRORREASON']._serialized_start=189
+  _globals['_ERRORREASON']._serialized_end=913
+  _globals['_ERRORINFO']._serialized_start=45
+  _globals['_ERRORINFO']._serialized_end=186
 # @@protoc_insertion_point(module_scope)

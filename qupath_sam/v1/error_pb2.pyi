@@ -28,6 +28,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_INTERNAL: _ClassVar[ErrorReason]
     ERROR_REASON_UNAUTHENTICATED: _ClassVar[ErrorReason]
     ERROR_REASON_UNSUPPORTED_PROMPTING: _ClassVar[ErrorReason]
+    ERROR_REASON_STARTING: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INVALID_PROMPT: ErrorReason
 ERROR_REASON_INVALID_REGION: ErrorReason
@@ -49,15 +50,18 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason
 ERROR_REASON_INTERNAL: ErrorReason
 ERROR_REASON_UNAUTHENTICATED: ErrorReason
 ERROR_REASON_UNSUPPORTED_PROMPTING: ErrorReason
+ERROR_REASON_STARTING: ErrorReason
 
 class ErrorInfo(_message.Message):
-    __slots__ = ("reason", "message", "missing_digest", "status_code")
+    __slots__ = ("reason", "message", "missing_digest", "status_code", "retry_after_ms")
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     MISSING_DIGEST_FIELD_NUMBER: _ClassVar[int]
     STATUS_CODE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     reason: ErrorReason
     message: str
     missing_digest: bytes
     status_code: int
-    def __init__(self, reason: _Optional[_Union[ErrorReason, str]] = ..., message: _Optional[str] = ..., missing_digest: _Optional[bytes] = ..., status_code: _Optional[int] = ...) -> None: ...
+    retry_after_ms: int
+    def __init__(self, reason: _Optional[_Union[ErrorReason, str]] = ..., message: _Optional[str] = ..., missing_digest: _Optional[bytes] = ..., status_code: _Optional[int] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...

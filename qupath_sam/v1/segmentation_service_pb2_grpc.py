@@ -30,12 +30,15 @@ class SegmentationServiceStub(object):
     """Segments objects of slides from prompts.
 
     Every failed call carries an ErrorInfo in its trailing metadata "qupath-sam-error-bin". Every rpc may fail with
-    `CANCELLED` and `DEADLINE_EXCEEDED` (work not yet begun is dropped and frees its place), `UNAVAILABLE` (the
-    queue is full, or the server is shutting down) and `INTERNAL`; only what goes beyond these is listed below.
+    `CANCELLED` and `DEADLINE_EXCEEDED` (work not yet begun is dropped and frees its place), `UNAVAILABLE` (BUSY:
+    the queue is full, or the server is shutting down; STARTING: it is not ready yet) and `INTERNAL`; only what goes beyond these is listed below.
 
     A server that was started with a token answers `UNAUTHENTICATED` to every rpc, gRPC reflection included, whose metadata
     lack "authorization: Bearer TOKEN"; it does so before it reads the request. Only health's Check needs no token: load
-    balancers have none, and the answer says no more than that a server is up.
+    balancers have none, and the answer says no more than that a server is up and a model in memory.
+
+    A server listens before its model is loaded. Until then health says NOT_SERVING, and every rpc fails with STARTING. Health knows
+    the service "model/NAME" for each model: SERVING while it is in memory; others are loaded by the first request that names them.
     """
 
     def __init__(self, channel):
@@ -90,12 +93,15 @@ class SegmentationServiceServicer(object):
     """Segments objects of slides from prompts.
 
     Every failed call carries an ErrorInfo in its trailing metadata "qupath-sam-error-bin". Every rpc may fail with
-    `CANCELLED` and `DEADLINE_EXCEEDED` (work not yet begun is dropped and frees its place), `UNAVAILABLE` (the
-    queue is full, or the server is shutting down) and `INTERNAL`; only what goes beyond these is listed below.
+    `CANCELLED` and `DEADLINE_EXCEEDED` (work not yet begun is dropped and frees its place), `UNAVAILABLE` (BUSY:
+    the queue is full, or the server is shutting down; STARTING: it is not ready yet) and `INTERNAL`; only what goes beyond these is listed below.
 
     A server that was started with a token answers `UNAUTHENTICATED` to every rpc, gRPC reflection included, whose metadata
     lack "authorization: Bearer TOKEN"; it does so before it reads the request. Only health's Check needs no token: load
-    balancers have none, and the answer says no more than that a server is up.
+    balancers have none, and the answer says no more than that a server is up and a model in memory.
+
+    A server listens before its model is loaded. Until then health says NOT_SERVING, and every rpc fails with STARTING. Health knows
+    the service "model/NAME" for each model: SERVING while it is in memory; others are loaded by the first request that names them.
     """
 
     def GetCapabilities(self, request, context):
@@ -261,12 +267,15 @@ class SegmentationService(object):
     """Segments objects of slides from prompts.
 
     Every failed call carries an ErrorInfo in its trailing metadata "qupath-sam-error-bin". Every rpc may fail with
-    `CANCELLED` and `DEADLINE_EXCEEDED` (work not yet begun is dropped and frees its place), `UNAVAILABLE` (the
-    queue is full, or the server is shutting down) and `INTERNAL`; only what goes beyond these is listed below.
+    `CANCELLED` and `DEADLINE_EXCEEDED` (work not yet begun is dropped and frees its place), `UNAVAILABLE` (BUSY:
+    the queue is full, or the server is shutting down; STARTING: it is not ready yet) and `INTERNAL`; only what goes beyond these is listed below.
 
     A server that was started with a token answers `UNAUTHENTICATED` to every rpc, gRPC reflection included, whose metadata
     lack "authorization: Bearer TOKEN"; it does so before it reads the request. Only health's Check needs no token: load
-    balancers have none, and the answer says no more than that a server is up.
+    balancers have none, and the answer says no more than that a server is up and a model in memory.
+
+    A server listens before its model is loaded. Until then health says NOT_SERVING, and every rpc fails with STARTING. Health knows
+    the service "model/NAME" for each model: SERVING while it is in memory; others are loaded by the first request that names them.
     """
 
     @staticmethod

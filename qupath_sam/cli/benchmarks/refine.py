@@ -25,10 +25,11 @@ from qupath_sam.datasets.options import WindowChoice
 from qupath_sam.datasets.painting import paint
 from qupath_sam.datasets.perturbed_outlines import perturbed_outline
 from qupath_sam.datasets.seen import check_unseen, groups_seen
+from qupath_sam.engine.build import build_engine
 from qupath_sam.engine.engine import Engine
 from qupath_sam.engine.refine_options import PromptOptions
 from qupath_sam.engine.refine_options import RefineOptions as EngineOptions
-from qupath_sam.engine.settings import EngineSettings, build_engine
+from qupath_sam.engine.settings import EngineSettings
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.bootstrap import bootstrap_interval
 from qupath_sam.evaluation.run import Choices

@@ -49,9 +49,7 @@ class MemoryCache:
             self._remove(key)
             if size > self._max_bytes:
                 return False
-            while self._size_bytes + size > self._max_bytes:
-                self._remove(next(iter(self._entries)))
-                self._evictions += 1
+            self._make_room(size)
             self._entries[key] = embedding, size
             self._size_bytes += size
             return True
@@ -71,6 +69,17 @@ class MemoryCache:
             self._entries.clear()
             self._size_bytes = 0
 
+    @property
+    def max_bytes(self) -> int:
+        """The limit."""
+        return self._max_bytes
+
+    def resize(self, max_bytes: int) -> None:
+        """Change the limit; the least recently used give way."""
+        with self._lock:
+            self._max_bytes = max_bytes
+            self._make_room(0)
+
     def contains(self, key: str) -> bool:
         """Return whether it is held; this neither counts nor makes it more recent."""
         with self._lock:
@@ -80,6 +89,11 @@ class MemoryCache:
         """Return how the cache is doing."""
         with self._lock:
             return CacheStats(self._hits, self._misses, self._evictions, len(self._entries), self._size_bytes)
+
+    def _make_room(self, size: int) -> None:
+        while self._size_bytes + size > self._max_bytes:
+            self._remove(next(iter(self._entries)))
+            self._evictions += 1
 
     def _remove(self, key: str) -> bool:
         """Take an entry out. No other place does, so that the count of bytes stays right."""

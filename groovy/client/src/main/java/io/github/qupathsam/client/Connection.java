@@ -114,6 +114,7 @@ final class Connection implements AutoCloseable {
      */
     <T> T call(Function<SegmentationServiceBlockingStub, T> call) {
         Backoff backoff = new Backoff(answered ? settings.patience() : FIRST_PATIENCE);
+        Backoff starting = new Backoff(settings.timeout()); // it is there, and says that it will be ready
         while (true) {
             SamException failure;
             try {
@@ -130,7 +131,8 @@ final class Connection implements AutoCloseable {
             if (failure.reason() == FailureReason.UNREACHABLE) {
                 capabilities = null;
             }
-            long wait = failure.reason().passes() ? backoff.nextMillis() : -1;
+            Backoff pause = failure.reason() == FailureReason.STARTING ? starting : backoff;
+            long wait = failure.reason().passes() ? pause.nextMillis() : -1;
             if (wait < 0) {
                 throw failure;
             }

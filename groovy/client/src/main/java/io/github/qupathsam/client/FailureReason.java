@@ -25,6 +25,7 @@ public enum FailureReason {
     OUT_OF_MEMORY("ask for fewer objects or a smaller model, or give the server more memory",
             ErrorReason.ERROR_REASON_OUT_OF_MEMORY),
     BUSY("try again in a moment", ErrorReason.ERROR_REASON_BUSY),
+    STARTING("try again in a moment; the server is loading its model", ErrorReason.ERROR_REASON_STARTING),
     CANCELLED("repeat the call if it is still wanted", ErrorReason.ERROR_REASON_CANCELLED),
     DEADLINE_EXCEEDED("ask for less at once, or allow more time (timeout) " + Where.SETTINGS,
             ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED),
@@ -60,7 +61,7 @@ public enum FailureReason {
 
     /** Whether the same call can succeed a little later. */
     public boolean passes() {
-        return this == UNREACHABLE || this == BUSY;
+        return this == UNREACHABLE || this == BUSY || this == STARTING;
     }
 
     /** The reason that the protocol names so; INTERNAL for one that this client does not know. */

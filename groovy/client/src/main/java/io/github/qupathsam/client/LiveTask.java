@@ -122,7 +122,7 @@ final class LiveTask<T> {
 
     /** How long to leave a busy server alone before asking again, milliseconds; -1 gives up. */
     long pause(SamException refusal, Settings settings) {
-        if (refusal.reason() != FailureReason.BUSY) {
+        if (refusal.reason() != FailureReason.BUSY && refusal.reason() != FailureReason.STARTING) {
             return -1;
         }
         if (patience == null) {

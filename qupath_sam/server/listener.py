@@ -1,0 +1,158 @@
+"""A port that answers at once, before anything heavy is loaded: locks, limits, health, and calls told to come back.
+
+Nothing here imports torch, which takes seconds, on a busy machine a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from qupath_sam.server.clients import CallsUnderWay, Clients
+from qupath_sam.server.gate import Gate
+from qupath_sam.server.interceptors import ErrorInterceptor, LimitInterceptor, TokenInterceptor
+from qupath_sam.server.phase import Lifecycle, Phase
+from qupath_sam.server.port import cannot_listen
+from qupath_sam.server.request_log import RequestLog, RequestLogInterceptor
+from qupath_sam.server.settings import ServerSettings
+from qupath_sam.server.tls import ReloadingTls, TlsFiles
+from qupath_sam.server.tokens import TokenFile, TokenRegistry
+from qupath_sam.v1 import segmentation_service_pb2 as pb
+
+#: How long a client may take to answer a ping: it does so without a thread of its own, unless it is frozen.
+KEEPALIVE_TIMEOUT_MS = 10_000
+
+_SERVICE = pb.DESCRIPTOR.services_by_name["SegmentationService"]
+SERVICE_NAME: str = _SERVICE.full_name
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A port that is listened on.
+
+    Attributes:
+        settings: how the server runs.
+        port: the port it listens on.
+        gate: takes the service once it is there.
+        lifecycle: what the server does now.
+        tokens: who is let in.
+        clients: who calls.
+        calls: what is under way.
+        requests: the log of requests.
+    """
+
+    settings: ServerSettings
+    port: int
+    gate: Gate
+    lifecycle: Lifecycle
+    tokens: TokenRegistry
+    clients: Clients
+    calls: CallsUnderWay
+    requests: RequestLog
+    _server: grpc.Server
+    _pool: ThreadPoolExecutor
+    _tls: ReloadingTls | None
+
+    @property
+    def address(self) -> str:
+        """``host:port`` to connect to."""
+        return self.settings.address(self.port)
+
+    def refresh(self, *, force: bool = False) -> None:
+        """Read tokens and certificates again, where their files have changed; with ``force``, whatever their times."""
+        self.tokens.refresh(force=force)
+        if force and self._tls is not None:
+            self._tls.look_again()
+
+    def wait(self) -> None:
+        """Block until the server has stopped."""
+        self._server.wait_for_termination()
+
+    def close(self, grace_s: float = 0.0) -> None:
+        """Say so to health checks, take no more calls, and let those under way finish for ``grace_s`` seconds."""
+        self.lifecycle.enter(Phase.STOPPING, f"(calls under way get {grace_s:g} s)")
+        self._server.stop(grace_s).wait()
+        # gRPC leaves the threads it was given waiting.
+        self._pool.shutdown(wait=False)
+
+
+def listen(settings: ServerSettings, *, interceptors: Sequence[grpc.ServerInterceptor] = ()) -> Listener:
+    """Listen on the settings' address. Calls are answered with `ServerStarting` until the listener's gate opens.
+
+    Args:
+        settings: how the server runs.
+        interceptors: run outside of the server's own.
+
+    Raises:
+        InvalidRequest: certificate and key, or the file of tokens, cannot be used.
+        ServerUnavailable: the address cannot be listened on.
+    """
+    tls = _tls(settings)
+    tokens = TokenRegistry(settings.token, TokenFile(settings.tokens) if settings.tokens is not None else None)
+    clients, calls, requests = Clients(tokens), CallsUnderWay(settings.max_calls), RequestLog()
+    tokens.on_revoked(calls.end_calls_of)
+    # A stream holds its thread for as long as it is open; threads that wait cost nothing.
+    pool = ThreadPoolExecutor(settings.max_calls + 8, thread_name_prefix="qupath-sam-call")
+    chain = [*interceptors, *_chain(clients, calls, requests)]
+    server = grpc.server(pool, interceptors=chain, options=_options(settings))
+    health_servicer = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    lifecycle = Lifecycle(health_servicer, ("", SERVICE_NAME))
+    gate = Gate([f"/{SERVICE_NAME}/{method.name}" for method in _SERVICE.methods], lifecycle)
+    server.add_generic_rpc_handlers((gate,))
+    if settings.reflection:
+        reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    port = _bind(server, settings, tls.credentials() if tls is not None else None)
+    server.start()
+    return Listener(settings, port, gate, lifecycle, tokens, clients, calls, requests, server, pool, tls)
+
+
+def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Two servers on one port would share calls at random.
+        ("grpc.so_reuseport", 0),
+        # A live stream rests while a person looks; its pings must not be taken for abuse.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # A frozen client, or a lid that was closed, says nothing for hours: its places are free in half a minute.
+        ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        # Without it gRPC 1.85 waits for a minute.
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+
+
+def _chain(clients: Clients, calls: CallsUnderWay, requests: RequestLog) -> list[grpc.ServerInterceptor]:
+    token = [] if clients.tokens.is_open else [TokenInterceptor(clients)]
+    return [RequestLogInterceptor(clients, requests), ErrorInterceptor(), *token, LimitInterceptor(calls, clients)]
+
+
+def _tls(settings: ServerSettings) -> ReloadingTls | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return ReloadingTls(TlsFiles(settings.tls_certificate, settings.tls_key, settings.tls_client_ca))
+
+
+def _bind(server: grpc.Server, settings: ServerSettings, credentials: grpc.ServerCredentials | None) -> int:
+    address = settings.address(settings.port)
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        port = 0
+        cause: Exception | None = error
+    else:
+        cause = None
+    if port == 0:
+        raise cannot_listen(address) from cause
+    return int(port)
