@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from qupath_sam.models.one_object import in_one_piece
-from qupath_sam.networks.canvas import ViewClick, ViewPrompts, squared_distance
+from qupath_sam.networks.canvas import CanvasClick, CanvasPrompts, squared_distance
 
 Logits = NDArray[np.float32]
 
 #: Logit of a pixel that a rule puts on the other side.
 FORCED_LOGIT = 1.0
-#: A hole is a pinhole below this many view px.
+#: A hole is a pinhole below this many canvas px.
 PINHOLE_AREA = 5
 
 
@@ -29,12 +29,12 @@ class ClickRules:
     """Which rules hold, and from which click on.
 
     Attributes:
-        forced_radius: pixels this near a click (view px) end on its side.
+        forced_radius: pixels this near a click (canvas px) end on its side.
         merge_from: number of the click from which changes must hang together with the newest click; None for never.
-        merge_near: a changed part counts as hanging together with a click when it comes this near (view px).
+        merge_near: a changed part counts as hanging together with a click when it comes this near (canvas px).
         one_object: what is answered to clicks alone hangs together; see `keep_clicked_parts`.
         box_share, box_margin: a box that comes alone holds all of its object, but for this share of its side or this
-            many view px, whichever is more: boxes are drawn by hand.
+            many canvas px, whichever is more: boxes are drawn by hand.
     """
 
     forced_radius: float = 0.75
@@ -45,11 +45,11 @@ class ClickRules:
     box_margin: float = 2.0
 
 
-def apply_rules(logits: Logits, prompts: Sequence[ViewPrompts], rules: ClickRules, *, refined: int) -> list[Logits]:
+def apply_rules(logits: Logits, prompts: Sequence[CanvasPrompts], rules: ClickRules, *, refined: int) -> list[Logits]:
     """All rules, for each of B prompts.
 
     Args:
-        logits: float32 ``(B, M, 256, 256)`` over the view, the best mask first; left as they are.
+        logits: float32 ``(B, M, 256, 256)`` over the canvas, the best mask first; left as they are.
         prompts: B of them.
         rules: which hold.
         refined: how many of the masks, from the first on, a refinement head made: only in these the clicks and the box
@@ -68,13 +68,13 @@ def apply_rules(logits: Logits, prompts: Sequence[ViewPrompts], rules: ClickRule
     return results
 
 
-def keep_clicked_parts(logits: Logits, prompts: ViewPrompts) -> Logits:
+def keep_clicked_parts(logits: Logits, prompts: CanvasPrompts) -> Logits:
     """The logits of one object that hangs together, for prompts of clicks alone; see `in_one_piece`.
 
     With a box or an outline (a mask before the first click) several parts may be meant: all stay.
 
     Args:
-        logits: float32 ``(256, 256)`` over the view; left as they are.
+        logits: float32 ``(256, 256)`` over the canvas; left as they are.
         prompts: what was asked.
     """
     if prompts.box is not None or prompts.keep_parts:
@@ -87,11 +87,11 @@ def keep_clicked_parts(logits: Logits, prompts: ViewPrompts) -> Logits:
     return np.where(kept & ~mask, np.maximum(dropped, FORCED_LOGIT), dropped).astype(np.float32)
 
 
-def apply_click_rules(logits: Logits, prompts: ViewPrompts, rules: ClickRules) -> Logits:
+def apply_click_rules(logits: Logits, prompts: CanvasPrompts, rules: ClickRules) -> Logits:
     """The new logits as far as the newest clicks may change the old ones.
 
     Args:
-        logits: float32 ``(256, 256)`` over the view, after the newest clicks; left as they are.
+        logits: float32 ``(256, 256)`` over the canvas, after the newest clicks; left as they are.
         prompts: what was asked, with the logits before. Without a newest click there is nothing to judge by, and the
             logits come back unchanged.
         rules: which hold.
@@ -114,11 +114,11 @@ def apply_click_rules(logits: Logits, prompts: ViewPrompts, rules: ClickRules) -
     return result
 
 
-def apply_box_rule(logits: Logits, prompts: ViewPrompts, rules: ClickRules) -> Logits:
+def apply_box_rule(logits: Logits, prompts: CanvasPrompts, rules: ClickRules) -> Logits:
     """The logits with nothing far outside a box that came alone; unchanged for other prompts.
 
     Args:
-        logits: float32 ``(256, 256)`` over the view; left as they are.
+        logits: float32 ``(256, 256)`` over the canvas; left as they are.
         prompts: what was asked.
         rules: how far outside is far.
     """
@@ -135,7 +135,7 @@ def apply_box_rule(logits: Logits, prompts: ViewPrompts, rules: ClickRules) -> L
     return bounded
 
 
-def _merged(new: Logits, old: Logits, prompts: ViewPrompts, rules: ClickRules) -> Logits:
+def _merged(new: Logits, old: Logits, prompts: CanvasPrompts, rules: ClickRules) -> Logits:
     """Old logits where a change is refused. Where both have the same side, the new may be surer."""
     changed = (new > 0) != (old > 0)
     components, _ = ndimage.label(changed)
@@ -147,7 +147,7 @@ def _merged(new: Logits, old: Logits, prompts: ViewPrompts, rules: ClickRules) -
     return merged
 
 
-def _put(logits: Logits, click: ViewClick, where: NDArray[np.bool_] | tuple[slice, slice]) -> None:
+def _put(logits: Logits, click: CanvasClick, where: NDArray[np.bool_] | tuple[slice, slice]) -> None:
     """Put the pixels of ``where`` on the click's side, in place."""
     if click.positive:
         logits[where] = np.maximum(logits[where], FORCED_LOGIT)

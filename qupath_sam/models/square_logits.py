@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from qupath_sam.models.base import MaskSet
 from qupath_sam.models.frame import ModelFrame, masks_over_window
-from qupath_sam.networks.canvas import VIEW_SIZE
+from qupath_sam.networks.canvas import CANVAS_SIZE
 from qupath_sam.networks.refinement_region import RefinementRegion
 
 
@@ -54,7 +54,7 @@ def mask_set(answer: SquareLogits, scores: Tensor, frame: ModelFrame) -> MaskSet
     """
     over_window = frame.logits_over_window(answer.logits)
     masks = masks_over_window(over_window, frame.window_size)
-    if max(frame.window_size) > VIEW_SIZE:
+    if max(frame.window_size) > CANVAS_SIZE:
         # The window has more px than the logits: the region's own cells say where the edge is.
         for mask, detail in zip(masks, answer.details, strict=False):
             _put_detail(mask, detail, frame)
@@ -69,19 +69,19 @@ def _put_detail(mask: Tensor, detail: Detail, frame: ModelFrame) -> None:
     """Put the region's px into ``mask``, bool ``(height, width)``, in place."""
     region = detail.region
     px_x, px_y = (
-        frame.input_size / VIEW_SIZE * window / content
+        frame.input_size / CANVAS_SIZE * window / content
         for window, content in zip(reversed(frame.window_size), reversed(frame.content_size), strict=True)
-    )  # window px a view px
+    )  # window px a canvas px
     height, width = frame.window_size
     x0, x1 = max(0, math.ceil(region.x * px_x)), min(width, math.floor((region.x + region.side) * px_x))
     y0, y1 = max(0, math.ceil(region.y * px_y)), min(height, math.floor((region.y + region.side) * px_y))
     if x1 <= x0 or y1 <= y0:
         return
-    x = (torch.arange(x0, x1, device=mask.device, dtype=torch.float32) + 0.5) / px_x  # view px
+    x = (torch.arange(x0, x1, device=mask.device, dtype=torch.float32) + 0.5) / px_x  # canvas px
     y = (torch.arange(y0, y1, device=mask.device, dtype=torch.float32) + 0.5) / px_y
     logits = _sampled(detail.logits, 2 * (x - region.x) / region.side - 1, 2 * (y - region.y) / region.side - 1)
     if bool(detail.change.any()):
-        logits = logits + _sampled(detail.change, 2 * x / VIEW_SIZE - 1, 2 * y / VIEW_SIZE - 1)
+        logits = logits + _sampled(detail.change, 2 * x / CANVAS_SIZE - 1, 2 * y / CANVAS_SIZE - 1)
     mask[y0:y1, x0:x1] = logits > 0
 
 

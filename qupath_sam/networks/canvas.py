@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-#: Side of the *view*: the model's whole square at the resolution of its logits.
-VIEW_SIZE = 256
+#: Side of the canvas: the model's whole square at the resolution of its logits.
+CANVAS_SIZE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class ViewClick:
-    """A click in view px, as pixel indices: 0 is the centre of the first pixel. Fractions are meant."""
+class CanvasClick:
+    """A click in canvas px, as pixel indices: 0 is the centre of the first pixel. Fractions are meant."""
 
     x: float
     y: float
@@ -23,30 +23,30 @@ class ViewClick:
     @property
     def pixel(self) -> tuple[int, int]:
         """Row and column of the pixel that holds it."""
-        row, column = (min(max(round(v), 0), VIEW_SIZE - 1) for v in (self.y, self.x))
+        row, column = (min(max(round(v), 0), CANVAS_SIZE - 1) for v in (self.y, self.x))
         return row, column
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ViewPrompts:
+class CanvasPrompts:
     """Everything said about one object.
 
     Attributes:
         clicks: all so far, the newest at the end.
         newest: how many at the end are new with this call; 0 where nothing is known, and then order does not matter.
-        box: ``(min_x, min_y, max_x, max_y)`` in view px on pixel edges, or None.
-        previous: logits ``(VIEW_SIZE, VIEW_SIZE)`` of the mask so far, or None.
+        box: ``(min_x, min_y, max_x, max_y)`` in canvas px on pixel edges, or None.
+        previous: logits ``(CANVAS_SIZE, CANVAS_SIZE)`` of the mask so far, or None.
         keep_parts: whether parts that no click points at may stay.
     """
 
-    clicks: tuple[ViewClick, ...] = ()
+    clicks: tuple[CanvasClick, ...] = ()
     newest: int = 0
     box: tuple[float, float, float, float] | None = None
     previous: Tensor | None = None
     keep_parts: bool = False
 
     @property
-    def new_clicks(self) -> tuple[ViewClick, ...]:
+    def new_clicks(self) -> tuple[CanvasClick, ...]:
         """The clicks that the answer is for."""
         return self.clicks[len(self.clicks) - self.newest :]
 
@@ -56,15 +56,15 @@ class ViewPrompts:
         return self.box is not None and not self.clicks and self.previous is None
 
 
-def reach_of(click: ViewClick, mask: NDArray[np.bool_]) -> float:
+def reach_of(click: CanvasClick, mask: NDArray[np.bool_]) -> float:
     """How far a corrective click lies from the nearest pixel already on its side: the scale of the error it points at.
 
     Args:
         click: on ``mask``'s grid.
-        mask: bool ``(VIEW_SIZE, VIEW_SIZE)``, before the click.
+        mask: bool ``(CANVAS_SIZE, CANVAS_SIZE)``, before the click.
 
     Returns:
-        View px, 1.5 where the click's pixel is on its side already, 16 where none is, at most 64.
+        Canvas px, 1.5 where the click's pixel is on its side already, 16 where none is, at most 64.
     """
     same_side = mask if click.positive else ~mask
     if same_side[click.pixel]:
@@ -76,8 +76,8 @@ def reach_of(click: ViewClick, mask: NDArray[np.bool_]) -> float:
     return float(np.clip(nearest, 1.0, 64.0))
 
 
-def squared_distance(click: ViewClick) -> NDArray[np.float64]:
-    """``(VIEW_SIZE, VIEW_SIZE)``: of every pixel's centre to the click, in view px squared."""
-    at = np.arange(VIEW_SIZE)
+def squared_distance(click: CanvasClick) -> NDArray[np.float64]:
+    """``(CANVAS_SIZE, CANVAS_SIZE)``: of every pixel's centre to the click, in canvas px squared."""
+    at = np.arange(CANVAS_SIZE)
     distance: NDArray[np.float64] = ((at - click.y) ** 2)[:, None] + ((at - click.x) ** 2)[None, :]
     return distance

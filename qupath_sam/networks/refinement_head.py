@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qupath_sam.networks.canvas import ViewClick, ViewPrompts, reach_of
+from qupath_sam.networks.canvas import CanvasClick, CanvasPrompts, reach_of
 from qupath_sam.networks.mask_decoder import FEATURE_CHANNELS, Decoded
 from qupath_sam.networks.refinement_region import (
     REGION_CELLS,
@@ -100,7 +100,7 @@ class Refined:
     """What the head made of a decoder's answer.
 
     Attributes:
-        logits: ``(B, 1, 256, 256)`` over the view, clamped to `LOGIT_LIMIT`, without gradient: mask and next prompt.
+        logits: ``(B, 1, 256, 256)`` over the canvas, clamped to `LOGIT_LIMIT`, without gradient: mask and next prompt.
         in_region: ``(B, 1, R, R)``, the same over the regions with gradient: what is trained.
         previous_in_region: ``(B, 1, R, R)``, the logits before.
         near_newest: ``(B, 1, R, R)`` in 0..1, how near each cell is to the newest click.
@@ -121,7 +121,7 @@ def refine(
     image: Tensor,
     projected: Tensor,
     decoded: Decoded,
-    prompts: Sequence[ViewPrompts],
+    prompts: Sequence[CanvasPrompts],
     *,
     jitter: np.random.Generator | None = None,
 ) -> Refined:
@@ -129,7 +129,7 @@ def refine(
 
     Args:
         head: the network.
-        image: uint8 ``(1 or B, 3, S, S)`` RGB over the view, S the encoder's own size: see `cut_image`.
+        image: uint8 ``(1 or B, 3, S, S)`` RGB over the canvas, S the encoder's own size: see `cut_image`.
         projected: `RefinementHead.project`'s, ``(1 or B, 32, 64, 64)``.
         decoded: the mask decoder's answer to the same prompts.
         prompts: B of them.
@@ -169,7 +169,7 @@ def _planes(colour: Tensor, decoder: Tensor, previous: Tensor, prompted: Tensor)
     return torch.cat([(colour - 0.5) * 4, torch.tanh(decoder / 4), torch.tanh(previous / 4), sides, prompted], 1)
 
 
-def _prompted(prompts: ViewPrompts, mask: NDArray[np.bool_], region: RefinementRegion) -> Tensor:
+def _prompted(prompts: CanvasPrompts, mask: NDArray[np.bool_], region: RefinementRegion) -> Tensor:
     """Seven maps ``(7, R, R)`` of what was asked.
 
     Positive clicks; negative clicks; the newest, soft, and as a disc as large as its error (both signed); the box; the
@@ -196,7 +196,7 @@ def _prompted(prompts: ViewPrompts, mask: NDArray[np.bool_], region: RefinementR
     return maps
 
 
-def _distance2(click: ViewClick, region: RefinementRegion) -> Tensor:
+def _distance2(click: CanvasClick, region: RefinementRegion) -> Tensor:
     """Squared distance of each cell's centre to the click, in cells."""
     at = torch.arange(REGION_CELLS, dtype=torch.float32)
     x, y = ((v + 0.5 - o) * region.scale - 0.5 for v, o in ((click.x, region.x), (click.y, region.y)))

@@ -1,4 +1,4 @@
-"""The square part of a view that the refinement head looks at, so that large and small objects look alike to it."""
+"""The square part of the canvas that the refinement head looks at, so that large and small objects look alike to it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from qupath_sam.networks.canvas import VIEW_SIZE, ViewPrompts
+from qupath_sam.networks.canvas import CANVAS_SIZE, CanvasPrompts
 
 #: Cells a side that the head works on.
 REGION_CELLS = 128
 #: The region's side over the longer side of what it must hold.
 _MARGIN = 1.5
-#: The smallest region: so many px of the image that the head sees, and of the view.
+#: The smallest region: so many px of the image that the head sees, and of the canvas.
 _SMALLEST_IMAGE_SIDE, _SMALLEST_SIDE = 48.0, 32.0
-#: View px round a first click that fell outside the first mask.
+#: Canvas px round a first click that fell outside the first mask.
 _ROUND_LOST_CLICK = 24.0
 
 
 @dataclass(frozen=True, slots=True)
 class RefinementRegion:
-    """A square in view px, on pixel edges."""
+    """A square in canvas px, on pixel edges."""
 
     x: float
     y: float
@@ -35,36 +35,36 @@ class RefinementRegion:
 
     @property
     def scale(self) -> float:
-        """Cells a view px."""
+        """Cells a canvas px."""
         return REGION_CELLS / self.side
 
 
 def choose_region(
-    prompts: ViewPrompts,
+    prompts: CanvasPrompts,
     mask: NDArray[np.bool_],
     *,
-    image_size: int = VIEW_SIZE,
+    image_size: int = CANVAS_SIZE,
     jitter: np.random.Generator | None = None,
 ) -> RefinementRegion:
     """The region round the mask so far, the positive clicks, the newest clicks and a first box.
 
     Args:
         prompts: of the object.
-        mask: bool ``(VIEW_SIZE, VIEW_SIZE)``: the mask so far, or the decoder's first.
-        image_size: side of the image that the head sees of the view, px.
+        mask: bool ``(CANVAS_SIZE, CANVAS_SIZE)``: the mask so far, or the decoder's first.
+        image_size: side of the image that the head sees of the canvas, px.
         jitter: moves and scales the region at random, for training.
     """
     bounds = _bounds(prompts, mask)
     if not len(bounds):
-        return RefinementRegion(0.0, 0.0, float(VIEW_SIZE))
+        return RefinementRegion(0.0, 0.0, float(CANVAS_SIZE))
     (x0, y0), (x1, y1) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
     grow = _MARGIN if jitter is None else jitter.uniform(1.3, 1.9)
-    smallest = max(_SMALLEST_SIDE, _SMALLEST_IMAGE_SIDE * VIEW_SIZE / image_size)
-    side = float(np.clip(max(x1 - x0, y1 - y0) * grow, smallest, VIEW_SIZE))
+    smallest = max(_SMALLEST_SIDE, _SMALLEST_IMAGE_SIDE * CANVAS_SIZE / image_size)
+    side = float(np.clip(max(x1 - x0, y1 - y0) * grow, smallest, CANVAS_SIZE))
     centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
     if jitter is not None:
         centre += jitter.normal(0, 0.03 * side, 2)
-    x, y = np.clip(centre - side / 2, 0, VIEW_SIZE - side)
+    x, y = np.clip(centre - side / 2, 0, CANVAS_SIZE - side)
     return RefinementRegion(float(x), float(y), side)
 
 
@@ -72,27 +72,27 @@ def sampling_grid(regions: Sequence[RefinementRegion], *, cells: int = REGION_CE
     """``(B, cells, cells, 2)``: where `torch.nn.functional.grid_sample` finds the centres of the regions' cells."""
     place = torch.tensor([[r.x, r.y, r.side] for r in regions], device=device)[:, :, None]
     steps = (torch.arange(cells, device=device, dtype=torch.float32) + 0.5) / cells
-    x, y = (2 * (place[:, i] + steps * place[:, 2]) / VIEW_SIZE - 1 for i in (0, 1))
+    x, y = (2 * (place[:, i] + steps * place[:, 2]) / CANVAS_SIZE - 1 for i in (0, 1))
     shape = len(regions), cells, cells
     return torch.stack([x[:, None, :].expand(shape), y[:, :, None].expand(shape)], dim=-1)
 
 
-def cut(view: Tensor, grid: Tensor) -> Tensor:
-    """``(B, C, S, S)`` over the view to ``(B, C, cells, cells)`` over the regions, bilinearly."""
-    return F.grid_sample(view, grid, mode="bilinear", padding_mode="border", align_corners=False)
+def cut(canvas: Tensor, grid: Tensor) -> Tensor:
+    """``(B, C, S, S)`` over the canvas to ``(B, C, cells, cells)`` over the regions, bilinearly."""
+    return F.grid_sample(canvas, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def cut_image(image: Tensor, regions: Sequence[RefinementRegion]) -> Tensor:
-    """The image's own pixels over the regions, not those of the view: fp32 ``(B, 3, REGION_CELLS, REGION_CELLS)``.
+    """The image's own pixels over the regions, not those of the canvas: fp32 ``(B, 3, REGION_CELLS, REGION_CELLS)``.
 
     Where a cell spans more than two px, these are averaged first, so that no pixel is skipped.
 
     Args:
-        image: uint8 or float ``(1 or B, 3, S, S)`` over the view, S at least `VIEW_SIZE`.
+        image: uint8 or float ``(1 or B, 3, S, S)`` over the canvas, S at least `CANVAS_SIZE`.
         regions: B of them.
     """
     size = image.shape[-1]
-    px = size / VIEW_SIZE
+    px = size / CANVAS_SIZE
     parts = []
     for index, region in enumerate(regions):
         own = image[index if len(image) > 1 else 0][None]
@@ -115,17 +115,17 @@ def cut_image(image: Tensor, regions: Sequence[RefinementRegion]) -> Tensor:
 
 
 def paste(part: Tensor, regions: Sequence[RefinementRegion]) -> Tensor:
-    """The inverse of `cut`: ``(B, C, cells, cells)`` to ``(B, C, VIEW_SIZE, VIEW_SIZE)``, zero outside the regions."""
+    """The inverse of `cut`: ``(B, C, cells, cells)`` to ``(B, C, 256, 256)`` over the canvas, zero outside of them."""
     place = torch.tensor([[r.x, r.y, r.side] for r in regions], device=part.device)[:, :, None]
-    at = torch.arange(VIEW_SIZE, device=part.device, dtype=torch.float32) + 0.5
+    at = torch.arange(CANVAS_SIZE, device=part.device, dtype=torch.float32) + 0.5
     x, y = (2 * (at - place[:, i]) / place[:, 2] - 1 for i in (0, 1))
-    shape = len(regions), VIEW_SIZE, VIEW_SIZE
+    shape = len(regions), CANVAS_SIZE, CANVAS_SIZE
     grid = torch.stack([x[:, None, :].expand(shape), y[:, :, None].expand(shape)], dim=-1)
     inside = ((x.abs() <= 1)[:, None, :] & (y.abs() <= 1)[:, :, None]).to(part)
     return F.grid_sample(part, grid, mode="bilinear", padding_mode="border", align_corners=False) * inside[:, None]
 
 
-def _bounds(prompts: ViewPrompts, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _bounds(prompts: CanvasPrompts, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """``(N, 4)`` bounds that the region must hold."""
     bounds: list[tuple[float, float, float, float]] = []
     kept = [c for c in prompts.clicks if c.positive] + list(prompts.new_clicks)

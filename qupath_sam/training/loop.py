@@ -21,7 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.devices import computes_in_bf16
-from qupath_sam.networks.canvas import VIEW_SIZE, ViewPrompts
+from qupath_sam.networks.canvas import CANVAS_SIZE, CanvasPrompts
 from qupath_sam.networks.histology_decoder import ADDED_PARTS
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import PromptableNetwork
@@ -348,10 +348,10 @@ class Trainer:
 
 
 def network_prompts(
-    prompts: Sequence[ViewPrompts], network: PromptableNetwork, device: torch.device
+    prompts: Sequence[CanvasPrompts], network: PromptableNetwork, device: torch.device
 ) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None, Tensor | None]:
     """Points, boxes and masks of prompts of one shape as `PromptableNetwork.decode` takes them."""
-    scale = network.input_size / VIEW_SIZE
+    scale = network.input_size / CANVAS_SIZE
     points = boxes = masks = None
     if prompts[0].clicks:
         places = [[((c.x + 0.5) * scale - 0.5, (c.y + 0.5) * scale - 0.5) for c in p.clicks] for p in prompts]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.networks.canvas import ViewClick
+from qupath_sam.networks.canvas import CanvasClick
 from qupath_sam.training.loop import Progress, StepReport, Trainer
 from qupath_sam.training.sampling import Session, Start
 
@@ -130,7 +130,7 @@ def _session(state: dict[str, Any]) -> Session:
         fine_truth=fine_truth.numpy(),
         start=Start(state["start"]),
         limit=state["limit"],
-        clicks=tuple(ViewClick(*click) for click in state["clicks"]),
+        clicks=tuple(CanvasClick(*click) for click in state["clicks"]),
         box=state["box"],
         previous=state["previous"],
         answers=state["answers"],

@@ -26,7 +26,7 @@ from qupath_sam.datasets.perturbed_outlines import perturbed_outline
 from qupath_sam.datasets.simulated_clicks import SimulatedClick, error_distance, next_click
 from qupath_sam.engine.logits import OUTLINE_LOGIT
 from qupath_sam.models.click_rules import keep_clicked_parts
-from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts
+from qupath_sam.networks.canvas import CANVAS_SIZE, CanvasClick, CanvasPrompts
 from qupath_sam.types.masks import Mask, box_of
 from qupath_sam.types.prompts import Label
 
@@ -87,14 +87,14 @@ class Session:
     fine_truth: Mask
     start: Start
     limit: int
-    clicks: tuple[ViewClick, ...] = ()
+    clicks: tuple[CanvasClick, ...] = ()
     box: tuple[float, float, float, float] | None = None
     previous: Tensor | None = None
     answers: int = 0
 
-    def prompts(self) -> ViewPrompts:
+    def prompts(self) -> CanvasPrompts:
         """What is asked next."""
-        return ViewPrompts(self.clicks, newest=self.newest, box=self.box, previous=self.previous)
+        return CanvasPrompts(self.clicks, newest=self.newest, box=self.box, previous=self.previous)
 
     @property
     def newest(self) -> int:
@@ -140,7 +140,7 @@ class Session:
         following = sample_next_click(prediction, self.truth, clicked, random, exact=mix.exact)
         if following is None:
             return False
-        self.clicks = (*self.clicks, _view_click(following))
+        self.clicks = (*self.clicks, _canvas_click(following))
         return True
 
 
@@ -157,7 +157,7 @@ def start_session(
 
     Args:
         view: index of the view.
-        labels: ``(S, S)``, S a multiple of `VIEW_SIZE`.
+        labels: ``(S, S)``, S a multiple of `CANVAS_SIZE`.
         targets: labels to choose from.
         random: of all that is drawn.
         mix: how it is drawn.
@@ -169,10 +169,10 @@ def start_session(
     fine = choose_target(labels, targets, random, mix)
     if image is not None and random.random() < mix.lumens:
         fine = without_lumen(fine, image)
-    truth = over_view(fine)
+    truth = over_canvas(fine)
     if not truth.any():
         fine = choose_target(labels, targets, random, replace(mix, unions=0))
-        truth = over_view(fine)
+        truth = over_canvas(fine)
     drawn = random.random()
     shares = ((Start.BOX, mix.boxes), (Start.OUTLINE, mix.outlines), (Start.STROKE, mix.strokes))
     start = Start.CLICK
@@ -183,9 +183,9 @@ def start_session(
         drawn -= share
     session = Session(view, truth, fine, start, _limit(random, mix))
     if start is Start.CLICK:
-        session.clicks = (_view_click(sample_first_click(truth, random, exact=mix.exact)),)
+        session.clicks = (_canvas_click(sample_first_click(truth, random, exact=mix.exact)),)
     elif start is Start.STROKE:
-        session.clicks = tuple(_view_click(click) for click in sample_stroke(truth, random))
+        session.clicks = tuple(_canvas_click(click) for click in sample_stroke(truth, random))
     elif start is Start.BOX:
         session.box = sample_box(truth, random)
     else:
@@ -196,14 +196,14 @@ def start_session(
     return session
 
 
-def over_view(fine: Mask) -> Mask:
-    """bool ``(S, S)`` to ``(VIEW_SIZE, VIEW_SIZE)``: what covers at least half of a view px."""
-    factor = fine.shape[0] // VIEW_SIZE
+def over_canvas(fine: Mask) -> Mask:
+    """bool ``(S, S)`` to ``(CANVAS_SIZE, CANVAS_SIZE)``: what covers at least half of a canvas px."""
+    factor = fine.shape[0] // CANVAS_SIZE
     if factor == 1:
         return fine
-    covered = fine.reshape(VIEW_SIZE, factor, VIEW_SIZE, factor).mean(axis=(1, 3))
-    view: Mask = covered >= 0.5
-    return view
+    covered = fine.reshape(CANVAS_SIZE, factor, CANVAS_SIZE, factor).mean(axis=(1, 3))
+    canvas: Mask = covered >= 0.5
+    return canvas
 
 
 def choose_target(
@@ -218,7 +218,7 @@ def choose_target(
         raise ValueError("a view without targets cannot be clicked")
     chosen = [targets[int(random.integers(len(targets)))]]
     if len(targets) > 1 and random.random() < mix.unions:
-        factor = max(1, labels.shape[0] // VIEW_SIZE)
+        factor = max(1, labels.shape[0] // CANVAS_SIZE)
         small = labels[factor // 2 :: factor, factor // 2 :: factor]  # neighbours are found as well among fewer px
         for _ in range(int(random.integers(1, 4))):
             mask = np.isin(small, chosen)
@@ -241,7 +241,7 @@ def without_lumen(fine: Mask, image: NDArray[np.uint8]) -> Mask:
         fine: bool ``(S, S)``.
         image: uint8 ``(S, S, 3)`` RGB.
     """
-    factor = max(1, fine.shape[0] // VIEW_SIZE)
+    factor = max(1, fine.shape[0] // CANVAS_SIZE)
     white = fine[::factor, ::factor] & (image[::factor, ::factor].min(axis=-1) > _WHITE)
     white = ndimage.binary_opening(ndimage.gaussian_filter(white.astype(np.float32), 1.5) > 0.5, iterations=2)
     parts, count = ndimage.label(white)
@@ -303,13 +303,13 @@ def sample_next_click(
 
 
 def sample_box(truth: Mask, random: np.random.Generator) -> tuple[float, float, float, float]:
-    """The object's box as a hand draws it: each side off by about 3 % and 0.7 px, within the view."""
+    """The object's box as a hand draws it: each side off by about 3 % and 0.7 px, within the canvas."""
     x0, y0, x1, y1 = box_of(truth).bounds
     width, height = x1 - x0, y1 - y0
     sides = np.array([width, height, width, height])
     error = random.normal(0, 0.03, 4) * sides + random.normal(0, 0.7, 4)
     most = 0.2 * max(width, height)
-    moved = np.clip(np.array([x0, y0, x1, y1]) + np.clip(error, -most, most), 0, VIEW_SIZE)
+    moved = np.clip(np.array([x0, y0, x1, y1]) + np.clip(error, -most, most), 0, CANVAS_SIZE)
     if moved[2] - moved[0] <= 2 or moved[3] - moved[1] <= 2:
         return x0, y0, x1, y1
     a, b, c, d = moved.tolist()
@@ -334,5 +334,5 @@ def _pixel_of(
     return SimulatedClick(int(columns[index]), int(rows[index]), label)
 
 
-def _view_click(click: SimulatedClick) -> ViewClick:
-    return ViewClick(float(click.x), float(click.y), click.label is Label.POSITIVE)
+def _canvas_click(click: SimulatedClick) -> CanvasClick:
+    return CanvasClick(float(click.x), float(click.y), click.label is Label.POSITIVE)

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from qupath_sam.datasets.kinds import Kind
 from qupath_sam.datasets.options import Target, WindowChoice
-from qupath_sam.networks.canvas import VIEW_SIZE
+from qupath_sam.networks.canvas import CANVAS_SIZE
 from qupath_sam.training.augment import Labels, Pixels, augment, colour_statistics
 from qupath_sam.training.data import TrainingData
 
@@ -130,13 +130,13 @@ def make_view(
         pixels, labels = _papers_square(pixels, labels, random, crop=each.crop)
     else:
         pixels, labels = _square(pixels, labels, random)
-    scale = VIEW_SIZE / labels.shape[0]
+    scale = CANVAS_SIZE / labels.shape[0]
     pixels = _scaled(pixels, input_size)
     labels = _scaled_labels(labels, input_size)
     if augmented:
         pixels, labels = augment(pixels, labels, random, colours=colours)
     values, areas = np.unique(labels[labels != 0], return_counts=True)
-    view_areas = areas * (VIEW_SIZE / input_size) ** 2
+    view_areas = areas * (CANVAS_SIZE / input_size) ** 2
     enough = max(_SMALLEST_TARGET, min(each.min_area * scale**2, 4 * each.min_area))
     targets = tuple(int(value) for value, area in zip(values, view_areas, strict=True) if area >= enough)
     return View(np.array(pixels), labels.astype(np.int32), targets)
@@ -174,7 +174,7 @@ def _holding(pixels: Pixels, labels: Labels, side: int, random: np.random.Genera
 def _side(shorter: int, random: np.random.Generator) -> int:
     """Of a square in a tile whose shorter side is given: as long as that, as long as a view's, or any length."""
     if random.random() < _WHOLE_SHARE:
-        return VIEW_SIZE if shorter > VIEW_SIZE and random.random() < _NATIVE_SHARE else shorter
+        return CANVAS_SIZE if shorter > CANVAS_SIZE and random.random() < _NATIVE_SHARE else shorter
     smallest = min(shorter, max(_SMALLEST_SIDE, round(_SMALLEST_SHARE * shorter)))
     return _log_uniform(smallest, shorter, random)
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qupath_sam.models.click_rules import ClickRules, apply_box_rule, apply_click_rules
-from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts, reach_of
+from qupath_sam.networks.canvas import CANVAS_SIZE, CanvasClick, CanvasPrompts, reach_of
 
-positions = st.integers(0, VIEW_SIZE - 1)
-clicks = st.lists(st.builds(ViewClick, positions, positions, st.booleans()), min_size=1, max_size=8)
+positions = st.integers(0, CANVAS_SIZE - 1)
+clicks = st.lists(st.builds(CanvasClick, positions, positions, st.booleans()), min_size=1, max_size=8)
 
 
 def blobs(seed: int) -> np.ndarray:
@@ -21,8 +21,8 @@ def blobs(seed: int) -> np.ndarray:
     return np.kron(coarse, np.ones((16, 16))).astype(np.float32)
 
 
-def asked(of: list[ViewClick], previous: np.ndarray | None, *, newest: int = 1) -> ViewPrompts:
-    return ViewPrompts(tuple(of), newest, None, None if previous is None else torch.from_numpy(previous))
+def asked(of: list[CanvasClick], previous: np.ndarray | None, *, newest: int = 1) -> CanvasPrompts:
+    return CanvasPrompts(tuple(of), newest, None, None if previous is None else torch.from_numpy(previous))
 
 
 @settings(max_examples=30)
@@ -55,52 +55,52 @@ def test_from_the_fifth_click_on_changes_hang_together_with_the_click(of, seed: 
 
 def test_before_that_everything_may_change() -> None:
     before, after = blobs(1), blobs(2)
-    of = [ViewClick(10, 10, True)] * 4
+    of = [CanvasClick(10, 10, True)] * 4
     result = apply_click_rules(after, asked(of, before), ClickRules(merge_from=5))
     assert np.count_nonzero((result > 0) != (after > 0)) <= 9
 
 
 def test_without_a_newest_click_nothing_is_judged() -> None:
     after = blobs(2)
-    assert apply_click_rules(after, asked([ViewClick(10, 10, True)], blobs(1), newest=0), ClickRules()) is after
+    assert apply_click_rules(after, asked([CanvasClick(10, 10, True)], blobs(1), newest=0), ClickRules()) is after
 
 
 @pytest.mark.parametrize(
     ("click", "reach"),
     [
-        (ViewClick(115, 105, True), 6),
-        (ViewClick(105, 105, True), 1.5),  # on its side already
-        (ViewClick(255, 105, True), 64),  # farther than counts
-        (ViewClick(105, 105, False), 5),
+        (CanvasClick(115, 105, True), 6),
+        (CanvasClick(105, 105, True), 1.5),  # on its side already
+        (CanvasClick(255, 105, True), 64),  # farther than counts
+        (CanvasClick(105, 105, False), 5),
     ],
 )
-def test_reach_is_the_distance_to_the_clicks_own_side(click: ViewClick, reach: float) -> None:
+def test_reach_is_the_distance_to_the_clicks_own_side(click: CanvasClick, reach: float) -> None:
     mask = np.zeros((256, 256), bool)
     mask[100:110, 100:110] = True
     assert reach_of(click, mask) == reach
 
 
 def test_reach_where_nothing_is_on_the_clicks_side() -> None:
-    assert reach_of(ViewClick(9, 9, True), np.zeros((256, 256), bool)) == 16
+    assert reach_of(CanvasClick(9, 9, True), np.zeros((256, 256), bool)) == 16
 
 
 def test_input_is_left_as_it_is() -> None:
     after = blobs(2)
     kept = after.copy()
-    apply_click_rules(after, asked([ViewClick(10, 10, True)] * 6, blobs(1)), ClickRules())
+    apply_click_rules(after, asked([CanvasClick(10, 10, True)] * 6, blobs(1)), ClickRules())
     np.testing.assert_array_equal(after, kept)
 
 
-corners = st.integers(0, VIEW_SIZE - 20)
+corners = st.integers(0, CANVAS_SIZE - 20)
 sides = st.integers(4, 120)
 
 
 @settings(max_examples=30)
 @given(x=corners, y=corners, width=sides, height=sides, seed=st.integers(0, 99))
 def test_a_box_alone_holds_its_object(x: int, y: int, width: int, height: int, seed: int) -> None:
-    box = (float(x), float(y), float(min(x + width, VIEW_SIZE)), float(min(y + height, VIEW_SIZE)))
+    box = (float(x), float(y), float(min(x + width, CANVAS_SIZE)), float(min(y + height, CANVAS_SIZE)))
     before = blobs(seed)
-    result = apply_box_rule(before, ViewPrompts((), 0, box=box), ClickRules(box_share=0.05, box_margin=2))
+    result = apply_box_rule(before, CanvasPrompts((), 0, box=box), ClickRules(box_share=0.05, box_margin=2))
     rows, columns = np.nonzero(result > 0)
     around = max(2, 0.05 * max(width, height))
     assert (columns + 1 > box[0] - around).all()
@@ -114,8 +114,8 @@ def test_a_box_alone_holds_its_object(x: int, y: int, width: int, height: int, s
 def test_a_box_beside_other_prompts_bounds_nothing() -> None:
     before, box = blobs(1), (100.0, 100.0, 120.0, 120.0)
     for prompts in (
-        ViewPrompts((ViewClick(110, 110, True),), 1, box=box),
-        ViewPrompts((), 0, box=box, previous=torch.from_numpy(blobs(2))),
-        ViewPrompts((), 0, previous=torch.from_numpy(blobs(2))),
+        CanvasPrompts((CanvasClick(110, 110, True),), 1, box=box),
+        CanvasPrompts((), 0, box=box, previous=torch.from_numpy(blobs(2))),
+        CanvasPrompts((), 0, previous=torch.from_numpy(blobs(2))),
     ):
         np.testing.assert_array_equal(apply_box_rule(before, prompts, ClickRules()), before)

@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 
 from qupath_sam.models.click_rules import ClickRules, apply_rules, keep_clicked_parts
 from qupath_sam.models.one_object import in_one_piece
-from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts
+from qupath_sam.networks.canvas import CANVAS_SIZE, CanvasClick, CanvasPrompts
 
 
 def logits_of(*discs: tuple[int, int, int], holes: tuple[tuple[int, int, int], ...] = ()) -> NDArray[np.float32]:
     """Discs (x, y, radius) at +4 and holes in them on -4."""
-    rows, columns = np.mgrid[:VIEW_SIZE, :VIEW_SIZE]
-    logits = np.full((VIEW_SIZE, VIEW_SIZE), -4.0, np.float32)
+    rows, columns = np.mgrid[:CANVAS_SIZE, :CANVAS_SIZE]
+    logits = np.full((CANVAS_SIZE, CANVAS_SIZE), -4.0, np.float32)
     for (x, y, radius), value in [*((d, 4.0) for d in discs), *((h, -4.0) for h in holes)]:
         logits[np.hypot(rows - y, columns - x) < radius] = value
     return logits
 
 
-def clicked(*clicks: tuple[int, int, bool], **rest: object) -> ViewPrompts:
-    return ViewPrompts(tuple(ViewClick(x, y, positive) for x, y, positive in clicks), 1, **rest)  # type: ignore[arg-type]
+def clicked(*clicks: tuple[int, int, bool], **rest: object) -> CanvasPrompts:
+    return CanvasPrompts(tuple(CanvasClick(x, y, positive) for x, y, positive in clicks), 1, **rest)  # type: ignore[arg-type]
 
 
 def test_parts_that_no_click_points_at_are_dropped() -> None:
@@ -68,11 +68,11 @@ def test_a_pinhole_under_a_negative_click_stays() -> None:
         clicked((60, 60, True), box=(20.0, 20.0, 230.0, 230.0)),
         clicked((60, 60, True), keep_parts=True),
         clicked((60, 160, False)),
-        ViewPrompts(previous=torch.zeros(VIEW_SIZE, VIEW_SIZE)),
+        CanvasPrompts(previous=torch.zeros(CANVAS_SIZE, CANVAS_SIZE)),
     ],
     ids=["a box", "asked for", "negative clicks alone", "no click"],
 )
-def test_several_parts_stay_where_they_may_be_meant(prompts: ViewPrompts) -> None:
+def test_several_parts_stay_where_they_may_be_meant(prompts: CanvasPrompts) -> None:
     logits = logits_of((60, 60, 30), (180, 180, 40))
     np.testing.assert_array_equal(keep_clicked_parts(logits, prompts), logits)
 

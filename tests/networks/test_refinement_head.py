@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qupath_sam.models.adapters.lite_medsam import LiteMedSamSegmenter
+from qupath_sam.models.adapters.promptable import CANVAS_RGB
 from qupath_sam.models.base import Segmenter, WindowPrompts
 from qupath_sam.models.devices import choose_execution
 from qupath_sam.models.load import load_weights
 from qupath_sam.models.registry import BUILT_IN, Family, default_capabilities
 from qupath_sam.models.weights.store import ModelStore
-from qupath_sam.networks.canvas import ViewClick, ViewPrompts
+from qupath_sam.networks.canvas import CanvasClick, CanvasPrompts
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import Parts
 from qupath_sam.networks.refinement_head import RefinementHead, refine
@@ -60,8 +61,8 @@ def test_embeddings_of_a_head_are_not_taken_for_others() -> None:
     assert plain.capabilities.mask_count == refined.capabilities.mask_count == 1
     assert refined.preprocessing_version.endswith("+head")
     embedding = refined.embed(picture(90, 120))
-    assert set(embedding.tensors) == {"image", "view", "projected"}
-    assert embedding.tensors["view"].dtype == torch.uint8
+    assert set(embedding.tensors) == {"image", CANVAS_RGB, "projected"}
+    assert embedding.tensors[CANVAS_RGB].dtype == torch.uint8
 
 
 def test_a_click_ends_on_its_side() -> None:
@@ -99,13 +100,13 @@ regions = st.builds(
 def test_cut_and_paste_meet_where_they_should(region: RefinementRegion) -> None:
     """A plane survives both; outside the region nothing is pasted."""
     at = torch.arange(256, dtype=torch.float32) / 256
-    view = (at[None, :] + 2 * at[:, None])[None, None]
-    pasted = paste(cut(view, sampling_grid([region], device=CPU)), [region])
+    canvas = (at[None, :] + 2 * at[:, None])[None, None]
+    pasted = paste(cut(canvas, sampling_grid([region], device=CPU)), [region])
     centres = torch.arange(256) + 0.5
     x_in, y_in = ((centres >= o) & (centres <= o + region.side) for o in (region.x, region.y))
     inside = y_in[:, None] & x_in[None, :]
     # Within half a cell of the region's edge the outermost cell is repeated.
-    assert (pasted[0, 0] - view[0, 0]).abs()[inside].max() < 3 * (0.5 * region.side / REGION_CELLS + 0.51) / 256
+    assert (pasted[0, 0] - canvas[0, 0]).abs()[inside].max() < 3 * (0.5 * region.side / REGION_CELLS + 0.51) / 256
     assert pasted[0, 0][~inside].abs().max() == 0 if (~inside).any() else True
 
 
@@ -116,12 +117,12 @@ def test_cut_and_paste_meet_where_they_should(region: RefinementRegion) -> None:
 def test_the_region_holds_mask_and_click(x: int, y: int, size: int, jitter: int | None) -> None:
     mask = np.zeros((256, 256), bool)
     mask[y : y + size, x : x + size] = True
-    click = ViewClick(float(min(x + size // 2, 255)), float(min(y + size // 2, 255)), True)
+    click = CanvasClick(float(min(x + size // 2, 255)), float(min(y + size // 2, 255)), True)
     random = None if jitter is None else np.random.default_rng(jitter)
     for prompts in (
-        ViewPrompts((click,), 1),
-        ViewPrompts((click,), 1, previous=torch.zeros(256, 256)),
-        ViewPrompts(previous=torch.zeros(256, 256)),
+        CanvasPrompts((click,), 1),
+        CanvasPrompts((click,), 1, previous=torch.zeros(256, 256)),
+        CanvasPrompts(previous=torch.zeros(256, 256)),
     ):
         region = choose_region(prompts, mask, jitter=random)
         assert 48 <= region.side <= 256
@@ -144,8 +145,8 @@ def test_prompts_of_a_batch_do_not_know_each_other(several: bool) -> None:
     logits, features = torch.randn(2, 1, 256, 256) * 3, torch.randn(2, 32, 256, 256)
     image, projected = torch.rand(1, 3, 256, 256), torch.randn(1, 32, 64, 64)
     prompts = [
-        ViewPrompts((ViewClick(40, 50, True),), 1),
-        ViewPrompts((ViewClick(40, 50, True), ViewClick(90, 190, False)), 1, previous=torch.randn(256, 256)),
+        CanvasPrompts((CanvasClick(40, 50, True),), 1),
+        CanvasPrompts((CanvasClick(40, 50, True), CanvasClick(90, 190, False)), 1, previous=torch.randn(256, 256)),
     ]
     prompts = prompts if several else [replace(prompts[0], newest=0), prompts[1]]
     together = refine(head, image, projected, Decoded(logits, torch.zeros(2, 1), features), prompts)
@@ -162,7 +163,7 @@ def test_outside_the_region_the_mask_so_far_stays() -> None:
     head.out.weight.normal_(0, 0.5)
     previous = torch.full((256, 256), -4.0)
     previous[20:40, 20:40] = 4
-    prompts = [ViewPrompts((ViewClick(30, 30, True),), 1, previous=previous)]
+    prompts = [CanvasPrompts((CanvasClick(30, 30, True),), 1, previous=previous)]
     decoded = Decoded(torch.full((1, 1, 256, 256), 9.0), torch.zeros(1, 1), torch.randn(1, 32, 256, 256))
     refined = refine(head, torch.rand(1, 3, 256, 256), torch.randn(1, 32, 64, 64), decoded, prompts)
     assert torch.equal(refined.logits[0, 0, 80:], previous[80:])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qupath_sam.networks.canvas import VIEW_SIZE
+from qupath_sam.networks.canvas import CANVAS_SIZE
 from qupath_sam.training.embeddings import EmbeddedViews, FreshViews
 from qupath_sam.training.views import View, ViewPlan
 
@@ -18,8 +18,8 @@ PLANS = [ViewPlan(tile=0, seed=3), ViewPlan(tile=1, seed=4)]
 
 def make(plan: ViewPlan) -> View:
     """Noise of the plan's seed; the tile's number is its one label."""
-    noise = np.random.default_rng(plan.seed).integers(0, 256, (VIEW_SIZE, VIEW_SIZE, 3)).astype(np.uint8)
-    labels = np.full((VIEW_SIZE, VIEW_SIZE), plan.tile + 1, np.int32)
+    noise = np.random.default_rng(plan.seed).integers(0, 256, (CANVAS_SIZE, CANVAS_SIZE, 3)).astype(np.uint8)
+    labels = np.full((CANVAS_SIZE, CANVAS_SIZE), plan.tile + 1, np.int32)
     return View(noise, labels, (plan.tile + 1,))
 
 

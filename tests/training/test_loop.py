@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.networks.canvas import ViewClick, ViewPrompts
+from qupath_sam.networks.canvas import CanvasClick, CanvasPrompts
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import DecoderKind, Parts
 from qupath_sam.training import loop
@@ -37,8 +37,8 @@ def test_prompts_of_several_images_share_a_batch_without_knowing_each_other(deco
     place = network.prompt_encoder.get_dense_pe()
     embeddings = torch.cat([DiscViews()[i].embedding.float() for i in range(2)])
     prompts = [
-        ViewPrompts(
-            (ViewClick(100 + 40 * i, 90, True), ViewClick(30, 30 + i, False)), 1, previous=torch.randn(256, 256)
+        CanvasPrompts(
+            (CanvasClick(100 + 40 * i, 90, True), CanvasClick(30, 30 + i, False)), 1, previous=torch.randn(256, 256)
         )
         for i in range(2)
     ]
@@ -53,7 +53,7 @@ def test_prompts_of_several_images_share_a_batch_without_knowing_each_other(deco
 def test_a_click_on_the_view_is_the_same_place_for_the_model() -> None:
     """The middle of the view's last pixel is 2 px from the edge of a square of 1024; SAM adds one half itself."""
     points, boxes, masks = network_prompts(
-        [ViewPrompts((ViewClick(255, 0, True),), 1, box=(0, 0, 256, 128))], small_network(), CPU
+        [CanvasPrompts((CanvasClick(255, 0, True),), 1, box=(0, 0, 256, 128))], small_network(), CPU
     )
     assert points is not None
     assert boxes is not None

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qupath_sam.datasets.simulated_clicks import next_click
-from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick
+from qupath_sam.networks.canvas import CANVAS_SIZE, CanvasClick
 from qupath_sam.training.sampling import (
     PromptMix,
     Start,
     choose_target,
-    over_view,
+    over_canvas,
     sample_box,
     sample_first_click,
     sample_next_click,
@@ -30,7 +30,7 @@ CLICKS = PromptMix(boxes=0, outlines=0, strokes=0, single=0, unions=0, lumens=0)
 
 
 def disc(x: float, y: float, radius: float) -> np.ndarray:
-    rows, columns = np.mgrid[:VIEW_SIZE, :VIEW_SIZE]
+    rows, columns = np.mgrid[:CANVAS_SIZE, :CANVAS_SIZE]
     return np.hypot(columns - x, rows - y) < radius
 
 
@@ -69,8 +69,8 @@ def test_first_clicks_are_spread_over_the_object() -> None:
 @given(truth=discs, seed=st.integers(0, 2**31))
 def test_a_box_stays_in_the_view_and_near_the_object(truth: np.ndarray, seed: int) -> None:
     x0, y0, x1, y1 = sample_box(truth, np.random.default_rng(seed))
-    assert 0 <= x0 < x1 <= VIEW_SIZE
-    assert 0 <= y0 < y1 <= VIEW_SIZE
+    assert 0 <= x0 < x1 <= CANVAS_SIZE
+    assert 0 <= y0 < y1 <= CANVAS_SIZE
     drawn = np.zeros_like(truth)
     drawn[round(y0) : round(y1), round(x0) : round(x1)] = True
     assert (drawn & truth).sum() > 0.5 * truth.sum()
@@ -96,7 +96,7 @@ def test_a_session_clicks_its_own_errors_until_its_limit() -> None:
     random = np.random.default_rng(3)
     session = start_session(0, disc(120, 120, 50).astype(np.int32), (1,), random, CLICKS)
     session.limit = 6
-    answer = torch.full((VIEW_SIZE, VIEW_SIZE), -5.0)
+    answer = torch.full((CANVAS_SIZE, CANVAS_SIZE), -5.0)
     while session.go_on(answer, random, CLICKS):
         assert session.truth[session.clicks[-1].pixel], "the answer holds nothing: every click is positive"
         assert torch.equal(session.prompts().previous, answer)
@@ -118,12 +118,12 @@ def test_the_clicked_error_is_what_hangs_together_with_the_newest_click() -> Non
     session = start_session(0, truth.astype(np.int32), (1,), random, replace(CLICKS, exact=1.0))
     session.limit = 20
     assert not session.clicked_error().any(), "before the first answer nothing is known to be wrong"
-    found = torch.full((VIEW_SIZE, VIEW_SIZE), -5.0)
+    found = torch.full((CANVAS_SIZE, CANVAS_SIZE), -5.0)
     assert session.go_on(found, random, replace(CLICKS, exact=1.0))
     np.testing.assert_array_equal(session.clicked_error(), disc(60, 60, 30), "the larger of the two that are missed")
     excess = disc(110, 60, 22) & ~disc(60, 60, 30)
     found[torch.from_numpy(disc(60, 60, 30) | excess | disc(180, 180, 18))] = 5.0
-    session.clicks = (*session.clicks, ViewClick(180, 180, True))  # else the second part is dropped
+    session.clicks = (*session.clicks, CanvasClick(180, 180, True))  # else the second part is dropped
     assert session.go_on(found, random, replace(CLICKS, exact=1.0))
     assert not session.clicks[-1].positive
     np.testing.assert_array_equal(session.clicked_error(), excess)
@@ -158,15 +158,15 @@ def test_a_stroke_is_one_prompt_of_several_points() -> None:
     assert session.is_ambiguous
     assert session.prompts().newest == points > 1
     session.limit = 5
-    assert session.go_on(torch.full((VIEW_SIZE, VIEW_SIZE), -5.0), random, mix)
+    assert session.go_on(torch.full((CANVAS_SIZE, CANVAS_SIZE), -5.0), random, mix)
     assert (len(session.clicks), session.prompts().newest) == (points + 1, 1)
     assert not session.is_ambiguous
 
 
 def test_the_truth_of_a_larger_image_is_held_twice() -> None:
     fine = disc(100, 120, 30).repeat(4, 0).repeat(4, 1)
-    fine[0, 0] = True  # less than half of a view px
-    np.testing.assert_array_equal(over_view(fine), disc(100, 120, 30))
+    fine[0, 0] = True  # less than half of a canvas px
+    np.testing.assert_array_equal(over_canvas(fine), disc(100, 120, 30))
     session = start_session(0, fine.astype(np.int16), (1,), np.random.default_rng(0), CLICKS)
     np.testing.assert_array_equal(session.fine_truth, fine)
     np.testing.assert_array_equal(session.truth, disc(100, 120, 30))

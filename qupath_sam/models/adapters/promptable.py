@@ -21,7 +21,7 @@ from qupath_sam.models.devices import Execution, encode, out_of_memory_mapped, p
 from qupath_sam.models.frame import ModelFrame
 from qupath_sam.models.one_object import in_one_piece
 from qupath_sam.models.square_logits import Detail, SquareLogits, mask_set
-from qupath_sam.networks.canvas import VIEW_SIZE, ViewClick, ViewPrompts
+from qupath_sam.networks.canvas import CANVAS_SIZE, CanvasClick, CanvasPrompts
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import PromptableNetwork
 from qupath_sam.networks.refinement_head import Refined, refine
@@ -32,10 +32,10 @@ from qupath_sam.types.masks import intersection_over_union
 BOX_AGREEMENT, SURER = 0.75, 0.1
 #: Independent prompts that share one pass through the decoder on an accelerator (about 50 MB each).
 PROMPTS_PER_BATCH = 32
-
-
 #: Windows whose embedding for the box checker is kept, some hundred KB each.
 BOX_EMBEDDINGS = 32
+#: Name of the canvas in an embedding. Embeddings on disk have it, so it stays.
+CANVAS_RGB = "view"
 
 
 class PromptableSegmenter(abc.ABC):
@@ -88,8 +88,8 @@ class PromptableSegmenter(abc.ABC):
     def embed(self, pixels: NDArray[np.uint8]) -> Embedding:
         """Encode a window; see `Segmenter.embed`.
 
-        The embedding holds ``image``, ``(1, 256, 64, 64)``; for a refinement head also ``view``, uint8
-        ``(1, 3, input_size, input_size)`` RGB, and ``projected``, the head's projection of ``image``.
+        The embedding holds ``image``, ``(1, 256, 64, 64)``; for a refinement head also `CANVAS_RGB`, uint8
+        ``(1, 3, input_size, input_size)``, and ``projected``, the head's projection of ``image``.
         """
         height, width = pixels.shape[:2]
         frame = self.frame((height, width))
@@ -97,7 +97,7 @@ class PromptableSegmenter(abc.ABC):
             scaled = self._scaled(pixels, frame)
             tensors = dict(self.encode_image(_padded(self.normalise(scaled), frame)))
             if self.network.refinement_head is not None:
-                tensors["view"] = view_of(_padded(scaled, frame))
+                tensors[CANVAS_RGB] = canvas_of(_padded(scaled, frame))
                 projected = self.network.refinement_head.project(tensors["image"].float())
                 tensors["projected"] = projected.to(tensors["image"].dtype)
         return Embedding(tensors, (height, width))
@@ -110,19 +110,21 @@ class PromptableSegmenter(abc.ABC):
         """Hold answers to boxes that come alone against another model's: tuning on some tissues makes a model better
         there, and lets it forget how to outline others.
 
-        The other's embedding of a window is made when the first such box comes, from the ``view`` that is kept for the
-        head.
+        The other's embedding of a window is made when the first such box comes, from the `CANVAS_RGB` that is kept
+        for the head.
 
         Args:
             other: of the same family. Its answer is taken where the two have less than `BOX_AGREEMENT` in common and it
                 gives itself a score that is higher by more than `SURER`.
 
         Raises:
-            ValueError: the view is not what the other model sees.
+            ValueError: the canvas is not what the other model sees.
         """
-        sees_view = type(other) is type(self) and other.network.input_size == VIEW_SIZE
-        if not sees_view or self.network.refinement_head is None:
-            raise ValueError("boxes can be checked by a model of the same family that sees the refinement head's view")
+        sees_canvas = type(other) is type(self) and other.network.input_size == CANVAS_SIZE
+        if not sees_canvas or self.network.refinement_head is None:
+            raise ValueError(
+                "boxes can be checked by a model of the same family that sees the refinement head's canvas"
+            )
         self._box_checker = other
 
     def decode(
@@ -166,7 +168,7 @@ class PromptableSegmenter(abc.ABC):
         positive, negative = (
             [(int(row), int(column)) for row, column in pixels[prompt.labels == label]] for label in (1, 0)
         )
-        area = PINHOLE_AREA * (max(height, width) / VIEW_SIZE) ** 2
+        area = PINHOLE_AREA * (max(height, width) / CANVAS_SIZE) ** 2
         masks = [in_one_piece(mask, positive, negative, pinhole_area=area) for mask in found.masks]
         return replace(found, masks=np.stack(masks))
 
@@ -177,7 +179,7 @@ class PromptableSegmenter(abc.ABC):
             frame = self.frame(embedding.window_size)
             height, width = frame.content_size
             with out_of_memory_mapped(self.execution.device), torch.inference_mode():
-                content = embedding.tensors["view"][..., :height, :width].to(self.execution.device).float()
+                content = embedding.tensors[CANVAS_RGB][..., :height, :width].to(self.execution.device).float()
                 made = other.encode_image(_padded(other.normalise(content), frame))
             kept = self._box_embeddings[id(embedding)] = embedding, Embedding(made, embedding.window_size)
             while len(self._box_embeddings) > BOX_EMBEDDINGS:
@@ -241,16 +243,16 @@ class PromptableSegmenter(abc.ABC):
         The head refines the first mask; each, where it is asked for. The prompts of a batch ask for the same.
         """
         device = self.execution.device
-        asked = [self._view_prompts(prompt, frame) for prompt in prompts]
+        asked = [self._canvas_prompts(prompt, frame) for prompt in prompts]
         logits = decoded.logits.float()
         corrections: list[Refined] = []
         head = self.network.refinement_head
         if head is not None:
-            view, projected = (embedding.tensors[name].to(device) for name in ("view", "projected"))
+            canvas, projected = (embedding.tensors[name].to(device) for name in (CANVAS_RGB, "projected"))
             for place in range(logits.shape[1] if prompts[0].refine_all else 1):
                 one = slice(place, place + 1)
                 mask = Decoded(decoded.logits[:, one], decoded.scores[:, one], decoded.features)
-                corrections.append(refine(head, view, projected, mask, asked))
+                corrections.append(refine(head, canvas, projected, mask, asked))
             refined = [correction.logits for correction in corrections]
             logits = torch.cat([*refined, logits[:, len(refined) :]], dim=1)
         before = logits.cpu().numpy()
@@ -270,17 +272,17 @@ class PromptableSegmenter(abc.ABC):
             for place, after in enumerate(ruled)
         ]
 
-    def _view_prompts(self, prompt: WindowPrompts, frame: ModelFrame) -> ViewPrompts:
-        scale = np.float32(VIEW_SIZE / frame.input_size)
+    def _canvas_prompts(self, prompt: WindowPrompts, frame: ModelFrame) -> CanvasPrompts:
+        scale = np.float32(CANVAS_SIZE / frame.input_size)
         points = frame.to_model(prompt.points) * scale - np.float32(0.5)
         box = None
         if prompt.box is not None:
             x0, y0, x1, y1 = (frame.to_model(np.asarray(prompt.box, np.float32).reshape(2, 2)) * scale).ravel().tolist()
             box = x0, y0, x1, y1
         previous = self._masks([prompt], frame)
-        return ViewPrompts(
+        return CanvasPrompts(
             clicks=tuple(
-                ViewClick(float(x), float(y), bool(label == 1))
+                CanvasClick(float(x), float(y), bool(label == 1))
                 for (x, y), label in zip(points, prompt.labels, strict=True)
             ),
             newest=prompt.last_click,
@@ -325,7 +327,7 @@ def _is_box_alone(prompt: WindowPrompts) -> bool:
     return prompt.box is not None and prompt.logits is None and not len(prompt.points)
 
 
-def view_of(square: Tensor) -> Tensor:
+def canvas_of(square: Tensor) -> Tensor:
     """RGB ``(B, 3, S, S)`` in 0..255 as the refinement head sees it: the same as uint8."""
     return square.round().to(torch.uint8)
 
