@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.machine.files import atomic_write
 
 _END = "<!-- end -->"
 _BEGIN = re.compile(r"^<!-- begin: (.+?) -->$", re.MULTILINE)
@@ -53,7 +54,8 @@ def write_tables(path: Path, tables: Mapping[str, str]) -> None:
     for name, table in tables.items():
         if (parts := _split(path, text, name)) is not None:
             text = f"{parts[0]}{table.rstrip()}\n{parts[1]}"
-    path.write_bytes(text.encode("utf-8"))
+    with atomic_write(path) as file:
+        file.write(text.encode())
 
 
 def _split(path: Path, text: str, name: str) -> tuple[str, str] | None:

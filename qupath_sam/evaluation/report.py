@@ -15,6 +15,7 @@ from qupath_sam.datasets.kinds import Kind
 from qupath_sam.evaluation.bootstrap import bootstrap_interval
 from qupath_sam.evaluation.protocol import NOC_THRESHOLDS, PROTOCOL_VERSION, Protocol, is_failure, number_of_clicks
 from qupath_sam.evaluation.results import ObjectResult
+from qupath_sam.machine.files import atomic_write
 
 SCHEMA = "qupath-sam/evaluate/1"
 #: All data sets of a report together.
@@ -203,10 +204,8 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
     """Write a report as JSON; what was there stays until the new file is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, allow_nan=False)
-    part = path.with_suffix(".part")
-    # Not mkstemp, which makes files that only their owner may read.
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with atomic_write(path) as file:
+        file.write(text.encode())
 
 
 def _seconds(results: Sequence[ObjectResult]) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.machine.files import atomic_write
 
 CA_NAME = "qupath-sam laboratory authority"
 #: Clocks of a laboratory's machines differ.
@@ -177,10 +177,7 @@ def _write(pair: Pair, key: ec.EllipticCurvePrivateKey, certificate: x509.Certif
     public = certificate.public_bytes(serialization.Encoding.PEM)
     try:
         for path, content, mode in ((pair.key, private, 0o600), (pair.certificate, public, 0o644)):
-            part = path.with_name(f".{path.name}.tmp")
-            part.unlink(missing_ok=True)
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            with atomic_write(path, mode=mode) as file:
                 file.write(content)
-            os.replace(part, path)
     except OSError as error:
         raise InvalidRequest(f"cannot write {pair.key} ({error.strerror}); choose another folder") from error

@@ -9,11 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import secrets
 import threading
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.machine.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -128,11 +127,9 @@ class TokenFile:
 
     def _write(self, tokens: Iterable[NamedToken]) -> None:
         document = {"schema": _SCHEMA, "tokens": [asdict(token) for token in tokens]}
-        part = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                json.dump(document, file, indent=1)
-            os.replace(part, self.path)
+            with atomic_write(self.path, mode=0o600) as file:
+                file.write(json.dumps(document, indent=1).encode())
         except OSError as error:
             raise InvalidRequest(f"cannot write {self.path} ({error.strerror}); choose another folder") from error
 

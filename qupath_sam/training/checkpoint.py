@@ -20,6 +20,7 @@ from torch import Tensor
 from qupath_sam import __version__
 from qupath_sam.datasets.seen import GROUPS_SEEN, groups_seen
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.machine.files import atomic_write
 from qupath_sam.models.load import load_weights
 from qupath_sam.models.registry import BUILT_IN, Family, ModelSpec
 from qupath_sam.models.weights.checkpoints import METADATA_KEY, over_base, read_checkpoint
@@ -178,12 +179,10 @@ def write_checkpoint(
             kept = changed
             form = {"format": "delta", "base": base.name, "base_sha256": base.sha256}
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    # Not save_file, which makes files that only their owner may read.
     saved = {key: _saved(tensor, half=half) for key, tensor in kept.items()}
     metadata = json.dumps({**form, **entry, "code_version": __version__})
-    part.write_bytes(save(saved, metadata={METADATA_KEY: metadata}))
-    part.replace(path)
+    with atomic_write(path) as file:
+        file.write(save(saved, metadata={METADATA_KEY: metadata}))
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -6,7 +6,6 @@ An embedding takes 2.1 MB on disk in fp16, LiteMedSAM's early map 1.3 MB.
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from qupath_sam.machine.files import atomic_write
 from qupath_sam.training.views import VIEWS_VERSION, View, ViewPlan
 
 _TARGETS, _LABELS, _IMAGE, _EMBEDDING = "targets", "labels", "image", "embedding"
@@ -103,13 +103,12 @@ class EmbeddedViews:
         except (FileNotFoundError, SafetensorError):
             tensors = self._encoded(index)
             self._folder.mkdir(parents=True, exist_ok=True)
-            # Of its own: runs that share the folder may make the same view at the same time.
-            part = path.with_suffix(f".{uuid.uuid4().hex}.part")
             try:
-                save_file(tensors, part)
-                _put(part, path)
-            finally:
-                part.unlink(missing_ok=True)
+                with atomic_write(path) as file:
+                    file.write(save(tensors))
+            except PermissionError:  # Windows: another run has made the same view, and has it open
+                if not path.exists():
+                    raise
         targets: list[int] = tensors[_TARGETS].tolist()
         return EncodedView(tensors[_IMAGE], tensors[_LABELS].numpy(), tuple(targets), tensors[_EMBEDDING])
 
@@ -130,15 +129,6 @@ class EmbeddedViews:
             _LABELS: torch.from_numpy(view.labels),
             _TARGETS: torch.tensor(view.targets, dtype=torch.int64),
         }
-
-
-def _put(part: Path, path: Path) -> None:
-    """Move a whole file to its place, unless another run has put the same there and has it open (Windows)."""
-    try:
-        part.replace(path)
-    except PermissionError:
-        if not path.exists():
-            raise
 
 
 def image_of(view: View) -> Tensor:

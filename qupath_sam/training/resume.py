@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.machine.files import atomic_write
 from qupath_sam.networks.canvas import CanvasClick
 from qupath_sam.training.loop import Progress, StepReport, Trainer
 from qupath_sam.training.sampling import Session, Start
@@ -52,9 +53,8 @@ def save_state(trainer: Trainer, path: Path, *, source: str, since_row: Sequence
         "random": _random_states(trainer),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+    with atomic_write(path) as file:
+        torch.save(state, file)
 
 
 def load_state(trainer: Trainer, path: Path, *, source: str) -> list[StepReport]:

@@ -8,13 +8,13 @@ import os
 import re
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from qupath_sam.engine.embeddings import file_format
 from qupath_sam.engine.embeddings.stats import CacheStats
+from qupath_sam.machine.files import atomic_write
 from qupath_sam.models.base import Embedding
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
-_TEMPORARY = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{32}\.tmp")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{64}\.(safetensors\.[0-9a-f]{8}|[0-9a-f]{32})\.tmp")  # the second of 0.1
 
 #: Up to so many files, the folder is looked at before each that is written; beyond, what is known of it is believed.
 _FEW = 500
@@ -167,15 +167,9 @@ class DiskCache:
 
     def _write(self, path: Path, data: bytes) -> None:
         """Write next to the target and rename. No fsync: what a power cut leaves half written fails its checksum."""
-        temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-            self._touch(temporary)
-            os.replace(temporary, path)
-        except BaseException:
-            _unlink(temporary)
-            raise
+        with atomic_write(path) as file:
+            file.write(data)
+        self._touch(path)
 
     def _touch(self, path: Path) -> None:
         now = self._clock()

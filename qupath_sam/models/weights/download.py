@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from filelock import FileLock
+from filelock import Timeout as LockHeld
 
 from qupath_sam.errors import WeightsMissing, WrongWeights
 from qupath_sam.models.weights.digests import file_sha256
-from qupath_sam.models.weights.filelock import locked
 from qupath_sam.models.weights.jsonfile import read_json, write_json
 
 #: Told bytes that are there and bytes in all (None where the server does not say).
@@ -68,13 +69,14 @@ def download(
         WrongWeights: it has another size, digest or content. What has arrived is deleted.
     """
     try:
-        with locked(target.with_name(f"{target.name}.lock")) as free:
-            if not free:
-                raise WeightsMissing(f"another process is downloading {target.name}; wait for it, then try again")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f"{target.name}.lock"), blocking=False):
             if client is not None:
                 return _Download(source, target, progress, client).run(accept)
             with httpx.Client(follow_redirects=True, timeout=TIMEOUT) as own:
                 return _Download(source, target, progress, own).run(accept)
+    except LockHeld as error:
+        raise WeightsMissing(f"another process is downloading {target.name}; wait for it, then try again") from error
     except httpx.InvalidURL as error:
         raise WeightsMissing(f"{source.url} is no URL ({error}); correct it") from error
     except httpx.TimeoutException as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 
 from qupath_sam.errors import InvalidRequest, WeightsMissing, WrongWeights
+from qupath_sam.machine.files import atomic_write
 from qupath_sam.models.adapters.transformers_sam import CONFIG, family_beside
 from qupath_sam.models.load import check_content, check_digest
 from qupath_sam.models.registry import (
@@ -210,7 +211,6 @@ def _copied(file: Path, folder: Path) -> Path:
     target = folder / file.name
     if target == file:
         return target
-    part = folder / f"{file.name}.part"
-    shutil.copyfile(file, part)
-    part.replace(target)
+    with file.open("rb") as original, atomic_write(target) as copy:
+        shutil.copyfileobj(original, copy, 1 << 20)
     return target

@@ -1,4 +1,9 @@
-"""One writer a project: a lock file with host, process, heartbeat. It binds our own writers; QuPath knows no lock."""
+"""One writer a project: a lock file with host, process, heartbeat. It binds our own writers; QuPath knows no lock.
+
+The `filelock` library does not replace it: projects lie on network folders, where locks of the operating system may
+hold on one machine alone; and a second run must be able to say who writes, and when a dead machine's lock counts no
+more.
+"""
 
 from __future__ import annotations
 

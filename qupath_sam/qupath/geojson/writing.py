@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import shapely
 
+from qupath_sam.machine.files import atomic_write
 from qupath_sam.qupath.geojson.features import AnnotationFeature, PathClass
 
 
@@ -31,15 +30,8 @@ def write_geojson(path: Path, features: Iterable[AnnotationFeature]) -> None:
     Raises:
         OSError: the file cannot be written there; nothing is left behind.
     """
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with unfinished.open("x", encoding="ascii", newline="\n") as file:
-            file.writelines(_chunks(features))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_write(path, durable=True) as file:
+        file.writelines(chunk.encode("ascii") for chunk in _chunks(features))
 
 
 def _chunks(features: Iterable[AnnotationFeature]) -> Iterator[str]:

@@ -169,7 +169,7 @@ def test_files_of_others_are_neither_counted_nor_touched(tmp_path: Path) -> None
 
 
 def test_temporary_files_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
-    dead, living = (tmp_path / f".{KEYS[0]}.{letter * 32}.tmp" for letter in "ab")
+    dead, living = (tmp_path / f".{KEYS[0]}.{ending}.tmp" for ending in ("safetensors.0123abcd", "b" * 32))
     dead.touch()
     living.touch()
     os.utime(dead, (0, 0))
