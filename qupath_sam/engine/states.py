@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import shapely
 
 from qupath_sam.engine.steps import State, Step
+from qupath_sam.machine.byte_lru import ByteLru
 from qupath_sam.types.requests import MaskChoice, WindowRequest
 
 TOKEN_BYTES = 16
@@ -105,9 +105,7 @@ class StateStore:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._held: dict[bytes, _Held] = {}
-        #: Tokens by owner, least recently used first, and the bytes of their states.
-        self._owners: dict[str, OrderedDict[bytes, None]] = {}
-        self._bytes_of: dict[str, int] = {}
+        self._of_owner: dict[str, ByteLru[bytes, _Held]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -160,14 +158,13 @@ class StateStore:
         """Drop everything."""
         with self._lock:
             self._held.clear()
-            self._owners.clear()
-            self._bytes_of.clear()
+            self._of_owner.clear()
             self._bytes = 0
 
     def _take(self, token: bytes, held: _Held) -> Resumed:
         with self._lock:
             if self._held.get(token) is held:
-                self._owners[held.owner].move_to_end(token)
+                self._of_owner[held.owner].get(token)  # now the most recently used
         return Resumed(held.root, held.request, held.steps, held.state)
 
     def _put(self, token: bytes, held: _Held) -> None:
@@ -177,25 +174,22 @@ class StateStore:
         if size > self._max_bytes:
             return
         self._held[token] = held
-        self._owners.setdefault(held.owner, OrderedDict())[token] = None
-        self._bytes_of[held.owner] = self._bytes_of.get(held.owner, 0) + size
+        self._of_owner.setdefault(held.owner, ByteLru()).put(token, held, size)
         self._bytes += size
         self._make_room()
 
     def _make_room(self) -> None:
         while self._bytes > self._max_bytes:
-            heaviest = max(self._bytes_of, key=self._bytes_of.__getitem__)
-            self._drop(next(iter(self._owners[heaviest])))
+            heaviest = max(self._of_owner.values(), key=lambda states: states.size_bytes)
+            self._drop(heaviest.oldest)
 
     def _drop(self, token: bytes) -> None:
         """Take a state out. No other place does, so that the count of bytes stays right."""
         held = self._held.pop(token)
-        size, owner = held.state.size_bytes, held.owner
-        self._bytes -= size
-        self._bytes_of[owner] -= size
-        del self._owners[owner][token]
-        if not self._owners[owner]:
-            del self._owners[owner], self._bytes_of[owner]
+        self._bytes -= held.state.size_bytes
+        self._of_owner[held.owner].pop(token)
+        if not self._of_owner[held.owner]:
+            del self._of_owner[held.owner]
 
 
 def _belongs(held: _Held, token: bytes, context: StepsContext, steps: Sequence[Step]) -> bool:

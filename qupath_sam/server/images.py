@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from qupath_sam.errors import InvalidRequest, PixelsMissing, RequestTooLarge, SlideUnsupported
+from qupath_sam.machine.byte_lru import ByteLru
 from qupath_sam.protocol.rendering import rendering_of
 from qupath_sam.server.clients import Client
 from qupath_sam.slides.base import SlideReader
@@ -44,21 +44,18 @@ class PushedStore:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._held: ByteLru[str, _Held] = ByteLru(max_bytes)
         self._lock = threading.Lock()
 
     @property
     def size_bytes(self) -> int:
         """Bytes held now."""
-        return self._bytes
+        return self._held.size_bytes
 
     def resize(self, max_bytes: int) -> None:
         """Change the limit; the least recently used give way."""
         with self._lock:
-            self._max_bytes = max_bytes
-            self._make_room()
+            self._held.resize(max_bytes)
 
     def bytes_of(self, name: str) -> int:
         """Bytes that a client has pushed and that are still held."""
@@ -73,21 +70,19 @@ class PushedStore:
         Raises:
             RequestTooLarge: these alone are more than the client may have.
         """
-        allowed = owner.limits.pushed_bytes or self._max_bytes
+        allowed = min(owner.limits.pushed_bytes or self._held.max_bytes, self._held.max_bytes)
         if size_bytes > allowed:
             raise RequestTooLarge(
                 f"{size_bytes} bytes of pixels are more than the {allowed} allowed; push a smaller region"
             )
         digest = reader.info.fingerprint
         with self._lock:
-            if digest not in self._held:
-                self._held[digest] = _Held(reader, size_bytes, set())
-                self._bytes += size_bytes
-            self._held[digest].owners.add(owner.name)
-            self._held.move_to_end(digest)
-            while self._bytes_of(owner.name) > allowed:
-                self._let_go(owner.name)
-            self._make_room()
+            held = self._held.get(digest)
+            owners = set() if held is None else held.owners
+            if owner.name not in owners:
+                while self._bytes_of(owner.name) + size_bytes > allowed:
+                    self._let_go(owner.name)
+            self._held.put(digest, _Held(reader, size_bytes, owners | {owner.name}), size_bytes)
         return digest
 
     def get(self, digest: str) -> PushedReader:
@@ -96,25 +91,17 @@ class PushedStore:
             held = self._held.get(digest)
             if held is None:
                 raise PixelsMissing(digest)
-            self._held.move_to_end(digest)
             return held.reader
 
     def _bytes_of(self, name: str) -> int:
-        return sum(held.size_bytes for held in self._held.values() if name in held.owners)
-
-    def _make_room(self) -> None:
-        while self._bytes > self._max_bytes:
-            self._drop(next(iter(self._held)))
+        return sum(held.size_bytes for _, held in self._held.items() if name in held.owners)
 
     def _let_go(self, name: str) -> None:
         """Take the oldest pixels off a client's account; they stay while they are on another's."""
         digest, held = next(item for item in self._held.items() if name in item[1].owners)
         held.owners.discard(name)
         if not held.owners:
-            self._drop(digest)
-
-    def _drop(self, digest: str) -> None:
-        self._bytes -= self._held.pop(digest).size_bytes
+            self._held.pop(digest)
 
 
 class Images:
