@@ -10,6 +10,7 @@ import typer
 
 from qupath_sam.cli import datasets as data_options
 from qupath_sam.cli.option_groups import grouped
+from qupath_sam.cli.train_dense import check_options, is_given, train_dense
 from qupath_sam.datasets.options import WindowChoice
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ class HeadName(enum.Enum):
     REFINEMENT = "refinement"
 
 
+class MethodName(enum.Enum):
+    """What is trained."""
+
+    CLICKS = "clicks"
+    DENSE = "dense"
+
+
 class ScheduleName(enum.Enum):
     """How the learning rate falls."""
 
@@ -51,8 +59,16 @@ class ScheduleName(enum.Enum):
 @grouped(
     {
         "How long": ("epochs", "steps", "views", "sessions_per_view"),
-        "Which parts": ("train_parts", "decoder", "head", "lora_rank"),
-        "Views and clicks": ("window", "augment", "clicks_only", "exact_clicks", "single_answers", "masks"),
+        "Which parts": ("method", "train_parts", "decoder", "head", "lora_rank"),
+        "Views and clicks": (
+            "window",
+            "augment",
+            "clicks_only",
+            "exact_clicks",
+            "single_answers",
+            "masks",
+            "without_embedding",
+        ),
         "Optimiser": (
             *("lr", "lr_head", "lr_encoder", "schedule", "batch", "accumulate"),
             *("focal_alpha", "mixed_precision", "seed"),
@@ -61,6 +77,7 @@ class ScheduleName(enum.Enum):
     }
 )
 def train(
+    context: typer.Context,
     datasets: Annotated[
         list[str] | None,
         typer.Argument(metavar="DATASET...", help=f"{data_options.FORMATS_HELP} Where splits are named, only 'train'."),
@@ -128,6 +145,19 @@ def train(
     augment: Annotated[bool, typer.Option(help="Other stains, scanners and orientations.")] = True,
     mixed_precision: Annotated[bool, typer.Option(help="bf16 where the device computes in it.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+    method: Annotated[
+        MethodName,
+        typer.Option(
+            help="clicks: the model itself, by simulated clicks. dense: a head on its frozen encoder that finds all "
+            "objects of a window at once, such as nuclei."
+        ),
+    ] = MethodName.CLICKS,
+    without_embedding: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Of dense: share of views that are seen without their embedding, which cost no encoding."
+        ),
+    ] = 0.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Folder of embeddings; runs may share it.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -137,6 +167,8 @@ def train(
 ) -> None:
     """Tune a model on data sets or a QuPath project; the checkpoint is for `models add`, `serve` and `evaluate`.
 
+    A dense head is for `evaluate --automatic`; --lr, --batch and --schedule have defaults of their own there.
+
     Killed, the same command with --resume goes on where the last save was.
     """
     from dataclasses import replace
@@ -144,22 +176,43 @@ def train(
     from qupath_sam.errors import InvalidRequest
     from qupath_sam.networks.network import DecoderKind, Parts
     from qupath_sam.training.data import training_data
+    from qupath_sam.training.dense.trainer import DenseSettings
     from qupath_sam.training.run import Places
     from qupath_sam.training.sampling import PromptMix
     from qupath_sam.training.scenarios import LoraSettings, Scenario, parse_trainable
     from qupath_sam.training.schedule import Schedule
     from qupath_sam.training.settings import Length, TrainingSettings
 
+    unlimited = epochs is None and steps is None and minutes is None
+    length = Length(epochs=30 if unlimited else epochs, steps=steps, minutes=minutes)
+    places = Places(out, cache=cache, device=device)
+    if method is MethodName.DENSE:
+        check_options(context)
+        dense = DenseSettings(
+            length=length,
+            schedule=Schedule(schedule.value) if is_given(context, "schedule") else Schedule.COSINE,
+            views=views,
+            without_embedding=without_embedding,
+            augment=augment,
+            mixed_precision=mixed_precision,
+            seed=seed,
+        )
+        dense = replace(dense, learning_rate=lr) if is_given(context, "lr") else dense
+        dense = replace(dense, batch=batch) if is_given(context, "batch") else dense
+        opened = data_options.open_all(replace(data, datasets=tuple(datasets or ())))
+        train_dense(training_data(opened), init, dense, places, resume=resume)
+        return
+    if without_embedding:
+        raise InvalidRequest("--without-embedding is for --method dense; leave it out, or add that")
     if scenario is not None and train_parts is not None:
         raise InvalidRequest("--scenario and --train say the same thing; give one of them")
     trainable = parse_trainable(train_parts) if train_parts else Scenario((scenario or ScenarioName.SAM_MD).value).parts
     refined = head is HeadName.REFINEMENT
     mix = PromptMix(exact=exact_clicks, single=single_answers)
-    unlimited = epochs is None and steps is None and minutes is None
     settings = TrainingSettings(
         trainable=trainable,
         parts=Parts(DecoderKind(decoder.value), refinement_head=refined),
-        length=Length(epochs=30 if unlimited else epochs, steps=steps, minutes=minutes),
+        length=length,
         learning_rate=lr,
         head_learning_rate=lr_head,
         encoder_learning_rate=lr_encoder,
@@ -177,7 +230,6 @@ def train(
         mix=replace(mix, boxes=0, outlines=0, strokes=0) if clicks_only else mix,
         lora=LoraSettings(rank=lora_rank, alpha=float(lora_rank)),
     )
-    places = Places(out, cache=cache, device=device)
     opened = data_options.open_all(replace(data, datasets=tuple(datasets or ())))
     training = training_data(opened, target=data.target)
     if cost_table:

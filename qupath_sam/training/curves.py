@@ -71,12 +71,17 @@ def append_row(path: Path, row: CurveRow) -> None:
 
 def cut_back(path: Path, *, step: int) -> None:
     """Drop rows of steps after ``step``: they were made by a process that was killed before it saved."""
+    cut_back_rows(path, _COLUMNS, step=step)
+
+
+def cut_back_rows(path: Path, columns: Sequence[str], *, step: int) -> None:
+    """The same of a file with these columns, of which one is ``step``."""
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _COLUMNS)
+    writer = csv.DictWriter(text, columns)
     writer.writeheader()
     writer.writerows(rows)
     with atomic_write(path) as file:

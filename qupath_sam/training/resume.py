@@ -66,14 +66,9 @@ def load_state(trainer: Trainer, path: Path, *, source: str) -> list[StepReport]
     Raises:
         InvalidRequest: no such file, one that cannot be read, or one of a run with other settings, data or weights.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InvalidRequest(f"there is no run to resume at {path.parent}; start it without --resume") from error
-    except Exception as error:  # what torch's reader meets in arbitrary bytes has no common type
-        raise InvalidRequest(f"{path} cannot be read ({type(error).__name__}); start anew without --resume") from error
-    if state["version"] != _VERSION:
-        raise InvalidRequest(f"{path.parent} holds a run of another version of qupath-sam; choose another --out")
+    state = read_state(path)
+    if state.get("method") or state["version"] != _VERSION:
+        raise InvalidRequest(f"{path.parent} holds a run of another method or version; choose another --out")
     before, now = json.loads(state["settings"]), trainer.settings.as_json()
     if before["parts"].get("box_decoder") is False:  # of versions that could have one
         del before["parts"]["box_decoder"]
@@ -105,6 +100,21 @@ def load_state(trainer: Trainer, path: Path, *, source: str) -> list[StepReport]
     )
     _restore_random(trainer, state["random"])
     return [StepReport(**report) for report in state["since_row"]]
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What a run wrote to go on from.
+
+    Raises:
+        InvalidRequest: no such file, or one that cannot be read.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InvalidRequest(f"there is no run to resume at {path.parent}; start it without --resume") from error
+    except Exception as error:  # what torch's reader meets in arbitrary bytes has no common type
+        raise InvalidRequest(f"{path} cannot be read ({type(error).__name__}); start anew without --resume") from error
+    return state
 
 
 def _session_state(session: Session) -> dict[str, Any]:

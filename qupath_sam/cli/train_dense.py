@@ -1,0 +1,71 @@
+"""``qupath-sam train --method dense``: a head on a frozen encoder that finds all objects of a window at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from qupath_sam.training.data import TrainingData
+    from qupath_sam.training.dense.trainer import DenseSettings
+    from qupath_sam.training.run import Places
+
+#: Parameters of ``train`` that say how a model learns from clicks, and nothing to a dense head.
+_OF_CLICKS = (
+    *("scenario", "train_parts", "decoder", "head", "window", "sessions_per_view", "lr_head", "lr_encoder"),
+    *("clicks_only", "exact_clicks", "single_answers", "focal_alpha", "masks", "accumulate", "lora_rank"),
+    *("cost_table", "target"),
+)
+
+
+def is_given(context: typer.Context, parameter: str) -> bool:
+    """Whether the command line says it."""
+    # By name: some versions of typer bring a click of their own.
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name != "DEFAULT"
+
+
+def check_options(context: typer.Context) -> None:
+    """Refuse options that mean nothing to a dense head.
+
+    Raises:
+        InvalidRequest: naming them.
+    """
+    from qupath_sam.errors import InvalidRequest
+
+    names = {each.name: each.opts[0] for each in context.command.params}
+    given = [names.get(each, each) for each in _OF_CLICKS if is_given(context, each)]
+    if given:
+        raise InvalidRequest(f"{', '.join(given)}: for --method clicks alone; leave out with --method dense")
+
+
+def train_dense(data: TrainingData, init: str, settings: DenseSettings, places: Places, *, resume: bool) -> None:
+    """Train with a progress bar, and print where the head lies."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from qupath_sam.training.dense.run import prepare_dense_run
+    from qupath_sam.training.dense.trainer import StepReport
+
+    groups = sum(len(names) for names in data.groups.values())
+    typer.echo(f"{len(data.tiles)} tiles of {groups} groups; seed {settings.seed}", err=True)
+    run = prepare_dense_run(data, init, settings, places, resume=resume)
+    parameters = sum(parameter.numel() for parameter in run.trainer.head.parameters())
+    typer.echo(f"{parameters:,} parameters are trained, on {run.trainer.device}", err=True)
+    columns = (
+        TextColumn("step {task.fields[step]}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[scores]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("", total=1.0, step=run.trainer.progress.step, scores="")
+
+        def on_step(report: StepReport) -> None:
+            scores = f"loss {report.loss:.3f} Dice of the foreground {report.dice:.3f}"
+            progress.update(bar, completed=run.trainer.share_done, step=report.step, scores=scores)
+
+        path = run.train(on_step)
+    typer.echo(path)

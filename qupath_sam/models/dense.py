@@ -1,0 +1,140 @@
+"""The file of a dense head, and the head made ready: three maps of a window from its pixels and its embedding.
+
+A file is safetensors with JSON under `METADATA_KEY`: ``format`` (`FORMAT`), ``encoder_sha256`` (`encoder_digest` of the
+encoder that it was trained on, and the only one it understands), ``groups_seen`` and how it was trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import Tensor
+from torch.nn import functional as F
+
+from qupath_sam.errors import WrongWeights
+from qupath_sam.machine.files import atomic_write
+from qupath_sam.models.base import Embedding
+from qupath_sam.models.devices import Execution, out_of_memory_mapped
+from qupath_sam.models.weights.checkpoints import METADATA_KEY, check_finite, read_entry
+from qupath_sam.networks.dense_head import DENSE_SIZE, DenseHead
+
+#: Value of ``format`` in the metadata.
+FORMAT = "dense head"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseWeights:
+    """A dense head's tensors in fp32, and what its file says of it.
+
+    Attributes:
+        tensors: by the names of `DenseHead`.
+        encoder_sha256: of the encoder that it belongs to.
+        sha256: of the file.
+        entry: all metadata.
+    """
+
+    tensors: dict[str, Tensor]
+    encoder_sha256: str
+    sha256: str
+    entry: Mapping[str, Any]
+
+
+def encoder_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Hex SHA-256 of the image encoder among a network's tensors, in fp32: a delta's frozen encoder is its base's."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(tensors.items()):
+        if key.startswith("image_encoder."):
+            digest.update(key.encode())
+            digest.update(tensor.float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_dense_head(path: Path, tensors: Mapping[str, Tensor], entry: Mapping[str, Any]) -> None:
+    """Write a head in fp16; what was there stays until the new file is whole.
+
+    Args:
+        path: ``.safetensors``.
+        tensors: of `DenseHead.state_dict`.
+        entry: metadata with ``encoder_sha256``; ``format`` is added.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    halves = {key: tensor.detach().cpu().half().contiguous().clone() for key, tensor in tensors.items()}
+    with atomic_write(path) as file:
+        file.write(save(halves, metadata={METADATA_KEY: json.dumps({"format": FORMAT, **entry})}))
+
+
+def read_dense_head(path: Path) -> DenseWeights:
+    """Read a file of `write_dense_head`.
+
+    Raises:
+        WrongWeights: it is none, or is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    entry = read_entry(path)
+    if entry.get("format") != FORMAT or not isinstance(entry.get("encoder_sha256"), str):
+        raise WrongWeights(f"{path} is no dense head; make one with `qupath-sam train ... --method dense`")
+    content = path.read_bytes()
+    try:
+        tensors = {key: tensor.float() for key, tensor in load(content).items()}
+    except SafetensorError as error:
+        raise WrongWeights(f"{path} is damaged ({error}); get it again") from error
+    with torch.device("meta"):
+        expected = {key: tensor.shape for key, tensor in DenseHead().state_dict().items()}
+    if {key: tensor.shape for key, tensor in tensors.items()} != expected:
+        raise WrongWeights(f"{path} holds a dense head of another version; train it again, or update qupath-sam")
+    check_finite(tensors, str(path))
+    return DenseWeights(tensors, entry["encoder_sha256"], hashlib.sha256(content).hexdigest(), entry)
+
+
+class DenseMaps:
+    """A head made ready for inference. Calls come one at a time, as those of a `Segmenter`.
+
+    Args:
+        weights: of the head.
+        execution: device; the head itself computes in fp32.
+    """
+
+    def __init__(self, weights: DenseWeights, execution: Execution) -> None:
+        with torch.device("meta"):
+            head = DenseHead()
+        head.load_state_dict(weights.tensors, assign=True)
+        self._head = head.eval().requires_grad_(False).to(execution.device, memory_format=torch.channels_last)
+        self._execution = execution
+        self.sha256 = weights.sha256
+
+    def __call__(self, pixels: NDArray[np.uint8], embedding: Embedding) -> NDArray[np.float32]:
+        """Foreground, proximity to the centre and distance from the border of the objects of a square window.
+
+        Args:
+            pixels: uint8 ``(S, S, 3)`` RGB of the window.
+            embedding: of the same pixels, by the model that the head belongs to.
+
+        Returns:
+            float32 ``(3, 256, 256)`` in 0..1 over the window.
+
+        Raises:
+            ValueError: the window is no square.
+            OutOfMemory: the device has no room.
+        """
+        if pixels.shape[0] != pixels.shape[1]:
+            raise ValueError(f"a dense head sees squares, not {pixels.shape[1]} x {pixels.shape[0]} px")
+        device = self._execution.device
+        with out_of_memory_mapped(device), torch.inference_mode():
+            view = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
+            if view.shape[-1] != DENSE_SIZE:
+                view = F.interpolate(view, size=(DENSE_SIZE, DENSE_SIZE), mode="bilinear", antialias=True)
+            view = view.to(device).float().contiguous(memory_format=torch.channels_last)
+            maps = torch.sigmoid(self._head(view, embedding.tensors["image"].to(device).float()))[0]
+            found: NDArray[np.float32] = maps.float().cpu().numpy()
+        return found

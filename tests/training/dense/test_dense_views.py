@@ -1,0 +1,96 @@
+"""Views for the dense head: objects of the wanted size, the same view of the same plan."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qupath_sam.datasets.base import Dataset
+from qupath_sam.datasets.kinds import Kind
+from qupath_sam.datasets.objects import Tile
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.networks.dense_head import DENSE_SIZE
+from qupath_sam.training.data import TrainingData, training_data
+from qupath_sam.training.dense.views import (
+    LARGEST_OBJECT,
+    SMALLEST_OBJECT,
+    DenseViews,
+    median_diameter,
+    plan_dense_views,
+    stretched,
+)
+from qupath_sam.training.views import ViewPlan
+
+
+def grid_of_discs(size: int, diameter: int) -> np.ndarray:
+    """Discs that fill half of a square."""
+    step = round(1.25 * diameter)
+    rows, columns = np.indices((size, size))
+    inside = np.hypot(rows % step - step / 2, columns % step - step / 2) < diameter / 2
+    return np.where(inside, rows // step * 1000 + columns // step + 1, 0).astype(np.int32)
+
+
+def data(*, sizes: dict[str, tuple[int, int, int]], kind: Kind = Kind.NUCLEUS) -> TrainingData:
+    """Data sets by name: how many tiles, their side, the diameter of their discs."""
+    datasets = []
+    for name, (count, side, diameter) in sizes.items():
+        labels = grid_of_discs(side, diameter) if diameter else np.zeros((side, side), np.int32)
+        pixels = np.where(labels[..., None] > 0, 90, 210).astype(np.uint8).repeat(3, axis=2)
+        tiles = tuple(
+            Tile(name, f"{i}", f"case{i}", "train", None, lambda p=pixels: p, lambda v=labels: v) for i in range(count)
+        )
+        datasets.append(Dataset(name, tiles, kind=kind))
+    return training_data(datasets)
+
+
+@pytest.mark.parametrize("diameter", [8, 30, 90])
+def test_objects_have_the_size_that_the_head_is_made_for(diameter: int) -> None:
+    make = DenseViews(data(sizes={"discs": (1, 900, diameter)}), seed=0, augmented=False)
+    found = []
+    for seed in range(12):
+        view = make(ViewPlan(0, seed))
+        assert view.pixels.shape == (DENSE_SIZE, DENSE_SIZE, 3)
+        assert view.pixels.dtype == np.uint8
+        # Where the label is, the object is.
+        assert view.pixels[view.labels > 0].mean() < 110
+        assert view.pixels[view.labels == 0].mean() > 190
+        found.append(median_diameter(view.labels))
+    assert min(found) > 0.8 * SMALLEST_OBJECT
+    assert max(found) < 1.1 * LARGEST_OBJECT
+    assert max(found) > 1.5 * min(found)
+
+
+def test_the_same_plan_gives_the_same_view() -> None:
+    some = data(sizes={"discs": (2, 300, 30)})
+    one, other = (DenseViews(some, seed=3, augmented=True)(ViewPlan(1, 7)) for _ in range(2))
+    assert (one.pixels == other.pixels).all()
+    assert (one.labels == other.labels).all()
+
+
+def test_sets_are_drawn_by_the_root_of_their_objects_and_each_tile_alike() -> None:
+    some = data(sizes={"many": (8, 300, 10), "few": (2, 300, 20)})
+    plans = plan_dense_views(some, 2000, seed=0)
+    names = [some.tiles[plan.tile].tile.dataset for plan in plans]
+    objects = {
+        name: sum(len(np.unique(t.tile.read_labels())) - 1 for t in some.tiles if t.tile.dataset == name)
+        for name in ("many", "few")
+    }
+    share = names.count("many") / len(names)
+    assert share == pytest.approx(objects["many"] ** 0.5 / sum(n**0.5 for n in objects.values()), abs=0.03)
+    counts = np.bincount([plan.tile for plan in plans], minlength=10)
+    assert np.ptp(counts[:8]) <= 1
+    assert np.ptp(counts[8:]) <= 1
+    assert plans == plan_dense_views(some, 2000, seed=0)
+
+
+def test_tiles_without_an_object_are_nothing_to_learn_from() -> None:
+    with pytest.raises(InvalidRequest, match="labelled objects"):
+        plan_dense_views(data(sizes={"empty": (1, 100, 0)}), 3, seed=0)
+
+
+def test_a_dim_image_is_stretched_and_a_black_one_stays() -> None:
+    ramp = np.linspace(5, 35, 64 * 64).reshape(64, 64, 1).repeat(3, axis=2).astype(np.uint8)
+    out = stretched(ramp)
+    assert out.min() == 0
+    assert out.max() == 255
+    assert (stretched(np.zeros((8, 8, 3), np.uint8)) == 0).all()
