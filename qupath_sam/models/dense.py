@@ -109,7 +109,7 @@ class DenseMaps:
         with torch.device("meta"):
             head = DenseHead()
         head.load_state_dict(weights.tensors, assign=True)
-        self._head = head.eval().requires_grad_(False).to(execution.device, memory_format=torch.channels_last)
+        self._head = head.eval().requires_grad_(False).to(execution.device).to(memory_format=torch.channels_last)
         self._execution = execution
         self.sha256 = weights.sha256
 

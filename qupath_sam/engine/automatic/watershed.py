@@ -145,4 +145,5 @@ def _large_enough(labels: NDArray[np.integer], area: int) -> NDArray[np.int32]:
     np.minimum.at(first, labels.ravel(), np.arange(labels.size))
     renumbered = np.zeros(len(areas), np.int32)
     renumbered[kept[np.argsort(first[kept])]] = np.arange(1, len(kept) + 1)
-    return renumbered[labels]
+    whole: NDArray[np.int32] = renumbered[labels]
+    return whole

@@ -152,7 +152,7 @@ def prepare_dense_run(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         head = DenseHead()
-    head.to(execution.device, memory_format=torch.channels_last)
+    head.to(execution.device).to(memory_format=torch.channels_last)
     plans = plan_dense_views(data, FRESH_VIEWS, seed=settings.seed + 1)
     trainer = DenseTrainer(head, views, settings, fresh=FreshViews(plans, make))
     entry = {

@@ -100,7 +100,8 @@ def stretched(pixels: Pixels) -> Pixels:
     """Black and the brightest thousandth become 0 and 255, in all channels alike."""
     low, high = np.percentile(pixels, (0.1, 99.9))
     scaled = (pixels.astype(np.float64) - low) * (255 / max(high - low, 1.0))
-    return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
+    whole: Pixels = np.clip(np.round(scaled), 0, 255).astype(np.uint8)
+    return whole
 
 
 def _read(each: TrainingTile) -> tuple[Pixels, Labels, float]:
