@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from qupath_sam.errors import InvalidRequest, OutOfMemory
 from qupath_sam.networks.folding import freeze_for_inference
+from qupath_sam.networks.network import PromptableNetwork
 
 
 class Precision(enum.Enum):
-    """Number format of the image encoder. Prompt encoder and mask decoder always run in fp32.
+    """Number format of the image encoder, and on a CPU of the refinement head.
 
-    On the sets measured, a bf16 encoder moves the IoU of box prompts by less than 0.001; a bf16 decoder changes
-    masks of difficult prompts by 2 to 4 %, for a few milliseconds.
+    Prompt encoder and mask decoder run in fp32. On the sets measured, a bf16 encoder moves the IoU of box prompts by
+    less than 0.001; a bf16 decoder changes masks of difficult prompts by 2 to 4 %, for a few milliseconds.
     """
 
     AUTO = "auto"
@@ -102,17 +103,24 @@ def computes_in_bf16(device: torch.device) -> bool:
     return any(check() for check in checks if check is not None)
 
 
-def prepare(network: nn.Module, encoder: nn.Module, execution: Execution) -> None:
-    """Move ``network`` to its device and make its ``encoder`` fast there, in place; it can no longer be trained.
+def prepare(network: PromptableNetwork, execution: Execution) -> None:
+    """Move ``network`` to its device and make it fast there, in place; it can no longer be trained.
 
     On CPU a pure bf16 encoder in channels-last order takes .31 of the eager fp32 time, autocast .35.
     """
     network.eval().requires_grad_(False)
+    on_cpu = execution.device.type == "cpu"
+    if network.refinement_head is not None:
+        network.refinement_head.to(memory_format=torch.channels_last)
     if execution.precision is not Precision.FP32_EAGER:
-        freeze_for_inference(encoder)
-        encoder.to(memory_format=torch.channels_last)
-        if execution.precision is Precision.BF16 and execution.device.type == "cpu":
-            encoder.to(torch.bfloat16)
+        freeze_for_inference(network.image_encoder)
+        network.image_encoder.to(memory_format=torch.channels_last)
+        if on_cpu:
+            network.freeze_decoder()
+        if on_cpu and execution.precision is Precision.BF16:
+            network.image_encoder.to(torch.bfloat16)
+            if network.refinement_head is not None:
+                network.refinement_head.to(torch.bfloat16)
     network.to(execution.device)
 
 

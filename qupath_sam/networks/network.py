@@ -11,9 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from segment_anything.modeling import PromptEncoder
 from torch import Tensor, nn
 
+from qupath_sam.networks.frozen_decoder import FrozenMaskDecoder
 from qupath_sam.networks.histology_decoder import REPLACED_PARTS, HistologyMaskDecoder
 from qupath_sam.networks.mask_decoder import Decoded, DecodesMasks, SamMaskDecoder
 from qupath_sam.networks.refinement_head import RefinementHead
@@ -81,7 +83,15 @@ class PromptableNetwork(nn.Module):
     @property
     def gives_one_mask(self) -> bool:
         """Whether an ambiguous prompt gets one answer like any other."""
-        return not isinstance(self.mask_decoder, SamMaskDecoder)
+        return isinstance(self.mask_decoder, HistologyMaskDecoder)
+
+    @torch.no_grad()
+    def freeze_decoder(self) -> None:
+        """Put a mask decoder of SAM's kind into its inference form, in place; it can no longer be trained."""
+        # In channels-last order a mask prompt gives its cells as the decoder wants them.
+        self.prompt_encoder.mask_downscaling.to(memory_format=torch.channels_last)
+        if isinstance(self.mask_decoder, SamMaskDecoder):
+            self.mask_decoder = FrozenMaskDecoder(self.mask_decoder, self.prompt_encoder.get_dense_pe())
 
     def decode(
         self,

@@ -73,17 +73,23 @@ class RefinementHead(nn.Module):
 
     def project(self, embedding: Tensor) -> Tensor:
         """The image embedding ``(B, 256, 64, 64)`` to the `EMBEDDING_PLANES` that the head needs; once an image."""
-        projected: Tensor = self.emb_proj(embedding)
+        projected: Tensor = self.emb_proj(embedding.to(self.dtype))
         return projected
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format that the head computes in."""
+        return self.out.weight.dtype
+
     def forward(self, planes: Tensor, features: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Gate and residual, each ``(B, 1, R, R)`` with R = `REGION_CELLS`.
+        """Gate and residual, each fp32 ``(B, 1, R, R)`` with R = `REGION_CELLS`.
 
         Args:
             planes: ``(B, 13, R, R)``.
             features: the decoder's, ``(B, 32, R, R)``.
             embedding: `project`'s, ``(B, 32, R / 2, R / 2)``.
         """
+        planes, features, embedding = (each.to(self.dtype) for each in (planes, features, embedding))
         e0 = self.enc0(self.in0(torch.cat([planes, self.up_proj(features)], 1)))  # R
         e1 = self.enc1(self.in1(torch.cat([self.down1(e0), embedding], 1)))  # R / 2
         e2 = self.enc2(self.down2(e1))  # R / 4

@@ -49,6 +49,9 @@ def refined_lite(*, strength: float = 0.05) -> LiteMedSamSegmenter:
 
 
 class TestRefinedLiteMedSam(SegmenterContract):
+    tolerance: ClassVar[float] = (
+        0.05  # of logits of up to ten: the head rounds to bf16 where the processor computes in it
+    )
     keeps_masks: ClassVar[float | None] = 0.5
 
     @classmethod

@@ -52,10 +52,8 @@ class PromptableSegmenter(abc.ABC):
 
     def __init__(self, network: PromptableNetwork, *, capabilities: Capabilities, execution: Execution) -> None:
         with out_of_memory_mapped(execution.device), torch.inference_mode():
-            prepare(network, network.image_encoder, execution)
+            prepare(network, execution)
             self._dense_position: Tensor = network.prompt_encoder.get_dense_pe()
-            if network.refinement_head is not None:
-                network.refinement_head.to(memory_format=torch.channels_last)
         self.network = network
         self.execution = execution
         self.click_rules = ClickRules()
@@ -98,7 +96,7 @@ class PromptableSegmenter(abc.ABC):
             tensors = dict(self.encode_image(_padded(self.normalise(scaled), frame)))
             if self.network.refinement_head is not None:
                 tensors[CANVAS_RGB] = canvas_of(_padded(scaled, frame))
-                projected = self.network.refinement_head.project(tensors["image"].float())
+                projected = self.network.refinement_head.project(tensors["image"])
                 tensors["projected"] = projected.to(tensors["image"].dtype)
         return Embedding(tensors, (height, width))
 
