@@ -19,6 +19,9 @@ from qupath_sam.errors import InvalidRequest, MissingPackage, QupathSamError
 from qupath_sam.qupath.annotations import annotations_of
 from qupath_sam.qupath.geojson import PathClass, write_geojson
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
+from qupath_sam.types.region_requests import RegionRequest
+from qupath_sam.types.region_results import RegionBatch
+from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import ObjectResult, Outline, Prediction
 
@@ -41,6 +44,8 @@ class _Client(Protocol):
         window: WindowRequest | None = None,
         output: OutputOptions | None = None,
     ) -> Prediction: ...
+
+    def segment_region(self, image: ImageRef, request: RegionRequest, *, model: str = "") -> Iterator[RegionBatch]: ...
 
     def push(self, pixels: NDArray[np.uint8], *, mpp: float | None = None) -> Pushed: ...
 
@@ -127,6 +132,28 @@ class Image:
         every = [_prompts(prompt) for prompt in prompts]
         prediction = self._client.predict(self.ref, every, model=self.model, window=window, output=output)
         return SegmentedObjects(self, tuple(every), prediction, path_class)
+
+    def segment_region(
+        self, place: RegionRequest | Region | Polygon | MultiPolygon | None = None, **options: Any
+    ) -> Iterator[RegionBatch]:
+        """Find all objects of a region, tile by tile.
+
+        ::
+
+            for batch in slide.segment_region(Region(0, 0, 4000, 3000), effort=Effort.FAST):
+                for nucleus in batch.objects:
+                    print(nucleus.number, nucleus.score, nucleus.geometry)
+
+        Args:
+            place: level-0 px; None is the whole image. A `RegionRequest` says everything.
+            options: of `RegionRequest`, where ``place`` is none.
+
+        Raises (while the batches are taken):
+            InvalidRequest: the region or an option is wrong.
+            SlideError, ModelError: the image cannot be read, or the model not be had, or not prompt that way.
+        """
+        request = replace(place, **options) if isinstance(place, RegionRequest) else RegionRequest(place, **options)
+        return self._client.segment_region(self.ref, request, model=self.model)
 
     def _ask(
         self, request: ObjectRequest, window: WindowRequest | None, output: OutputOptions | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol, Self
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from qupath_sam.client.images import ImageRef, Pushed
 from qupath_sam.types.prompts import ObjectPrompts
+from qupath_sam.types.region_requests import RegionRequest
+from qupath_sam.types.region_results import RegionBatch
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import Prediction, WindowStatus
@@ -105,6 +107,10 @@ class Client(Protocol):
         output: OutputOptions | None = None,
     ) -> Prediction:
         """Outlines of independent objects of one image, in their order."""
+        ...
+
+    def segment_region(self, image: ImageRef, request: RegionRequest, *, model: str = "") -> Iterator[RegionBatch]:
+        """All objects of a region, as its tiles are done; the work goes on while the batches are taken."""
         ...
 
     def live(self) -> Live:

@@ -30,6 +30,8 @@ from qupath_sam.slides.cache import SlideCache
 from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.slides.wrapped import calibrated
 from qupath_sam.types.prompts import ObjectPrompts
+from qupath_sam.types.region_requests import RegionRequest
+from qupath_sam.types.region_results import RegionBatch
 from qupath_sam.types.regions import Region, Window
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import Prediction, WindowStatus
@@ -146,6 +148,13 @@ class LocalClient:
 
         with self.reader(image) as reader:
             return in_parts(objects, ask, most=self.engine.max_objects)
+
+    def segment_region(
+        self, image: ImageRef, request: RegionRequest, *, model: str = "", call: Call | None = None
+    ) -> Iterator[RegionBatch]:
+        """As `qupath_sam.client.SamClient.segment_region`; ``call`` cancels it."""
+        with self.reader(image) as reader:
+            yield from self.engine.segment_region(reader, request, model=model, call=call)
 
     def live(self) -> LocalLive:
         """Requests that replace each other, as a stream to a server has them."""

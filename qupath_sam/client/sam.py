@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from time import monotonic, sleep
@@ -25,7 +25,10 @@ from qupath_sam.client.parts import in_parts
 from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.errors import InvalidRequest, RequestTooLarge, ServerBusy, ServerStarting, ServerUnavailable
 from qupath_sam.protocol import convert
+from qupath_sam.protocol.regions import region_batch_of, region_request_message
 from qupath_sam.types.prompts import ObjectPrompts
+from qupath_sam.types.region_requests import RegionRequest
+from qupath_sam.types.region_results import RegionBatch
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import Prediction, WindowStatus
@@ -305,6 +308,33 @@ class SamClient:
 
         limits = self._limits() if len(objects) > 1 else (1, MAX_MESSAGE_BYTES)
         return in_parts(objects, ask, most=limits[0])
+
+    def segment_region(
+        self, image: ImageRef, request: RegionRequest, *, model: str = "", timeout_s: float | None = None
+    ) -> Iterator[RegionBatch]:
+        """Find all objects of a region: as `qupath_sam.engine.engine.Engine.segment_region`, over the wire.
+
+        The server works while the batches are taken. Closing the iterator cancels the call.
+
+        Args:
+            timeout_s: patience for the whole region, seconds; None waits as long as it takes.
+
+        Raises (while the batches are taken):
+            QupathSamError: what the server raised, or `ServerUnavailable`, `DeadlineExceeded`.
+        """
+        self._check_protocol()
+        message = region_request_message(request, image=image_message(image), model=model)
+        try:
+            answers = self._stub.SegmentRegion(message, timeout=timeout_s, metadata=self._metadata)
+        except ValueError as error:
+            raise ServerUnavailable(f"this client of {self.address} is closed; make a new one") from error
+        try:
+            for answer in answers:
+                yield region_batch_of(answer)
+        except grpc.RpcError as error:
+            raise error_from(error, self.address) from error
+        finally:
+            answers.cancel()
 
     def live(self) -> LiveClient:
         """Open a stream for live clicking; close it when the person stops."""

@@ -7,7 +7,7 @@ slide and prompts and takes values away; nothing of a call stays behind but cach
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -18,12 +18,15 @@ from qupath_sam.engine.pool import ModelPool
 from qupath_sam.engine.prefetch import Prefetcher
 from qupath_sam.engine.refine import RefineContext, refine_objects
 from qupath_sam.engine.refine_options import RefineOptions
+from qupath_sam.engine.region.start import start_region
 from qupath_sam.engine.states import StateStore
 from qupath_sam.engine.windows import Scales
 from qupath_sam.engine.worker import InferenceWorker, Priority
 from qupath_sam.errors import InvalidPrompt, RequestTooLarge
 from qupath_sam.models.base import WindowPrompts
 from qupath_sam.slides.base import SlideInfo, SlideReader
+from qupath_sam.types.region_requests import RegionRequest
+from qupath_sam.types.region_results import RegionBatch
 from qupath_sam.types.regions import Window
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import Prediction, Timings, WindowStatus
@@ -124,6 +127,28 @@ class Engine:
             results = refine_objects(objects, refine, context, run.predict)
         run.timings.total = _ms(started)
         return Prediction(tuple(results), run.provenance(), run.timings)
+
+    def segment_region(
+        self, slide: SlideReader, request: RegionRequest, *, model: str = "", call: Call | None = None
+    ) -> Iterator[RegionBatch]:
+        """Find all objects of a region; the work is done while the batches are taken, at `Priority.BATCH`.
+
+        Args:
+            slide: where pixels come from; open until the last batch.
+            request: which objects of which region.
+            model: name; the pool's default where empty.
+            call: who calls, and how patient they are.
+
+        Raises:
+            InvalidRequest: the region does not meet the image, or the token is not of this request.
+            SlideUnreadable: the pixels cannot be read.
+            ModelError: the model cannot be had, or not prompt that way.
+            OutOfMemory, Cancelled, DeadlineExceeded, ServerBusy (while batches are taken): the work could not be done.
+        """
+        loaded = self.models.get(model)
+        return iter(
+            start_region(slide, request, loaded, worker=self.worker, embeddings=self.embeddings, call=call or Call())
+        )
 
     def embed(
         self,

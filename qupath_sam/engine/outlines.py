@@ -44,7 +44,7 @@ def outlines_of(
             # Beyond the image's edge the window was painted white: what a model saw there is no tissue.
             geometry = clip(geometry, shapely.box(*extent.bounds))
         geometry = _beside_old_outline(geometry, prompts, output.clean_share)
-        geometry = _cleaned(geometry, output, mpp or 1.0)
+        geometry = cleaned(geometry, output, mpp or 1.0)
         if not geometry.is_empty:
             area_um2 = geometry.area * mpp**2 if mpp else None
             outlines.append(Outline(geometry, float(state.masks.scores[index]), geometry.area, area_um2, index))
@@ -81,8 +81,14 @@ def _beside_old_outline(
     return clean_against(geometry, prompts.outline, share, keep_parts=keep_parts, keep_holes=keep_holes)
 
 
-def _cleaned(geometry: Polygon | MultiPolygon, output: OutputOptions, unit: float) -> Polygon | MultiPolygon:
-    """In the order that `OutputOptions` states; ``unit`` is um per level-0 px."""
+def cleaned(geometry: Polygon | MultiPolygon, output: OutputOptions, unit: float) -> Polygon | MultiPolygon:
+    """Return an outline after what is asked of it, in the order that `OutputOptions` states.
+
+    Args:
+        geometry: level-0 px.
+        output: what is asked.
+        unit: um per level-0 px.
+    """
     if output.fill_holes_area:
         geometry = fill_holes(geometry, output.fill_holes_area / unit**2)
     if output.min_area:

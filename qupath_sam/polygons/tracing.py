@@ -10,6 +10,7 @@ is valid by the OGC rules, and its area is the number of its pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,17 +40,18 @@ def trace_mask(mask: NDArray[np.bool_]) -> Polygon | MultiPolygon:
     return trace_masks(mask[None])[0]
 
 
-def trace_masks(masks: NDArray[np.bool_]) -> list[Polygon | MultiPolygon]:
+def trace_masks(masks: NDArray[np.bool_] | Sequence[NDArray[np.bool_]]) -> list[Polygon | MultiPolygon]:
     """Return the outline of each of several masks, which may overlap: as `trace_mask` for each, in less time.
 
     Args:
-        masks: bool ``(N, H, W)``.
+        masks: bool ``(N, H, W)``, or N of any shapes ``(H, W)``.
 
     Raises:
-        ValueError: not a bool array of three dimensions.
+        ValueError: not bool arrays of these dimensions.
     """
-    if masks.ndim != 3 or masks.dtype != np.bool_:
-        raise ValueError(f"masks are a bool array (N, H, W), got {masks.dtype} {masks.shape}; threshold them first")
+    for mask in masks:
+        if mask.ndim != 2 or mask.dtype != np.bool_:
+            raise ValueError(f"masks are bool arrays (H, W), got {mask.dtype} {mask.shape}; threshold them first")
     if not len(masks):
         return []
     traced = _trace(Corners.concatenate([corners_of_mask(mask, index) for index, mask in enumerate(masks)]))

@@ -289,20 +289,7 @@ def prediction_message(prediction: Prediction) -> service_pb2.PredictResponse:
             )
         if result.refinement is not None:
             message.refinement.CopyFrom(refinement_message(result.refinement))
-    made = prediction.provenance
-    response.provenance.CopyFrom(
-        result_pb2.Provenance(
-            model=made.model,
-            weights_sha256=made.weights_sha256,
-            preprocessing_version=made.preprocessing_version,
-            server_version=made.server_version,
-            image_fingerprint=made.image_fingerprint,
-            pixel_source=made.pixel_source,
-            device=made.device,
-            mpp=made.mpp,
-            remarks=made.remarks,
-        )
-    )
+    response.provenance.CopyFrom(provenance_message(prediction.provenance))
     return response
 
 
@@ -330,8 +317,27 @@ def prediction_of(message: service_pb2.PredictResponse) -> Prediction:
                 doubts=tuple(_DOUBTS[doubt] for doubt in result.doubts if doubt in _DOUBTS),
             )
         )
-    made = message.provenance
-    provenance = Provenance(
+    return Prediction(tuple(results), provenance_of(message.provenance), timings_of(message.timings))
+
+
+def provenance_message(made: Provenance) -> result_pb2.Provenance:
+    """Return the message of what made a result."""
+    return result_pb2.Provenance(
+        model=made.model,
+        weights_sha256=made.weights_sha256,
+        preprocessing_version=made.preprocessing_version,
+        server_version=made.server_version,
+        image_fingerprint=made.image_fingerprint,
+        pixel_source=made.pixel_source,
+        device=made.device,
+        mpp=made.mpp,
+        remarks=made.remarks,
+    )
+
+
+def provenance_of(made: result_pb2.Provenance) -> Provenance:
+    """Return what made a result from its message."""
+    return Provenance(
         model=made.model,
         weights_sha256=made.weights_sha256,
         preprocessing_version=made.preprocessing_version,
@@ -342,7 +348,6 @@ def prediction_of(message: service_pb2.PredictResponse) -> Prediction:
         mpp=made.mpp if made.HasField("mpp") else None,
         remarks=tuple(made.remarks),
     )
-    return Prediction(tuple(results), provenance, timings_of(message.timings))
 
 
 def timings_message(timings: Timings) -> result_pb2.Timings:

@@ -18,6 +18,7 @@ from qupath_sam.errors import InvalidRequest, RequestTooLarge
 from qupath_sam.models.registry import LocalWeights, PackagedWeights, WeightsFile
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.protocol import convert
+from qupath_sam.protocol.regions import region_batch_message, region_request_of
 from qupath_sam.server.clients import Clients
 from qupath_sam.server.images import Images
 from qupath_sam.server.live import LiveSession
@@ -26,7 +27,7 @@ from qupath_sam.server.settings import ServerSettings
 from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.types.regions import Window
 from qupath_sam.types.service import PixelFormat
-from qupath_sam.v1 import image_pb2
+from qupath_sam.v1 import image_pb2, region_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 
@@ -143,6 +144,14 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
 
     def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
         return self.predict(request, self._call(context))
+
+    def SegmentRegion(
+        self, request: region_pb2.SegmentRegionRequest, context: grpc.ServicerContext
+    ) -> Iterator[region_pb2.SegmentRegionResponse]:
+        call, asked = self._call(context), region_request_of(request)
+        with self._images.borrow(request.image) as slide:
+            for batch in self._engine.segment_region(slide, asked, model=request.model, call=call):
+                yield region_batch_message(batch)
 
     def Live(self, requests: Iterator[pb.LiveRequest], context: grpc.ServicerContext) -> Iterator[pb.LiveResponse]:
         session = LiveSession(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from qupath_sam.engine.region.grid import Grid, GridProposer
 from qupath_sam.engine.region.proposals import Proposer
 from qupath_sam.errors import UnsupportedPrompting
 from qupath_sam.models.load import LoadedModel
-from qupath_sam.types.region_requests import Prompting, RegionRequest
+from qupath_sam.slides.base import SlideInfo
+from qupath_sam.types.region_requests import Effort, Prompting, RegionRequest
+
+#: Distance of two clicks, um: the smallest nuclei have 4 um, and FAST meets all of at least 8 um.
+GRID_SPACING_UM = {Effort.BEST: 4.0, Effort.FAST: 8.0}
 
 
 def has_automatic_prompts(loaded: LoadedModel) -> bool:
@@ -13,13 +18,14 @@ def has_automatic_prompts(loaded: LoadedModel) -> bool:
     return False
 
 
-def proposer_of(loaded: LoadedModel, request: RegionRequest, *, mpp: float | None) -> Proposer:
+def proposer_of(loaded: LoadedModel, request: RegionRequest, info: SlideInfo, *, downsample: float) -> Proposer:
     """Return the proposer for a request.
 
     Args:
         loaded: the model whose embeddings the tiles hold.
         request: what is asked.
-        mpp: um per level-0 px, or None.
+        info: of the slide.
+        downsample: of the tiles, level-0 px per tile px.
 
     Raises:
         UnsupportedPrompting: the model cannot find objects that way.
@@ -32,4 +38,28 @@ def proposer_of(loaded: LoadedModel, request: RegionRequest, *, mpp: float | Non
         raise UnsupportedPrompting(f"model {name!r} generates no prompts itself; ask for prompting 'grid'")
     if prompting is Prompting.LIKE:
         raise UnsupportedPrompting(f"model {name!r} cannot look for objects like examples; ask for prompting 'grid'")
-    raise UnsupportedPrompting(f"model {name!r} cannot be prompted by a grid; take one that takes clicks")
+    if not loaded.segmenter.capabilities.points:
+        raise UnsupportedPrompting(
+            f"model {name!r} takes no clicks, so that no grid of clicks can prompt it; ask another"
+        )
+    return _grid_proposer(request, info, downsample)
+
+
+def _grid_proposer(request: RegionRequest, info: SlideInfo, downsample: float) -> GridProposer:
+    asked, defaults = request.grid, Grid(spacing=1.0)
+    fast = request.effort is Effort.FAST
+    if asked.spacing is not None:
+        spacing = asked.spacing / (info.mpp or 1.0)
+    else:
+        # Without a pixel size the tiles' scale says how large a nucleus is: 0.25 um per tile px.
+        spacing = GRID_SPACING_UM[request.effort] / (info.mpp or 0.25 / downsample)
+    score = request.filter.min_score
+    grid = Grid(
+        spacing=max(spacing, downsample),
+        min_score=defaults.min_score if score is None else score,
+        min_stability=defaults.min_stability if asked.min_stability is None else asked.min_stability,
+        box_nms_iou=defaults.box_nms_iou if asked.box_nms_iou is None else asked.box_nms_iou,
+        several_masks=True,
+        skips_found=fast,
+    )
+    return GridProposer(grid, origin=(info.extent.x, info.extent.y))
