@@ -17,19 +17,6 @@ _File = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="With --jso
 
 
 @app.command()
-def trace(
-    file: _File = None,
-    *,
-    as_json: _Json = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Times each tracer runs; medians are reported.")] = 9,
-) -> None:
-    """Mask to polygon: this package's tracer against GDAL's, for speed and for equality."""
-    from qupath_sam.cli.benchmarks import trace as bench
-
-    _report(bench.run(repeats=repeats), "cases", as_json=as_json, file=file)
-
-
-@app.command()
 def click(
     file: _File = None,
     *,

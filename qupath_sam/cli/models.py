@@ -142,25 +142,6 @@ def add(
 
 
 @app.command()
-def average(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="MODEL|FILE...", help="Two or more: names of models, or checkpoint files.")
-    ],
-    *,
-    out: Annotated[Path, typer.Option(help="Checkpoint to write, .safetensors; then `models add NAME` it.")],
-) -> None:
-    """Write the mean of the weights of runs that went on from the same model ("model soup", Wortsman et al. 2022).
-
-    It counts as trained on all that any of them has seen.
-    """
-    from qupath_sam.models.weights.store import ModelStore
-    from qupath_sam.training.average import average_checkpoints
-
-    average_checkpoints(sources, out, ModelStore())
-    typer.echo(out)
-
-
-@app.command()
 def remove(name: _Name, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Delete weights that were pulled or copied in; a linked file is only forgotten."""
     from qupath_sam.models.weights.manage import removable

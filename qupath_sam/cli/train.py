@@ -73,7 +73,7 @@ class ScheduleName(enum.Enum):
             *("lr", "lr_head", "lr_encoder", "schedule", "batch", "accumulate"),
             *("focal_alpha", "mixed_precision", "seed"),
         ),
-        "Where it runs": ("cache", "device", "cost_table"),
+        "Where it runs": ("cache", "device"),
     }
 )
 def train(
@@ -161,9 +161,6 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Folder of embeddings; runs may share it.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    cost_table: Annotated[
-        bool, typer.Option("--cost-table", help="Only measure what each scenario costs, and print the table.")
-    ] = False,
 ) -> None:
     """Tune a model on data sets or a QuPath project; the checkpoint is for `models add`, `serve` and `evaluate`.
 
@@ -231,11 +228,7 @@ def train(
         lora=LoraSettings(rank=lora_rank, alpha=float(lora_rank)),
     )
     opened = data_options.open_all(replace(data, datasets=tuple(datasets or ())))
-    training = training_data(opened, target=data.target)
-    if cost_table:
-        _print_costs(training, init, settings, places)
-    else:
-        _train(training, init, settings, places, resume=resume)
+    _train(training_data(opened, target=data.target), init, settings, places, resume=resume)
 
 
 def _train(data: TrainingData, init: str, settings: TrainingSettings, places: Places, *, resume: bool) -> None:
@@ -264,22 +257,8 @@ def _train(data: TrainingData, init: str, settings: TrainingSettings, places: Pl
         def on_step(report: StepReport) -> None:
             first = "" if report.first_iou is None else f" IoU of first answers {report.first_iou:.3f}"
             later = "" if report.later_iou is None else f", of later ones {report.later_iou:.3f}"
-            loss = "" if report.loss is None else f"loss {report.loss:.3f}"
-            scores = f"{loss}{first}{later}".strip()
+            scores = f"loss {report.loss:.3f}{first}{later}"
             progress.update(bar, completed=run.trainer.share_done, step=report.step, scores=scores)
 
         path = run.train(on_step)
     typer.echo(path)
-
-
-def _print_costs(data: TrainingData, init: str, settings: TrainingSettings, places: Places) -> None:
-    from qupath_sam.training.cost import costs_table, measure_costs
-
-    costs = measure_costs(
-        data,
-        init,
-        settings,
-        places,
-        on_row=lambda cost: typer.echo(f"{cost.name}: {cost.answer_seconds:.3f} s an answer", err=True),
-    )
-    typer.echo(costs_table(costs))

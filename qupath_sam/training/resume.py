@@ -34,7 +34,7 @@ def save_state(trainer: Trainer, path: Path, *, source: str, since_row: Sequence
         source: tells the data and the model that the run started from apart from others.
         since_row: reports that no row of the curves holds yet.
     """
-    progress = trainer.progress
+    progress, pool = trainer.progress, trainer.pool
     state = {
         "version": _VERSION,
         "settings": json.dumps(trainer.settings.as_json()),
@@ -45,11 +45,11 @@ def save_state(trainer: Trainer, path: Path, *, source: str, since_row: Sequence
         "optimizer": trainer.optimizer.state_dict(),
         "step": progress.step,
         "prompts": progress.prompts,
-        "drawn": progress.drawn,
-        "view": progress.view,
-        "sessions_left": progress.sessions_left,
         "seconds": progress.seconds,
-        "sessions": [_session_state(session) for session in progress.sessions],
+        "drawn": pool.drawn,
+        "view": pool.view,
+        "sessions_left": pool.sessions_left,
+        "sessions": [_session_state(session) for session in pool.sessions],
         "random": _random_states(trainer),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,15 +89,10 @@ def load_state(trainer: Trainer, path: Path, *, source: str) -> list[StepReport]
             parameter.copy_(state["weights"][name])
             trainer.average[name].copy_(state["average"][name])
     trainer.optimizer.load_state_dict(state["optimizer"])
-    trainer.progress = Progress(
-        state["step"],
-        state["prompts"],
-        state["drawn"],
-        state["seconds"],
-        [_session(session) for session in state["sessions"]],
-        state["view"],
-        state["sessions_left"],
-    )
+    trainer.progress = Progress(state["step"], state["prompts"], state["seconds"])
+    trainer.pool.drawn, trainer.pool.view = state["drawn"], state["view"]
+    trainer.pool.sessions_left = state["sessions_left"]
+    trainer.pool.sessions = [_session(session) for session in state["sessions"]]
     _restore_random(trainer, state["random"])
     return [StepReport(**report) for report in state["since_row"]]
 

@@ -26,7 +26,8 @@ from qupath_sam.training.checkpoint import Origin, Report, load_origin, network_
 from qupath_sam.training.curves import CURVES_FILE, CurveRow, append_row, cut_back, row_of
 from qupath_sam.training.data import TrainingData
 from qupath_sam.training.embeddings import EmbeddedViews, FreshViews
-from qupath_sam.training.loop import StepReport, Trainer, Views
+from qupath_sam.training.loop import StepReport, Trainer
+from qupath_sam.training.pool import Views
 from qupath_sam.training.resume import RESUME_FILE, load_state, save_state
 from qupath_sam.training.scenarios import Trainable, prepare_scenario, trains_encoder
 from qupath_sam.training.settings import TrainingSettings

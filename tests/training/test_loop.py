@@ -12,9 +12,10 @@ from qupath_sam.errors import InvalidRequest
 from qupath_sam.networks.canvas import CanvasClick, CanvasPrompts
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import DecoderKind, Parts
-from qupath_sam.training import loop
+from qupath_sam.training import forward
 from qupath_sam.training.embeddings import EncodedView
-from qupath_sam.training.loop import Trainer, network_prompts
+from qupath_sam.training.forward import network_prompts
+from qupath_sam.training.loop import Trainer
 from qupath_sam.training.losses import dice_loss, normalised_focal_loss
 from qupath_sam.training.scenarios import LoraSettings, Scenario, Trainable, prepare_scenario
 from qupath_sam.training.settings import Length, TrainingSettings
@@ -64,7 +65,7 @@ def test_a_click_on_the_view_is_the_same_place_for_the_model() -> None:
 
 def test_an_epoch_draws_every_view_once() -> None:
     running = trainer(DiscViews(5))
-    drawn = [running._next_session().view for _ in range(15)]
+    drawn = [running.pool.begin().view for _ in range(15)]
     assert [sorted(drawn[i : i + 5]) for i in (0, 5, 10)] == [list(range(i, i + 5)) for i in (0, 5, 10)]
     orders = {tuple(view % 5 for view in drawn[i : i + 5]) for i in (0, 5, 10)}
     assert len(orders) > 1
@@ -98,13 +99,13 @@ def test_a_run_needs_an_end() -> None:
 def test_objects_of_one_view_share_its_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     """The encoder runs once for both, and learns what it would have learnt from each."""
     encoded: list[int] = []
-    original = loop.late_map
+    original = forward.late_map
 
     def counting(encoder: torch.nn.Module, early: torch.Tensor) -> torch.Tensor:
         encoded.append(len(early))
         return original(encoder, early)
 
-    monkeypatch.setattr(loop, "late_map", counting)
+    monkeypatch.setattr(forward, "late_map", counting)
 
     same = small_network()
 
@@ -123,7 +124,7 @@ def test_objects_of_one_view_share_its_encoding(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(running.optimizer, "step", lambda: None)
         monkeypatch.setattr(running.optimizer, "zero_grad", lambda **_: None)
         if apart:
-            monkeypatch.setattr(running, "_views_of_sessions", lambda: [{0: [0]}, {0: [1]}])
+            monkeypatch.setattr(running.pool, "by_view", lambda: [{0: [0]}, {0: [1]}])
         running.step()
         return {name: parameter.grad.clone() for name, parameter in running.trained.items()}
 
@@ -136,7 +137,7 @@ def test_objects_of_one_view_share_its_encoding(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_view_serves_several_sessions_before_the_next_is_drawn() -> None:
     running = trainer(DiscViews(3), sessions_per_view=2)
-    drawn = [running._next_session().view for _ in range(6)]
+    drawn = [running.pool.begin().view for _ in range(6)]
     assert drawn[0::2] == drawn[1::2]
     assert sorted(drawn[0::2]) == [0, 1, 2]
 
@@ -193,11 +194,11 @@ def test_of_three_masks_the_nearest_to_the_truth_is_learnt_from_and_all_scores()
 def test_later_clicks_have_one_mask() -> None:
     running = trainer(DiscViews(1), masks=3, accumulate=1, mix=replace(ONE_CLICK, single=0), length=Length(steps=2))
     running.step()
-    session = running.progress.sessions[0]
+    session = running.pool.sessions[0]
     assert session.answers == 1
     truth = torch.from_numpy(session.truth).float()[None, None]
     embedding = DiscViews(1)[0].embedding.float()
-    assert running._answer([session], embedding, truth).decoded.logits.shape[1] == 1
+    assert running.forward.answer([session], [DiscViews(1)[0]], embedding, truth).decoded.logits.shape[1] == 1
 
 
 @pytest.mark.parametrize("settings", [{"masks": 2}, {"masks": 3, "parts": Parts(DecoderKind.HISTOLOGY)}], ids=str)

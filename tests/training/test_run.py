@@ -23,13 +23,12 @@ from qupath_sam.datasets.seen import check_unseen, groups_seen
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.load import load_segmenter
 from qupath_sam.models.registry import Family
-from qupath_sam.models.weights.checkpoints import METADATA_KEY, build_network, expected_shapes, read_entry
+from qupath_sam.models.weights.checkpoints import METADATA_KEY, expected_shapes, read_entry
 from qupath_sam.models.weights.manage import add
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.network import DecoderKind, Parts
 from qupath_sam.training.build import build_training_network
 from qupath_sam.training.checkpoint import load_origin, write_checkpoint
-from qupath_sam.training.cost import costs_table, measure_row
 from qupath_sam.training.curves import CurveRow, append_row, cut_back, row_of
 from qupath_sam.training.data import TrainingData, training_data
 from qupath_sam.training.embeddings import EmbeddedViews
@@ -384,22 +383,6 @@ def test_a_whole_network_is_saved_whole(tmp_path: Path) -> None:
     add("whole", path, ModelStore(tmp_path / "home"))
     loaded = load_segmenter("whole", device="cpu", home=tmp_path / "home")
     assert loaded.spec.family.value == "lite_medsam"
-
-
-@pytest.mark.parametrize("init", ["lite_medsam", "lite_medsam_histology", "modified"])
-def test_a_row_of_the_cost_table(tmp_path: Path, init: str) -> None:
-    """From a model with a head or a modified decoder of its own too."""
-    modified = build_network(Family.LITE_MEDSAM, Parts(DecoderKind.HISTOLOGY)).state_dict()
-    write_checkpoint(tmp_path / "modified.safetensors", modified, {"family": "lite_medsam"}, base=None)
-    add("modified", tmp_path / "modified.safetensors", ModelStore(tmp_path / "home"))
-    save(pixels(18), tmp_path / "data" / "images" / "a.png")
-    save(labels(18).astype(np.uint8), tmp_path / "data" / "labels" / "a.png")
-    places = Places(tmp_path / "out", device="cpu", home=tmp_path / "home")
-    settings = replace(SETTINGS, accumulate=1, views=1)
-    cost = measure_row("SAM^MD", training_data([open_dataset(str(tmp_path / "data"))]), init, settings, places, steps=1)
-    assert (cost.trained, cost.parameters) == (4_058_340, 9_791_300)
-    assert min(cost.answer_seconds, cost.epoch_seconds, cost.memory_bytes) > 0
-    assert "| SAM^MD | 4,058,340 | 41.4% |" in costs_table([cost])
 
 
 def test_validation_tiles_are_never_trained_on(shared_data: Path) -> None:

@@ -1,22 +1,33 @@
-"""What a scenario costs: trained parameters, seconds an epoch, memory; the poster's "8x" as a table for any model."""
+"""Measure what each training scenario costs: trained parameters, seconds an answer and an epoch, memory.
+
+The table is Kim et al.'s "8x" for any model. Nothing else may run on the machine, else the seconds mean little.
+
+Usage: python -m tools.training_cost DATASET... [--init lite_medsam] [--device cpu] [--views 100]
+"""
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import statistics
+import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import psutil
 import torch
 
+from qupath_sam.datasets import open_dataset
+from qupath_sam.errors import QupathSamError
 from qupath_sam.machine.threads import keep_heap
 from qupath_sam.models.weights.checkpoints import build_network
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.network import DecoderKind, Parts
 from qupath_sam.training.checkpoint import Origin, load_origin
-from qupath_sam.training.data import TrainingData
+from qupath_sam.training.data import TrainingData, training_data
 from qupath_sam.training.run import Places, build_trainer
 from qupath_sam.training.scenarios import Scenario, Trainable, parameter_counts
 from qupath_sam.training.settings import Length, TrainingSettings
@@ -62,7 +73,7 @@ def measure_costs(
     *,
     steps: int = 3,
     rows: Sequence[str] = tuple(ROWS),
-    on_row: Callable[[Cost], None] | None = None,
+    on_row: Callable[[Cost], object] | None = None,
 ) -> list[Cost]:
     """Run a few optimiser steps of each row, each in a process of its own, so that one's memory is not another's.
 
@@ -111,7 +122,7 @@ def measure_row(
         trained=trained,
         parameters=parameters,
         answer_seconds=answer,
-        epoch_seconds=answer * trainer.progress.prompts / max(1, trainer.progress.drawn) * len(trainer.views),
+        epoch_seconds=answer * trainer.progress.prompts / max(1, trainer.pool.drawn) * len(trainer.views),
         memory_bytes=torch.cuda.max_memory_allocated(trainer.device) if on_cuda else _process_memory(),
     )
 
@@ -140,3 +151,34 @@ def _process_memory() -> int:
     """Bytes at the highest where the system says so (Windows), else now; see `keep_heap`."""
     memory = psutil.Process().memory_info()
     return int(getattr(memory, "peak_wset", memory.rss))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line; see the module."""
+    parser = argparse.ArgumentParser(prog="python -m tools.training_cost", description="Measure training scenarios.")
+    parser.add_argument("datasets", nargs="+", metavar="DATASET", help="as `qupath-sam train` takes them")
+    parser.add_argument("--init", default="lite_medsam", help="model to start from; its head is left out")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    parser.add_argument("--batch", type=int, default=1, help="views that go through the network together")
+    parser.add_argument("--accumulate", type=int, default=8, help="answers of a step: this times --batch")
+    parser.add_argument("--views", type=int, default=1000, help="squares of an epoch")
+    chosen = parser.parse_args(arguments)
+    settings = TrainingSettings(batch=chosen.batch, accumulate=chosen.accumulate, views=chosen.views)
+    try:
+        data = training_data([open_dataset(dataset) for dataset in chosen.datasets])
+        with tempfile.TemporaryDirectory() as folder:
+            places = Places(Path(folder), device=chosen.device)
+            costs = measure_costs(
+                data,
+                chosen.init,
+                settings,
+                places,
+                on_row=lambda cost: sys.stderr.write(f"{cost.name}: {cost.answer_seconds:.3f} s an answer\n"),
+            )
+    except QupathSamError as error:
+        sys.exit(str(error))
+    sys.stdout.write(f"{costs_table(costs)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,19 +1,25 @@
-"""``qupath-sam bench trace``: our tracer against GDAL's (`rasterio.features.shapes`), for speed and for equality."""
+"""Compare our tracer with GDAL's (`rasterio.features.shapes`), in speed and in outlines.
+
+Usage: python -m tools.bench_trace [--repeats 9]
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from rasterio import features
 from shapely.geometry import MultiPolygon, Polygon, shape
 
-from qupath_sam.errors import QupathSamError
 from qupath_sam.machine.description import Json, report
 from qupath_sam.polygons import trace_labels, trace_mask, trace_masks
 
@@ -28,25 +34,12 @@ def run(*, repeats: int = 9) -> Json:
     Returns:
         ``schema``, ``machine`` and ``cases.{region, nuclei300, masks64}.{ours_ms, rasterio_ms, speedup, equal}``:
         medians of ``repeats``; ``equal`` after normalising, to the last coordinate.
-
-    Raises:
-        QupathSamError: rasterio is not installed.
     """
-    try:
-        from rasterio import features
-    except ImportError:
-        raise QupathSamError(
-            "bench trace compares with rasterio, which is not installed; run `pip install rasterio` first"
-        ) from None
-
-    def gdal(labels: NDArray[Any]) -> Outlines:
-        return _gdal(features, labels)
-
     region, nuclei, masks = region_mask(), nuclei_labels(), many_masks()
     cases = {
-        "region": _compare(lambda: [trace_mask(region)], lambda: gdal(region), repeats),
-        "nuclei300": _compare(lambda: list(trace_labels(nuclei).values()), lambda: gdal(nuclei), repeats),
-        "masks64": _compare(lambda: trace_masks(masks), lambda: [gdal(mask)[0] for mask in masks], repeats),
+        "region": _compare(lambda: [trace_mask(region)], lambda: _gdal(region), repeats),
+        "nuclei300": _compare(lambda: list(trace_labels(nuclei).values()), lambda: _gdal(nuclei), repeats),
+        "masks64": _compare(lambda: trace_masks(masks), lambda: [_gdal(mask)[0] for mask in masks], repeats),
     }
     return report("bench-trace", {"cases": cases})
 
@@ -97,7 +90,7 @@ def many_masks() -> NDArray[np.bool_]:
     return masks
 
 
-def _gdal(features: Any, labels: NDArray[Any]) -> Outlines:
+def _gdal(labels: NDArray[Any]) -> Outlines:
     """What GDAL traces, one geometry a label, as one would write it with rasterio."""
     image = labels.astype(np.uint8) if labels.dtype == np.bool_ else labels
     parts: dict[int, list[Any]] = defaultdict(list)
@@ -126,3 +119,14 @@ def _milliseconds(call: Tracer) -> float:
     begin = time.perf_counter()
     call()
     return 1000 * (time.perf_counter() - begin)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, and print the results as JSON; see the module."""
+    parser = argparse.ArgumentParser(prog="python -m tools.bench_trace", description="Our tracer against GDAL's.")
+    parser.add_argument("--repeats", type=int, default=9, help="times each tracer runs; medians are reported")
+    sys.stdout.write(json.dumps(run(repeats=parser.parse_args(arguments).repeats), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

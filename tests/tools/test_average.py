@@ -23,12 +23,12 @@ from qupath_sam.models.weights.checkpoints import METADATA_KEY, read_entry
 from qupath_sam.models.weights.manage import add
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.network import DecoderKind, Parts
-from qupath_sam.training.average import average_checkpoints, mean
 from qupath_sam.training.build import build_training_network
 from qupath_sam.training.checkpoint import Report, load_origin, network_state, save_checkpoint
 from tests.contracts.segmenters import clicks
 from tests.models.checkpoint_files import original_state, write
 from tests.training.test_run import pixels
+from tools.average import average_checkpoints, main, mean
 
 HEAD = Parts(refinement_head=True)
 
@@ -149,15 +149,18 @@ def test_what_is_the_same_in_all_stays_the_same_to_the_bit(values: list[float], 
     assert torch.equal(mean([tensors] * count)["steps"], torch.tensor(3))
 
 
-def test_from_the_command_line(tmp_path: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_the_command_line(
+    tmp_path: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("QUPATH_SAM_HOME", str(store.home))
     for name in ("one", "other"):
         tuned(tmp_path / f"{name}.safetensors", store, shift=0.01, group=name, parts=Parts())
     files = [str(tmp_path / f"{name}.safetensors") for name in ("one", "other")]
     out = tmp_path / "new folder" / "mean.safetensors"
-    result = CliRunner().invoke(app, ["average", *files, "--out", str(out)])
-    assert result.exit_code == 0, result.output
-    assert result.stdout.strip() == str(out)
+    main([*files, "--out", str(out)])
+    assert capsys.readouterr().out.strip() == str(out)
+    with pytest.raises(SystemExit, match="at least two"):
+        main([files[0], "--out", str(out)])
     added = CliRunner().invoke(app, ["add", "soup", str(out)])
     assert added.exit_code == 0, added.output
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
-from qupath_sam.cli.benchmarks import trace
-from qupath_sam.errors import QupathSamError
+from tools import bench_trace
 
 
 def test_what_is_reported() -> None:
-    result = json.loads(json.dumps(trace.run(repeats=1), allow_nan=False))
+    result = json.loads(json.dumps(bench_trace.run(repeats=1), allow_nan=False))
     assert result["schema"] == "qupath-sam/bench-trace/1"
     assert result["machine"].keys() == {"cpu", "cores", "torch", "threads", "load"}
     assert result["machine"]["cpu"]
@@ -25,13 +23,12 @@ def test_what_is_reported() -> None:
 
 
 def test_the_cases_are_what_their_names_say() -> None:
-    assert 330_000 < trace.region_mask().sum() < 370_000
-    assert trace.nuclei_labels().max() == 300
-    assert trace.many_masks().shape == (64, 1024, 1024)
-    assert trace.many_masks().any(axis=(1, 2)).all()
+    assert 330_000 < bench_trace.region_mask().sum() < 370_000
+    assert bench_trace.nuclei_labels().max() == 300
+    assert bench_trace.many_masks().shape == (64, 1024, 1024)
+    assert bench_trace.many_masks().any(axis=(1, 2)).all()
 
 
-def test_a_missing_rasterio_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "rasterio", None)
-    with pytest.raises(QupathSamError, match="pip install rasterio"):
-        trace.run()
+def test_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    bench_trace.main(["--repeats", "1"])
+    assert json.loads(capsys.readouterr().out)["cases"]["region"]["equal"] is True

@@ -1,11 +1,16 @@
-"""The mean of several checkpoints' weights as one: "Model soups" (Wortsman et al. 2022, arXiv 2203.05482, sec. 2).
+"""Write the mean of several checkpoints' weights as one checkpoint.
 
-Runs that went on from the same weights lie in one basin of the loss, and the mean of where they ended is often better
-than each, at the cost of one. Of runs that began apart it is worth nothing.
+The method is "Model soups" (Wortsman et al. 2022, arXiv 2203.05482, sec. 2). Runs that went on from the same weights
+lie in one basin of the loss, and the mean of where they ended is often better than each, at the cost of one. For runs
+that began apart the mean is worth nothing. The mean counts as trained on all that any of them has seen.
+
+Usage: python -m tools.average MODEL|FILE... --out mean.safetensors; then `qupath-sam models add NAME mean.safetensors`
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +20,7 @@ import torch
 from torch import Tensor
 
 from qupath_sam.datasets.seen import GROUPS_SEEN, groups_seen_in
-from qupath_sam.errors import InvalidRequest
+from qupath_sam.errors import InvalidRequest, QupathSamError
 from qupath_sam.models.load import complete, load_weights
 from qupath_sam.models.registry import Family
 from qupath_sam.models.weights.checkpoints import check_fits, read_checkpoint, read_entry
@@ -165,3 +170,20 @@ def _common_base(sources: Sequence[_Source], store: ModelStore) -> Base | None:
     if len(names) > 1 or "" in names:
         return None
     return load_base(names.pop(), store)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line; see the module."""
+    parser = argparse.ArgumentParser(prog="python -m tools.average", description="Write the mean of models' weights.")
+    parser.add_argument("sources", nargs="+", metavar="MODEL|FILE", help="names of models, or checkpoint files")
+    parser.add_argument("--out", type=Path, required=True, help=f"checkpoint to write, {SUFFIX}")
+    chosen = parser.parse_args(arguments)
+    try:
+        average_checkpoints(chosen.sources, chosen.out, ModelStore())
+    except QupathSamError as error:
+        sys.exit(str(error))
+    sys.stdout.write(f"{chosen.out}\n")
+
+
+if __name__ == "__main__":
+    main()
