@@ -15,6 +15,7 @@ from qupath_sam.cli.evaluate import evaluate
 from qupath_sam.cli.install_qupath import install_qupath
 from qupath_sam.cli.segment import segment
 from qupath_sam.cli.serve import serve
+from qupath_sam.cli.status import status
 from qupath_sam.cli.train import train
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(doctor)
 app.command(context_settings={"auto_envvar_prefix": "QUPATH_SAM_SERVE"})(serve)
+app.command()(status)
 app.command()(segment)
 app.command()(embed)
 app.command("install-qupath")(install_qupath)

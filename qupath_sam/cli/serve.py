@@ -79,6 +79,13 @@ def serve(
     ] = None,
     embedding_folder_gib: Annotated[int, typer.Option(help="Most GiB there.")] = 20,
     max_calls: Annotated[int, typer.Option(help="Most calls under way at once.")] = 64,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="Metrics for Prometheus and a status page, by HTTP; 0 takes a free port."),
+    ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="Address of that port. It asks for no token, and names no client, image or path.")
+    ] = "127.0.0.1",
     grace: Annotated[float, typer.Option(help="Seconds that calls under way get when the server is stopped.")] = 5.0,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     log_format: Annotated[str, typer.Option(help="text, or json: one object a line.")] = "text",

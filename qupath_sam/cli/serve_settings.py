@@ -56,6 +56,8 @@ def server_settings(options: Mapping[str, Any]) -> ServerSettings:
         embedding_folder=_path(options["embedding_folder"]),
         embedding_folder_bytes=options["embedding_folder_gib"] * 1024 * MIB,
         max_calls=options["max_calls"],
+        metrics_host=options["metrics_host"],
+        metrics_port=options["metrics_port"],
         grace_s=options["grace"],
     )
     return settings.within(int(options["memory"] * 1024 * MIB)) if options["memory"] else settings

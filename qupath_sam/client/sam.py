@@ -25,6 +25,7 @@ from qupath_sam.client.parts import in_parts
 from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.errors import InvalidRequest, RequestTooLarge, ServerBusy, ServerStarting, ServerUnavailable
 from qupath_sam.protocol import convert
+from qupath_sam.protocol.plain import plain
 from qupath_sam.protocol.regions import region_batch_of, region_request_message
 from qupath_sam.types.prompts import ObjectPrompts
 from qupath_sam.types.region_requests import RegionRequest
@@ -33,7 +34,7 @@ from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import Prediction, WindowStatus
 from qupath_sam.types.service import EmbedMode, ImageDescription, ModelInfo, PixelFormat, checked
-from qupath_sam.v1 import image_pb2
+from qupath_sam.v1 import image_pb2, status_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 
@@ -166,6 +167,16 @@ class SamClient:
             max_pushed_pixels=answer.max_pushed_pixels,
             reads_slides=answer.reads_slides,
         )
+
+    def status(self) -> dict[str, Any]:
+        """Return what the server does now: the fields of the protocol's StatusResponse by name; enums are names.
+
+        It is answered while the server starts, too.
+
+        Raises:
+            ServerUnavailable, Unauthenticated: nothing answers, or it does not let us in.
+        """
+        return plain(self._call_once(self._stub.Status, status_pb2.StatusRequest(), None))
 
     def models(self) -> list[ModelInfo]:
         """Return the models on offer, the server's default first."""

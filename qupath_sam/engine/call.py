@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from qupath_sam import __version__
 from qupath_sam.engine.cancellation import CancelToken, check_wanted
@@ -19,6 +19,7 @@ from qupath_sam.engine.embeddings.key import embedding_key
 from qupath_sam.engine.outlines import outlines_of
 from qupath_sam.engine.states import Resumed, StateStore, StepsContext
 from qupath_sam.engine.steps import DecodeRequest, State, Step, run_steps, steps_of, touches_edge
+from qupath_sam.engine.turns import Kind
 from qupath_sam.engine.windows import Scales
 from qupath_sam.engine.worker import Priority, Urgency
 from qupath_sam.errors import UnsupportedPrompt
@@ -135,7 +136,7 @@ class RunningCall:
         embedding, self._sources[window] = self.embedding(window)
         prompts = [prompts for _, prompts in group]
         decode = partial(self._loaded.segmenter.decode, embedding, prompts, several_masks=several_masks)
-        answers = self._on_worker(decode, "decode", Urgency(self._priority))
+        answers = self._on_worker(decode, "decode", Urgency(self._priority), items=len(group))
         for (item, _), answer in zip(group, answers, strict=True):
             item.send(answer)
 
@@ -182,7 +183,7 @@ class RunningCall:
         self.timings.read += _ms(started)
         return self._on_worker(lambda: self._loaded.segmenter.embed(pixels), "encode", urgency)
 
-    def _on_worker(self, job: Callable[[], T], kind: Literal["encode", "decode"], urgency: Urgency) -> T:
+    def _on_worker(self, job: Callable[[], T], kind: Kind, urgency: Urgency, *, items: int = 1) -> T:
         submitted = time.perf_counter()
         began = submitted
 
@@ -199,7 +200,9 @@ class RunningCall:
             client=self._call.client,
         )
         self.timings.queue += (began - submitted) * 1e3
-        setattr(self.timings, kind, getattr(self.timings, kind) + _ms(began))
+        spent_ms = _ms(began)
+        setattr(self.timings, kind, getattr(self.timings, kind) + spent_ms)
+        self._engine.turns.add(kind, items, spent_ms / 1e3)
         return answer
 
     def _result(self, item: RunningObject) -> ObjectResult:

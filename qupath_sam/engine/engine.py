@@ -20,6 +20,7 @@ from qupath_sam.engine.refine import RefineContext, refine_objects
 from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.engine.region.start import start_region
 from qupath_sam.engine.states import StateStore
+from qupath_sam.engine.turns import TurnCounts
 from qupath_sam.engine.windows import Scales
 from qupath_sam.engine.worker import InferenceWorker, Priority
 from qupath_sam.errors import InvalidPrompt, RequestTooLarge
@@ -61,6 +62,7 @@ class Engine:
         self.states = states
         self.max_objects = max_objects
         self.max_points = max_points
+        self.turns = TurnCounts()
         self._prefetcher = Prefetcher()
 
     def close(self) -> None:

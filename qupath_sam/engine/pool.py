@@ -84,6 +84,14 @@ class ModelPool:
             self._loaded.move_to_end(loaded.spec.name)
         self._changed()
 
+    def device_bytes(self) -> int:
+        """Return the memory that torch holds on CUDA devices, bytes; 0 without one in use."""
+        import torch
+
+        if not torch.cuda.is_available():
+            return 0
+        return sum(torch.cuda.memory_reserved(number) for number in range(torch.cuda.device_count()))
+
     def loaded(self) -> tuple[str, ...]:
         """Return names of the models in memory, least recently used first."""
         with self._lock:

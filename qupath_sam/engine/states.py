@@ -113,6 +113,11 @@ class StateStore:
         """Bytes held now."""
         return self._bytes
 
+    @property
+    def max_bytes(self) -> int:
+        """The limit."""
+        return self._max_bytes
+
     def __len__(self) -> int:
         return len(self._held)
 

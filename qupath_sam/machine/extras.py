@@ -12,6 +12,7 @@ _MODULES = {
         *("torch", "torchvision", "segment_anything", "safetensors"),
         *("tifffile", "tiffslide", "zarr", "imagecodecs", "fsspec", "PIL", "scipy"),
         *("grpc_reflection", "cryptography", "typer", "rich", "httpx", "httpcore", "platformdirs", "psutil"),
+        "prometheus_client",
     ),
     "transformers": ("transformers", "timm"),
 }

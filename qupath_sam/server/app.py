@@ -130,7 +130,8 @@ def _complete(listener: Listener) -> RunningServer:
         engine.close()
         raise
     store = ModelStore(settings.models_home)
-    servicer = Servicer(engine, images, store, settings, listener.clients, listener.requests)
+    servicer = Servicer(engine, images, store, settings, listener.clients, listener.requests, listener.status)
+    listener.status.engine, listener.status.images = engine, images
     handlers = Handlers()
     pb_grpc.add_SegmentationServiceServicer_to_server(servicer, handlers)
     listener.gate.open(handlers.by_name)

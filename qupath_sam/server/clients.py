@@ -72,6 +72,11 @@ class CallsUnderWay:
         self._calls: dict[str, dict[int, tuple[Any, bool]]] = {}
         self._count = 0
 
+    @property
+    def max_calls(self) -> int:
+        """The limit."""
+        return self._max_calls
+
     def __len__(self) -> int:
         """How many calls are under way."""
         return self._count

@@ -52,6 +52,15 @@ class PushedStore:
         """Bytes held now."""
         return self._held.size_bytes
 
+    @property
+    def max_bytes(self) -> int:
+        """The limit."""
+        return self._held.max_bytes
+
+    def __len__(self) -> int:
+        """Return how many pictures are held."""
+        return len(self._held)
+
     def resize(self, max_bytes: int) -> None:
         """Change the limit; the least recently used give way."""
         with self._lock:

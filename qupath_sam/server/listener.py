@@ -5,9 +5,11 @@ Nothing here imports torch, which takes seconds, on a busy machine a minute.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -20,9 +22,16 @@ from qupath_sam.server.phase import Lifecycle, Phase
 from qupath_sam.server.port import cannot_listen
 from qupath_sam.server.request_log import RequestLog, RequestLogInterceptor
 from qupath_sam.server.settings import ServerSettings
+from qupath_sam.server.status import StatusSource
 from qupath_sam.server.tls import ReloadingTls, TlsFiles
 from qupath_sam.server.tokens import TokenFile, TokenRegistry
 from qupath_sam.v1 import segmentation_service_pb2 as pb
+from qupath_sam.v1 import status_pb2
+
+if TYPE_CHECKING:
+    from qupath_sam.server.web import WebPort
+
+log = logging.getLogger(__name__)
 
 #: How long a client may take to answer a ping: it does so without a thread of its own, unless it is frozen.
 KEEPALIVE_TIMEOUT_MS = 10_000
@@ -44,6 +53,8 @@ class Listener:
         clients: who calls.
         calls: what is under way.
         requests: the log of requests.
+        status: says what the server does.
+        web: where that can be read by HTTP; None without ``settings.metrics_port``.
     """
 
     settings: ServerSettings
@@ -54,6 +65,8 @@ class Listener:
     clients: Clients
     calls: CallsUnderWay
     requests: RequestLog
+    status: StatusSource
+    web: WebPort | None
     _server: grpc.Server
     _pool: ThreadPoolExecutor
     _tls: ReloadingTls | None
@@ -77,6 +90,8 @@ class Listener:
         """Say so to health checks, take no more calls, and let those under way finish for ``grace_s`` seconds."""
         self.lifecycle.enter(Phase.STOPPING, f"(calls under way get {grace_s:g} s)")
         self._server.stop(grace_s).wait()
+        if self.web is not None:
+            self.web.close()
         # gRPC leaves the threads it was given waiting.
         self._pool.shutdown(wait=False)
 
@@ -105,11 +120,40 @@ def listen(settings: ServerSettings, *, interceptors: Sequence[grpc.ServerInterc
     lifecycle = Lifecycle(health_servicer, ("", SERVICE_NAME))
     gate = Gate([f"/{SERVICE_NAME}/{method.name}" for method in _SERVICE.methods], lifecycle)
     server.add_generic_rpc_handlers((gate,))
+    status = StatusSource(lifecycle, calls)
+    requests.on_request(status.recent.add)
+    gate.answer({f"/{SERVICE_NAME}/Status": _status_handler(status)})
     if settings.reflection:
         reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     port = _bind(server, settings, tls.credentials() if tls is not None else None)
+    try:
+        web = _web(settings, status, requests)
+    except BaseException:
+        server.stop(None)
+        raise
     server.start()
-    return Listener(settings, port, gate, lifecycle, tokens, clients, calls, requests, server, pool, tls)
+    return Listener(settings, port, gate, lifecycle, tokens, clients, calls, requests, status, web, server, pool, tls)
+
+
+def _web(settings: ServerSettings, status: StatusSource, requests: RequestLog) -> WebPort | None:
+    if settings.metrics_port is None:
+        return None
+    from qupath_sam.server.metrics import Metrics
+    from qupath_sam.server.web import WebPort
+
+    metrics = Metrics(status.status)
+    requests.on_request(metrics.add)
+    web = WebPort(settings.metrics_host, settings.metrics_port, status.status, metrics.registry)
+    log.info("metrics and status: http://%s:%d/", settings.metrics_host, web.port)
+    return web
+
+
+def _status_handler(status: StatusSource) -> grpc.RpcMethodHandler:
+    return grpc.unary_unary_rpc_method_handler(
+        status.answer,
+        request_deserializer=status_pb2.StatusRequest.FromString,
+        response_serializer=status_pb2.StatusResponse.SerializeToString,
+    )
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:

@@ -52,10 +52,10 @@ def _failure(place: tuple[Any, ...]) -> OSError | None:
     return None
 
 
-def cannot_listen(address: str, reason: str = "") -> ServerUnavailable:
-    """The error of a server that gets no address."""
+def cannot_listen(address: str, reason: str = "", *, option: str = "--port") -> ServerUnavailable:
+    """The error of a server that gets no address; ``option`` chooses another."""
     why = f" ({reason})" if reason else ""
     return ServerUnavailable(
         f"cannot listen on {address}{why}: another program has the port, or the address is not this machine's; "
-        "choose another with --port (0 takes a free one)"
+        f"choose another with {option} (0 takes a free one)"
     )

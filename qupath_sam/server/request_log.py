@@ -9,7 +9,8 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,42 @@ log = logging.getLogger("qupath_sam.requests")
 SLOW_MS = 10_000.0
 #: Health checks come every few seconds, for ever.
 _QUIET = "/grpc.health."
-_PARTS = ("queue", "read", "encode", "decode", "trace")
+PARTS = ("queue", "read", "encode", "decode", "trace")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """A request that has ended.
+
+    Attributes:
+        id: of its line.
+        client: name of who asked.
+        method: ``Predict``, or ``Live.predict`` for one request of a stream.
+        code: gRPC's, ``OK``, or the reason of an error within a stream.
+        ms: from the request to its end.
+        model: as the request named it.
+        objects: how many it was about; None where it was about none.
+        parts: milliseconds by part.
+    """
+
+    id: str
+    client: str
+    method: str
+    code: str
+    ms: float
+    model: str = ""
+    objects: int | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+    def fields(self) -> dict[str, Any]:
+        """Return what its line says, in order."""
+        found: dict[str, Any] = {"id": self.id, "client": self.client, "method": self.method, "code": self.code}
+        if self.model:
+            found["model"] = self.model
+        if self.objects is not None:
+            found["objects"] = self.objects
+        found["ms"] = round(self.ms, 1)
+        return found | {f"{part}_ms": round(ms, 1) for part, ms in self.parts.items()}
 
 
 class JsonFormatter(logging.Formatter):
@@ -45,7 +81,14 @@ class JsonFormatter(logging.Formatter):
 
 
 class RequestLog:
-    """Writes the lines."""
+    """Writes the lines, and tells of each request whoever wants to know."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[RequestRecord], None]] = []
+
+    def on_request(self, listener: Callable[[RequestRecord], None]) -> None:
+        """Have ``listener`` called with each request that ends."""
+        self._listeners.append(listener)
 
     def record(self, *, client: str, method: str, request: Any, response: Any, code: str, ms: float) -> None:
         """Write the line of a request that has ended.
@@ -57,19 +100,23 @@ class RequestLog:
             code: gRPC's, ``OK``, or the reason of an error within a stream.
             ms: from the request to its end.
         """
-        fields: dict[str, Any] = {"id": uuid.uuid4().hex[:8], "client": client, "method": method, "code": code}
-        if model := str(getattr(request, "model", "") or "")[:64]:
-            fields["model"] = model
-        objects = getattr(request, "objects", None)
-        if objects is not None:
-            fields["objects"] = len(objects)
-        fields["ms"] = round(ms, 1)
-        timings = getattr(response, "timings", None)
-        if timings is not None:
-            fields |= {f"{part}_ms": round(getattr(timings, f"{part}_ms"), 1) for part in _PARTS}
+        objects, timings = getattr(request, "objects", None), getattr(response, "timings", None)
+        record = RequestRecord(
+            id=uuid.uuid4().hex[:8],
+            client=client,
+            method=method,
+            code=code,
+            ms=ms,
+            model=str(getattr(request, "model", "") or "")[:64],
+            objects=None if objects is None else len(objects),
+            parts={} if timings is None else {part: getattr(timings, f"{part}_ms") for part in PARTS},
+        )
+        fields = record.fields()
         level = logging.WARNING if ms > SLOW_MS and method != "Live" else logging.INFO
         words = " ".join(f"{key}={value!r}" if key == "model" else f"{key}={value}" for key, value in fields.items())
         log.log(level, "%s", words, extra={"request": fields})
+        for listener in self._listeners:
+            listener(record)
 
 
 class RequestLogInterceptor(grpc.ServerInterceptor):

@@ -24,10 +24,11 @@ from qupath_sam.server.images import Images
 from qupath_sam.server.live import LiveSession
 from qupath_sam.server.request_log import RequestLog
 from qupath_sam.server.settings import ServerSettings
+from qupath_sam.server.status import StatusSource
 from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.types.regions import Window
 from qupath_sam.types.service import PixelFormat
-from qupath_sam.v1 import image_pb2, region_pb2
+from qupath_sam.v1 import image_pb2, region_pb2, status_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 
@@ -58,6 +59,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         settings: ServerSettings,
         clients: Clients,
         requests: RequestLog,
+        status: StatusSource,
     ) -> None:
         self._engine = engine
         self._images = images
@@ -65,6 +67,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         self._settings = settings
         self._clients = clients
         self._requests = requests
+        self._status = status
 
     def GetCapabilities(
         self, request: pb.GetCapabilitiesRequest, context: grpc.ServicerContext
@@ -80,6 +83,9 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
             max_points=self._settings.max_points,
             reads_slides=self._settings.read_slides,
         )
+
+    def Status(self, request: status_pb2.StatusRequest, context: grpc.ServicerContext) -> status_pb2.StatusResponse:
+        return self._status.answer(request, context)
 
     def ListModels(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:
         loaded = self._engine.models.loaded()

@@ -46,6 +46,7 @@ class ServerSettings(EngineSettings):
         decode_bytes: memory for what is decoded at one moment; who needs more waits.
         max_calls: most calls under way, streams included; more are answered UNAVAILABLE.
         keepalive_s: seconds without a word after which a client is asked whether it is still there.
+        metrics_host, metrics_port: where metrics and status can be read by HTTP; no port, no metrics.
         grace_s: how long calls under way may go on when the server is stopped, seconds.
         warm_up: load the default model and run it once before the first call.
     """
@@ -73,11 +74,15 @@ class ServerSettings(EngineSettings):
     max_calls: int = 64
     keepalive_s: float = 20.0
     grace_s: float = 5.0
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
     warm_up: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InvalidRequest(f"port must lie in 0..65535, got {self.port}")
+        if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
+            raise InvalidRequest(f"metrics_port must lie in 0..65535, got {self.metrics_port}")
         # Not super(): a dataclass with slots is a second class, which it does not know.
         EngineSettings.__post_init__(self)
         self.check_limits("max_message_bytes", "max_pushed_pixels", "max_slides", "max_calls")

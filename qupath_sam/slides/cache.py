@@ -88,6 +88,11 @@ class SlideCache:
         with self._lock:
             return sum(entry.held_bytes for entry in self._entries.values())
 
+    @property
+    def max_bytes(self) -> int | None:
+        """The limit of what open slides hold; None for no limit."""
+        return self._max_bytes
+
     def __len__(self) -> int:
         """Return how many slides are kept."""
         with self._lock:

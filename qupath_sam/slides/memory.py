@@ -38,6 +38,11 @@ class DecodeMemory:
         self.peak_bytes = 0
 
     @property
+    def max_bytes(self) -> int:
+        """The limit."""
+        return self._max_bytes
+
+    @property
     def taken_bytes(self) -> int:
         """Reserved now."""
         return self._taken

@@ -27,9 +27,10 @@ from qupath_sam.v1 import image_pb2 as qupath__sam_dot_v1_dot_image__pb2
 from qupath_sam.v1 import prompt_pb2 as qupath__sam_dot_v1_dot_prompt__pb2
 from qupath_sam.v1 import region_pb2 as qupath__sam_dot_v1_dot_region__pb2
 from qupath_sam.v1 import result_pb2 as qupath__sam_dot_v1_dot_result__pb2
+from qupath_sam.v1 import status_pb2 as qupath__sam_dot_v1_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(qupath_sam/v1/segmentation_service.proto\x12\rqupath_sam.v1\x1a\x19qupath_sam/v1/error.proto\x1a\x19qupath_sam/v1/image.proto\x1a\x1aqupath_sam/v1/prompt.proto\x1a\x1aqupath_sam/v1/region.proto\x1a\x1aqupath_sam/v1/result.proto\"\x18\n\x16GetCapabilitiesRequest\"\xe7\x01\n\x17GetCapabilitiesResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\x05\x12\x15\n\rdefault_model\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x19\n\x11max_message_bytes\x18\x05 \x01(\x03\x12\x13\n\x0bmax_objects\x18\x06 \x01(\x05\x12\x19\n\x11max_pushed_pixels\x18\x07 \x01(\x03\x12\x14\n\x0creads_slides\x18\x08 \x01(\x08\x12\x12\n\nmax_points\x18\t \x01(\x05\"\x13\n\x11ListModelsRequest\">\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.qupath_sam.v1.ModelInfo\"\x8d\x02\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x12\n\ninput_size\x18\x04 \x01(\x05\x12\x12\n\nmask_count\x18\x05 \x01(\x05\x12\x14\n\x0ctakes_points\x18\x06 \x01(\x08\x12\x13\n\x0btakes_boxes\x18\x07 \x01(\x08\x12\x19\n\x11takes_mask_prompt\x18\x08 \x01(\x08\x12\x16\n\x0eweights_sha256\x18\t \x01(\t\x12\x0f\n\x07licence\x18\n \x01(\t\x12\x0e\n\x06loaded\x18\x0b \x01(\x08\x12\x11\n\tavailable\x18\x0c \x01(\x08\x12\x19\n\x11\x61utomatic_prompts\x18\r \x01(\x08\">\n\x14\x44\x65scribeImageRequest\x12&\n\x05image\x18\x01 \x01(\x0b\x32\x17.qupath_sam.v1.ImageRef\"\xe9\x01\n\x15\x44\x65scribeImageResponse\x12\r\n\x05width\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\x10\n\x03mpp\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11level_downsamples\x18\x04 \x03(\x01\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\x12\x14\n\x0cpixel_source\x18\x06 \x01(\t\x12\x0f\n\x07remarks\x18\x07 \x03(\t\x12\x0e\n\x06scales\x18\x08 \x03(\x01\x12\x10\n\x08\x63hannels\x18\t \x03(\t\x12\x0e\n\x06size_z\x18\n \x01(\x05\x12\x0e\n\x06size_t\x18\x0b \x01(\x05\x42\x06\n\x04_mpp\"\xea\x01\n\x11PushPixelsRequest\x12*\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x1a.qupath_sam.v1.PixelFormat\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x13\n\x0bpixel_width\x18\x03 \x01(\x05\x12\x14\n\x0cpixel_height\x18\x04 \x01(\x05\x12%\n\x06region\x18\x05 \x01(\x0b\x32\x15.qupath_sam.v1.Region\x12\x13\n\x0bimage_width\x18\x06 \x01(\x05\x12\x14\n\x0cimage_height\x18\x07 \x01(\x05\x12\x0b\n\x03mpp\x18\x08 \x01(\x01\x12\x11\n\trendering\x18\t \x01(\t\"$\n\x12PushPixelsResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\"\xc2\x02\n\x0c\x45mbedRequest\x12&\n\x05image\x18\x01 \x01(\x0b\x32\x17.qupath_sam.v1.ImageRef\x12\r\n\x05model\x18\x02 \x01(\t\x12,\n\x06window\x18\x03 \x01(\x0b\x32\x1c.qupath_sam.v1.WindowOptions\x12(\n\x04view\x18\x04 \x01(\x0b\x32\x15.qupath_sam.v1.RegionH\x00\x88\x01\x01\x12(\n\x05\x66ocus\x18\x05 \x01(\x0b\x32\x14.qupath_sam.v1.PointH\x01\x88\x01\x01\x12\x13\n\x0bmax_windows\x18\x06 \x01(\x05\x12&\n\x04mode\x18\x07 \x01(\x0e\x32\x18.qupath_sam.v1.EmbedMode\x12)\n\x08priority\x18\x08 \x01(\x0e\x32\x17.qupath_sam.v1.PriorityB\x07\n\x05_viewB\x08\n\x06_focus\"w\n\x0f\x45mbeddingStatus\x12%\n\x06window\x18\x01 \x01(\x0b\x32\x15.qupath_sam.v1.Window\x12\r\n\x05ready\x18\x02 \x01(\x08\x12.\n\x06source\x18\x03 \x01(\x0e\x32\x1e.qupath_sam.v1.EmbeddingSource\"l\n\rEmbedResponse\x12\x32\n\nembeddings\x18\x01 \x03(\x0b\x32\x1e.qupath_sam.v1.EmbeddingStatus\x12\'\n\x07timings\x18\x02 \x01(\x0b\x32\x16.qupath_sam.v1.Timings\"\xbb\x02\n\x0ePredictRequest\x12&\n\x05image\x18\x01 \x01(\x0b\x32\x17.qupath_sam.v1.ImageRef\x12\r\n\x05model\x18\x02 \x01(\t\x12-\n\x07objects\x18\x03 \x03(\x0b\x32\x1c.qupath_sam.v1.ObjectPrompts\x12,\n\x06window\x18\x04 \x01(\x0b\x32\x1c.qupath_sam.v1.WindowOptions\x12,\n\x06output\x18\x05 \x01(\x0b\x32\x1c.qupath_sam.v1.OutputOptions\x12)\n\x08priority\x18\x06 \x01(\x0e\x32\x17.qupath_sam.v1.Priority\x12\x31\n\x06refine\x18\x08 \x01(\x0b\x32\x1c.qupath_sam.v1.RefineOptionsH\x00\x88\x01\x01\x42\t\n\x07_refine\"\x97\x01\n\x0fPredictResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.qupath_sam.v1.ObjectResult\x12-\n\nprovenance\x18\x02 \x01(\x0b\x32\x19.qupath_sam.v1.Provenance\x12\'\n\x07timings\x18\x03 \x01(\x0b\x32\x16.qupath_sam.v1.Timings\"\xc1\x01\n\x0bLiveRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x03\x12\x16\n\x0esupersedes_key\x18\x02 \x01(\t\x12\x30\n\x07predict\x18\x03 \x01(\x0b\x32\x1d.qupath_sam.v1.PredictRequestH\x00\x12,\n\x05\x65mbed\x18\x04 \x01(\x0b\x32\x1b.qupath_sam.v1.EmbedRequestH\x00\x12\x1b\n\x11\x63\x61ncel_request_id\x18\x05 \x01(\x03H\x00\x42\t\n\x07request\"\xbb\x01\n\x0cLiveResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\x03\x12\x31\n\x07predict\x18\x02 \x01(\x0b\x32\x1e.qupath_sam.v1.PredictResponseH\x00\x12-\n\x05\x65mbed\x18\x03 \x01(\x0b\x32\x1c.qupath_sam.v1.EmbedResponseH\x00\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x18.qupath_sam.v1.ErrorInfoH\x00\x42\n\n\x08response*h\n\tEmbedMode\x12\x1a\n\x16\x45MBED_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45MBED_MODE_WAIT\x10\x01\x12\x14\n\x10\x45MBED_MODE_START\x10\x02\x12\x14\n\x10\x45MBED_MODE_QUERY\x10\x03*R\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x12\n\x0ePRIORITY_BATCH\x10\x02\x32\xaa\x05\n\x13SegmentationService\x12`\n\x0fGetCapabilities\x12%.qupath_sam.v1.GetCapabilitiesRequest\x1a&.qupath_sam.v1.GetCapabilitiesResponse\x12Q\n\nListModels\x12 .qupath_sam.v1.ListModelsRequest\x1a!.qupath_sam.v1.ListModelsResponse\x12Z\n\rDescribeImage\x12#.qupath_sam.v1.DescribeImageRequest\x1a$.qupath_sam.v1.DescribeImageResponse\x12Q\n\nPushPixels\x12 .qupath_sam.v1.PushPixelsRequest\x1a!.qupath_sam.v1.PushPixelsResponse\x12\x42\n\x05\x45mbed\x12\x1b.qupath_sam.v1.EmbedRequest\x1a\x1c.qupath_sam.v1.EmbedResponse\x12H\n\x07Predict\x12\x1d.qupath_sam.v1.PredictRequest\x1a\x1e.qupath_sam.v1.PredictResponse\x12\\\n\rSegmentRegion\x12#.qupath_sam.v1.SegmentRegionRequest\x1a$.qupath_sam.v1.SegmentRegionResponse0\x01\x12\x43\n\x04Live\x12\x1a.qupath_sam.v1.LiveRequest\x1a\x1b.qupath_sam.v1.LiveResponse(\x01\x30\x01\x42\x1a\n\x16io.github.qupathsam.v1P\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(qupath_sam/v1/segmentation_service.proto\x12\rqupath_sam.v1\x1a\x19qupath_sam/v1/error.proto\x1a\x19qupath_sam/v1/image.proto\x1a\x1aqupath_sam/v1/prompt.proto\x1a\x1aqupath_sam/v1/region.proto\x1a\x1aqupath_sam/v1/result.proto\x1a\x1aqupath_sam/v1/status.proto\"\x18\n\x16GetCapabilitiesRequest\"\xe7\x01\n\x17GetCapabilitiesResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\x05\x12\x15\n\rdefault_model\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x19\n\x11max_message_bytes\x18\x05 \x01(\x03\x12\x13\n\x0bmax_objects\x18\x06 \x01(\x05\x12\x19\n\x11max_pushed_pixels\x18\x07 \x01(\x03\x12\x14\n\x0creads_slides\x18\x08 \x01(\x08\x12\x12\n\nmax_points\x18\t \x01(\x05\"\x13\n\x11ListModelsRequest\">\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.qupath_sam.v1.ModelInfo\"\x8d\x02\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x12\n\ninput_size\x18\x04 \x01(\x05\x12\x12\n\nmask_count\x18\x05 \x01(\x05\x12\x14\n\x0ctakes_points\x18\x06 \x01(\x08\x12\x13\n\x0btakes_boxes\x18\x07 \x01(\x08\x12\x19\n\x11takes_mask_prompt\x18\x08 \x01(\x08\x12\x16\n\x0eweights_sha256\x18\t \x01(\t\x12\x0f\n\x07licence\x18\n \x01(\t\x12\x0e\n\x06loaded\x18\x0b \x01(\x08\x12\x11\n\tavailable\x18\x0c \x01(\x08\x12\x19\n\x11\x61utomatic_prompts\x18\r \x01(\x08\">\n\x14\x44\x65scribeImageRequest\x12&\n\x05image\x18\x01 \x01(\x0b\x32\x17.qupath_sam.v1.ImageRef\"\xe9\x01\n\x15\x44\x65scribeImageResponse\x12\r\n\x05width\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\x10\n\x03mpp\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11level_downsamples\x18\x04 \x03(\x01\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\x12\x14\n\x0cpixel_source\x18\x06 \x01(\t\x12\x0f\n\x07remarks\x18\x07 \x03(\t\x12\x0e\n\x06scales\x18\x08 \x03(\x01\x12\x10\n\x08\x63hannels\x18\t \x03(\t\x12\x0e\n\x06size_z\x18\n \x01(\x05\x12\x0e\n\x06size_t\x18\x0b \x01(\x05\x42\x06\n\x04_mpp\"\xea\x01\n\x11PushPixelsRequest\x12*\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x1a.qupath_sam.v1.PixelFormat\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x13\n\x0bpixel_width\x18\x03 \x01(\x05\x12\x14\n\x0cpixel_height\x18\x04 \x01(\x05\x12%\n\x06region\x18\x05 \x01(\x0b\x32\x15.qupath_sam.v1.Region\x12\x13\n\x0bimage_width\x18\x06 \x01(\x05\x12\x14\n\x0cimage_height\x18\x07 \x01(\x05\x12\x0b\n\x03mpp\x18\x08 \x01(\x01\x12\x11\n\trendering\x18\t \x01(\t\"$\n\x12PushPixelsResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\"\xc2\x02\n\x0c\x45mbedRequest\x12&\n\x05image\x18\x01 \x01(\x0b\x32\x17.qupath_sam.v1.ImageRef\x12\r\n\x05model\x18\x02 \x01(\t\x12,\n\x06window\x18\x03 \x01(\x0b\x32\x1c.qupath_sam.v1.WindowOptions\x12(\n\x04view\x18\x04 \x01(\x0b\x32\x15.qupath_sam.v1.RegionH\x00\x88\x01\x01\x12(\n\x05\x66ocus\x18\x05 \x01(\x0b\x32\x14.qupath_sam.v1.PointH\x01\x88\x01\x01\x12\x13\n\x0bmax_windows\x18\x06 \x01(\x05\x12&\n\x04mode\x18\x07 \x01(\x0e\x32\x18.qupath_sam.v1.EmbedMode\x12)\n\x08priority\x18\x08 \x01(\x0e\x32\x17.qupath_sam.v1.PriorityB\x07\n\x05_viewB\x08\n\x06_focus\"w\n\x0f\x45mbeddingStatus\x12%\n\x06window\x18\x01 \x01(\x0b\x32\x15.qupath_sam.v1.Window\x12\r\n\x05ready\x18\x02 \x01(\x08\x12.\n\x06source\x18\x03 \x01(\x0e\x32\x1e.qupath_sam.v1.EmbeddingSource\"l\n\rEmbedResponse\x12\x32\n\nembeddings\x18\x01 \x03(\x0b\x32\x1e.qupath_sam.v1.EmbeddingStatus\x12\'\n\x07timings\x18\x02 \x01(\x0b\x32\x16.qupath_sam.v1.Timings\"\xbb\x02\n\x0ePredictRequest\x12&\n\x05image\x18\x01 \x01(\x0b\x32\x17.qupath_sam.v1.ImageRef\x12\r\n\x05model\x18\x02 \x01(\t\x12-\n\x07objects\x18\x03 \x03(\x0b\x32\x1c.qupath_sam.v1.ObjectPrompts\x12,\n\x06window\x18\x04 \x01(\x0b\x32\x1c.qupath_sam.v1.WindowOptions\x12,\n\x06output\x18\x05 \x01(\x0b\x32\x1c.qupath_sam.v1.OutputOptions\x12)\n\x08priority\x18\x06 \x01(\x0e\x32\x17.qupath_sam.v1.Priority\x12\x31\n\x06refine\x18\x08 \x01(\x0b\x32\x1c.qupath_sam.v1.RefineOptionsH\x00\x88\x01\x01\x42\t\n\x07_refine\"\x97\x01\n\x0fPredictResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.qupath_sam.v1.ObjectResult\x12-\n\nprovenance\x18\x02 \x01(\x0b\x32\x19.qupath_sam.v1.Provenance\x12\'\n\x07timings\x18\x03 \x01(\x0b\x32\x16.qupath_sam.v1.Timings\"\xc1\x01\n\x0bLiveRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x03\x12\x16\n\x0esupersedes_key\x18\x02 \x01(\t\x12\x30\n\x07predict\x18\x03 \x01(\x0b\x32\x1d.qupath_sam.v1.PredictRequestH\x00\x12,\n\x05\x65mbed\x18\x04 \x01(\x0b\x32\x1b.qupath_sam.v1.EmbedRequestH\x00\x12\x1b\n\x11\x63\x61ncel_request_id\x18\x05 \x01(\x03H\x00\x42\t\n\x07request\"\xbb\x01\n\x0cLiveResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\x03\x12\x31\n\x07predict\x18\x02 \x01(\x0b\x32\x1e.qupath_sam.v1.PredictResponseH\x00\x12-\n\x05\x65mbed\x18\x03 \x01(\x0b\x32\x1c.qupath_sam.v1.EmbedResponseH\x00\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x18.qupath_sam.v1.ErrorInfoH\x00\x42\n\n\x08response*h\n\tEmbedMode\x12\x1a\n\x16\x45MBED_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45MBED_MODE_WAIT\x10\x01\x12\x14\n\x10\x45MBED_MODE_START\x10\x02\x12\x14\n\x10\x45MBED_MODE_QUERY\x10\x03*R\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x12\n\x0ePRIORITY_BATCH\x10\x02\x32\xf1\x05\n\x13SegmentationService\x12`\n\x0fGetCapabilities\x12%.qupath_sam.v1.GetCapabilitiesRequest\x1a&.qupath_sam.v1.GetCapabilitiesResponse\x12\x45\n\x06Status\x12\x1c.qupath_sam.v1.StatusRequest\x1a\x1d.qupath_sam.v1.StatusResponse\x12Q\n\nListModels\x12 .qupath_sam.v1.ListModelsRequest\x1a!.qupath_sam.v1.ListModelsResponse\x12Z\n\rDescribeImage\x12#.qupath_sam.v1.DescribeImageRequest\x1a$.qupath_sam.v1.DescribeImageResponse\x12Q\n\nPushPixels\x12 .qupath_sam.v1.PushPixelsRequest\x1a!.qupath_sam.v1.PushPixelsResponse\x12\x42\n\x05\x45mbed\x12\x1b.qupath_sam.v1.EmbedRequest\x1a\x1c.qupath_sam.v1.EmbedResponse\x12H\n\x07Predict\x12\x1d.qupath_sam.v1.PredictRequest\x1a\x1e.qupath_sam.v1.PredictResponse\x12\\\n\rSegmentRegion\x12#.qupath_sam.v1.SegmentRegionRequest\x1a$.qupath_sam.v1.SegmentRegionResponse0\x01\x12\x43\n\x04Live\x12\x1a.qupath_sam.v1.LiveRequest\x1a\x1b.qupath_sam.v1.LiveResponse(\x01\x30\x01\x42\x1a\n\x16io.github.qupathsam.v1P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,42 +38,42 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qupath_sam.v1.segmentation_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026io.github.qupathsam.v1P\001'
-  _globals['_EMBEDMODE']._serialized_start=2803
-  _globals['_EMBEDMODE']._serialized_end=2907
-  _globals['_PRIORITY']._serialized_start=2909
-  _globals['_PRIORITY']._serialized_end=2991
-  _globals['_GETCAPABILITIESREQUEST']._serialized_start=197
-  _globals['_GETCAPABILITIESREQUEST']._serialized_end=221
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=224
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=455
-  _globals['_LISTMODELSREQUEST']._serialized_start=457
-  _globals['_LISTMODELSREQUEST']._serialized_end=476
-  _globals['_LISTMODELSRESPONSE']._serialized_start=478
-  _globals['_LISTMODELSRESPONSE']._serialized_end=540
-  _globals['_MODELINFO']._serialized_start=543
-  _globals['_MODELINFO']._serialized_end=812
-  _globals['_DESCRIBEIMAGEREQUEST']._serialized_start=814
-  _globals['_DESCRIBEIMAGEREQUEST']._serialized_end=876
-  _globals['_DESCRIBEIMAGERESPONSE']._serialized_start=879
-  _globals['_DESCRIBEIMAGERESPONSE']._serialized_end=1112
-  _globals['_PUSHPIXELSREQUEST']._serialized_start=1115
-  _globals['_PUSHPIXELSREQUEST']._serialized_end=1349
-  _globals['_PUSHPIXELSRESPONSE']._serialized_start=1351
-  _globals['_PUSHPIXELSRESPONSE']._serialized_end=1387
-  _globals['_EMBEDREQUEST']._serialized_start=1390
-  _globals['_EMBEDREQUEST']._serialized_end=1712
-  _globals['_EMBEDDINGSTATUS']._serialized_start=1714
-  _globals['_EMBEDDINGSTATUS']._serialized_end=1833
-  _globals['_EMBEDRESPONSE']._serialized_start=1835
-  _globals['_EMBEDRESPONSE']._serialized_end=1943
-  _globals['_PREDICTREQUEST']._serialized_start=1946
-  _globals['_PREDICTREQUEST']._serialized_end=2261
-  _globals['_PREDICTRESPONSE']._serialized_start=2264
-  _globals['_PREDICTRESPONSE']._serialized_end=2415
-  _globals['_LIVEREQUEST']._serialized_start=2418
-  _globals['_LIVEREQUEST']._serialized_end=2611
-  _globals['_LIVERESPONSE']._serialized_start=2614
-  _globals['_LIVERESPONSE']._serialized_end=2801
-  _globals['_SEGMENTATIONSERVICE']._serialized_start=2994
-  _globals['_SEGMENTATIONSERVICE']._serialized_end=3676
+  _globals['_EMBEDMODE']._serialized_start=2831
+  _globals['_EMBEDMODE']._serialized_end=2935
+  _globals['_PRIORITY']._serialized_start=2937
+  _globals['_PRIORITY']._serialized_end=3019
+  _globals['_GETCAPABILITIESREQUEST']._serialized_start=225
+  _globals['_GETCAPABILITIESREQUEST']._serialized_end=249
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=252
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=483
+  _globals['_LISTMODELSREQUEST']._serialized_start=485
+  _globals['_LISTMODELSREQUEST']._serialized_end=504
+  _globals['_LISTMODELSRESPONSE']._serialized_start=506
+  _globals['_LISTMODELSRESPONSE']._serialized_end=568
+  _globals['_MODELINFO']._serialized_start=571
+  _globals['_MODELINFO']._serialized_end=840
+  _globals['_DESCRIBEIMAGEREQUEST']._serialized_start=842
+  _globals['_DESCRIBEIMAGEREQUEST']._serialized_end=904
+  _globals['_DESCRIBEIMAGERESPONSE']._serialized_start=907
+  _globals['_DESCRIBEIMAGERESPONSE']._serialized_end=1140
+  _globals['_PUSHPIXELSREQUEST']._serialized_start=1143
+  _globals['_PUSHPIXELSREQUEST']._serialized_end=1377
+  _globals['_PUSHPIXELSRESPONSE']._serialized_start=1379
+  _globals['_PUSHPIXELSRESPONSE']._serialized_end=1415
+  _globals['_EMBEDREQUEST']._serialized_start=1418
+  _globals['_EMBEDREQUEST']._serialized_end=1740
+  _globals['_EMBEDDINGSTATUS']._serialized_start=1742
+  _globals['_EMBEDDINGSTATUS']._serialized_end=1861
+  _globals['_EMBEDRESPONSE']._serialized_start=1863
+  _globals['_EMBEDRESPONSE']._serialized_end=1971
+  _globals['_PREDICTREQUEST']._serialized_start=1974
+  _globals['_PREDICTREQUEST']._serialized_end=2289
+  _globals['_PREDICTRESPONSE']._serialized_start=2292
+  _globals['_PREDICTRESPONSE']._serialized_end=2443
+  _globals['_LIVEREQUEST']._serialized_start=2446
+  _globals['_LIVEREQUEST']._serialized_end=2639
+  _globals['_LIVERESPONSE']._serialized_start=2642
+  _globals['_LIVERESPONSE']._serialized_end=2829
+  _globals['_SEGMENTATIONSERVICE']._serialized_start=3022
+  _globals['_SEGMENTATIONSERVICE']._serialized_end=3775
 # @@protoc_insertion_point(module_scope)

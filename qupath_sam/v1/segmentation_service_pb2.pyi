@@ -3,6 +3,7 @@ from qupath_sam.v1 import image_pb2 as _image_pb2
 from qupath_sam.v1 import prompt_pb2 as _prompt_pb2
 from qupath_sam.v1 import region_pb2 as _region_pb2
 from qupath_sam.v1 import result_pb2 as _result_pb2
+from qupath_sam.v1 import status_pb2 as _status_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor

@@ -5,6 +5,7 @@ import warnings
 
 from qupath_sam.v1 import region_pb2 as qupath__sam_dot_v1_dot_region__pb2
 from qupath_sam.v1 import segmentation_service_pb2 as qupath__sam_dot_v1_dot_segmentation__service__pb2
+from qupath_sam.v1 import status_pb2 as qupath__sam_dot_v1_dot_status__pb2
 
 GRPC_GENERATED_VERSION = '1.74.0'
 GRPC_VERSION = grpc.__version__
@@ -37,7 +38,7 @@ class SegmentationServiceStub(object):
     lack "authorization: Bearer TOKEN"; it does so before it reads the request. Only health's Check needs no token: load
     balancers have none, and the answer says no more than that a server is up and a model in memory.
 
-    A server listens before its model is loaded. Until then health says NOT_SERVING, and every rpc fails with STARTING. Health knows
+    A server listens before its model is loaded. Until then health says NOT_SERVING, and every rpc but Status fails with STARTING. Health knows
     the service "model/NAME" for each model: SERVING while it is in memory; others are loaded by the first request that names them.
     """
 
@@ -51,6 +52,11 @@ class SegmentationServiceStub(object):
                 '/qupath_sam.v1.SegmentationService/GetCapabilities',
                 request_serializer=qupath__sam_dot_v1_dot_segmentation__service__pb2.GetCapabilitiesRequest.SerializeToString,
                 response_deserializer=qupath__sam_dot_v1_dot_segmentation__service__pb2.GetCapabilitiesResponse.FromString,
+                _registered_method=True)
+        self.Status = channel.unary_unary(
+                '/qupath_sam.v1.SegmentationService/Status',
+                request_serializer=qupath__sam_dot_v1_dot_status__pb2.StatusRequest.SerializeToString,
+                response_deserializer=qupath__sam_dot_v1_dot_status__pb2.StatusResponse.FromString,
                 _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/qupath_sam.v1.SegmentationService/ListModels',
@@ -100,13 +106,23 @@ class SegmentationServiceServicer(object):
     lack "authorization: Bearer TOKEN"; it does so before it reads the request. Only health's Check needs no token: load
     balancers have none, and the answer says no more than that a server is up and a model in memory.
 
-    A server listens before its model is loaded. Until then health says NOT_SERVING, and every rpc fails with STARTING. Health knows
+    A server listens before its model is loaded. Until then health says NOT_SERVING, and every rpc but Status fails with STARTING. Health knows
     the service "model/NAME" for each model: SERVING while it is in memory; others are loaded by the first request that names them.
     """
 
     def GetCapabilities(self, request, context):
         """Says what this server is and allows. Clients SHOULD call it once after connecting and refuse to go on when
         `protocol_version` is not one they know.
+
+        There are no method-specific errors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Status(self, request, context):
+        """Says what the server does now: its phase, queue, caches and last requests. Clients do not need it; those who operate a server do. It is
+        answered while the server starts, too.
 
         There are no method-specific errors.
         """
@@ -220,6 +236,11 @@ def add_SegmentationServiceServicer_to_server(servicer, server):
                     request_deserializer=qupath__sam_dot_v1_dot_segmentation__service__pb2.GetCapabilitiesRequest.FromString,
                     response_serializer=qupath__sam_dot_v1_dot_segmentation__service__pb2.GetCapabilitiesResponse.SerializeToString,
             ),
+            'Status': grpc.unary_unary_rpc_method_handler(
+                    servicer.Status,
+                    request_deserializer=qupath__sam_dot_v1_dot_status__pb2.StatusRequest.FromString,
+                    response_serializer=qupath__sam_dot_v1_dot_status__pb2.StatusResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=qupath__sam_dot_v1_dot_segmentation__service__pb2.ListModelsRequest.FromString,
@@ -274,7 +295,7 @@ class SegmentationService(object):
     lack "authorization: Bearer TOKEN"; it does so before it reads the request. Only health's Check needs no token: load
     balancers have none, and the answer says no more than that a server is up and a model in memory.
 
-    A server listens before its model is loaded. Until then health says NOT_SERVING, and every rpc fails with STARTING. Health knows
+    A server listens before its model is loaded. Until then health says NOT_SERVING, and every rpc but Status fails with STARTING. Health knows
     the service "model/NAME" for each model: SERVING while it is in memory; others are loaded by the first request that names them.
     """
 
@@ -295,6 +316,33 @@ class SegmentationService(object):
             '/qupath_sam.v1.SegmentationService/GetCapabilities',
             qupath__sam_dot_v1_dot_segmentation__service__pb2.GetCapabilitiesRequest.SerializeToString,
             qupath__sam_dot_v1_dot_segmentation__service__pb2.GetCapabilitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Status(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qupath_sam.v1.SegmentationService/Status',
+            qupath__sam_dot_v1_dot_status__pb2.StatusRequest.SerializeToString,
+            qupath__sam_dot_v1_dot_status__pb2.StatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -147,6 +147,18 @@ class DiskCache:
                 self._hits, self._misses, self._evictions, len(entries), sum(entry.size for entry in entries)
             )
 
+    @property
+    def max_bytes(self) -> int:
+        """The limit."""
+        return self._max_bytes
+
+    def recent_stats(self) -> CacheStats:
+        """Return the counts as `stats`; entries and bytes of a large folder are those of the last minute."""
+        with self._room:
+            known = list(self._look().values()) if self._folder.is_dir() else []
+        with self._lock:
+            return CacheStats(self._hits, self._misses, self._evictions, len(known), sum(each.size for each in known))
+
     def _path(self, key: str) -> Path:
         # A key becomes a file name: nothing else may get through.
         if not _KEY.fullmatch(key):

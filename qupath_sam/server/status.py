@@ -1,0 +1,118 @@
+"""What a server does now, put together of what its parts say of themselves."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import grpc
+import psutil
+
+from qupath_sam import __version__
+from qupath_sam.engine.worker import Priority
+from qupath_sam.server.clients import CallsUnderWay
+from qupath_sam.server.phase import Lifecycle, Phase
+from qupath_sam.server.recent import RecentRequests
+from qupath_sam.v1 import status_pb2 as pb
+
+if TYPE_CHECKING:  # which load torch: a server says what it does before that is there
+    from qupath_sam.engine.engine import Engine
+    from qupath_sam.server.images import Images
+
+_PHASES = {Phase.SERVING: pb.SERVER_PHASE_SERVING, Phase.STOPPING: pb.SERVER_PHASE_STOPPING}
+
+
+@dataclass(slots=True)
+class StatusSource:
+    """Says what a server does. Safe to use from several threads.
+
+    Attributes:
+        lifecycle: its phase.
+        calls: what is under way.
+        recent: what has ended.
+        engine, images: what does the work; None while the server starts.
+    """
+
+    lifecycle: Lifecycle
+    calls: CallsUnderWay
+    recent: RecentRequests = field(default_factory=RecentRequests)
+    engine: Engine | None = None
+    images: Images | None = None
+
+    def status(self) -> pb.StatusResponse:
+        """Return the state of everything, now."""
+        under_way = self.calls.by_client()
+        phase = self.lifecycle.phase
+        response = pb.StatusResponse(
+            server_version=__version__,
+            phase=_PHASES.get(phase, pb.SERVER_PHASE_STARTING),
+            phase_text=self.lifecycle.words,
+            uptime_s=time.monotonic() - self.lifecycle.started,
+            clients=len(under_way),
+            calls=sum(calls for calls, _ in under_way.values()),
+            streams=sum(streams for _, streams in under_way.values()),
+            max_calls=self.calls.max_calls,
+            process_bytes=psutil.Process().memory_info().rss,
+            methods=self.recent.by_method(),
+            recent=self.recent.newest(),
+        )
+        if self.engine is not None:
+            _add_engine(response, self.engine)
+        if self.images is not None:
+            _add_images(response, self.images)
+        return response
+
+    def answer(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
+        """Answer the rpc."""
+        return self.status()
+
+
+def _add_engine(response: pb.StatusResponse, engine: Engine) -> None:
+    response.device = engine.models.device
+    response.default_model = engine.models.default
+    response.loaded_models.extend(engine.models.loaded())
+    response.device_bytes = engine.models.device_bytes()
+    waiting = engine.worker.waiting_by_priority
+    response.queue.extend(
+        pb.QueueStatus(priority=priority.name.lower(), waiting=waiting[priority])
+        for priority in sorted(Priority, reverse=True)
+    )
+    memory, disk = engine.embeddings.memory, engine.embeddings.disk
+    counts = memory.stats()
+    response.caches.add(
+        name="embeddings",
+        entries=counts.entries,
+        bytes=counts.size_bytes,
+        max_bytes=memory.max_bytes,
+        hits=counts.hits,
+        misses=counts.misses,
+        evictions=counts.evictions,
+    )
+    if disk is not None:
+        counts = disk.recent_stats()
+        response.caches.add(
+            name="embeddings on disk",
+            entries=counts.entries,
+            bytes=counts.size_bytes,
+            max_bytes=disk.max_bytes,
+            hits=counts.hits,
+            misses=counts.misses,
+            evictions=counts.evictions,
+        )
+    states = engine.states
+    response.caches.add(name="states", entries=len(states), bytes=states.size_bytes, max_bytes=states.max_bytes)
+    response.turns.extend(
+        pb.TurnStatus(kind=kind, turns=done.turns, items=done.items, seconds=done.seconds)
+        for kind, done in engine.turns.so_far().items()
+    )
+
+
+def _add_images(response: pb.StatusResponse, images: Images) -> None:
+    if images.slides is not None:
+        slides = images.slides
+        limit = slides.max_bytes or 0
+        response.caches.add(name="slides", entries=len(slides), bytes=slides.held_bytes, max_bytes=limit)
+    pushed, memory = images.pushed, images.memory
+    response.caches.add(name="pushed pixels", entries=len(pushed), bytes=pushed.size_bytes, max_bytes=pushed.max_bytes)
+    response.caches.add(name="decoding", bytes=memory.taken_bytes, max_bytes=memory.max_bytes)
