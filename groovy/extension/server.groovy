@@ -86,11 +86,13 @@ def test = {
         }
     }
 }
-def reconnect = { getQuPath().getStage().getProperties()['qupath-sam']?.connect() }
+def tool = { getQuPath().getStage().getProperties()['qupath-sam'] }
+def reconnect = { tool()?.connect() }
 testButton.setOnAction({ test() } as EventHandler)
 startButton.setOnAction({
     program.set(programField.getText().strip())
     told.setText('Starting; the first time this may take a minute ...')
+    tool()?.starting(true)
     try {
         def local
         local = LocalServer.start(program.get(), [], { started ->
@@ -103,11 +105,14 @@ startButton.setOnAction({
                     token.setText(Settings.load().token())
                     reconnect()
                     test()
-                } else
+                } else {
+                    tool()?.starting(false)
                     told.setText("The server has ended:\n${local?.log() ?: ''}")
+                }
             }
         } as Consumer)
     } catch (RuntimeException failure) {
+        tool()?.starting(false)
         told.setText(failure.getMessage())
     }
 } as EventHandler)

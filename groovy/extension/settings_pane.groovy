@@ -1,30 +1,41 @@
 /*
- * SAM's settings in QuPath's own preferences pane (Edit > Preferences). The scripts that the menu runs take them.
+ * SAM's settings in QuPath's own preferences pane (Edit > Preferences). The scripts that the menu runs take them, and the click tool at once.
  *
  * 1. The extension runs this once, when QuPath starts.
  */
 import io.github.qupathsam.extension.ScriptTexts
 import java.util.function.Supplier
+import javafx.beans.value.ChangeListener
 import qupath.fx.prefs.controlsfx.PropertyItemBuilder
 import qupath.lib.gui.prefs.PathPrefs
 
 def texts = [
         model: ['Model', "Name of the model; empty takes the server's default (see Extensions > SAM > Server...)"],
         outlineClass: ['Class of outlines', 'Of what "Run for project > Segment" makes; empty takes that of the prompts'],
+        namePattern: ['Click tool: name', 'Of what is kept, such as {class} {n}; empty gives none'],
+        colour: ['Click tool: colour', 'Of the preview and of what is kept, such as #00c8ff; empty takes that of the class'],
 ]
 def numbers = [
-        minArea: ['Smallest part', 'Parts below this area are dropped, um2 (px2 on images without a pixel size)'],
-        fillHoles: ['Holes to fill', 'Holes up to this area are filled, um2 (px2)'],
-        simplify: ['Simplify', 'Outlines may move by this much to have fewer vertices, um (px)'],
+        minArea: ['Smallest part', 'Parts below this area are dropped, um2 (px2 on images without a pixel size)', 0],
+        fillHoles: ['Holes to fill', 'Holes up to this area are filled, um2 (px2)', 0],
+        simplify: ['Simplify', 'Outlines may move by this much to have fewer vertices, um (px)', 0],
+        opacity: ['Click tool: opacity', 'Of the preview, 0 to 1', 0.2],
 ]
 def truths = [
         keepPrompts: ['Keep prompts', 'Points, lines, strokes and rectangles stay where they became an outline'],
+        keepParts: ['Keep parts', 'The answer to clicks may have parts that no click points at, and pinholes'],
+        autoKeep: ['Click tool: auto-keep', 'A click without Shift or Alt keeps the last outline and begins the next object'],
+        enterOnly: ['Click tool: confirm by Enter only', 'A double click keeps nothing'],
+        asDetections: ['Click tool: make detections', 'What is kept becomes a detection instead of an annotation'],
+        asChildren: ['Click tool: make children', 'What is kept becomes a child of the smallest annotation in sight that contains it'],
+        cutAtNeighbours: ['Click tool: cut at neighbours', 'What is kept ends where an annotation of its class begins'],
 ]
 def items = getQuPath().getPreferencePane().getPropertySheet().getItems()
 def add = { name, words, property, type ->
     items.add(new PropertyItemBuilder(property, type).name(words[0]).category('SAM').description(words[1]).build())
     ScriptTexts.setting(name, { property.getValue() } as Supplier)
+    property.addListener({ observable, before, now -> getQuPath().getStage().getProperties()['qupath-sam']?.set(name, now) } as ChangeListener)
 }
 texts.each { name, words -> add(name, words, PathPrefs.createPersistentPreference("sam.${name}".toString(), ''), String) }
-numbers.each { name, words -> add(name, words, PathPrefs.createPersistentPreference("sam.${name}".toString(), 0.0d), Double) }
+numbers.each { name, words -> add(name, words, PathPrefs.createPersistentPreference("sam.${name}".toString(), words[2] as double), Double) }
 truths.each { name, words -> add(name, words, PathPrefs.createPersistentPreference("sam.${name}".toString(), false), Boolean) }

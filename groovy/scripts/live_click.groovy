@@ -4,9 +4,12 @@
  * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
  * 2. Run this script in the script editor. Or set it as startup script (Edit > Preferences): Extensions > SAM is then always there.
  * 3. Choose the SAM tool in the toolbar (key J) and click on an object. A further click, or Shift, adds; Alt takes away. Drag a box round
- *    it, or drag with Shift (Alt) for a scribble. Tab shows what else an ambiguous click may have meant. Space pans.
- * 4. Enter or a double click keeps the outline as an annotation of the class that is set ("Auto set"); Escape drops it; Ctrl+Z takes
- *    back the last click. An outline that is neither kept nor dropped waits where it is while another image is shown.
+ *    it, or drag with Shift (Alt) for a scribble. Tab shows what else an ambiguous click may have meant, and the next click goes on from
+ *    there. The wheel with Ctrl makes the outline wider or narrower by whole pixels. Space pans.
+ * 4. Enter or a double click keeps the outline as an annotation of the class that is set ("Auto set"); N keeps it, for the next object;
+ *    Escape drops it; Ctrl+Z takes back the last click. An outline that is neither kept nor dropped waits where it is while another image
+ *    is shown.
+ * 5. Ctrl+click into an annotation of the class that is set refines that one; what is locked or hidden stays as it is.
  */
 import groovy.transform.Field
 import io.github.qupathsam.client.*
@@ -21,6 +24,7 @@ import javafx.animation.KeyFrame
 import javafx.animation.PauseTransition
 import javafx.animation.Timeline
 import javafx.application.Platform
+import javafx.beans.property.SimpleObjectProperty
 import javafx.beans.value.ChangeListener
 import javafx.event.EventHandler
 import javafx.scene.Node
@@ -30,6 +34,8 @@ import javafx.scene.input.KeyCodeCombination
 import javafx.scene.input.KeyEvent
 import javafx.scene.input.MouseButton
 import javafx.scene.input.MouseEvent
+import javafx.scene.input.ScrollEvent
+import javafx.scene.paint.Paint
 import javafx.scene.shape.SVGPath
 import javafx.util.Duration
 import org.controlsfx.tools.Duplicatable
@@ -44,9 +50,17 @@ import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 
 // Settings
 @Field def model = ''                 // empty: the server's default
-@Field def options = [minArea: 0, fillHoles: 0, simplify: 0, choice: 'all']   // um2, um2, um (px2 and px without a pixel size)
+@Field def options = [minArea: 0, fillHoles: 0, simplify: 0, keepParts: false, choice: 'all']   // um2, um2, um (px2 and px without a pixel size)
 @Field def key = KeyCode.J            // chooses the tool
 @Field def restMs = 250               // the viewer rests when it has not moved for this long
+@Field def autoKeep = false           // a click without Shift or Alt keeps the last outline and begins the next object
+@Field def enterOnly = false          // a double click keeps nothing
+@Field def asDetections = false       // outlines become detections
+@Field def asChildren = false         // they become children of the smallest annotation in sight that contains them
+@Field def cutAtNeighbours = false    // they end where an annotation in sight of the same class begins
+@Field def namePattern = ''           // name of what is kept, such as '{class} {n}'; empty: none
+@Field def colour = ''                // such as '#00c8ff'; empty: that of the class
+@Field def opacity = 0.2              // of the preview, 0 to 1
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
@@ -66,7 +80,9 @@ if (gui == null) {
     System.exit(1)
 }
 def startup = Platform.isFxApplicationThread()
-def clicker = new Clicker(gui: gui, model: model, options: options, restMs: restMs)
+def settings = [autoKeep: autoKeep, enterOnly: enterOnly, asDetections: asDetections, asChildren: asChildren,
+                cutAtNeighbours: cutAtNeighbours, namePattern: namePattern, colour: colour, opacity: opacity]
+def clicker = new Clicker(gui: gui, model: model, options: options, settings: settings, restMs: restMs)
 def install = {
     // A second run of the script replaces what the first one does; tool and menu stay.
     def running = gui.getStage().getProperties()
@@ -74,7 +90,10 @@ def install = {
     running.put('qupath-sam', clicker)
     def tool = gui.getToolManager().getTools().find { it.getName() == 'SAM' }
     if (tool == null) {
-        tool = PathTools.createTool({ running['qupath-sam'].mouse(it) } as EventHandler<MouseEvent>, 'SAM', new ToolIcon())
+        running['qupath-sam-paint'] = new SimpleObjectProperty<Paint>()
+        def icon = new ToolIcon(running['qupath-sam-paint'])
+        tool = PathTools.createTool({ running['qupath-sam'].mouse(it) } as EventHandler<MouseEvent>, 'SAM', icon)
+        clicker.showState(tool, null) // before there is a button: it gets its tooltip from here
         gui.getToolManager().installTool(tool, new KeyCodeCombination(key))
         gui.installCommand('Extensions>SAM>Click tool', { gui.getToolManager().setSelectedTool(tool) })
         gui.installCommand('Extensions>SAM>Server...', { running['qupath-sam'].describeServer() }) // the jar's extension has more
@@ -88,7 +107,14 @@ println 'qupath-sam: Extensions > SAM is installed'
 
 /** Between the viewer's events and the client's ClickSession. Lives on the JavaFX thread; waits for nothing. */
 class Clicker {
-    def gui, model, options, restMs
+    /** What is known of the server, how the tool's icon shows it, and in words. */
+    private static final STATES = [
+            unknown: ['#0082b4', ''],
+            away: ['#c0392b', 'There is no SAM server: Extensions > SAM > Server...'],
+            starting: ['#e69500', 'Waiting for the SAM server'],
+            ready: ['#2e8b57', 'The SAM server is ready'],
+            working: ['#00b4ff', 'The SAM server is working']]
+    def gui, model, options, settings, restMs
     private live, tool, viewer, imageData, overlay, pointer
     private image, imageLook // as it is in view
     private session, plane   // the object that is being clicked, and where
@@ -99,15 +125,19 @@ class Clicker {
     private doubleClicks = DoubleClicks.start()
     private drawsStroke      // 'in' or 'out' of the object while a stroke is drawn, else null
     private drag             // points of a press that has not been let go, level-0 px
+    private nextIsDown       // N: it repeats while it is held
+    private isStarting       // a server on this machine
     private changed = { view -> Platform.runLater { show() } }
     private keyFilter = { key(it) } as EventHandler<KeyEvent>
     private toolListener = { observable, before, now -> now == tool ? attach(gui.getViewer()) : detach() } as ChangeListener
     private viewerChanged = { observable, before, now -> isChosen() ? attach(now) : null } as ChangeListener
     private viewerListener = new ViewerEvents(clicker: this)
+    private wheel = { scroll(it) } as EventHandler<ScrollEvent>
 
     void start(samTool) {
         tool = samTool
         connect()
+        showState()
         rest = new PauseTransition(Duration.millis(restMs))
         rest.setOnFinished { embedView() }
         spinner = new Timeline(new KeyFrame(Duration.millis(100), { viewer?.repaint() } as EventHandler))
@@ -131,6 +161,8 @@ class Clicker {
                 if (mine != live)
                     return
                 state = now
+                isStarting = false
+                showState()
                 now.name() == 'DISCONNECTED' ? warn(mine.trouble()) : viewer?.repaint()
             }
         }
@@ -142,6 +174,32 @@ class Clicker {
         gui.getToolManager().selectedToolProperty().removeListener(toolListener)
         gui.viewerProperty().removeListener(viewerChanged)
         live.close()
+    }
+
+    /** A setting of the scripts' has another value from now on. */
+    void set(String name, value) {
+        if (name == 'model')
+            model = value
+        else if (options.containsKey(name))
+            options = options + [(name): value]
+        else
+            settings = settings + [(name): value]
+        viewer?.repaint()
+    }
+
+    /** A server is being started on this machine. */
+    void starting(boolean now) {
+        isStarting = now
+        showState()
+    }
+
+    void showState(samTool = tool, known = state) {
+        def now = view?.working() ? 'working' : isStarting ? 'starting' :
+                [CONNECTED: 'ready', RECONNECTING: 'starting', DISCONNECTED: 'away'].getOrDefault(known?.name(), 'unknown')
+        def (paint, words) = STATES[now]
+        gui.getStage().getProperties()['qupath-sam-paint']?.set(Paint.valueOf(paint))
+        gui.getToolManager().getToolAction(samTool).setLongText('SAM: click on an object, Shift adds, Alt takes away, Enter keeps, Escape drops (J)' +
+                (words ? "\n${words}" : ''))
     }
 
     boolean isChosen() {
@@ -163,6 +221,7 @@ class Clicker {
             return
         overlay = new Preview(viewer.getOverlayOptions(), this)
         viewer.getCustomOverlayLayers().add(overlay)
+        viewer.getView().addEventFilter(ScrollEvent.SCROLL, wheel)
         turn()
         rest.playFromStart()
     }
@@ -173,8 +232,9 @@ class Clicker {
         if (viewer != null) {
             viewer.removeViewerListener(viewerListener)
             viewer.getCustomOverlayLayers().remove(overlay)
+            viewer.getView().removeEventFilter(ScrollEvent.SCROLL, wheel)
         }
-        viewer = imageData = image = imageLook = overlay = drag = null
+        viewer = imageData = image = imageLook = overlay = drag = pointer = null
     }
 
     /** To the object of the plane that is shown now. */
@@ -192,6 +252,8 @@ class Clicker {
     /** An object that is neither kept nor dropped waits until its plane is shown again. */
     private void putAside() {
         def isAnother = viewer != null && viewer.getImageData() != imageData
+        if (settings.autoKeep && !isAnother && session != null && !session.isEmpty() && !session.isBeingKept())
+            keep(session.keep(), false)
         if (isAnother)
             session?.stopKeeping() // the image's data may be gone before the answer is there
         if (session == null || session.isEmpty() || session.isBeingKept())
@@ -262,7 +324,12 @@ class Clicker {
     void mouse(MouseEvent event) {
         if (imageData == null || imageData != viewer.getImageData())
             return
-        pointer = viewer.componentPointToImagePoint(event.getX(), event.getY(), null, false)
+        def isGone = event.getEventType() == MouseEvent.MOUSE_EXITED
+        pointer = isGone ? null : viewer.componentPointToImagePoint(event.getX(), event.getY(), null, false)
+        if (view?.mask() != null && (isGone || event.getEventType() == MouseEvent.MOUSE_MOVED))
+            viewer.repaint() // what is said of the outline goes with the pointer
+        if (isGone)
+            return
         if (event.getButton() != MouseButton.PRIMARY)
             return
         if (event.getEventType() == MouseEvent.MOUSE_PRESSED)
@@ -287,10 +354,59 @@ class Clicker {
             return
         event.consume()
         def kind = doubleClicks.next(event.getScreenX(), event.getScreenY(), System.nanoTime().intdiv(1000000)).name()
-        if (kind == 'DOUBLE' && session != null)
-            keep(session.keepAfterDoubleClick())
+        if (kind == 'DOUBLE' && session != null) {
+            if (!settings.enterOnly)
+                keep(session.keepAfterDoubleClick())
+        } else if (kind == 'SINGLE' && event.isShortcutDown())
+            refineAt(pointer, !event.isAltDown())
         else if (kind == 'SINGLE')
-            object().click(pointer.x, pointer.y, !event.isAltDown(), viewer.getDownsampleFactor())
+            object(beginsAnother(event)).click(pointer.x, pointer.y, !event.isAltDown(), viewer.getDownsampleFactor())
+    }
+
+    /** Whether a click or a box is for another object than the one under way, which is kept. */
+    private beginsAnother(event) {
+        return nextIsDown || (settings.autoKeep && !event.isShiftDown() && !event.isAltDown())
+    }
+
+    /** Refines the annotation at a place: the smallest of the class that is set, neither locked nor hidden. */
+    private refineAt(place, positive) {
+        turn()
+        def pathClass = PathPrefs.autoSetAnnotationClassProperty().get()
+        def here = annotationsInSight().findAll {
+            it.getROI().getImagePlane() == plane && it.getROI().contains(place.x, place.y) && it.getPathClass() == pathClass
+        }
+        def open = here.findAll { !it.isLocked() }.min { it.getROI().getArea() }
+        def what = pathClass == null ? 'annotation without a class' : "annotation of class ${pathClass}"
+        if (open == null) {
+            warn(here ? 'What lies here is locked. Unlock it to refine it.' : "There is no ${what} here to refine.")
+            return
+        }
+        if (session != null && !session.isEmpty() && !session.isBeingKept()) {
+            if (!settings.autoKeep) {
+                warn('Keep the outline under way (Enter) or drop it (Escape) first.')
+                return
+            }
+            keep(session.keep(), false)
+        }
+        def click = Click.at(place.x, place.y, positive)
+        object().refine(open.getID(), Outlines.wkb(open.getROI().getGeometry()), click, viewer.getDownsampleFactor())
+    }
+
+    /** Annotations with an area that are shown. */
+    private annotationsInSight(data = imageData, shownIn = viewer) {
+        def overlays = shownIn.getOverlayOptions()
+        return !overlays.getShowAnnotations() ? [] : data.getHierarchy().getAnnotationObjects().findAll {
+            it.getROI()?.isArea() && !overlays.isPathClassHidden(it.getPathClass())
+        }
+    }
+
+    /** The wheel with Ctrl: wider or narrower, by whole pixels that can be seen at this zoom. */
+    private scroll(ScrollEvent event) {
+        if (!event.isShortcutDown() || event.getDeltaY() == 0 || view?.mask() == null)
+            return
+        event.consume() // else it changes the opacity of all overlays
+        def step = Math.max(1, (int) Math.round(viewer.getDownsampleFactor()))
+        session.grow(event.getDeltaY() > 0 ? step : -step)
     }
 
     /** What has been drawn with the button down: with Shift or Alt a stroke, else a box. */
@@ -306,7 +422,7 @@ class Clicker {
         if (drawsStroke)
             object().scribble(points, drawsStroke == 'in', downsample)
         else if (first.x() != last.x() && first.y() != last.y())
-            object().box(PixelBox.between(first.x(), first.y(), last.x(), last.y()), downsample)
+            object(beginsAnother(event)).box(PixelBox.between(first.x(), first.y(), last.x(), last.y()), downsample)
     }
 
     private boolean isInImage(point) {
@@ -315,9 +431,11 @@ class Clicker {
         return x >= 0 && y >= 0 && x < server.getWidth() && y < server.getHeight()
     }
 
-    /** The object that is being clicked, or a new one. */
-    private object() {
+    /** The object that is being clicked, or a new one; {@code another} keeps the one under way. */
+    private object(another = false) {
         turn()
+        if (another && session != null && !session.isEmpty() && !session.isBeingKept())
+            keep(session.keep(), false)
         if (session == null || session.isEmpty() || session.isBeingKept()) {
             session?.leave()
             session = live.clicks(imageInView(), predictOptions(), changed)
@@ -330,14 +448,20 @@ class Clicker {
             return
         if (event.getCode() == KeyCode.ALT)
             event.consume() // else it opens the menu bar, and Enter goes there
+        def code = event.getCode()
+        if (code == KeyCode.N && event.getEventType() == KeyEvent.KEY_RELEASED)
+            nextIsDown = false
         if (session == null || event.getEventType() != KeyEvent.KEY_PRESSED)
             return
-        def code = event.getCode()
         if (code == KeyCode.ESCAPE && (!session.isEmpty() || view?.message()))
             session.drop()
         else if (code == KeyCode.ENTER && !session.isEmpty())
             keep(session.keep())
-        else if (code == KeyCode.TAB && !session.isEmpty() && !event.isShortcutDown())
+        else if (code == KeyCode.N && !event.isShortcutDown() && (nextIsDown || !session.isEmpty())) { // else it is QuPath's own: names
+            if (!nextIsDown && !session.isBeingKept())
+                keep(session.keep(), false)
+            nextIsDown = true // it repeats while it is held, and what is clicked meanwhile is another object
+        } else if (code == KeyCode.TAB && !session.isEmpty() && !event.isShortcutDown())
             session.next()
         else if (code == KeyCode.Z && event.isShortcutDown() && !event.isShiftDown() && !session.isEmpty())
             session.undo()
@@ -348,25 +472,89 @@ class Clicker {
 
     // 4. Keeping
 
-    private void keep(keeping) {
+    /** @param selects whether the annotation is selected: not where the next object is under way */
+    private void keep(keeping, selects = !settings.autoKeep) {
         def keptViewer = viewer, keptData = imageData, keptPlane = plane
         keeping.whenComplete { kept, failure ->
-            Platform.runLater { failure == null ? add(kept, keptViewer, keptData, keptPlane) : warnOf(SamException.of(failure)) }
+            Platform.runLater { failure == null ? add(kept, keptViewer, keptData, keptPlane, selects) : warnOf(SamException.of(failure)) }
         }
     }
 
-    private void add(kept, keptViewer, keptData, keptPlane) {
-        def annotation = PathObjects.createAnnotationObject(roiOf(kept.mask(), keptPlane), PathPrefs.autoSetAnnotationClassProperty().get())
-        annotation.getMeasurementList().put('SAM score', kept.mask().score())
-        Provenance.write(kept.metadata(), annotation.getMetadata())
-        keptData.getHierarchy().addObject(annotation)
-        if (keptViewer.getImageData() == keptData)
-            keptViewer.setSelectedObject(annotation)
-        println "qupath-sam: ${kept.report(annotation.getDisplayedName())}"
+    private void add(kept, keptViewer, keptData, keptPlane, selects) {
+        def outline = new WKBReader(GeometryTools.getDefaultFactory()).read(kept.mask().wkb())
+        def hierarchy = keptData.getHierarchy()
+        def made = kept.source() == null ? null : hierarchy.getAnnotationObjects().find { it.getID() == kept.source() && !it.isLocked() }
+        def pathClass = made == null ? PathPrefs.autoSetAnnotationClassProperty().get() : made.getPathClass()
+        if (settings.cutAtNeighbours)
+            outline = cut(outline, annotationsInSight(keptData, keptViewer).findAll { it != made && it.getPathClass() == pathClass }, keptPlane)
+        def roi = GeometryTools.geometryToROI(outline, keptPlane)
+        if (made != null) {
+            def measured = ShapeMeasurements.kept(made.getMeasurements()) // first: setROI empties them
+            made.setROI(roi)
+            measured.each { name, value -> made.getMeasurementList().put(name, value.doubleValue()) }
+            note(made, kept)
+            hierarchy.fireObjectsChangedEvent(this, [made])
+        } else {
+            made = settings.asDetections ? PathObjects.createDetectionObject(roi, pathClass) : PathObjects.createAnnotationObject(roi, pathClass)
+            if (settings.namePattern)
+                made.setName(nameOf(pathClass, hierarchy))
+            if (settings.colour)
+                made.setColor(Color.decode(settings.colour).getRGB())
+            note(made, kept)
+            def parent = settings.asChildren ? parentOf(outline, roi, annotationsInSight(keptData, keptViewer)) : null
+            parent == null ? hierarchy.addObject(made) : hierarchy.addObjectBelowParent(parent, made, true)
+        }
+        if (selects && keptViewer.getImageData() == keptData)
+            keptViewer.setSelectedObject(made)
+        if (pathClass != null && keptViewer.getOverlayOptions().isPathClassHidden(pathClass))
+            warn("Kept, but objects of class ${pathClass} are hidden: show them in the Annotations tab.")
+        println "qupath-sam: ${kept.report(made.getDisplayedName())}"
     }
 
-    def roiOf(mask, plane) {
-        return GeometryTools.geometryToROI(new WKBReader(GeometryTools.getDefaultFactory()).read(mask.wkb()), plane)
+    private static void note(made, kept) {
+        made.getMeasurementList().put('SAM score', kept.mask().score())
+        if (made.isAnnotation())
+            Provenance.write(kept.metadata(), made.getMetadata())
+    }
+
+    /** The outline without its neighbours; whole where they cover it, so that nothing is lost. */
+    private cut(outline, neighbours, onPlane) {
+        def bounds = outline.getEnvelopeInternal()
+        def near = neighbours.findAll {
+            def roi = it.getROI()
+            roi.getImagePlane() == onPlane && roi.getBoundsX() < bounds.getMaxX() && roi.getBoundsY() < bounds.getMaxY() &&
+                    roi.getBoundsX() + roi.getBoundsWidth() > bounds.getMinX() && roi.getBoundsY() + roi.getBoundsHeight() > bounds.getMinY()
+        }
+        def rest = Outlines.cut(outline, near.collect { it.getROI().getGeometry() })
+        if (!rest.isEmpty())
+            return rest
+        warn('The outline lies in another of its class: it is not cut.')
+        return outline
+    }
+
+    /** The smallest annotation that contains an outline. */
+    private static parentOf(outline, roi, annotations) {
+        return annotations.findAll {
+            it.getROI().getImagePlane() == roi.getImagePlane() && it.getROI().getArea() > roi.getArea() && it.getROI().getGeometry().covers(outline)
+        }.min { it.getROI().getArea() }
+    }
+
+    private nameOf(pathClass, hierarchy) {
+        def of = hierarchy.getAllObjects(false).count { it.getPathClass() == pathClass && it.isDetection() == settings.asDetections }
+        return settings.namePattern.replace('{class}', pathClass == null ? 'SAM' : pathClass.toString()).replace('{n}', String.valueOf(of + 1))
+    }
+
+    /** In which the preview is drawn. */
+    private colourNow() {
+        def pathClass = PathPrefs.autoSetAnnotationClassProperty().get()
+        try {
+            if (settings.colour)
+                return Color.decode(settings.colour)
+        } catch (NumberFormatException unknown) {
+            warn("'${settings.colour}' is no colour; write it as #00c8ff.")
+            settings = settings + [colour: '']
+        }
+        return new Color(pathClass == null ? 0x00c8ff : pathClass.getColor())
     }
 
     // 5. What is shown
@@ -374,6 +562,7 @@ class Clicker {
     private void show() {
         view = session?.view()
         overlay?.outline = view?.outline()
+        showState()
         view?.working() ? spinner.play() : spinner.stop()
         viewer?.repaint()
     }
@@ -410,14 +599,17 @@ class Clicker {
 
 /** A blob with a plus in it; toolbar and menu each take a copy. */
 class ToolIcon extends SVGPath implements Duplicatable<Node> {
-    ToolIcon() {
+    private final paint
+
+    ToolIcon(paint) {
+        this.paint = paint
         setContent('M8 1.5C4.2 1.5 1.5 4 1.5 7.6 1.5 11.6 4.4 14.5 8.2 14.5 12 14.5 14.5 12 14.5 8.4 14.5 5.9 12.9 5.6 11.6 4.2 10.6 2.9 9.8 1.5 ' +
                 '8 1.5ZM8 3C9 3 9.6 3.9 10.5 5.2 11.9 6.8 13 6.9 13 8.4 13 11.2 11 13 8.2 13 5.2 13 3 10.8 3 7.6 3 4.8 5 3 8 3Z' +
                 'M7.2 5.4H8.8V7.2H10.6V8.8H8.8V10.6H7.2V8.8H5.4V7.2H7.2Z')
-        setFill(javafx.scene.paint.Color.web('#0082b4'))
+        fillProperty().bind(paint)
     }
 
-    Node duplicate() { return new ToolIcon() }
+    Node duplicate() { return new ToolIcon(paint) }
 }
 
 /** Tells the clicker what happens to its viewer. */
@@ -446,8 +638,7 @@ class Preview extends AbstractOverlay {
     void paintOverlay(Graphics2D g, ImageRegion region, double px, ImageData<BufferedImage> data, boolean complete) {
         def viewer = clicker.viewer, view = clicker.view
         if (view != null && clicker.plane == viewer.getImagePlane()) {
-            def pathClass = PathPrefs.autoSetAnnotationClassProperty().get()
-            ClickPainter.paint(g, px, view, outline, new Color(pathClass == null ? 0x00c8ff : pathClass.getColor()))
+            ClickPainter.paint(g, px, view, outline, clicker.colourNow(), clicker.settings.opacity as double)
         }
         if (clicker.plane != viewer.getImagePlane())
             Platform.runLater { clicker.turn() }
@@ -459,16 +650,21 @@ class Preview extends AbstractOverlay {
             else if (first.x() != last.x() && first.y() != last.y())
                 ClickPainter.paintBox(g, px, PixelBox.between(first.x(), first.y(), last.x(), last.y()))
         }
-        def text = view?.text(clicker.live.trouble()) ?: warning ?: view?.label()
-        if (text) {
-            // In the upper left corner of the viewer, whatever its zoom and rotation.
-            def corner = viewer.componentPointToImagePoint(12, 12, null, false)
-            def screen = g.create()
-            screen.translate(corner.x, corner.y)
-            screen.rotate(-viewer.getRotation())
-            screen.scale(px, px)
-            ClickPainter.paintText(screen, text)
-            screen.dispose()
+        // From here on in px of the screen, from the viewer's upper left corner, whatever its zoom and rotation.
+        def corner = viewer.componentPointToImagePoint(0, 0, null, false)
+        def screen = g.create()
+        screen.translate(corner.x, corner.y)
+        screen.rotate(-viewer.getRotation())
+        screen.scale(px, px)
+        def text = view?.text(clicker.live.trouble()) ?: warning
+        def label = view?.label()
+        def pointer = clicker.pointer
+        if (text || (label && pointer == null))
+            ClickPainter.paintText(screen, text ?: label, 12, 12)
+        if (label && pointer != null) {
+            def beside = viewer.imagePointToComponentPoint(pointer, null, false)
+            ClickPainter.paintBeside(screen, label, beside.x, beside.y, (int) viewer.getView().getWidth(), (int) viewer.getView().getHeight())
         }
+        screen.dispose()
     }
 }

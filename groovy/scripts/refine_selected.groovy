@@ -7,9 +7,11 @@
  *    stay. Everything is one step of undo.
  */
 import io.github.qupathsam.client.*
+import io.github.qupathsam.extension.*
 import org.locationtech.jts.io.WKBReader
 import qupath.lib.display.ImageDisplay
 import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
+import qupath.lib.plugins.workflow.DefaultScriptableWorkflowStep
 
 // Settings
 def model = ''               // empty: the server's default
@@ -54,6 +56,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     refinement.refined().each { replaceOutline(it.source(), it.mask(), it.metadata()) }
     if (refinement.refined())
         imageData.getHierarchy().fireObjectsChangedEvent(this, refinement.refined().collect { it.source() })
+    note(imageData, 'SAM: refine selected', 'refine_selected', refining + options + [model: model, lockedToo: lockedToo])
     return refinement.report(objects.size() - open.size())
 }
 
@@ -82,6 +85,11 @@ def replaceOutline(object, mask, metadata) {
     object.getMeasurementList().put('SAM score', mask.score())
     if (object.isAnnotation())
         Provenance.write(metadata, object.getMetadata())
+}
+
+/** Notes what was done in the image's workflow: "Create script" there writes it down, with its settings. */
+def note(imageData, title, script, settings) {
+    imageData.getHistoryWorkflow().addStep(new DefaultScriptableWorkflowStep(title, ScriptTexts.step(script, settings)))
 }
 
 /** The outline as QuPath's region of interest on a plane. */

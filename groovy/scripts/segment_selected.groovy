@@ -9,9 +9,11 @@
  * 4. Run. Everything is one step of undo.
  */
 import io.github.qupathsam.client.*
+import io.github.qupathsam.extension.*
 import org.locationtech.jts.io.WKBReader
 import qupath.lib.display.ImageDisplay
 import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
+import qupath.lib.plugins.workflow.DefaultScriptableWorkflowStep
 import qupath.lib.roi.RectangleROI
 
 // Settings
@@ -96,6 +98,8 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
         hierarchy.fireHierarchyChangedEvent(this)
         selectObjects(added)
     }
+    note(imageData, 'SAM: segment selected', 'segment_selected', options + [model: model, clipToRegion: clipToRegion, keepPrompts: keepPrompts,
+            brushStrokes: brushStrokes])
     return segmentation.report()
 }
 
@@ -138,6 +142,11 @@ def annotationOf(outlined, pathClass) {
     annotation.getMeasurementList().put('SAM score', outlined.mask().score())
     Provenance.write(outlined.metadata(), annotation.getMetadata())
     return annotation
+}
+
+/** Notes what was done in the image's workflow: "Create script" there writes it down, with its settings. */
+def note(imageData, title, script, settings) {
+    imageData.getHistoryWorkflow().addStep(new DefaultScriptableWorkflowStep(title, ScriptTexts.step(script, settings)))
 }
 
 /** The outline as QuPath's region of interest on a plane. */

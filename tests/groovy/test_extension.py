@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import shapely
 from PIL import Image, ImageDraw
 
 from .conftest import PATIENCE_S, QuPath
@@ -16,6 +18,14 @@ pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(1800)]
 CLICKER = "def clicker = gui.getStage().getProperties()['qupath-sam']\n"
 VIEW = CLICKER + "def view = clicker.@view\n"
 ANSWERED = VIEW + "view != null && !view.working() && view.mask() != null && view.clicks().size() == COUNT"
+#: What was kept, whichever test did.
+OURS = "getCurrentHierarchy().getAllObjects(false).findAll { it.getMeasurementList().getNames().contains('SAM score') }"
+REMOVE_OURS = (
+    "def shown = getCurrentHierarchy(); shown.getAllObjects(false)"
+    ".findAll { it.getMeasurementList().getNames().contains('SAM score') || it.getName() == 'around' }"
+    ".each { shown.removeObject(it, true) }"
+)
+SETTINGS = "def items = gui.getPreferencePane().getPropertySheet().getItems().findAll { it.getCategory() == 'SAM' }"
 MENU = """
 def sam = gui.getMenu('Extensions>SAM', false)
 sam?.getItems()?.collect { it.getText() }
@@ -76,6 +86,164 @@ def test_many_clicks_boxes_strokes_and_the_next_outline(window: Window, tmp_path
     window.screenshot(tmp_path / "box.png")
     window.press("Escape")
     window.wait_for(CLICKER + "clicker.@session.isEmpty()", "end of the clicking")
+
+
+@pytest.fixture
+def clean(window: Window, tmp_path: Path) -> Iterator[Window]:
+    """The window with image one, no object of ours and nothing being clicked; settings as they come."""
+    window.open_image("one.png")
+    if window.ask("gui.getToolManager().getSelectedTool().getName()") != "SAM":
+        window.press("j")
+    window.look(400, 320, 2)
+    window.ask(f"{REMOVE_OURS}; PathPrefs.autoSetAnnotationClassProperty().set(getPathClass('Tumor')); null")
+    yield window
+    window.screenshot(tmp_path / "end.png")
+    window.press("Escape")
+    window.ask(
+        f"{SETTINGS}; items.each {{ if (it.getValue() instanceof Boolean) it.setValue(false) }}; {REMOVE_OURS}; null"
+    )
+    window.ask("viewer.getOverlayOptions().setPathClassHidden(getPathClass('Tumor'), false); null")
+    window.wait_for(CLICKER + "clicker.@session == null || clicker.@session.isEmpty()", "end of the clicking")
+
+
+def switch(window: Window, setting: str, value: str = "true") -> None:
+    """Change a setting in QuPath's preferences pane."""
+    window.ask(f"{SETTINGS}; items.find {{ it.getName() == '{setting}' }}.setValue({value}); null")
+
+
+def ours(window: Window, count: int) -> list[dict[str, Any]]:
+    """The objects that were kept, as soon as there are so many."""
+    window.wait_for(f"{OURS}.size() == {count}", f"{count} kept objects")
+    return window.ask(
+        f"{OURS}.collect {{ [id: it.getID().toString(), area: it.getROI().getArea(), parent: it.getParent().getName(), "
+        "name: it.getName(), isDetection: it.isDetection(), locked: it.isLocked(), "
+        "outline: it.getROI().getGeometry().toText(), metadata: new TreeMap(it.getMetadata())] }"
+    )
+
+
+def test_a_click_goes_on_from_what_tab_chose_and_the_wheel_makes_it_wider(clean: Window, tmp_path: Path) -> None:
+    window = clean
+    window.look(300, 300, 1)
+    window.click(300, 300)
+    answered(window, 1)
+    best = window.ask(VIEW + "view.mask().areaPx2()")
+    window.press("Tab", "Tab")
+    window.wait_for(VIEW + "view.choice() == 2", "third outline")
+    chosen = window.ask(VIEW + "view.mask().areaPx2()")
+    assert chosen > best
+    window.click(303, 300, holding="shift")
+    answered(window, 2)
+    after = window.ask(VIEW + "view.mask().areaPx2()")
+    assert after >= chosen, "on 0.1.0 the click went on from the best"
+    opacity = window.ask("viewer.getOverlayOptions().getOpacity()")
+    window.wheel(3, holding="ctrl")
+    window.wait_for(VIEW + "view.grown() == 3", "wider outline")
+    window.screenshot(tmp_path / "wider.png")
+    assert window.ask(VIEW + "view.mask().areaPx2()") > after
+    window.wheel(-1, holding="ctrl")
+    window.wait_for(VIEW + "view.grown() == 2", "narrower outline")
+    assert window.ask("viewer.getOverlayOptions().getOpacity()") == opacity, "that is what the wheel does else"
+    window.press("Return")
+    (kept,) = ours(window, 1)
+    assert kept["metadata"]["qupath-sam.grown"] == "2 px"
+    assert kept["metadata"]["qupath-sam.clicks"].endswith("@2")
+
+
+def test_n_keeps_and_the_next_click_is_another_object(clean: Window) -> None:
+    window = clean
+    window.click(300, 300)
+    answered(window, 1)
+    window.press("n")
+    ours(window, 1)
+    window.click(600, 300)
+    window.hold("n")
+    window.click(600, 500)  # while N is down: the one under way is kept, and this is the next
+    window.let_go("n")
+    ours(window, 2)
+    answered(window, 1)
+    window.press("Return")
+    assert len({kept["outline"] for kept in ours(window, 3)}) == 3
+
+
+def test_many_nuclei_in_a_row(clean: Window, tmp_path: Path) -> None:
+    window = clean
+    switch(window, "Click tool: auto-keep")
+    switch(window, "Click tool: make detections")
+    switch(window, "Click tool: name", "'{class} {n}'")
+    places = [(200, 150), (450, 150), (700, 150), (700, 500)]
+    for place in places:
+        window.click(*place)
+    window.click(660, 500, holding="shift")  # belongs to the last one
+    window.press("Return")
+    kept = ours(window, len(places))
+    switch(window, "Click tool: name", "''")
+    assert all(each["isDetection"] for each in kept)
+    assert {each["name"] for each in kept} == {f"Tumor {n + 1}" for n in range(len(places))}
+
+
+def test_ctrl_click_refines_the_annotation_that_is_there(clean: Window, tmp_path: Path) -> None:
+    window = clean
+    window.click(300, 300)
+    answered(window, 1)
+    window.press("Return")
+    (before,) = ours(window, 1)
+    edge = window.ask(f"def b = {OURS}[0].getROI(); [b.getBoundsX() + b.getBoundsWidth() - 6, b.getCentroidY()]")
+    window.click(*edge, holding="ctrl")
+    answered(window, 1)
+    window.screenshot(tmp_path / "refining.png")
+    window.press("Return")
+    window.wait_for(f"{OURS}[0].getMetadata().containsKey('qupath-sam.refined')", "refined outline")
+    (after,) = ours(window, 1)
+    assert after["id"] == before["id"]
+    assert after["outline"] != before["outline"]
+    window.press("ctrl+z")
+    window.wait_for(f"!{OURS}[0].getMetadata().containsKey('qupath-sam.refined')", "the outline before")
+    window.ask(f"{OURS}[0].setLocked(true); null")
+    window.click(300, 300, holding="ctrl")
+    window.wait_for(CLICKER + "clicker.@overlay.warning?.contains('locked')", "reason")
+    window.ask(
+        f"{OURS}[0].setLocked(false); viewer.getOverlayOptions().setPathClassHidden(getPathClass('Tumor'), true); null"
+    )
+    window.click(310, 310, holding="ctrl")
+    window.wait_for(CLICKER + "clicker.@overlay.warning?.contains('no annotation')", "reason")
+    assert window.ask(CLICKER + "clicker.@session == null || clicker.@session.isEmpty()")
+
+
+def test_children_and_neighbours(clean: Window, tmp_path: Path) -> None:
+    window = clean
+    switch(window, "Click tool: make children")
+    switch(window, "Click tool: cut at neighbours")
+    window.ask(
+        "def around = ROIs.createRectangleROI(100, 100, 600, 500, viewer.getImagePlane())\n"
+        "def region = PathObjects.createAnnotationObject(around)\n"
+        "region.setName('around'); getCurrentHierarchy().addObject(region); null"
+    )
+    window.click(300, 300)
+    window.press("Return")
+    ours(window, 1)
+    window.click(330, 300)
+    window.press("Return")
+    kept = ours(window, 2)
+    window.screenshot(tmp_path / "cut.png")
+    one, other = (shapely.from_wkt(each["outline"]) for each in kept)
+    assert one.touches(other), "they overlap, or lie apart"
+    assert [each["parent"] for each in kept] == ["around", "around"]
+
+
+def test_the_icon_says_what_the_server_does(clean: Window) -> None:
+    look = (
+        "def tools = gui.getToolManager()\n"
+        "[gui.getStage().getProperties()['qupath-sam-paint'].get().toString(), "
+        "tools.getToolAction(tools.getSelectedTool()).getLongText()]"
+    )
+    clean.click(300, 300)
+    answered(clean, 1)
+    paint, told = clean.ask(look)
+    assert paint == "0x2e8b57ff"
+    assert "ready" in told
+    clean.ask(CLICKER + "clicker.starting(true); null")
+    assert "Waiting" in clean.ask(look)[1]
+    clean.ask(CLICKER + "clicker.starting(false); null")
 
 
 def test_an_outline_waits_while_another_image_is_shown(window: Window, tmp_path: Path) -> None:

@@ -130,6 +130,21 @@ class Window:
             before, place = place, self.wait_for(source, condition)
         self._xdotool("mousemove", *(str(round(coordinate)) for coordinate in place), "click", "1")
 
+    def wheel(self, notches: int, *, holding: str) -> None:
+        """Turn the wheel where the mouse is, up or (negative) down; what comes of it is to be waited for."""
+        turn = ["click", "--repeat", str(abs(notches)), "--delay", "60", "4" if notches > 0 else "5"]
+        with self._seen(keys=1):
+            self._xdotool("keydown", holding, *turn, "keyup", holding)
+
+    def hold(self, key: str) -> None:
+        """Press a key and leave it down."""
+        self._xdotool("keydown", key)
+
+    def let_go(self, key: str) -> None:
+        """Let a key go."""
+        with self._seen(keys=1):
+            self._xdotool("keyup", key)
+
     def press(self, *keys: str) -> None:
         """Press keys by their X names, such as ``ctrl+z``."""
         with self._seen(keys=sum(len(key.split("+")) for key in keys)):

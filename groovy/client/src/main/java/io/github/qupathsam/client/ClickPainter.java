@@ -15,6 +15,7 @@ import java.awt.geom.Rectangle2D;
 import java.awt.geom.RoundRectangle2D;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.BiFunction;
 
 /** Draws an object that is being clicked, at the same size on the screen at every zoom. */
 public final class ClickPainter {
@@ -28,6 +29,8 @@ public final class ClickPainter {
     private static final double UNSURE_LINE = 0.45;
     private static final int TURN_MS = 900;
     private static final int TEXT_WIDTH = 460;
+    /** How far a text is from the pointer: the clicked place stays in sight. */
+    private static final int POINTER = 18;
     private static final int LINE_HEIGHT = 18;
 
     private ClickPainter() {}
@@ -93,18 +96,40 @@ public final class ClickPainter {
     }
 
     /**
-     * A message in a box whose upper left corner is the origin.
+     * A message in a box.
      *
      * @param graphics draws in screen px; left as it was
+     * @param x of the box's left edge
+     * @param y of its upper edge
      */
-    public static void paintText(Graphics2D graphics, String text) {
+    public static void paintText(Graphics2D graphics, String text, double x, double y) {
+        paintText(graphics, text, (width, height) -> new Point(x, y));
+    }
+
+    /**
+     * A message beside the pointer: to its lower right, or on the other side where the view ends.
+     *
+     * @param graphics draws in screen px from the view's upper left corner; left as it was
+     * @param x of the pointer
+     * @param y of the pointer
+     */
+    public static void paintBeside(Graphics2D graphics, String text, double x, double y, int viewWidth, int viewHeight) {
+        paintText(graphics, text, (width, height) -> new Point(
+                x + POINTER + width <= viewWidth ? x + POINTER : Math.max(0, x - POINTER - width),
+                y + POINTER + height <= viewHeight ? y + POINTER : Math.max(0, y - POINTER - height)));
+    }
+
+    private static void paintText(Graphics2D graphics, String text, BiFunction<Integer, Integer, Point> place) {
         Graphics2D g = smooth(graphics);
         g.setFont(new Font(Font.SANS_SERIF, Font.PLAIN, 13));
         FontMetrics metrics = g.getFontMetrics();
         List<String> lines = wrapped(text, metrics, TEXT_WIDTH);
         int width = lines.stream().mapToInt(metrics::stringWidth).max().orElse(0) + 24;
+        int height = LINE_HEIGHT * lines.size() + 14;
+        Point corner = place.apply(width, height);
+        g.translate(corner.x(), corner.y());
         g.setColor(BOX);
-        g.fill(new RoundRectangle2D.Double(0, 0, width, LINE_HEIGHT * lines.size() + 14, 10, 10));
+        g.fill(new RoundRectangle2D.Double(0, 0, width, height, 10, 10));
         g.setColor(Color.WHITE);
         for (int i = 0; i < lines.size(); i++) {
             g.drawString(lines.get(i), 12, 21 + LINE_HEIGHT * i);

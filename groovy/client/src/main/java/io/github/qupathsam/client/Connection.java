@@ -4,6 +4,8 @@ import io.github.qupathsam.v1.GetCapabilitiesRequest;
 import io.github.qupathsam.v1.GetCapabilitiesResponse;
 import io.github.qupathsam.v1.LiveRequest;
 import io.github.qupathsam.v1.LiveResponse;
+import io.github.qupathsam.v1.SegmentRegionRequest;
+import io.github.qupathsam.v1.SegmentRegionResponse;
 import io.github.qupathsam.v1.SegmentationServiceGrpc;
 import io.github.qupathsam.v1.SegmentationServiceGrpc.SegmentationServiceBlockingStub;
 import io.grpc.ManagedChannel;
@@ -11,6 +13,7 @@ import io.grpc.StatusRuntimeException;
 import io.grpc.stub.ClientCallStreamObserver;
 import io.grpc.stub.StreamObserver;
 import java.time.Duration;
+import java.util.Iterator;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
@@ -107,6 +110,12 @@ final class Connection implements AutoCloseable {
                 SegmentationServiceGrpc.newStub(channel).live(answers);
     }
 
+    /** All objects of a region, as they come; without a deadline, but the caller's context can cancel it. */
+    Iterator<SegmentRegionResponse> segmentRegion(SegmentRegionRequest request) {
+        channel.resetConnectBackoff();
+        return SegmentationServiceGrpc.newBlockingStub(channel).segmentRegion(request);
+    }
+
     /**
      * A call that blocks until it is answered, repeated while the server is away or busy.
      *
@@ -174,7 +183,7 @@ final class Connection implements AutoCloseable {
         return answer;
     }
 
-    private static void sleep(long millis) {
+    static void sleep(long millis) {
         try {
             Thread.sleep(millis);
         } catch (InterruptedException stopped) {

@@ -3,22 +3,28 @@ package io.github.qupathsam.client;
 import com.google.protobuf.ByteString;
 import io.github.qupathsam.v1.Box;
 import io.github.qupathsam.v1.ClickLabel;
+import io.github.qupathsam.v1.Effort;
 import io.github.qupathsam.v1.EmbedMode;
 import io.github.qupathsam.v1.EmbedRequest;
 import io.github.qupathsam.v1.EmbedResponse;
 import io.github.qupathsam.v1.EmbeddingSource;
 import io.github.qupathsam.v1.GetCapabilitiesResponse;
+import io.github.qupathsam.v1.GridOptions;
 import io.github.qupathsam.v1.ImageRef;
 import io.github.qupathsam.v1.MaskChoice;
 import io.github.qupathsam.v1.ModelInfo;
+import io.github.qupathsam.v1.ObjectFilter;
 import io.github.qupathsam.v1.ObjectPrompts;
 import io.github.qupathsam.v1.ObjectResult;
 import io.github.qupathsam.v1.OutputOptions;
 import io.github.qupathsam.v1.Priority;
+import io.github.qupathsam.v1.Prompting;
 import io.github.qupathsam.v1.PredictRequest;
 import io.github.qupathsam.v1.PredictResponse;
 import io.github.qupathsam.v1.RefusalReason;
 import io.github.qupathsam.v1.Region;
+import io.github.qupathsam.v1.RegionObject;
+import io.github.qupathsam.v1.SegmentRegionRequest;
 import io.github.qupathsam.v1.SegmentedMask;
 import io.github.qupathsam.v1.WindowOptions;
 import java.util.ArrayList;
@@ -90,6 +96,93 @@ final class Messages {
                 .setWidth(region.width())
                 .setHeight(region.height())
                 .build();
+    }
+
+    /** Without the image. */
+    static SegmentRegionRequest region(byte[] outline, List<Example> examples, RegionOptions options, Settings settings) {
+        SegmentRegionRequest.Builder request = SegmentRegionRequest.newBuilder()
+                .setModel(options.model().isEmpty() ? settings.model() : options.model())
+                .setClip(options.cut())
+                .setPrompting(examples.isEmpty() ? prompting(options) : Prompting.PROMPTING_LIKE)
+                .setEffort(options.effort() == RegionOptions.Effort.FAST ? Effort.EFFORT_FAST : Effort.EFFORT_BEST)
+                .setGrid(grid(options))
+                .setOutput(OutputOptions.newBuilder()
+                        .setFillHolesArea(options.fillHoles())
+                        .setSimplifyTolerance(options.simplify()))
+                .setFilter(filter(options))
+                .setSearchBackground(options.searchBackground());
+        if (outline != null) {
+            request.setOutlineWkb(ByteString.copyFrom(outline));
+        }
+        examples.forEach(example -> request.addExamples(example(example)));
+        if (options.minLikeness() != null) {
+            request.setLikeThreshold(options.minLikeness());
+        }
+        if (options.downsample() > 0) {
+            request.setDownsample(options.downsample());
+        } else if (options.mpp() > 0) {
+            request.setMpp(options.mpp());
+        }
+        return request.build();
+    }
+
+    private static Prompting prompting(RegionOptions options) {
+        return switch (options.prompting()) {
+            case ANY -> Prompting.PROMPTING_UNSPECIFIED;
+            case GRID -> Prompting.PROMPTING_GRID;
+            case AUTOMATIC -> Prompting.PROMPTING_AUTOMATIC;
+        };
+    }
+
+    private static GridOptions grid(RegionOptions options) {
+        GridOptions.Builder grid = GridOptions.newBuilder();
+        if (options.spacing() != null) {
+            grid.setSpacing(options.spacing());
+        }
+        if (options.minStability() != null) {
+            grid.setMinStability(options.minStability());
+        }
+        return grid.build();
+    }
+
+    private static ObjectFilter filter(RegionOptions options) {
+        ObjectFilter.Builder filter = ObjectFilter.newBuilder()
+                .setMinArea(options.minArea())
+                .setMaxArea(options.maxArea())
+                .setLeaveOutBorder(options.leaveOutBorder());
+        if (options.minScore() != null) {
+            filter.setMinScore(options.minScore());
+        }
+        return filter.build();
+    }
+
+    private static io.github.qupathsam.v1.Example example(Example example) {
+        var message = io.github.qupathsam.v1.Example.newBuilder()
+                .setLabel(example.positive() ? ClickLabel.CLICK_LABEL_POSITIVE : ClickLabel.CLICK_LABEL_NEGATIVE);
+        if (example.outline() != null) {
+            message.setOutlineWkb(ByteString.copyFrom(example.outline()));
+        } else {
+            message.setPoint(point(example.click()));
+        }
+        return message.build();
+    }
+
+    static RegionAnswer.Found found(RegionObject object) {
+        return new RegionAnswer.Found(
+                mask(object.getMask()),
+                new Point(object.getPoint().getX(), object.getPoint().getY()),
+                object.getIsCut(),
+                object.hasLikeness() ? object.getLikeness() : Double.NaN);
+    }
+
+    static RegionProgress progress(io.github.qupathsam.v1.RegionProgress progress) {
+        return new RegionProgress(
+                progress.getTilesDone(),
+                progress.getTilesTotal(),
+                progress.getTilesSkipped(),
+                progress.getObjects(),
+                progress.getTooLarge(),
+                progress.hasSecondsLeft() ? progress.getSecondsLeft() : Double.NaN);
     }
 
     /** @throws SamException where it is not the answer to so many objects */
@@ -246,7 +339,7 @@ final class Messages {
         return new PixelRegion(region.getX(), region.getY(), region.getWidth(), region.getHeight());
     }
 
-    private static Provenance provenance(io.github.qupathsam.v1.Provenance made) {
+    static Provenance provenance(io.github.qupathsam.v1.Provenance made) {
         return new Provenance(
                 made.getModel(),
                 made.getWeightsSha256(),

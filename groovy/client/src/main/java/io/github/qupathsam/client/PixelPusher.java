@@ -40,6 +40,31 @@ final class PixelPusher {
     }
 
     /**
+     * All pixels of a region, which the server holds then.
+     *
+     * @param downsample at most; a power of two below it is pushed
+     * @throws SamException TOO_LARGE where they are more than the server takes
+     */
+    SamImage.Held whole(SamImage image, Bounds bounds, double downsample) {
+        PushPlan plan = PushPlan.whole(bounds, downsample, image.width(), image.height());
+        SamImage.Held known = image.heldFor(bounds, 0, plan.downsample());
+        if (known != null) {
+            return known;
+        }
+        long pixels = (long) (plan.region().width() / plan.downsample() * (plan.region().height() / plan.downsample()));
+        long most = connection.capabilities().maxPushedPixels();
+        if (most > 0 && pixels > most) {
+            throw new SamException(
+                    FailureReason.TOO_LARGE,
+                    "the server cannot read this image, and the region has " + pixels + " pixels of the " + most
+                            + " that can be sent; select a smaller region, or start the server where it reads the slide");
+        }
+        SamImage.Held held = new SamImage.Held(plan, push(request(image, plan)).getDigest());
+        image.remember(held);
+        return held;
+    }
+
+    /**
      * Whether to ask again with more of the image: an outline runs into an edge of the pushed pixels beyond which the image goes on.
      *
      * @param growth how often the region has been doubled already

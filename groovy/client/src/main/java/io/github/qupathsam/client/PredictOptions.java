@@ -1,9 +1,7 @@
 package io.github.qupathsam.client;
 
-import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
-import java.util.TreeSet;
 
 /**
  * Which model and pixels to use, and what to do to the outlines.
@@ -47,21 +45,21 @@ public record PredictOptions(
         SMALLEST
     }
 
-    private static final Set<String> NAMES = new TreeSet<>(Set.of(
+    private static final Set<String> NAMES = Set.of(
             "model", "downsample", "mpp", "viewDownsample", "choice", "fillHoles", "minArea", "simplify", "clean",
-            "keepParts", "batch", "clip"));
+            "keepParts", "batch", "clip");
 
     public PredictOptions {
         for (double value : new double[] {downsample, mpp, viewDownsample, fillHoles, minArea, simplify, clean}) {
             if (!(value >= 0 && Double.isFinite(value))) {
-                throw invalid("numbers must be at least 0, got " + value);
+                throw NamedValues.invalid("numbers must be at least 0, got " + value);
             }
         }
         if (clean > 1) {
-            throw invalid("clean is a share between 0 and 1, got " + clean);
+            throw NamedValues.invalid("clean is a share between 0 and 1, got " + clean);
         }
         if (downsample > 0 && mpp > 0) {
-            throw invalid("give downsample or mpp, not both");
+            throw NamedValues.invalid("give downsample or mpp, not both");
         }
     }
 
@@ -71,26 +69,21 @@ public record PredictOptions(
     }
 
     /** From named values, as Groovy writes them: {@code PredictOptions.of(mpp: 0.5, minArea: 20)}. */
-    public static PredictOptions of(Map<String, ?> values) {
-        for (String name : values.keySet()) {
-            if (!NAMES.contains(name)) {
-                throw invalid("unknown option '" + name + "'; known: " + NAMES);
-            }
-        }
-        Object clip = values.get("clip");
-        Object model = values.get("model");
+    public static PredictOptions of(Map<String, ?> given) {
+        NamedValues values = new NamedValues(given, NAMES);
+        Object clip = given.get("clip");
         return new PredictOptions(
-                model == null ? "" : model.toString(),
-                number(values, "downsample"),
-                number(values, "mpp"),
-                number(values, "viewDownsample"),
-                choice(values.get("choice")),
-                number(values, "fillHoles"),
-                number(values, "minArea"),
-                number(values, "simplify"),
-                values.get("clean") == null ? DEFAULT_CLEAN : number(values, "clean"),
-                truth(values, "keepParts"),
-                truth(values, "batch"),
+                values.text("model"),
+                values.number("downsample", 0),
+                values.number("mpp", 0),
+                values.number("viewDownsample", 0),
+                values.one("choice", Choice.class),
+                values.number("fillHoles", 0),
+                values.number("minArea", 0),
+                values.number("simplify", 0),
+                values.number("clean", DEFAULT_CLEAN),
+                values.truth("keepParts"),
+                values.truth("batch"),
                 clip == null ? new byte[0] : (byte[]) clip);
     }
 
@@ -102,42 +95,5 @@ public record PredictOptions(
     public PredictOptions withViewDownsample(double value) {
         return new PredictOptions(
                 model, downsample, mpp, value, choice, fillHoles, minArea, simplify, clean, keepParts, batch, clip);
-    }
-
-    private static double number(Map<String, ?> values, String name) {
-        Object value = values.get(name);
-        if (value == null) {
-            return 0;
-        }
-        if (value instanceof Number given) {
-            return given.doubleValue();
-        }
-        throw invalid(name + " must be a number, got '" + value + "'");
-    }
-
-    private static boolean truth(Map<String, ?> values, String name) {
-        Object value = values.get(name);
-        if (value == null) {
-            return false;
-        }
-        if (value instanceof Boolean given) {
-            return given;
-        }
-        throw invalid(name + " must be true or false, got '" + value + "'");
-    }
-
-    private static Choice choice(Object value) {
-        if (value == null) {
-            return Choice.BEST;
-        }
-        try {
-            return Choice.valueOf(value.toString().toUpperCase(Locale.ROOT));
-        } catch (IllegalArgumentException unknown) {
-            throw invalid("choice must be best, all, largest or smallest, got '" + value + "'");
-        }
-    }
-
-    private static SamException invalid(String message) {
-        return new SamException(FailureReason.INVALID_REQUEST, message);
     }
 }

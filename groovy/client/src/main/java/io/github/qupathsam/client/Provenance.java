@@ -31,6 +31,18 @@ public record Provenance(
      * unknown is left out.
      */
     public Map<String, String> metadata(SamResult result) {
+        Map<String, String> metadata = metadata();
+        PixelRegion window = result.window();
+        if (window != null) {
+            put(metadata, "window", window.x() + "," + window.y() + "," + window.width() + "," + window.height());
+            put(metadata, "downsample", sixDigits(result.downsample()));
+        }
+        put(metadata, "touches_edge", String.valueOf(result.touchesWindowEdge()));
+        return metadata;
+    }
+
+    /** What is the same of all objects of a call. */
+    Map<String, String> metadata() {
         Map<String, String> metadata = new LinkedHashMap<>();
         put(metadata, "model", model);
         put(metadata, "weights", weightsSha256);
@@ -38,12 +50,6 @@ public record Provenance(
         put(metadata, "version", serverVersion);
         put(metadata, "image", imageFingerprint);
         put(metadata, "pixels", pixelSource);
-        PixelRegion window = result.window();
-        if (window != null) {
-            put(metadata, "window", window.x() + "," + window.y() + "," + window.width() + "," + window.height());
-            put(metadata, "downsample", sixDigits(result.downsample()));
-        }
-        put(metadata, "touches_edge", String.valueOf(result.touchesWindowEdge()));
         return metadata;
     }
 

@@ -27,6 +27,23 @@ record PushPlan(PixelRegion region, double downsample) {
         return at(bounds.centre(), downsample, imageWidth, imageHeight);
     }
 
+    /** The plan for all that lies within {@code bounds}, at this downsample or the next finer power of two. */
+    static PushPlan whole(Bounds bounds, double downsample, int imageWidth, int imageHeight) {
+        double finer = 1;
+        while (2 * finer <= downsample) {
+            finer *= 2;
+        }
+        Bounds inside = bounds.grown(finer).within(new Bounds(0, 0, imageWidth, imageHeight));
+        int x = (int) Math.floor(inside.minX());
+        int y = (int) Math.floor(inside.minY());
+        int width = (int) Math.ceil(inside.maxX()) - x;
+        int height = (int) Math.ceil(inside.maxY()) - y;
+        if (width < 1 || height < 1) {
+            throw new SamException(FailureReason.INVALID_REGION, "the region lies outside the image; choose a region inside of it");
+        }
+        return new PushPlan(new PixelRegion(x, y, width, height), finer);
+    }
+
     /** Room that an object needs round its prompts, level-0 px. */
     static double margin(Bounds bounds, double viewDownsample) {
         return objectSize(bounds, viewDownsample) / 2;

@@ -17,6 +17,9 @@ import java.util.concurrent.RejectedExecutionException;
  * server is away or busy ({@link Settings#patience()}), and fails with {@link SamException}. Safe to use from several threads.
  */
 public final class SamClient implements AutoCloseable {
+    /** At which the server looks at regions by default, um per px. */
+    private static final double TILE_MPP = 0.25;
+
     private final Connection connection;
     private final PixelPusher pusher;
     private final PredictCalls predictions;
@@ -131,6 +134,25 @@ public final class SamClient implements AutoCloseable {
         }
         List<Prompts> prompts = outlines.values().stream().map(Prompts::outline).toList();
         return Refinement.of(List.copyOf(outlines.keySet()), predictions.refine(image, prompts, options, refine));
+    }
+
+    /**
+     * All objects of a region; {@link RegionTask#run} does the work.
+     *
+     * @param outline of the region, as {@link Outlines#wkb} writes it; null takes the whole image
+     * @param examples that the objects should look like; empty takes all objects
+     */
+    public RegionTask region(SamImage image, byte[] outline, List<Example> examples, RegionOptions options) {
+        Bounds whole = new Bounds(0, 0, image.width(), image.height());
+        double mpp = image.slide().getMpp();
+        double wanted = options.downsample() > 0 ? options.downsample() : (options.mpp() > 0 ? options.mpp() : TILE_MPP) / (mpp > 0 ? mpp : TILE_MPP);
+        return new RegionTask(
+                connection,
+                pusher,
+                image,
+                outline == null ? whole : Wkb.bounds(outline),
+                Messages.region(outline, examples, options, settings()),
+                wanted);
     }
 
     /** As {@link #predict}, on a thread of its own; cancelling the future cancels the call on the server. */

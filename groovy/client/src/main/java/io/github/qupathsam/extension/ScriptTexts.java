@@ -4,12 +4,14 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Properties;
 import java.util.function.Supplier;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 
 /** The scripts in this jar, with a person's settings in place of those that they begin with. */
 public final class ScriptTexts {
@@ -46,16 +48,45 @@ public final class ScriptTexts {
             if (setting.getValue() != null) {
                 String value = Matcher.quoteReplacement(literal(setting.getValue()));
                 String name = Pattern.quote(setting.getKey());
-                changed = changed.replaceFirst("(?m)^((?:@Field )?def " + name + " = )('[^'\\n]*'|[\\w.]+)(?=\\s*(?://.*)?$)", "$1" + value);
-                changed = changed.replaceFirst("(?m)^((?:@Field )?def options = \\[.*\\b" + name + ": )([\\w.]+)", "$1" + value);
+                changed = changed.replaceFirst("(?m)^((?:@Field )?def " + name + " = )('[^'\\n]*'|\\[[^\\]\\n]*\\]|[\\w.]+)(?=\\s*(?://.*)?$)", "$1" + value);
+                changed = changed.replaceFirst("(?m)^((?:@Field )?def (?:options|refining) = \\[.*\\b" + name + ": )('[^'\\n]*'|[\\w.]+)", "$1" + value);
             }
         }
         return changed;
     }
 
+    /**
+     * A line that does again what a script of this jar did: for the workflow of an image, and for scripts made of it.
+     *
+     * @param settings by the scripts' names, as for {@link #setting}
+     */
+    public static String step(String name, Map<String, ?> settings) {
+        StringBuilder values = new StringBuilder();
+        settings.forEach((setting, value) ->
+                values.append(values.length() == 0 ? "" : ", ").append(setting).append(": ").append(literal(value)));
+        return "evaluate(io.github.qupathsam.extension.ScriptTexts.alone('" + name + "', ["
+                + (values.length() == 0 ? ":" : values) + "], getCoreClasses()))";
+    }
+
+    /**
+     * The text of a script, with settings, for where QuPath's default imports are not.
+     *
+     * @param imported the classes of QuPath that scripts know by their short names
+     */
+    public static String alone(String name, Map<String, ?> settings, Collection<Class<?>> imported) {
+        StringBuilder text = new StringBuilder("import static qupath.lib.gui.scripting.QPEx.*\n");
+        for (Class<?> each : imported) {
+            text.append("import ").append(each.getCanonicalName()).append('\n');
+        }
+        return text.append(withSettings(of(name), settings)).toString();
+    }
+
     private static String literal(Object value) {
         if (value instanceof Number || value instanceof Boolean) {
             return value.toString();
+        }
+        if (value instanceof Collection<?> several) {
+            return several.stream().map(ScriptTexts::literal).collect(Collectors.joining(", ", "[", "]"));
         }
         return "'" + value.toString().replace("\\", "\\\\").replace("'", "\\'").replace("\n", " ") + "'";
     }

@@ -95,8 +95,22 @@ class ClickPainterTest {
         List<String> lines = ClickPainter.wrapped("no server answers at\n127.0.0.1:50051 now", metrics, metrics.stringWidth("no server answers"));
         assertEquals(List.of("no server answers", "at", "127.0.0.1:50051", "now"), lines);
         assertEquals(List.of("unbreakable"), ClickPainter.wrapped("unbreakable", metrics, 1));
-        ClickPainter.paintText(g, "no server answers");
+        ClickPainter.paintText(g, "no server answers", 0, 0);
         assertNotEquals(Color.BLACK.getRGB(), image.getRGB(8, 8));
         g.dispose();
+    }
+
+    @Test
+    void aTextBesideThePointerStaysInTheView() {
+        for (int[] pointer : new int[][] {{10, 10}, {490, 10}, {10, 90}, {490, 90}}) {
+            BufferedImage image = new BufferedImage(500, 100, BufferedImage.TYPE_INT_RGB);
+            Graphics2D g = image.createGraphics();
+            ClickPainter.paintBeside(g, "0.91, 312", pointer[0], pointer[1], 500, 100);
+            g.dispose();
+            int left = pointer[0] == 10 ? 28 : 472 - 60;
+            int top = pointer[1] == 10 ? 28 : 72 - 30;
+            assertNotEquals(Color.BLACK.getRGB(), image.getRGB(left + 10, top + 15), pointer[0] + ", " + pointer[1]);
+            assertEquals(Color.BLACK.getRGB(), image.getRGB(pointer[0], pointer[1]), "the clicked place is covered");
+        }
     }
 }

@@ -9,17 +9,24 @@ import io.github.qupathsam.v1.LiveRequest;
 import io.github.qupathsam.v1.LiveResponse;
 import io.github.qupathsam.v1.ObjectResult;
 import io.github.qupathsam.v1.PredictResponse;
+import io.github.qupathsam.v1.SegmentRegionRequest;
+import io.github.qupathsam.v1.SegmentRegionResponse;
 import io.github.qupathsam.v1.SegmentationServiceGrpc;
 import io.github.qupathsam.v1.SegmentedMask;
 import io.grpc.InsecureServerCredentials;
 import io.grpc.Server;
+import io.grpc.Status;
 import io.grpc.okhttp.OkHttpServerBuilder;
+import io.grpc.stub.ServerCallStreamObserver;
 import io.grpc.stub.StreamObserver;
 import java.util.Map;
+import java.util.Queue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 
 /** A server that answers a live stream only when a test says so: for what must happen before an answer. */
 final class ScriptedServer implements AutoCloseable {
@@ -28,6 +35,8 @@ final class ScriptedServer implements AutoCloseable {
     private final Server server;
     private final BlockingQueue<LiveRequest> requests = new LinkedBlockingQueue<>();
     private final CompletableFuture<Throwable> streamEnded = new CompletableFuture<>();
+    private final BlockingQueue<SegmentRegionRequest> regions = new LinkedBlockingQueue<>();
+    private final Queue<Consumer<StreamObserver<SegmentRegionResponse>>> regionTurns = new ConcurrentLinkedQueue<>();
     private volatile StreamObserver<LiveResponse> stream;
 
     private ScriptedServer(int port, int protocol) throws Exception {
@@ -98,6 +107,34 @@ final class ScriptedServer implements AutoCloseable {
                 .build());
     }
 
+    /** What a server says to the next request for a region before it breaks off, or (without a failure) comes to its end. */
+    void willAnswerRegion(Status failure, SegmentRegionResponse... answers) {
+        regionTurns.add(out -> {
+            for (SegmentRegionResponse answer : answers) {
+                out.onNext(answer);
+            }
+            if (failure != null) {
+                out.onError(failure.asRuntimeException());
+            } else {
+                out.onCompleted();
+            }
+        });
+    }
+
+    /** The next request for a region is not answered at all. */
+    void willNotAnswerRegion() {
+        regionTurns.add(out -> ((ServerCallStreamObserver<SegmentRegionResponse>) out)
+                .setOnCancelHandler(() -> streamEnded.complete(Status.CANCELLED.asException())));
+    }
+
+    SegmentRegionRequest nextRegion() throws Exception {
+        SegmentRegionRequest request = regions.poll(30, TimeUnit.SECONDS);
+        if (request == null) {
+            throw new AssertionError("nothing was asked");
+        }
+        return request;
+    }
+
     /** How the client ended the stream; completes when it has. */
     Throwable streamEnded() throws Exception {
         return streamEnded.get(30, TimeUnit.SECONDS);
@@ -123,6 +160,12 @@ final class ScriptedServer implements AutoCloseable {
                     .setReadsSlides(true)
                     .build());
             out.onCompleted();
+        }
+
+        @Override
+        public void segmentRegion(SegmentRegionRequest request, StreamObserver<SegmentRegionResponse> out) {
+            regions.add(request);
+            regionTurns.remove().accept(out);
         }
 
         @Override

@@ -56,12 +56,12 @@ class ScriptsParseTest {
         }
     }
 
-    /** A project's night of work does not delay a person who clicks. */
+    /** A project's night of work does not delay a person who clicks; all objects of a region are always asked for so. */
     @Test
     void everyScriptForAProjectAsksForABatch() throws Exception {
         for (Path script : scripts()) {
             if (script.getFileName().toString().endsWith("_for_project.groovy")) {
-                assertEquals(true, Files.readString(script).contains("batch: true"), script.getFileName() + " is in the way of clicks");
+                assertEquals(true, Files.readString(script).matches("(?s).*(batch: true|client\\.region\\().*"), script.getFileName() + " is in the way of clicks");
             }
         }
     }

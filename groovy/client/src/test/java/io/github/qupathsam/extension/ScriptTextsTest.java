@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.ServiceLoader;
@@ -49,6 +50,27 @@ class ScriptTextsTest {
         String click = ScriptTexts.withSettings(ScriptTexts.of("live_click"), settings);
         assertTrue(click.contains("@Field def model = 'it\\'s \\\\ $1'"), click);
         assertTrue(click.contains("minArea: 12.5"), click);
+    }
+
+    @Test
+    void aStepDoesAgainWhatAScriptDid() {
+        Map<String, Object> settings = new LinkedHashMap<>();
+        settings.put("model", "it's");
+        settings.put("minArea", 12.5);
+        settings.put("effort", "fast");
+        settings.put("asAnnotations", true);
+        assertEquals(
+                "evaluate(io.github.qupathsam.extension.ScriptTexts.alone('everything_in_selected', "
+                        + "[model: 'it\\'s', minArea: 12.5, effort: 'fast', asAnnotations: true], getCoreClasses()))",
+                ScriptTexts.step("everything_in_selected", settings));
+        assertTrue(ScriptTexts.step("x", Map.of()).contains("'x', [:], "));
+        String text = ScriptTexts.alone("everything_in_selected", settings, List.of(Path.class, Map.Entry.class));
+        assertTrue(text.contains("\nimport java.nio.file.Path\nimport java.util.Map.Entry\n"), text);
+        assertTrue(text.contains("def options = [minArea: 12.5, maxArea: 0"), text);
+        assertTrue(text.contains("effort: 'fast'"), text);
+        assertTrue(text.contains("def asAnnotations = true"), text);
+        String project = ScriptTexts.alone("everything_for_project", Map.of("regionClasses", List.of("A", "B")), List.of());
+        assertTrue(project.contains("def regionClasses = ['A', 'B']"), project);
     }
 
     @Test

@@ -1,0 +1,184 @@
+/*
+ * Outline everything in the regions of every image of a project.
+ *
+ * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
+ * 2. In each image draw regions of the classes below; with "like" below, also a few examples in each image.
+ * 3. Run for project in the script editor. Or without a window: QuPath script --save -p P.qpproj everything_for_project.groovy
+ *    It works on that image's own data, prints what it did, and ends with exit 1 if any image failed. What was found becomes detections
+ *    below the region. The image's data is copied first, to .qupath-sam/script-backups beside the project.
+ */
+import io.github.qupathsam.client.*
+import javafx.application.Platform
+import javafx.event.EventHandler
+import javafx.geometry.Insets
+import javafx.scene.Scene
+import javafx.scene.control.Button
+import javafx.scene.control.Label
+import javafx.scene.control.ProgressBar
+import javafx.scene.layout.VBox
+import javafx.stage.Stage
+import org.locationtech.jts.io.WKBReader
+import qupath.lib.analysis.features.ObjectMeasurements
+import qupath.lib.display.ImageDisplay
+import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
+
+// Settings
+def regionClasses = ['Region*']   // names of classes whose annotations are regions
+def exampleClasses = []           // names of classes whose objects are examples: only what looks like them is found; empty: everything
+def model = ''                    // empty: the server's default
+def outlineClass = ''             // class of what is found; empty: that of the examples, or none
+def asAnnotations = false         // annotations instead of detections
+def replaceEarlier = true         // take away what an earlier run has found in the region
+// minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; effort: 'best' or 'fast'; leaveOutBorder: what crosses the region's
+// border; cut: cut it there; searchBackground: also where there is no tissue; others are as in RegionOptions
+def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, effort: 'best', leaveOutBorder: false, cut: false, searchBackground: false]
+
+// The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
+try {
+    this.class.classLoader.loadClass('io.github.qupathsam.client.SamClient')
+} catch (ClassNotFoundException absent) {
+    def remedy = 'The client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    println "qupath-sam: ${remedy}"
+    if (getQuPath() == null)
+        System.exit(1)
+    Dialogs.showErrorMessage('SAM', remedy)
+    return
+}
+
+ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
+    def imageData = getCurrentImageData()
+    def hierarchy = imageData.getHierarchy()
+
+    // 1. Regions and examples
+    def regions = getAnnotationObjects().findAll { it.getROI()?.isArea() && it.getPathClass()?.toString() in regionClasses }
+    if (regions.isEmpty())
+        return "no regions of class ${regionClasses.join(', ')}".toString()
+    def examples = hierarchy.getAllObjects(false).findAll {
+        it.hasROI() && (it.getROI().isArea() || it.getROI().isPoint()) && it.getPathClass()?.toString() in exampleClasses
+    }
+    if (exampleClasses && !examples.any { !isIgnored(it) })
+        return "no examples of class ${exampleClasses.join(', ')}".toString()
+
+    // 2. Ask the server, region by region; nothing changes before every answer is there
+    def answers = SamClient.connect().withCloseable { client ->
+        regions.collect { region ->
+            def plane = region.getROI().getImagePlane()
+            def like = examples.findAll { it.getROI().getImagePlane() == plane }.collectMany { examplesOf(it) }
+            def where = Outlines.wkb(region.getROI().getGeometry())
+            def task = client.region(samImageOf(imageData, plane), where, like, RegionOptions.of(options + [model: model]))
+            [region, withProgress("${getCurrentImageName()}, ${region.getDisplayedName()}", task)]
+        }
+    }
+
+    // 3. One change of the hierarchy
+    backUp()
+    def known = examples.findAll { it.getROI().isArea() }.collect { it.getROI().getGeometry() }
+    def ofExamples = examples.find { !isIgnored(it) }?.getPathClass()
+    answers.each { region, answer ->
+        def pathClass = outlineClass ? getPathClass(outlineClass) : ofExamples
+        def objects = objectsOf(answer, region.getROI().getImagePlane(), pathClass, asAnnotations, imageData)
+        if (replaceEarlier)
+            region.removeChildObjects(earlierIn(region, asAnnotations).findAll { !(it in examples) })
+        region.addChildObjects(objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } })
+    }
+    hierarchy.fireHierarchyChangedEvent(this)
+    return answers.collect { region, answer -> answer.report() }.join('; ')
+}
+
+def isIgnored(annotation) {
+    return annotation.getPathClass() != null && PathClassTools.isIgnoredClass(annotation.getPathClass())
+}
+
+/** Copies the image's data as it was last saved. */
+def backUp() {
+    ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
+}
+
+/** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */
+def samImageOf(imageData, plane) {
+    def server = imageData.getServer()
+    def builder = server.getBuilder()
+    def display = server.isRGB() ? null : ImageDisplay.create(imageData)
+    def calibration = server.getPixelCalibration()
+    def image = SamImage.ofBuilder(GsonTools.getInstance().toJson(builder, ServerBuilder), server.getWidth(), server.getHeight())
+            .plane(plane.getZ(), plane.getT())
+            .pixelSize(calibration.hasPixelSizeMicrons() ? calibration.getAveragedPixelSizeMicrons() : 0)
+            .pixels('QuPath rendered RGB') { region, downsample ->
+                def pixels = server.readRegion(RegionRequest.createInstance(server.getPath(), downsample,
+                        region.x(), region.y(), region.width(), region.height(), plane.getZ(), plane.getT()))
+                return display == null ? pixels : display.applyTransforms(pixels, null)
+            }
+    return display == null && builder != null ? image : image.alwaysPush()
+}
+
+/** An object's outline, or its points, as examples. */
+def examplesOf(object) {
+    def roi = object.getROI()
+    return roi.isPoint() ? roi.getAllPoints().collect { Example.click(it.getX(), it.getY(), !isIgnored(object)) } :
+            [Example.outline(Outlines.wkb(roi.getGeometry()), !isIgnored(object))]
+}
+
+/** What an earlier run has put into a region, by the score that it carries. */
+def earlierIn(region, asAnnotations) {
+    return region.getChildObjects().findAll {
+        it.isAnnotation() == asAnnotations && !it.isLocked() && !it.hasChildObjects() && it.getMeasurementList().getNames().contains('SAM score')
+    }
+}
+
+/** The found objects, with class, score and the measurements of their shape; nothing is added to the image yet. */
+def objectsOf(answer, plane, pathClass, asAnnotations, imageData) {
+    def objects = answer.found().collect { found ->
+        def object = asAnnotations ? PathObjects.createAnnotationObject(roiOf(found.mask(), plane), pathClass) :
+                PathObjects.createDetectionObject(roiOf(found.mask(), plane), pathClass)
+        object.getMeasurementList().put('SAM score', found.mask().score())
+        if (!Double.isNaN(found.likeness()))
+            object.getMeasurementList().put('SAM likeness', found.likeness())
+        if (asAnnotations)
+            Provenance.write(answer.metadata(), object.getMetadata())
+        return object
+    }
+    ObjectMeasurements.addShapeMeasurements(objects, imageData.getServer().getPixelCalibration())
+    return objects
+}
+
+/** Waits for a region's objects; in a window that shows how far the work is, and can end it. */
+def withProgress(title, task) {
+    if (getQuPath() == null) {
+        def next = 0L
+        return task.run { progress ->
+            if (System.currentTimeMillis() > next) {
+                println "qupath-sam: ${title}: ${progress.text()}"
+                next = System.currentTimeMillis() + 10000
+            }
+        }
+    }
+    def bar = new ProgressBar(0), text = new Label('Asking the server ...'), stage = null
+    bar.setPrefWidth(380)
+    Platform.runLater {
+        def cancel = new Button('Cancel')
+        cancel.setOnAction({ text.setText('Stopping ...'); task.cancel() } as EventHandler)
+        def box = new VBox(10, text, bar, cancel)
+        box.setPadding(new Insets(14))
+        stage = new Stage()
+        stage.initOwner(getQuPath().getStage())
+        stage.setTitle("SAM: ${title}".toString())
+        stage.setScene(new Scene(box))
+        stage.setOnCloseRequest({ task.cancel() } as EventHandler)
+        stage.show()
+    }
+    try {
+        return task.run { progress ->
+            Platform.runLater {
+                bar.setProgress(progress.share())
+                text.setText(progress.text())
+            }
+        }
+    } finally {
+        Platform.runLater { stage?.close() }
+    }
+}
+
+/** The outline as QuPath's region of interest on a plane. */
+def roiOf(mask, plane) {
+    return GeometryTools.geometryToROI(new WKBReader(GeometryTools.getDefaultFactory()).read(mask.wkb()), plane)
+}

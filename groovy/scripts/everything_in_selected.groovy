@@ -1,0 +1,163 @@
+/*
+ * Outline everything in selected regions.
+ *
+ * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
+ * 2. Select one or several annotations with an area.
+ * 3. Run. A window shows how far the work is; Cancel there changes nothing. What was found becomes detections below the region, with
+ *    class, score and measurements of their shape. Everything is one step of undo; a second run replaces what the first one made.
+ */
+import io.github.qupathsam.client.*
+import javafx.application.Platform
+import javafx.event.EventHandler
+import javafx.geometry.Insets
+import javafx.scene.Scene
+import javafx.scene.control.Button
+import javafx.scene.control.Label
+import javafx.scene.control.ProgressBar
+import javafx.scene.layout.VBox
+import javafx.stage.Stage
+import org.locationtech.jts.io.WKBReader
+import qupath.lib.analysis.features.ObjectMeasurements
+import qupath.lib.display.ImageDisplay
+import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
+import io.github.qupathsam.extension.*
+import qupath.lib.plugins.workflow.DefaultScriptableWorkflowStep
+
+// Settings
+def model = ''               // empty: the server's default
+def outlineClass = ''        // class of what is found; empty: none
+def asAnnotations = false    // annotations instead of detections
+def replaceEarlier = true    // take away what an earlier run has found in the region
+// minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; effort: 'best' or 'fast'; leaveOutBorder: what crosses the region's
+// border; cut: cut it there; searchBackground: also where there is no tissue; others are as in RegionOptions
+def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, effort: 'best', leaveOutBorder: false, cut: false, searchBackground: false]
+
+// The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
+try {
+    this.class.classLoader.loadClass('io.github.qupathsam.client.SamClient')
+} catch (ClassNotFoundException absent) {
+    def remedy = 'The client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    println "qupath-sam: ${remedy}"
+    if (getQuPath() == null)
+        System.exit(1)
+    Dialogs.showErrorMessage('SAM', remedy)
+    return
+}
+
+ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SAM', it) }) {
+    def imageData = getCurrentImageData()
+    if (imageData == null)
+        throw new IllegalStateException('No image is open. Open one and select a region.')
+    def regions = getSelectedObjects().findAll { it.isAnnotation() && it.getROI()?.isArea() }
+    if (regions.isEmpty())
+        throw new IllegalStateException('No region is selected. Select an annotation with an area.')
+
+    // 1. Ask the server, region by region; nothing changes before every answer is there
+    def answers = SamClient.connect().withCloseable { client ->
+        regions.collect { region ->
+            def image = samImageOf(imageData, region.getROI().getImagePlane())
+            def task = client.region(image, Outlines.wkb(region.getROI().getGeometry()), [], RegionOptions.of(options + [model: model]))
+            [region, withProgress("everything in ${region.getDisplayedName()}", task)]
+        }
+    }
+
+    // 2. One change of the hierarchy
+    def pathClass = outlineClass ? getPathClass(outlineClass) : null
+    answers.each { region, answer ->
+        def objects = objectsOf(answer, region.getROI().getImagePlane(), pathClass, asAnnotations, imageData)
+        if (replaceEarlier)
+            region.removeChildObjects(earlierIn(region, asAnnotations))
+        region.addChildObjects(objects)
+    }
+    imageData.getHierarchy().fireHierarchyChangedEvent(this)
+    note(imageData, 'SAM: everything in selected', 'everything_in_selected', options + [model: model, outlineClass: outlineClass,
+            asAnnotations: asAnnotations, replaceEarlier: replaceEarlier])
+    return answers.collect { region, answer -> "${region.getDisplayedName()}: ${answer.report()}" }.join('; ')
+}
+
+/** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */
+def samImageOf(imageData, plane) {
+    def server = imageData.getServer()
+    def builder = server.getBuilder()
+    def display = server.isRGB() ? null : ImageDisplay.create(imageData)
+    def calibration = server.getPixelCalibration()
+    def image = SamImage.ofBuilder(GsonTools.getInstance().toJson(builder, ServerBuilder), server.getWidth(), server.getHeight())
+            .plane(plane.getZ(), plane.getT())
+            .pixelSize(calibration.hasPixelSizeMicrons() ? calibration.getAveragedPixelSizeMicrons() : 0)
+            .pixels('QuPath rendered RGB') { region, downsample ->
+                def pixels = server.readRegion(RegionRequest.createInstance(server.getPath(), downsample,
+                        region.x(), region.y(), region.width(), region.height(), plane.getZ(), plane.getT()))
+                return display == null ? pixels : display.applyTransforms(pixels, null)
+            }
+    return display == null && builder != null ? image : image.alwaysPush()
+}
+
+/** What an earlier run has put into a region, by the score that it carries. */
+def earlierIn(region, asAnnotations) {
+    return region.getChildObjects().findAll {
+        it.isAnnotation() == asAnnotations && !it.isLocked() && !it.hasChildObjects() && it.getMeasurementList().getNames().contains('SAM score')
+    }
+}
+
+/** The found objects, with class, score and the measurements of their shape; nothing is added to the image yet. */
+def objectsOf(answer, plane, pathClass, asAnnotations, imageData) {
+    def objects = answer.found().collect { found ->
+        def object = asAnnotations ? PathObjects.createAnnotationObject(roiOf(found.mask(), plane), pathClass) :
+                PathObjects.createDetectionObject(roiOf(found.mask(), plane), pathClass)
+        object.getMeasurementList().put('SAM score', found.mask().score())
+        if (!Double.isNaN(found.likeness()))
+            object.getMeasurementList().put('SAM likeness', found.likeness())
+        if (asAnnotations)
+            Provenance.write(answer.metadata(), object.getMetadata())
+        return object
+    }
+    ObjectMeasurements.addShapeMeasurements(objects, imageData.getServer().getPixelCalibration())
+    return objects
+}
+
+/** Waits for a region's objects; in a window that shows how far the work is, and can end it. */
+def withProgress(title, task) {
+    if (getQuPath() == null) {
+        def next = 0L
+        return task.run { progress ->
+            if (System.currentTimeMillis() > next) {
+                println "qupath-sam: ${title}: ${progress.text()}"
+                next = System.currentTimeMillis() + 10000
+            }
+        }
+    }
+    def bar = new ProgressBar(0), text = new Label('Asking the server ...'), stage = null
+    bar.setPrefWidth(380)
+    Platform.runLater {
+        def cancel = new Button('Cancel')
+        cancel.setOnAction({ text.setText('Stopping ...'); task.cancel() } as EventHandler)
+        def box = new VBox(10, text, bar, cancel)
+        box.setPadding(new Insets(14))
+        stage = new Stage()
+        stage.initOwner(getQuPath().getStage())
+        stage.setTitle("SAM: ${title}".toString())
+        stage.setScene(new Scene(box))
+        stage.setOnCloseRequest({ task.cancel() } as EventHandler)
+        stage.show()
+    }
+    try {
+        return task.run { progress ->
+            Platform.runLater {
+                bar.setProgress(progress.share())
+                text.setText(progress.text())
+            }
+        }
+    } finally {
+        Platform.runLater { stage?.close() }
+    }
+}
+
+/** Notes what was done in the image's workflow: "Create script" there writes it down, with its settings. */
+def note(imageData, title, script, settings) {
+    imageData.getHistoryWorkflow().addStep(new DefaultScriptableWorkflowStep(title, ScriptTexts.step(script, settings)))
+}
+
+/** The outline as QuPath's region of interest on a plane. */
+def roiOf(mask, plane) {
+    return GeometryTools.geometryToROI(new WKBReader(GeometryTools.getDefaultFactory()).read(mask.wkb()), plane)
+}
