@@ -52,3 +52,14 @@ def test_scripts_for_projects_never_look_at_the_viewer(name: str) -> None:
     text = next(script for script in SCRIPTS if script.stem == name).read_text("utf-8")
     assert "getCurrentImageData()" in text
     assert not re.search(r"getViewer|getCurrentViewer|getSelectedObject", text)
+
+
+def test_no_file_of_the_protocol_bears_the_name_of_a_message() -> None:
+    """Both become a class in Java: without another name for the class of the file, the client does not build."""
+    files = sorted((Path(__file__).parents[2] / "proto").rglob("*.proto"))
+    texts = {file: file.read_text("utf-8") for file in files}
+    messages = {name for text in texts.values() for name in re.findall(r"^(?:message|enum) (\w+)", text, re.M)}
+    for file, text in texts.items():
+        named = re.search(r'option java_outer_classname = "(\w+)";', text)
+        outer = named.group(1) if named else "".join(part.capitalize() for part in file.stem.split("_"))
+        assert outer not in messages, f"{file.name}: set java_outer_classname"

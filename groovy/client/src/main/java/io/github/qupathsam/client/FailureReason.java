@@ -24,6 +24,7 @@ public enum FailureReason {
     UNSUPPORTED_PROMPT("use another kind of prompt, or another model", ErrorReason.ERROR_REASON_UNSUPPORTED_PROMPT),
     OUT_OF_MEMORY("ask for fewer objects or a smaller model, or give the server more memory",
             ErrorReason.ERROR_REASON_OUT_OF_MEMORY),
+    UNSUPPORTED_PROMPTING("use another prompting, or another model", ErrorReason.ERROR_REASON_UNSUPPORTED_PROMPTING),
     BUSY("try again in a moment", ErrorReason.ERROR_REASON_BUSY),
     STARTING("try again in a moment; the server is loading its model", ErrorReason.ERROR_REASON_STARTING),
     CANCELLED("repeat the call if it is still wanted", ErrorReason.ERROR_REASON_CANCELLED),
