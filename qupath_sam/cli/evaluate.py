@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qupath_sam.cli import datasets as data_options
+from qupath_sam.cli.evaluate_automatic import AUTOMATIC_TABLE, evaluate_automatic
 from qupath_sam.cli.evaluation_outputs import command_line, make_report, print_tables, with_suffix, write_files
 from qupath_sam.cli.marked_tables import check_markers, write_tables
-from qupath_sam.cli.option_groups import grouped
+from qupath_sam.cli.option_groups import given_options, grouped
 from qupath_sam.cli.targets import check_target
 from qupath_sam.datasets.options import WindowChoice
 
@@ -23,6 +25,21 @@ if TYPE_CHECKING:
     from qupath_sam.evaluation.results import ResultStore
     from qupath_sam.evaluation.run import Choices
 
+#: Options of clicks alone, and of finding all objects alone.
+_OF_CLICKS = (
+    *("max_clicks", "window", "target", "objects_per_image", "min_area", "crop", "plot", "cases", "zero_shot"),
+    *("workers", "resume_dir", "any_version"),
+)
+_OF_AUTOMATIC = ("effort", "dense")
+
+
+class EffortName(enum.Enum):
+    """What the objects of an image may cost."""
+
+    FAST = "fast"
+    BEST = "best"
+
+
 #: Names of the tables that ``--markdown`` writes, as the markers in a document say them.
 FULL_TABLE, SUMMARY_TABLE = "qupath-sam evaluate, table", "qupath-sam evaluate, summary"
 
@@ -31,11 +48,13 @@ FULL_TABLE, SUMMARY_TABLE = "qupath-sam evaluate, table", "qupath-sam evaluate, 
     {
         "Which objects": ("split", "images", "objects_per_image", "min_area", "crop", "seed", "namesakes"),
         "Clicks and comparison": ("max_clicks", "zero_shot"),
+        "All objects of an image": ("automatic", "effort", "dense"),
         "What is written": ("json", "plot", "cases"),
         "Where it runs": ("device", "workers", "threads", "resume_dir", "any_version"),
     }
 )
 def evaluate(
+    context: typer.Context,
     datasets: Annotated[list[str] | None, typer.Argument(metavar="DATASET...", help=data_options.FORMATS_HELP)] = None,
     *,
     model: Annotated[list[str], typer.Option(help="Name of a model; may be repeated (see `qupath-sam models list`).")],
@@ -96,6 +115,20 @@ def evaluate(
             help="Take groups that are called like some that a model was trained on in a data set of another name.",
         ),
     ] = False,
+    automatic: Annotated[
+        bool,
+        typer.Option(
+            "--automatic", help="No clicks: the model finds all objects of each image. Dice, IoU, F1, AJI, PQ (DQ, SQ)."
+        ),
+    ] = False,
+    effort: Annotated[
+        list[EffortName] | None,
+        typer.Option(help="Of --automatic: fast or best; may be repeated. Else both."),
+    ] = None,
+    dense: Annotated[
+        Path | None,
+        typer.Option(help="Of --automatic: file of a dense head; else the one that the model has on this machine."),
+    ] = None,
     resume_dir: Annotated[
         Path | None, typer.Option(help="Keep each object's result here, and use those that still hold.")
     ] = None,
@@ -113,6 +146,7 @@ def evaluate(
     from qupath_sam.errors import InvalidRequest
 
     names = list(dict.fromkeys(model))
+    _check_options(context, automatic=automatic)
     windows = list(dict.fromkeys(window or [WindowChoice.IMAGE]))
     if zero_shot is not None and zero_shot not in names:
         raise InvalidRequest(f"--zero-shot {zero_shot} is not among the models; add --model {zero_shot}")
@@ -122,10 +156,27 @@ def evaluate(
             check_target(path and with_suffix(path, suffix), make_folder=True)
     for path in markdown or ():
         check_target(path, make_folder=True)
-        check_markers(path, (FULL_TABLE, SUMMARY_TABLE))
+        check_markers(path, (AUTOMATIC_TABLE,) if automatic else (FULL_TABLE, SUMMARY_TABLE))
     wanted_split = None if split == "all" else split
     opened = data_options.open_all(replace(data, datasets=tuple(datasets or ())))
     opened = [each.of_split(wanted_split).drawn(images, seed=seed) for each in opened]
+    if automatic:
+        from qupath_sam.types.region_requests import Effort
+
+        evaluate_automatic(
+            names,
+            opened,
+            efforts=[Effort(each.value) for each in dict.fromkeys(effort or EffortName)],
+            dense=dense,
+            device=device,
+            threads=threads,
+            settings={"split": split, "images": images, "seed": seed},
+            words=[*(datasets or []), *(f"--project {each}" for each in data.project or [])],
+            json=json,
+            markdown=markdown or [],
+            namesakes=namesakes,
+        )
+        return
     # torch comes with these, and takes a while: what is wrong with the data is said before.
     from qupath_sam.evaluation.protocol import Protocol
     from qupath_sam.evaluation.results import ResultStore
@@ -197,6 +248,15 @@ def evaluate(
         tables = {FULL_TABLE: page(reports, command=command), SUMMARY_TABLE: summary(reports)}
         for path in markdown:
             write_tables(path, tables)
+
+
+def _check_options(context: typer.Context, *, automatic: bool) -> None:
+    """Refuse options that mean nothing to what is evaluated, naming them."""
+    from qupath_sam.errors import InvalidRequest
+
+    if given := given_options(context, _OF_CLICKS if automatic else _OF_AUTOMATIC):
+        way_out = "leave out with --automatic" if automatic else "add --automatic"
+        raise InvalidRequest(f"{', '.join(given)}: {way_out}")
 
 
 def _compare(

@@ -141,6 +141,17 @@ def add(
     typer.echo(path)
 
 
+@app.command("add-dense")
+def add_dense(
+    file: Annotated[Path, typer.Argument(help="dense.safetensors of `qupath-sam train ... --method dense`.")],
+) -> None:
+    """Register a dense head: models with the encoder that it was trained on find all objects of a region with it."""
+    from qupath_sam.models.dense import add_dense_head
+    from qupath_sam.models.weights.store import ModelStore
+
+    typer.echo(add_dense_head(file, ModelStore()))
+
+
 @app.command()
 def remove(name: _Name, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Delete weights that were pulled or copied in; a linked file is only forgotten."""

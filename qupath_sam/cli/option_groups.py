@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
+import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 #: Panel of the options that matter; a field of a group goes there with ``rich_help_panel=MAIN_PANEL``.
@@ -72,6 +73,19 @@ def grouped(panels: Mapping[str, Sequence[str]] | None = None) -> Callable[[Call
         return spread
 
     return decorate
+
+
+def is_given(context: typer.Context, parameter: str) -> bool:
+    """Return whether the command line, or a variable, says a parameter of the command."""
+    # By name: some versions of typer bring a click of their own.
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name != "DEFAULT"
+
+
+def given_options(context: typer.Context, parameters: Sequence[str]) -> list[str]:
+    """Return those of the parameters that are given, as the options that a user writes."""
+    written = {each.name: each.opts[0] for each in context.command.params}
+    return [written.get(each, each) for each in parameters if is_given(context, each)]
 
 
 def _options_of(group: type[Any]) -> Iterator[inspect.Parameter]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qupath_sam.cli import datasets as data_options
-from qupath_sam.cli.option_groups import grouped
-from qupath_sam.cli.train_dense import check_options, is_given, train_dense
+from qupath_sam.cli.option_groups import grouped, is_given
+from qupath_sam.cli.train_dense import check_options, train_dense
 from qupath_sam.datasets.options import WindowChoice
 
 if TYPE_CHECKING:

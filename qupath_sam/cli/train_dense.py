@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from qupath_sam.cli.option_groups import given_options
+
 if TYPE_CHECKING:
     from qupath_sam.training.data import TrainingData
     from qupath_sam.training.dense.trainer import DenseSettings
@@ -19,13 +21,6 @@ _OF_CLICKS = (
 )
 
 
-def is_given(context: typer.Context, parameter: str) -> bool:
-    """Whether the command line says it."""
-    # By name: some versions of typer bring a click of their own.
-    source = context.get_parameter_source(parameter)
-    return source is not None and source.name != "DEFAULT"
-
-
 def check_options(context: typer.Context) -> None:
     """Refuse options that mean nothing to a dense head.
 
@@ -34,9 +29,7 @@ def check_options(context: typer.Context) -> None:
     """
     from qupath_sam.errors import InvalidRequest
 
-    names = {each.name: each.opts[0] for each in context.command.params}
-    given = [names.get(each, each) for each in _OF_CLICKS if is_given(context, each)]
-    if given:
+    if given := given_options(context, _OF_CLICKS):
         raise InvalidRequest(f"{', '.join(given)}: for --method clicks alone; leave out with --method dense")
 
 

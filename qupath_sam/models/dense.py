@@ -10,25 +10,30 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn import functional as F
 
-from qupath_sam.errors import WrongWeights
+from qupath_sam.errors import WeightsMissing, WrongWeights
 from qupath_sam.machine.files import atomic_write
 from qupath_sam.models.base import Embedding
 from qupath_sam.models.devices import Execution, out_of_memory_mapped
 from qupath_sam.models.weights.checkpoints import METADATA_KEY, check_finite, read_entry
+from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.dense_head import DENSE_SIZE, DenseHead
 
 #: Value of ``format`` in the metadata.
 FORMAT = "dense head"
+#: Folder of the store with the user's own heads, and the one that may come with the package.
+FOLDER, PACKAGED = "dense", "assets/nuclei_dense.safetensors"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,9 +83,6 @@ def read_dense_head(path: Path) -> DenseWeights:
     Raises:
         WrongWeights: it is none, or is damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     entry = read_entry(path)
     if entry.get("format") != FORMAT or not isinstance(entry.get("encoder_sha256"), str):
         raise WrongWeights(f"{path} is no dense head; make one with `qupath-sam train ... --method dense`")
@@ -95,6 +97,67 @@ def read_dense_head(path: Path) -> DenseWeights:
         raise WrongWeights(f"{path} holds a dense head of another version; train it again, or update qupath-sam")
     check_finite(tensors, str(path))
     return DenseWeights(tensors, entry["encoder_sha256"], hashlib.sha256(content).hexdigest(), entry)
+
+
+def add_dense_head(file: Path, store: ModelStore) -> Path:
+    """Copy a head into the store, where every model with its encoder finds it; it takes the place of an earlier one.
+
+    Raises:
+        WeightsMissing: no such file.
+        WrongWeights: it is no dense head.
+    """
+    if not file.is_file():
+        raise WeightsMissing(f"there is no file {file}; name the dense.safetensors of a training run")
+    weights = read_dense_head(file)
+    target = _kept_path(weights.encoder_sha256, store)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(target) as kept:
+        kept.write(file.read_bytes())
+    return target
+
+
+def dense_head_path(tensors: Mapping[str, Tensor], store: ModelStore, *, named: Path | None = None) -> Path | None:
+    """Where the dense head of an encoder lies: the one that is named, the one in the store, the one of the package.
+
+    Args:
+        tensors: of the model, with its encoder.
+        store: of this machine.
+        named: by the caller.
+
+    Raises:
+        WeightsMissing: the named file is not there.
+        WrongWeights: the named file belongs to another encoder.
+    """
+    if named is not None and not named.is_file():
+        raise WeightsMissing(f"there is no file {named}; name the dense.safetensors of a training run")
+    packaged = Path(str(files("qupath_sam") / PACKAGED))
+    candidates = [named] if named is not None else [*sorted((store.home / FOLDER).glob("*.safetensors")), packaged]
+    present = [path for path in candidates if path.is_file()]
+    if not present:
+        return None
+    digest = encoder_digest(tensors)
+    for path in present:
+        if read_entry(path).get("encoder_sha256") == digest:
+            return path
+    if named is not None:
+        read_dense_head(named)  # says so where it is none at all
+        raise WrongWeights(
+            f"{named} belongs to another encoder; choose the model that it was trained on "
+            f"({read_entry(named).get('initial_model', 'unknown')}), or train a head for this one"
+        )
+    return None
+
+
+def dense_head_for(
+    tensors: Mapping[str, Tensor], store: ModelStore, *, named: Path | None = None
+) -> DenseWeights | None:
+    """The dense head of an encoder, or None; see `dense_head_path`."""
+    path = dense_head_path(tensors, store, named=named)
+    return None if path is None else read_dense_head(path)
+
+
+def _kept_path(encoder_sha256: str, store: ModelStore) -> Path:
+    return store.home / FOLDER / f"{encoder_sha256[:16]}.safetensors"
 
 
 class DenseMaps:

@@ -16,6 +16,7 @@ from qupath_sam.models.adapters.promptable import PromptableSegmenter
 from qupath_sam.models.adapters.sam import SamSegmenter
 from qupath_sam.models.adapters.transformers_sam import family_beside, load_transformers_sam
 from qupath_sam.models.base import Segmenter
+from qupath_sam.models.dense import DenseMaps, dense_head_for
 from qupath_sam.models.devices import Execution, Precision, choose_execution
 from qupath_sam.models.fake import FakeSegmenter
 from qupath_sam.models.interactive.build import build_click_segmenter
@@ -49,6 +50,7 @@ class LoadedModel:
         weights_sha256: hex digest of the file the weights came from.
         device: torch's name of where it runs.
         precision: number format of its encoder (`Precision` by value).
+        dense: the dense head that belongs to its encoder; None where there is none on this machine.
     """
 
     segmenter: Segmenter
@@ -56,6 +58,7 @@ class LoadedModel:
     weights_sha256: str
     device: str
     precision: str
+    dense: DenseMaps | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,12 @@ class Weights:
 
 
 def load_segmenter(
-    name: str, *, device: str = "auto", precision: str | Precision = Precision.AUTO, home: Path | None = None
+    name: str,
+    *,
+    device: str = "auto",
+    precision: str | Precision = Precision.AUTO,
+    home: Path | None = None,
+    dense: Path | None = None,
 ) -> LoadedModel:
     """Load a model by name. Nothing is downloaded.
 
@@ -75,11 +83,12 @@ def load_segmenter(
         device: auto, cpu, cuda, cuda:1, mps.
         precision: of the encoder; see `Precision`.
         home: folder of the `ModelStore`.
+        dense: file of a dense head to take; else the one of this encoder that the store has, where it has one.
 
     Raises:
         UnknownModel: no model of that name.
         WeightsMissing: its weights are not on this machine; says how to get them.
-        WrongWeights: the file is not what it says it is.
+        WrongWeights: the file is not what it says it is, or ``dense`` belongs to another encoder.
         InvalidRequest: no such device or precision.
         OutOfMemory: the device has no room.
     """
@@ -94,11 +103,20 @@ def load_segmenter(
     if spec.family in TRANSFORMERS_FAMILIES:
         return _load_transformers_model(spec, store, execution)
     weights = load_weights(spec, store)
+    # Before the segmenter takes the tensors over.
+    head = dense_head_for(weights.tensors, store, named=dense)
     segmenter = build_segmenter(spec, weights.tensors, execution)
     if spec.boxes_checked_by:
         other = store.find(spec.boxes_checked_by)
         segmenter.check_boxes_with(build_segmenter(other, load_weights(other, store).tensors, execution))
-    return LoadedModel(segmenter, spec, weights.sha256, str(execution.device), execution.precision.value)
+    return LoadedModel(
+        segmenter,
+        spec,
+        weights.sha256,
+        str(execution.device),
+        execution.precision.value,
+        dense=None if head is None else DenseMaps(head, execution),
+    )
 
 
 def _load_click_model(spec: ModelSpec, store: ModelStore, execution: Execution) -> LoadedModel:

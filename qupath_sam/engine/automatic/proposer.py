@@ -17,6 +17,9 @@ from qupath_sam.models.dense import DenseMaps
 from qupath_sam.networks.dense_head import MAPS
 from qupath_sam.types.region_requests import Effort
 
+#: Score below which a proposal is no object, where the caller says nothing.
+LEAST_SCORE = 0.5
+
 
 class AutomaticProposer:
     """A `Proposer` round a dense head.
@@ -25,6 +28,7 @@ class AutomaticProposer:
         maps: the head.
         capabilities: of the model that decodes.
         effort: `Effort.FAST` takes the head's proposals as they are; `Effort.BEST` asks the decoder about the doubtful.
+        min_score: of what is proposed.
         watershed: thresholds of the head's objects.
         strategy: when the decoder is asked.
     """
@@ -35,12 +39,14 @@ class AutomaticProposer:
         capabilities: Capabilities,
         *,
         effort: Effort = Effort.BEST,
+        min_score: float = LEAST_SCORE,
         watershed: WatershedOptions | None = None,
         strategy: StrategyOptions | None = None,
     ) -> None:
         self._maps = maps
         self._capabilities = capabilities
         self._effort = effort
+        self._min_score = min_score
         self._watershed = watershed or WatershedOptions()
         self._strategy = strategy or StrategyOptions()
 
@@ -49,7 +55,8 @@ class AutomaticProposer:
         pixels = tile.pixels
         maps = tile.model.run(lambda: self._maps(pixels, tile.embedding))
         size = pixels.shape[0], pixels.shape[1]
-        objects = dense_objects(_over(maps, size), self._watershed)
+        found = dense_objects(_over(maps, size), self._watershed)
+        objects = [each for each in found if each.score >= self._min_score]
         doubtful = [each for each in objects if is_doubtful(each, self._strategy)] if self._asks else []
         answers = dict(zip(map(id, doubtful), self._decoded(tile, doubtful, size), strict=True))
         return [answers.get(id(each)) or _proposal(each) for each in objects]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qupath_sam.engine.automatic.proposer import LEAST_SCORE, AutomaticProposer
 from qupath_sam.engine.region.grid import Grid, GridProposer
 from qupath_sam.engine.region.proposals import Proposer
 from qupath_sam.errors import UnsupportedPrompting
@@ -14,8 +15,15 @@ GRID_SPACING_UM = {Effort.BEST: 4.0, Effort.FAST: 8.0}
 
 
 def has_automatic_prompts(loaded: LoadedModel) -> bool:
-    """Return whether a model generates prompts itself."""
-    return False
+    """Return whether a model generates prompts itself: it has a dense head."""
+    return loaded.dense is not None
+
+
+def prompting_of(loaded: LoadedModel, request: RegionRequest) -> Prompting:
+    """Return the prompting that a request means for a model: its own, or the model's best."""
+    if request.prompting is not Prompting.DEFAULT:
+        return request.prompting
+    return Prompting.AUTOMATIC if has_automatic_prompts(loaded) else Prompting.GRID
 
 
 def proposer_of(loaded: LoadedModel, request: RegionRequest, info: SlideInfo, *, downsample: float) -> Proposer:
@@ -30,12 +38,20 @@ def proposer_of(loaded: LoadedModel, request: RegionRequest, info: SlideInfo, *,
     Raises:
         UnsupportedPrompting: the model cannot find objects that way.
     """
-    prompting = request.prompting
-    if prompting is Prompting.DEFAULT:
-        prompting = Prompting.AUTOMATIC if has_automatic_prompts(loaded) else Prompting.GRID
-    name = loaded.spec.name
+    prompting, name = prompting_of(loaded, request), loaded.spec.name
     if prompting is Prompting.AUTOMATIC:
-        raise UnsupportedPrompting(f"model {name!r} generates no prompts itself; ask for prompting 'grid'")
+        if loaded.dense is None:
+            raise UnsupportedPrompting(
+                f"model {name!r} generates no prompts itself; ask for prompting 'grid', or add a dense head for it "
+                "(`qupath-sam models add-dense`)"
+            )
+        score = request.filter.min_score
+        return AutomaticProposer(
+            loaded.dense,
+            loaded.segmenter.capabilities,
+            effort=request.effort,
+            min_score=LEAST_SCORE if score is None else score,
+        )
     if prompting is Prompting.LIKE:
         raise UnsupportedPrompting(f"model {name!r} cannot look for objects like examples; ask for prompting 'grid'")
     if not loaded.segmenter.capabilities.points:

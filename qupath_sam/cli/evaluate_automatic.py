@@ -1,0 +1,105 @@
+"""``qupath-sam evaluate --automatic``: how well models find all objects of an image by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from qupath_sam.cli.evaluation_outputs import command_line
+from qupath_sam.cli.marked_tables import write_tables
+
+if TYPE_CHECKING:
+    from qupath_sam.datasets import Dataset
+    from qupath_sam.evaluation.automatic import ImageResult
+    from qupath_sam.types.region_requests import Effort
+
+#: Name of the table that ``--markdown`` writes, as the markers in a document say it.
+AUTOMATIC_TABLE = "qupath-sam evaluate --automatic, table"
+
+
+def evaluate_automatic(
+    models: Sequence[str],
+    datasets: Sequence[Dataset],
+    *,
+    efforts: Sequence[Effort],
+    dense: Path | None,
+    device: str,
+    threads: int,
+    settings: dict[str, Any],
+    words: Sequence[str],
+    json: Path | None,
+    markdown: Sequence[Path],
+    namesakes: bool,
+) -> None:
+    """Evaluate every model at every effort, and print and write the tables.
+
+    Args:
+        models: by name.
+        datasets: of the split that was asked for.
+        efforts: `Effort`s.
+        dense: file of a dense head; else each model's own.
+        device, threads: see ``evaluate``.
+        settings: what was chosen, for the report and the command.
+        words: the data sets as they were named.
+        json, markdown: where to write.
+        namesakes: see `qupath_sam.datasets.seen.check_unseen`.
+    """
+    from contextlib import closing
+
+    from qupath_sam.datasets.seen import check_unseen, groups_seen, groups_seen_in
+    from qupath_sam.evaluation.automatic import AutomaticChoices, AutomaticEvaluation
+    from qupath_sam.evaluation.automatic_report import automatic_table, build_automatic_report
+    from qupath_sam.evaluation.report import write_report
+    from qupath_sam.machine.description import machine
+    from qupath_sam.machine.threads import configure_torch
+    from qupath_sam.models.dense import dense_head_path
+    from qupath_sam.models.load import load_segmenter, load_weights
+    from qupath_sam.models.weights.store import ModelStore
+
+    configure_torch(threads)
+    store = ModelStore()
+    for name in models:
+        # All are checked before the first one runs for an hour.
+        spec = store.find(name)
+        seen = groups_seen(spec, store)
+        if spec.weights is not None:
+            head = dense_head_path(load_weights(spec, store).tensors, store, named=dense)
+            seen |= groups_seen_in(head, store) if head is not None else frozenset()
+        check_unseen(name, seen, datasets, namesakes=namesakes)
+    results: dict[str, list[ImageResult]] = {}
+    heads: dict[str, str] = {}
+    for name in models:
+        loaded = load_segmenter(name, device=device, dense=dense)
+        heads[name] = loaded.dense.sha256 if loaded.dense is not None else ""
+        for effort in efforts:
+            with closing(AutomaticEvaluation(loaded, AutomaticChoices(effort))) as evaluation:
+                results[f"{name}, {effort.value}"] = _run(evaluation, datasets, f"{name}, {effort.value}")
+    report = build_automatic_report(
+        results,
+        kinds={each.name: each.kind.value for each in datasets},
+        settings={**settings, "dense_sha256": heads, "efforts": [each.value for each in efforts]},
+        machine=machine(),
+    )
+    typer.echo(automatic_table(report))
+    typer.echo(automatic_table(report, "kinds"))
+    if json is not None:
+        write_report(report, json)
+    if markdown:
+        options = {**settings, "effort": [each.value for each in efforts]}
+        command = command_line(words, models, (), options, flags=["automatic"])
+        table = f"{automatic_table(report)}\n{automatic_table(report, 'kinds')}\n    {command}\n"
+        for path in markdown:
+            write_tables(path, {AUTOMATIC_TABLE: table})
+
+
+def _run(evaluation: Any, datasets: Sequence[Dataset], title: str) -> list[ImageResult]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        bar = progress.add_task(title, total=sum(len(each.tiles) for each in datasets))
+        return list(evaluation.run(datasets, on_image=lambda result: progress.update(bar, advance=1)))

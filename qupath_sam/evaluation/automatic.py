@@ -1,0 +1,175 @@
+"""How well a model finds all objects of an image by itself: every image once, through the engine, scored as a whole.
+
+The engine does what it does for a user: tiles, stitching, the scale told by the pixel size or guessed from the objects.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qupath_sam.datasets.base import Dataset
+from qupath_sam.datasets.objects import Tile
+from qupath_sam.datasets.painting import paint
+from qupath_sam.engine.embeddings.memory import MemoryCache
+from qupath_sam.engine.embeddings.store import EmbeddingStore
+from qupath_sam.engine.engine import Engine
+from qupath_sam.engine.pool import ModelPool
+from qupath_sam.engine.states import StateStore
+from qupath_sam.engine.worker import InferenceWorker
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.evaluation.instances import InstanceScores, score_instances
+from qupath_sam.models.load import LoadedModel
+from qupath_sam.slides.pushed import PushedReader
+from qupath_sam.types.region_requests import Effort, ObjectFilter, Prompting, RegionRequest
+from qupath_sam.types.region_results import RegionObject
+
+_EMBEDDING_BYTES, _STATE_BYTES = 64 * 2**20, 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """What one image got.
+
+    Attributes:
+        dataset, image_id, group: of its tile.
+        true_objects, found_objects: how many.
+        scores: see `InstanceScores`.
+        downsample: image px per tile px that the engine chose.
+        seconds: of the whole image.
+    """
+
+    dataset: str
+    image_id: str
+    group: str
+    true_objects: int
+    found_objects: int
+    scores: InstanceScores
+    downsample: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AutomaticChoices:
+    """What is asked of each image.
+
+    Attributes:
+        effort: see `Effort`.
+        min_score: of objects that count; None takes the engine's own.
+        known_mpp: whether the engine is told the pixel size where a data set knows it.
+    """
+
+    effort: Effort = Effort.BEST
+    min_score: float | None = None
+    known_mpp: bool = True
+
+
+class AutomaticEvaluation:
+    """The engine as the server runs it, round one model. Close it to end its thread.
+
+    Args:
+        model: with a dense head.
+        choices: of the caller.
+
+    Raises:
+        InvalidRequest: the model has no dense head.
+    """
+
+    def __init__(self, model: LoadedModel, choices: AutomaticChoices) -> None:
+        if model.dense is None:
+            raise InvalidRequest(
+                f"{model.spec.name} generates no prompts itself; name its dense head (--dense FILE), or make one with "
+                f"`qupath-sam train ... --method dense --init {model.spec.name}`"
+            )
+        self._choices = choices
+        self._engine = Engine(
+            models=ModelPool(model.spec.name, lambda _: model),
+            worker=InferenceWorker(),
+            embeddings=EmbeddingStore(MemoryCache(_EMBEDDING_BYTES)),
+            states=StateStore(_STATE_BYTES),
+        )
+
+    def close(self) -> None:
+        """End the engine's thread."""
+        self._engine.close()
+
+    def run(
+        self, datasets: Sequence[Dataset], *, on_image: Callable[[ImageResult], None] = lambda result: None
+    ) -> Iterator[ImageResult]:
+        """The result of every tile of the data sets, in their order.
+
+        Args:
+            datasets: to evaluate.
+            on_image: called after each.
+        """
+        for dataset in datasets:
+            for tile in dataset.tiles:
+                result = self.score(tile)
+                on_image(result)
+                yield result
+
+    def score(self, tile: Tile) -> ImageResult:
+        """Find all objects of one tile, and hold them against its labels.
+
+        Raises:
+            InvalidRequest: image and labels differ in size.
+        """
+        pixels, truth = tile.read_pixels(), tile.read_labels()
+        if pixels.shape[:2] != truth.shape:
+            raise InvalidRequest(
+                f"{tile.dataset}/{tile.image_id}: the image is {pixels.shape[1]} x {pixels.shape[0]} px but its labels "
+                f"are {truth.shape[1]} x {truth.shape[0]}; both must show the same pixels"
+            )
+        started = time.perf_counter()
+        found, downsample = self.find(pixels, tile.mpp if self._choices.known_mpp else None)
+        seconds = time.perf_counter() - started
+        return ImageResult(
+            dataset=tile.dataset,
+            image_id=tile.image_id,
+            group=tile.group,
+            true_objects=len(np.unique(truth[truth != 0])),
+            found_objects=len(np.unique(found[found != 0])),
+            scores=score_instances(found, truth),
+            downsample=downsample,
+            seconds=seconds,
+        )
+
+    def find(self, pixels: NDArray[np.uint8], mpp: float | None) -> tuple[NDArray[np.int32], float]:
+        """All objects of an image as labels, and the downsample of the tiles.
+
+        Args:
+            pixels: uint8 ``(H, W, 3)`` RGB, taken as level 0.
+            mpp: um per px, or None.
+        """
+        request = RegionRequest(
+            prompting=Prompting.AUTOMATIC,
+            effort=self._choices.effort,
+            clip=True,
+            search_background=True,
+            filter=ObjectFilter(min_score=self._choices.min_score),
+        )
+        objects: list[RegionObject] = []
+        downsample = 0.0
+        for batch in self._engine.segment_region(PushedReader.of_image(pixels, mpp), request):
+            objects += batch.objects
+            downsample = batch.downsample or downsample
+        height, width = pixels.shape[:2]
+        return painted(objects, (height, width)), downsample
+
+
+def painted(objects: Sequence[RegionObject], size: tuple[int, int]) -> NDArray[np.int32]:
+    """Outlines as labels; where two overlap, the pixel is of the one with the higher score.
+
+    Args:
+        objects: in level-0 px.
+        size: ``(height, width)``.
+    """
+    if not objects:
+        return np.zeros(size, np.int32)
+    # `paint` leaves a pixel to the last.
+    rising = sorted(objects, key=lambda each: (each.score, -each.number))
+    return np.asarray(paint([each.geometry for each in rising], size), np.int32)
