@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
 from qupath_sam.datasets.options import WindowChoice
 
 app = typer.Typer(help="Measure this machine; every figure in the documentation names the command behind it.")
@@ -123,6 +124,53 @@ def rotation(
         device=device,
     )
     _report(results, "datasets", as_json=as_json, file=None)
+
+
+@app.command()
+def server(
+    *,
+    clients: Annotated[int, typer.Option(min=1, help="People who click at once.")] = 8,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each part: one alone, all, all by the clock.")] = 20.0,
+    mix: Annotated[str, typer.Option(help="What runs at once: clicks,batch,embed.")] = "clicks",
+    model: Annotated[str, typer.Option(help="Of the server that is started; see `qupath-sam models list`.")] = "",
+    address: Annotated[
+        str, typer.Option("--server", help="HOST:PORT of one that runs; it opens the packaged slide.")
+    ] = "",
+    token_file: TokenFileOption = None,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of places and times.")] = 0,
+    as_json: _Json = False,
+    file: _File = None,
+) -> None:
+    """Many clients at one server against one alone: latencies, throughput, fairness, and answers that stay the same."""
+    from qupath_sam.cli.benchmarks import server as bench
+
+    results = bench.run(
+        clients=clients,
+        seconds=seconds,
+        mix=[kind.strip() for kind in mix.split(",") if kind.strip()],
+        model=model,
+        address=address,
+        access=read_access(token_file, tls, tls_ca),
+        seed=seed,
+    )
+    _report(results, "", as_json=as_json, file=file)
+
+
+@app.command()
+def soak(
+    *,
+    minutes: Annotated[float, typer.Option(min=0.01, help="For how long.")] = 20.0,
+    model: Annotated[str, typer.Option(help="The server's default; it takes turns with the fake one.")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of what is done.")] = 0,
+    as_json: _Json = False,
+    file: _File = None,
+) -> None:
+    """A server that is treated badly: is any answer wrong, does anything stay behind, does its memory grow?"""
+    from qupath_sam.cli.benchmarks import soak as bench
+
+    _report(bench.run(minutes=minutes, model=model, seed=seed), "", as_json=as_json, file=file)
 
 
 def _print_refined(name: str, figures: dict[str, Any]) -> None:

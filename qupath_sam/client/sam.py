@@ -118,6 +118,8 @@ class SamClient:
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.http2.ping_timeout_ms", 10_000),  # without it gRPC 1.85 waits for a minute
             ("grpc.http2.max_pings_without_data", 0),
+            # Clients of one process are as apart as those of several: servers let connections take turns.
+            ("grpc.use_local_subchannel_pool", 1),
             # A server that was started again is found again in seconds, not minutes.
             ("grpc.initial_reconnect_backoff_ms", 200),
             ("grpc.max_reconnect_backoff_ms", 2_000),

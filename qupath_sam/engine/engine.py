@@ -66,9 +66,10 @@ class Engine:
         self._prefetcher = Prefetcher()
 
     def close(self) -> None:
-        """Stop prefetching and the inference thread. Calls under way end with `Cancelled`."""
+        """Stop prefetching and the inference thread; write embeddings that wait for it. Calls end with `Cancelled`."""
         self._prefetcher.close()
         self.worker.close()
+        self.embeddings.close()
 
     def warm_up(self) -> None:
         """Load the default model and run it once, so that no click pays for what libraries prepare at first use.

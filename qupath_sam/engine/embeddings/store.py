@@ -9,6 +9,7 @@ from collections.abc import Callable
 from qupath_sam.engine.cancellation import CancelToken, check_wanted, seconds_left
 from qupath_sam.engine.embeddings.disk import DiskCache
 from qupath_sam.engine.embeddings.memory import MemoryCache
+from qupath_sam.engine.embeddings.writer import DiskWriter
 from qupath_sam.engine.worker import Urgency
 from qupath_sam.errors import Cancelled, DeadlineExceeded, ServerBusy
 from qupath_sam.models.base import Embedding
@@ -58,18 +59,30 @@ class EmbeddingStore:
 
     Args:
         memory: asked first, and given everything.
-        disk: asked second, and given what was computed.
+        disk: asked second, and given what was computed, soon after the caller has it.
     """
 
     def __init__(self, memory: MemoryCache, disk: DiskCache | None = None) -> None:
         self.memory = memory
         self.disk = disk
+        self._writer = DiskWriter(disk) if disk is not None else None
         self._lock = threading.Lock()
         self._flights: dict[str, _Flight] = {}
 
     def contains(self, key: str) -> bool:
         """Return whether `get_or_compute` would find the embedding rather than compute it."""
-        return self.memory.contains(key) or (self.disk is not None and self.disk.contains(key))
+        waits = self._writer is not None and self._writer.get(key) is not None
+        return self.memory.contains(key) or waits or (self.disk is not None and self.disk.contains(key))
+
+    def flush(self) -> None:
+        """Wait until all that was computed is on disk."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Write what waits to be written. What is computed later is written before its caller has it."""
+        if self._writer is not None:
+            self._writer.close()
 
     def get_or_compute(
         self,
@@ -128,8 +141,7 @@ class EmbeddingStore:
         """Find or make the embedding for all waiters; every waiter gets an outcome, errors included."""
         try:
             check_wanted(cancel, deadline)
-            embedding = self.disk.get(key) if self.disk is not None else None
-            source = EmbeddingSource.DISK
+            embedding, source = self._on_disk(key), EmbeddingSource.DISK
             if embedding is None:
                 embedding, source = compute(), EmbeddingSource.COMPUTED
             self.memory.put(key, embedding)
@@ -143,9 +155,16 @@ class EmbeddingStore:
             self._hand_over(key, flight)
             raise
         self._land(key, flight, embedding=embedding)
-        if self.disk is not None and source is EmbeddingSource.COMPUTED:
-            self.disk.put(key, embedding)
+        if self._writer is not None and source is EmbeddingSource.COMPUTED:
+            self._writer.put(key, embedding)
         return embedding, source
+
+    def _on_disk(self, key: str) -> Embedding | None:
+        """Return the embedding that is on disk, or on its way there."""
+        if self.disk is None or self._writer is None:
+            return None
+        waits = self._writer.get(key)
+        return waits if waits is not None else self.disk.get(key)
 
     def _wait(
         self, key: str, flight: _Flight, waiter: _Waiter, cancel: CancelToken | None, deadline: float | None

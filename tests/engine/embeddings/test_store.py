@@ -16,6 +16,7 @@ import torch
 from qupath_sam.engine.embeddings.disk import DiskCache
 from qupath_sam.engine.embeddings.memory import MemoryCache
 from qupath_sam.engine.embeddings.store import EmbeddingStore
+from qupath_sam.engine.embeddings.writer import DiskWriter
 from qupath_sam.engine.worker import CancelToken, InferenceWorker, Priority, Urgency
 from qupath_sam.errors import Cancelled, DeadlineExceeded, ServerBusy
 from qupath_sam.models.base import Embedding
@@ -97,6 +98,8 @@ def test_memory_first_then_disk_then_computation(tmp_path: Path) -> None:
     assert store.get_or_compute(KEY, never) == (made, EmbeddingSource.MEMORY)
     memory.clear()
     assert store.contains(KEY)
+    store.flush()
+    assert store.contains(KEY)
     found, source = store.get_or_compute(KEY, never)
     assert source is EmbeddingSource.DISK
     assert torch.equal(found.tensors["image"], made.tensors["image"])
@@ -106,9 +109,72 @@ def test_memory_first_then_disk_then_computation(tmp_path: Path) -> None:
 def test_a_damaged_file_is_computed_anew_and_replaced(tmp_path: Path) -> None:
     store = EmbeddingStore(MemoryCache(0), DiskCache(tmp_path, LARGE))
     store.get_or_compute(KEY, embedding_of)
+    store.flush()
     (tmp_path / f"{KEY}.safetensors").write_bytes(b"damaged")
     assert store.get_or_compute(KEY, embedding_of)[1] is EmbeddingSource.COMPUTED
+    store.flush()
     assert store.get_or_compute(KEY, never)[1] is EmbeddingSource.DISK
+
+
+class SlowDisk(DiskCache):
+    """Writes when it is let."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, LARGE)
+        self.let = threading.Event()
+        self.writers: list[str] = []
+
+    def put(self, key: str, embedding: Embedding) -> bool:
+        assert self.let.wait(PATIENCE)
+        self.writers.append(threading.current_thread().name)
+        return super().put(key, embedding)
+
+
+def test_who_pays_for_an_encode_does_not_wait_for_the_file(tmp_path: Path) -> None:
+    disk = SlowDisk(tmp_path)
+    store, made = EmbeddingStore(MemoryCache(0), disk), embedding_of()
+    assert store.get_or_compute(KEY, lambda: made) == (
+        made,
+        EmbeddingSource.COMPUTED,
+    )  # returns, though nothing is written
+    assert store.contains(KEY)
+    assert store.get_or_compute(KEY, never) == (made, EmbeddingSource.DISK)  # on its way there
+    assert not disk.contains(KEY)
+    disk.let.set()
+    store.close()
+    assert disk.contains(KEY)
+    store.get_or_compute("b" * 64, embedding_of)  # after the end: by the caller
+    assert disk.contains("b" * 64)
+    assert disk.writers == ["qupath-sam-disk_0", threading.current_thread().name]
+
+
+def test_what_waits_for_the_disk_is_bounded(tmp_path: Path) -> None:
+    disk = SlowDisk(tmp_path)
+    writer = DiskWriter(disk, max_waiting_bytes=embedding_of().size_bytes)
+    writer.put(KEY, embedding_of())
+    late = threading.Thread(target=writer.put, args=("b" * 64, embedding_of()))
+    late.start()
+    assert writer.get("b" * 64) is None
+    disk.let.set()
+    late.join(PATIENCE)
+    writer.close()
+    assert disk.contains(KEY)
+    assert disk.contains("b" * 64)
+    assert sorted(disk.writers) == sorted(["qupath-sam-disk_0", late.name])
+    assert writer.get(KEY) is None
+
+
+def test_a_disk_that_fails_costs_the_entry_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(DiskCache):
+        def put(self, key: str, embedding: Embedding) -> bool:
+            raise RuntimeError("no device")
+
+    store = EmbeddingStore(MemoryCache(LARGE), Broken(tmp_path, LARGE))
+    store.get_or_compute(KEY, embedding_of)
+    store.flush()
+    assert "could not keep" in caplog.text
+    assert store.get_or_compute(KEY, never)[1] is EmbeddingSource.MEMORY
+    store.close()
 
 
 def test_an_embedding_larger_than_the_bound_is_handed_out_but_not_kept() -> None:

@@ -1,0 +1,73 @@
+"""``bench server`` and ``bench soak``: short ones, on the fake model, and what they would say of a faulty server."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from qupath_sam.cli.app import app
+from qupath_sam.cli.benchmarks import server as bench
+from qupath_sam.cli.benchmarks.soak import slope
+from qupath_sam.client import SamClient
+
+
+def call(*arguments: str) -> dict:
+    ended = CliRunner().invoke(app, ["bench", *arguments, "--json"])
+    assert ended.exit_code == 0, ended.exception
+    return json.loads(ended.stdout)
+
+
+def test_many_clients_are_measured(server_address) -> None:
+    found = call(
+        *("server", "--server", server_address, "--clients", "3", "--seconds", "1.5", "--mix", "clicks,batch,embed")
+    )
+    assert found["schema"] == "qupath-sam/bench-server/1"
+    for phase in ("alone", "closed", "open"):
+        assert found[phase]["clicks"]["n"] > 0
+        assert found[phase]["clicks"]["p50"] <= found[phase]["clicks"]["p95"] <= found[phase]["clicks"]["max"]
+        assert (found[phase]["wrong"], found[phase]["failed"]) == (0, {})
+    assert found["closed"]["clients_answered"] == 3
+    assert found["closed"]["batch"]["n"] >= 1
+    assert found["closed"]["embed"]["n"] >= 1
+    assert found["closed"]["throughput_of_alone"] > 0
+    assert found["closed"]["slowest_over_fastest"] >= 1
+    assert "batch" not in found["alone"]
+
+
+def test_a_repeated_click_is_decoded_again(server_address) -> None:
+    with SamClient(server_address) as client:
+
+        def decoded() -> int:
+            return next(turn["items"] for turn in client.status()["turns"] if turn["kind"] == "decode")
+
+        before = decoded()
+        answers = {bench.click_once(client, bench.PLACES[0]) for _ in range(3)}
+        assert len(answers) == 1
+        assert decoded() - before >= 3
+
+
+def test_a_wrong_answer_is_counted() -> None:
+    clicks = bench.Clicks({(1, 1): b"right"})
+    for answer in (b"right", b"wrong", b"right"):
+        clicks.check((1, 1), answer)
+    assert clicks.wrong == 1
+
+
+def test_a_mix_without_clicks_is_refused() -> None:
+    assert "clicks among them" in str(CliRunner().invoke(app, ["bench", "server", "--mix", "batch"]).exception)
+
+
+def test_a_soak_says_what_is_left() -> None:
+    found = call("soak", "--minutes", "0.1", "--model", "fake")
+    assert found["acts"].keys() == {"click", "cut off", "cancel", "no slide", "other model", "push"}
+    assert min(found["acts"].values()) > 0
+    assert (found["wrong"], found["unexpected"]) == (0, {})
+    assert not any(found["stuck"].values())
+    assert found["memory_mib"]["last"] > 0
+
+
+def test_the_slope_of_a_line() -> None:
+    assert slope([(x, 3 * x + 5) for x in (1e9, 1e9 + 1, 1e9 + 2)]) == pytest.approx(3)
+    assert slope([(1, 1)]) == 0
