@@ -74,7 +74,7 @@ class _StatusCollector(Collector):
         yield _gauge("streams", "Open streams.", now.streams)
         yield _gauge("clients", "Clients with a call under way.", now.clients)
         yield _gauge("process_bytes", "Memory of the process.", now.process_bytes)
-        yield _gauge("device_bytes", "Memory that torch holds on the device.", now.device_bytes)
+        yield _gauge("device_bytes", "Memory that torch holds on the device.", now.device_memory_bytes)
         models = dict.fromkeys(now.loaded_models, 1.0)
         yield _labelled(GaugeMetricFamily, "models_loaded", "1 for each model in memory.", "model", models)
         waiting = {queue.priority: float(queue.waiting) for queue in now.queue}

@@ -72,7 +72,7 @@ def _add_engine(response: pb.StatusResponse, engine: Engine) -> None:
     response.device = engine.models.device
     response.default_model = engine.models.default
     response.loaded_models.extend(engine.models.loaded())
-    response.device_bytes = engine.models.device_bytes()
+    response.device_memory_bytes = engine.models.device_bytes()
     waiting = engine.worker.waiting_by_priority
     response.queue.extend(
         pb.QueueStatus(priority=priority.name.lower(), waiting=waiting[priority])

@@ -43,7 +43,11 @@ def tables(status: pb.StatusResponse) -> list[Table]:
                 *((f"waiting, {queue.priority}", str(queue.waiting)) for queue in status.queue),
                 ("models in memory", ", ".join(status.loaded_models) or "none"),
                 ("memory of the process, MiB", _mib(status.process_bytes)),
-                *((("memory on the device, MiB", _mib(status.device_bytes)),) if status.device_bytes else ()),
+                *(
+                    (("memory on the device, MiB", _mib(status.device_memory_bytes)),)
+                    if status.device_memory_bytes
+                    else ()
+                ),
             ),
         ),
         Table(

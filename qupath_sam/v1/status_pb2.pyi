@@ -23,7 +23,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("server_version", "phase", "phase_text", "uptime_s", "device", "default_model", "loaded_models", "clients", "calls", "streams", "max_calls", "process_bytes", "device_bytes", "queue", "caches", "turns", "methods", "recent")
+    __slots__ = ("server_version", "phase", "phase_text", "uptime_s", "device", "default_model", "loaded_models", "clients", "calls", "streams", "max_calls", "process_bytes", "device_memory_bytes", "queue", "caches", "turns", "methods", "recent")
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     PHASE_TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -36,7 +36,7 @@ class StatusResponse(_message.Message):
     STREAMS_FIELD_NUMBER: _ClassVar[int]
     MAX_CALLS_FIELD_NUMBER: _ClassVar[int]
     PROCESS_BYTES_FIELD_NUMBER: _ClassVar[int]
-    DEVICE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     CACHES_FIELD_NUMBER: _ClassVar[int]
     TURNS_FIELD_NUMBER: _ClassVar[int]
@@ -54,13 +54,13 @@ class StatusResponse(_message.Message):
     streams: int
     max_calls: int
     process_bytes: int
-    device_bytes: int
+    device_memory_bytes: int
     queue: _containers.RepeatedCompositeFieldContainer[QueueStatus]
     caches: _containers.RepeatedCompositeFieldContainer[CacheStatus]
     turns: _containers.RepeatedCompositeFieldContainer[TurnStatus]
     methods: _containers.RepeatedCompositeFieldContainer[MethodStatus]
     recent: _containers.RepeatedCompositeFieldContainer[RequestStatus]
-    def __init__(self, server_version: _Optional[str] = ..., phase: _Optional[_Union[ServerPhase, str]] = ..., phase_text: _Optional[str] = ..., uptime_s: _Optional[float] = ..., device: _Optional[str] = ..., default_model: _Optional[str] = ..., loaded_models: _Optional[_Iterable[str]] = ..., clients: _Optional[int] = ..., calls: _Optional[int] = ..., streams: _Optional[int] = ..., max_calls: _Optional[int] = ..., process_bytes: _Optional[int] = ..., device_bytes: _Optional[int] = ..., queue: _Optional[_Iterable[_Union[QueueStatus, _Mapping]]] = ..., caches: _Optional[_Iterable[_Union[CacheStatus, _Mapping]]] = ..., turns: _Optional[_Iterable[_Union[TurnStatus, _Mapping]]] = ..., methods: _Optional[_Iterable[_Union[MethodStatus, _Mapping]]] = ..., recent: _Optional[_Iterable[_Union[RequestStatus, _Mapping]]] = ...) -> None: ...
+    def __init__(self, server_version: _Optional[str] = ..., phase: _Optional[_Union[ServerPhase, str]] = ..., phase_text: _Optional[str] = ..., uptime_s: _Optional[float] = ..., device: _Optional[str] = ..., default_model: _Optional[str] = ..., loaded_models: _Optional[_Iterable[str]] = ..., clients: _Optional[int] = ..., calls: _Optional[int] = ..., streams: _Optional[int] = ..., max_calls: _Optional[int] = ..., process_bytes: _Optional[int] = ..., device_memory_bytes: _Optional[int] = ..., queue: _Optional[_Iterable[_Union[QueueStatus, _Mapping]]] = ..., caches: _Optional[_Iterable[_Union[CacheStatus, _Mapping]]] = ..., turns: _Optional[_Iterable[_Union[TurnStatus, _Mapping]]] = ..., methods: _Optional[_Iterable[_Union[MethodStatus, _Mapping]]] = ..., recent: _Optional[_Iterable[_Union[RequestStatus, _Mapping]]] = ...) -> None: ...
 
 class QueueStatus(_message.Message):
     __slots__ = ("priority", "waiting")

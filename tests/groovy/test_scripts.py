@@ -63,3 +63,12 @@ def test_no_file_of_the_protocol_bears_the_name_of_a_message() -> None:
         named = re.search(r'option java_outer_classname = "(\w+)";', text)
         outer = named.group(1) if named else "".join(part.capitalize() for part in file.stem.split("_"))
         assert outer not in messages, f"{file.name}: set java_outer_classname"
+
+
+def test_no_field_of_the_protocol_bears_the_name_of_a_method_in_java() -> None:
+    """A text `device` has the method getDeviceBytes: a field `device_bytes` beside it does not compile."""
+    for file in sorted((Path(__file__).parents[2] / "proto").rglob("*.proto")):
+        for body in re.findall(r"^message \w+ \{\n(.*?)^\}", file.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+            names = re.findall(r"^ +(?:optional |repeated )?(\w+) (\w+) = \d+;", body, re.MULTILINE)
+            taken = {f"{name}_bytes" for kind, name in names if kind == "string"}
+            assert not taken & {name for _, name in names}, file.name
