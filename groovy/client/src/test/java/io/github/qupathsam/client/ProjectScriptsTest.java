@@ -12,6 +12,7 @@ import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -79,6 +80,26 @@ class ProjectScriptsTest {
         assertEquals(
                 "1 refined, 2 refused (1 nothing found, 1 too different from the old outline), 0 locked",
                 Refinement.joined(List.of(some, none)).report(0));
+    }
+
+    @Test
+    void allObjectsOfARegionAreThoseOfPython() throws Exception {
+        byte[] region = PromptsTest.wkb("POLYGON ((250 150, 520 150, 520 380, 250 380, 250 150))");
+        RegionOptions options = RegionOptions.of(Map.of("prompting", "grid", "spacing", 60, "minStability", 0.5, "downsample", 1, "searchBackground", true));
+        List<RegionProgress> told = new ArrayList<>();
+        RegionAnswer answer = client.region(image, region, List.of(), options).run(told::add);
+        assertFalse(answer.found().isEmpty());
+        assertEquals(told.get(told.size() - 1).tilesTotal(), answer.progress().tilesDone());
+        assertEquals("fake", answer.metadata().get("qupath-sam.model"));
+        for (RegionAnswer.Found found : answer.found()) {
+            assertTrue(Outlines.of(region).contains(Outlines.of(found.mask().wkb()).getCentroid()), "it belongs to another region");
+            assertEquals(Outlines.of(found.mask().wkb()).getArea(), found.mask().areaPx2(), 1e-6);
+        }
+        AtomicInteger reads = new AtomicInteger();
+        SamImage pushed = Pictures.pushable(SamImage.ofPath(Path.of("nowhere.svs"), Pictures.WIDTH, Pictures.HEIGHT), reads);
+        RegionAnswer same = client.region(pushed, null, List.of(), options).run(progress -> {});
+        assertEquals(1, reads.get(), "what the server cannot read is sent, once");
+        assertTrue(same.found().size() >= answer.found().size());
     }
 
     /** On 0.1.0 scripts took IoU .3, the command line .5, and neither looked at holes. */
