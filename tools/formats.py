@@ -9,11 +9,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from qupath_sam.cli.marked_tables import write_tables
+from qupath_sam.errors import QupathSamError
 from tests.contracts.agreement import Agreement, agreement
 from tests.contracts.layouts import LAYOUTS, Layout
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
-BEGIN, END = "<!-- made by python -m tools.formats: begin -->", "<!-- made by python -m tools.formats: end -->"
+#: Name of the table in its markers.
+TABLE = "python -m tools.formats"
 
 
 def table() -> str:
@@ -53,15 +56,8 @@ def _names(found: Agreement, thing: str) -> str:
     return ", ".join(getattr(found, thing))
 
 
-def updated(document: str) -> str:
-    """The document with a fresh table between its markers."""
-    before, _, rest = document.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
-
-
 if __name__ == "__main__":
-    text = DOCUMENT.read_text("utf-8")
-    if BEGIN not in text or END not in text:
-        sys.exit(f"{DOCUMENT} has lost its markers; put them back: {BEGIN} and {END}")
-    DOCUMENT.write_text(updated(text), "utf-8")
+    try:
+        write_tables(DOCUMENT, {TABLE: table()})
+    except QupathSamError as error:
+        sys.exit(str(error))

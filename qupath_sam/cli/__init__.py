@@ -11,7 +11,7 @@ from qupath_sam.machine.extras import missing_extra
 def main() -> None:
     """Run the command line; errors of this package end in one line and exit code 2."""
     try:
-        # Before torch is loaded, by whatever command: see qupath_sam.machine.threads.
+        # Before torch is loaded, by any command: see qupath_sam.machine.threads.
         from qupath_sam.machine.threads import prepare_process
 
         prepare_process()

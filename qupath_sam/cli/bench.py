@@ -68,7 +68,7 @@ def refine(
     ] = False,
     json: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
 ) -> None:
-    """What `project refine` makes of crude outlines with known truth, by what the model is told of them."""
+    """How much `project refine` gains on crude outlines with known truth, for each way to prompt the model."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -1,4 +1,4 @@
-"""Options of a command from a TOML file, and back: for services, whose command line nobody types."""
+"""Options of a command from a TOML file, and back: for services, which start without a typed command line."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _WHITE = (255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class DemoObject:
-    """One object to segment: its name, prompts in level-0 px, and how far somebody would have zoomed in to click.
+    """One object to segment: its name, prompts in level-0 px, and how far a person zooms in to click it.
 
     Attributes:
         view_downsample: of the viewer, level-0 px per screen px; 0 where nobody looks.

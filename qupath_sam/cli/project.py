@@ -316,7 +316,7 @@ def undo(
     heap: HeapOption = "2g",
     time_limit: LimitOption = 900.0,
 ) -> None:
-    """Put back what a run has changed. Objects that somebody has reshaped since stay as they are now."""
+    """Put back what a run has changed. Objects that were reshaped since stay as they are now."""
     from qupath_sam.project.layout import read_project
     from qupath_sam.project.undo import undo_run
 

@@ -51,7 +51,7 @@ def read_outlines(
 
     Args:
         skip_bad: use the others where a feature is no outline.
-        note: told what was left out.
+        note: called with a sentence on what was left out.
 
     Raises:
         InvalidRequest: no GeoJSON, or no polygon in it.
@@ -84,7 +84,7 @@ def usable(
     """The features of a file that can be used, as ``--skip-bad`` says.
 
     Args:
-        note: told what was skipped and left out.
+        note: called with a sentence on what was skipped and left out.
 
     Raises:
         InvalidPrompt: features cannot be used, and may not be skipped; the message names them all.

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from qupath_sam.types.prompts import ObjectPrompts
     from qupath_sam.types.results import Prediction
 
-    #: The prompts, of somebody who can say how large the image is.
-    Told = Callable[[Callable[[], Region]], list[ObjectPrompts]]
+    #: Makes the prompts; its argument gives the image's extent when it is needed.
+    MakePrompts = Callable[[Callable[[], Region]], list[ObjectPrompts]]
 
 _DOUBTS = {
     Doubt.LOW_SCORE: "the model is not sure; look at the outline, add a click or give a box",
@@ -120,14 +120,14 @@ def segment(
     location = os.path.abspath(slide) if os.path.exists(slide) else slide
     rendering = parse_rendering(channels or [], ranges or [], display)
     image = Slide(location, z=z, t=t, rendering=rendering)
-    told = partial(refining, objects, interior=interior_points)
+    make_prompts = partial(refining, objects, interior=interior_points)
     if server is not None:
         if overlay is not None and (fault := _undrawable(image)):
             typer.echo(f"{overlay} will not be drawn: {fault}", err=True)
             overlay = None
-        objects, prediction = _predict_there(image, told, server, read_access(token_file, tls, tls_ca), options)
+        objects, prediction = _predict_there(image, make_prompts, server, read_access(token_file, tls, tls_ca), options)
     else:
-        objects, prediction = _predict_here(image, told, device, options)
+        objects, prediction = _predict_here(image, make_prompts, device, options)
     features = annotations_of(prediction, path_class=PathClass.of(path_class) if path_class else None, name=name)
     if output is not None:
         write_geojson(output, features)
@@ -140,7 +140,7 @@ def segment(
 
 
 def _predict_there(
-    slide: Slide, told: Told, server: str, access: Access, options: dict[str, Any]
+    slide: Slide, make_prompts: MakePrompts, server: str, access: Access, options: dict[str, Any]
 ) -> tuple[list[ObjectPrompts], Prediction]:
     from qupath_sam.client import SamClient
 
@@ -149,12 +149,12 @@ def _predict_there(
         return Region(0, 0, about.width, about.height)
 
     with SamClient(server, access=access) as client:
-        objects = told(extent)
+        objects = make_prompts(extent)
         return objects, client.predict(slide, objects, **options)
 
 
 def _predict_here(
-    slide: Slide, told: Told, device: str, options: dict[str, Any]
+    slide: Slide, make_prompts: MakePrompts, device: str, options: dict[str, Any]
 ) -> tuple[list[ObjectPrompts], Prediction]:
     from qupath_sam.client.local import LocalClient
     from qupath_sam.engine.settings import EngineSettings
@@ -164,7 +164,7 @@ def _predict_here(
             return reader.info.extent
 
     with LocalClient(EngineSettings(device=device)) as local:
-        objects = told(extent)
+        objects = make_prompts(extent)
         return objects, local.predict(slide, objects, **options)
 
 

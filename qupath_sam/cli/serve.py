@@ -112,7 +112,7 @@ def _run(context: typer.Context, settings: ServerSettings) -> None:
     from qupath_sam.server.listener import listen
 
     reloading = threading.Event()
-    _on_signals(("SIGHUP",), reloading)  # which Windows lacks: there files are read anew by their time alone
+    _on_signals(("SIGHUP",), reloading)  # which Windows lacks: there files are read again only when their time changes
     listener = listen(settings)
     log.info("%s is taken; until the model is there, calls are asked to come back", listener.address)
     # While it loads, SIGTERM and Ctrl-C end the process as they end any other: nothing is under way yet.

@@ -1,4 +1,4 @@
-"""From the options of ``qupath-sam serve``, of wherever they come, to the server's settings."""
+"""The server's settings from the options of ``qupath-sam serve``: command line, file and environment."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Access:
         return self.tls or self.ca is not None or self.certificate is not None
 
     def exposes_token(self, address: str) -> bool:
-        """Return whether everybody on the way to ``host:port`` could read the token."""
+        """Return whether others on the way to ``host:port`` could read the token."""
         return bool(self.token) and not self.is_encrypted and not is_loopback(address.rpartition(":")[0])
 
     def metadata(self) -> tuple[tuple[str, str], ...]:

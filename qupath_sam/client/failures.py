@@ -1,4 +1,4 @@
-"""From a failed rpc to this package's errors, so that callers catch one kind whatever side failed."""
+"""This package's errors from failed rpcs: callers catch one kind of error, whichever side failed."""
 
 from __future__ import annotations
 

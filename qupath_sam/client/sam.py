@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 #: Versions of the protocol's meaning that this client knows.
 KNOWN_PROTOCOLS = (1,)
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-#: How long work that nobody waits for lets a busy server be before each further attempt, seconds.
+#: Pauses between attempts at a busy server for work that no person waits for, seconds.
 PATIENT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 _FORMATS = {
@@ -78,7 +78,7 @@ class SamClient:
         access: encryption and token in full, instead of ``token`` and ``ca``.
         busy_pauses_s: a call that finds the server busy is made again after each of these, seconds; without any,
             `ServerBusy` is raised at once. Live streams are not concerned.
-        batch: nobody waits for the answers: they come when no person waits for theirs, and no click can follow one.
+        batch: no person waits for the answers: those of persons come first, and no click can follow an answer.
 
     Raises:
         InvalidRequest: the address is none.

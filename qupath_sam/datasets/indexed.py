@@ -1,7 +1,7 @@
 """A folder with ``index.csv``: one row a tile, with columns image, instances, group and split.
 
 Columns that may be there: mpp, kind (region, gland or nucleus: see `Kind`; one for all rows) and stain. A group with
-rows of several splits is one group a split: whoever wrote the index says that they may be kept apart.
+rows of several splits is one group a split: the index says that they may be kept apart.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class EvaluationObject:
         object_id: unique in the data set.
         labels: integer ``(H, W)`` at the resolution at which IoU is measured; all objects of a view share them.
         value: of the object's px in ``labels``; None for all that are not 0.
-        digest: hex SHA-256 of the pixels and the mask: what this object *is*, whatever it is called.
+        digest: hex SHA-256 of the pixels and the mask: identifies the object, not its name.
     """
 
     dataset: str
@@ -62,7 +62,7 @@ class EvaluationObject:
 
     @property
     def mask(self) -> Mask:
-        """bool ``(H, W)``, not empty; made anew each time, as a large tile has no room for one of every object."""
+        """bool ``(H, W)``, not empty; made at each call, as all masks of a large tile do not fit into memory."""
         return _mask(self.labels, self.value)
 
 

@@ -1,4 +1,4 @@
-"""Which files of annotations belong to which slide: told by their names, below one folder.
+"""Pairs annotation files with slides by their names, below one folder.
 
 A file belongs to the slide whose name it bears, with or without the slide's suffix and with or without the number that
 an export of a project puts before it: ``a.geojson``, ``a.svs.geojson`` and ``3 a.svs.geojson`` belong to ``a.svs``. Of
@@ -24,7 +24,7 @@ class PairedFiles:
 
     Attributes:
         of_slides: by slide, its files of annotations; in the files' order.
-        left_out: files that belong to no slide, or to which of several is not to be told.
+        left_out: files that belong to no slide, or to one of several that their names do not decide.
     """
 
     of_slides: dict[Path, tuple[Path, ...]]

@@ -88,7 +88,7 @@ def _read_pixels(images: Path, index: int) -> NDArray[np.uint8]:
 
 
 def _read_cells(path: Path, index: int) -> NDArray[np.integer]:
-    """Cells of all classes as one label image; ids are unique in a class only, so they are numbered anew."""
+    """Cells of all classes as one label image; ids are unique in a class only, so they get new numbers."""
     masks = _load(path)
     labels = np.zeros(masks.shape[1:3], dtype=np.int32)
     last = 0

@@ -37,7 +37,7 @@ def check_unseen(
 
     A group counts as seen under any data set's name: a copy of a folder under another name holds the same patients.
     Slides count by their own names too, with or without suffix: a model that was trained on the exported slides of a
-    project has seen the project, whatever metadata its patients are told by there.
+    project has seen the project, whichever metadata names its patients.
 
     Args:
         model: its name, for the message.

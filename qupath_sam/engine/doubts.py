@@ -34,9 +34,9 @@ def doubts_of(
         return ()
     best = outlines[0]
     doubts = [Doubt.LOW_SCORE] if best.score < LOW_SCORE else []
-    told = prompts.box is not None or prompts.outline is not None
+    says_size = prompts.box is not None or prompts.outline is not None
     chosen = request.region is not None or request.downsample is not None or request.mpp is not None
-    if not (told or chosen) and _is_large(best, request, scales):
+    if not (says_size or chosen) and _is_large(best, request, scales):
         doubts.append(Doubt.LARGE)
     return tuple(doubts)
 

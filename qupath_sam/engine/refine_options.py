@@ -1,4 +1,4 @@
-"""How outlines are refined: what the model is told of an old outline, and what a new one has to fulfil."""
+"""How outlines are refined: which prompts an old outline becomes, and what a new one has to fulfil."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RefineOptions:
     """How outlines are refined.
 
     Attributes:
-        prompts: what the model is told of an old outline.
+        prompts: which prompts an old outline becomes.
         guards: what a new outline has to fulfil.
         coarsest_mpp: outlines that do not fit into one window at this scale, um per px (on images without a pixel size
             a downsample), are refused; 0 asks about any.

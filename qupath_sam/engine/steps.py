@@ -316,7 +316,7 @@ def _bounds(steps: Sequence[Step]) -> tuple[float, float, float, float]:
 
 
 def _joint_bounds(state: State, steps: Sequence[Step]) -> tuple[float, float, float, float]:
-    """Bounds of the chosen mask and of the positive prompts, and of the newest click whatever its label."""
+    """Bounds of the chosen mask and of the positive prompts, and of the newest click, of either label."""
     boxes = [_bounds(steps), _bounds(steps[-1:])]
     mask = _mask_bounds(state)
     if mask is not None:

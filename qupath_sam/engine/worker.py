@@ -37,7 +37,7 @@ class Priority(enum.IntEnum):
 class Urgency:
     """A priority that rises while the work waits, when a more urgent caller needs the same work.
 
-    Without it a click on a window that is being prefetched would wait behind everybody else's clicks.
+    Without it a click on a window that is being prefetched would wait behind all other clicks.
     """
 
     def __init__(self, priority: Priority = Priority.INTERACTIVE) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-#: Okabe and Ito's palette: told apart by colour-blind readers too.
+#: Okabe and Ito's palette: colour-blind readers tell them apart.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _INK, _GRID, _PAPER = "#222222", "#e2e2e2", "#ffffff"
 #: Drawn larger and scaled down, for smooth lines.

@@ -42,7 +42,7 @@ def locality(before: Mask, after: Mask, pixel: tuple[int, int]) -> float:
     """Share of the changed pixels that do not hang together (8-connected) with the pixel that was clicked.
 
     The changed component that holds the click is what FocalClick's progressive merge would keep (Chen et al. 2022,
-    sec. 3.3); the rest changed although nobody pointed there.
+    sec. 3.3); the rest changed without a click there.
 
     Args:
         before: the mask before the click.
@@ -68,7 +68,7 @@ def is_square(mask: Mask) -> bool:
     """Whether the border of a mask runs straight along rows or columns for more than a fifth of its length.
 
     Such an answer shows where a network's window ends, not where an object does. Only pieces longer than a tenth of
-    the border count, and only borders of at least 160 px, as small masks are straight in part whatever they show. The
+    the border count, and only borders of at least 160 px, as small masks are straight in part in any case. The
     image's own border is no sign of anything.
 
     Args:

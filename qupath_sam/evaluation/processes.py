@@ -29,7 +29,7 @@ from qupath_sam.models.load import load_segmenter
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every process is told at its start.
+    """What every process gets at its start.
 
     Attributes:
         model: name.

@@ -7,7 +7,7 @@ It is the papers' (Xu et al. 2016; RITM, Sofiiuk et al. 2022; Kim et al., sec. 3
 - **Model**: all clicks so far, and the previous prediction's logits as mask prompt (Mahadevan et al. 2018; Kim et al.,
   sec. 2.2). A pixel is in the mask where its logit is above 0. A model that answers the first click with several masks
   is held to the one it scores best itself: nothing looks at the truth to choose.
-- **IoU** at the evaluated image's own resolution, whatever the model works at.
+- **IoU** at the evaluated image's own resolution, whichever the model works at.
 - **No early stop**: every object gets all clicks, so that the curves of mean IoU (Fig. 3) are over the same objects
   at each click. Where nothing is left to correct, no click is made and the last mask stands.
 - **NoC@t** is the first click whose IoU reaches t per cent; an object that never does counts with all clicks. Reaching
@@ -15,7 +15,7 @@ It is the papers' (Xu et al. 2016; RITM, Sofiiuk et al. 2022; Kim et al., sec. 3
 - **Harm and locality** of each click: `qupath_sam.evaluation.metrics`.
 
 Apart from the clicks, an object is asked for by its box, by a spoilt outline (`perturbed_outline`; the gain is the IoU
-after refining less the IoU before; the model is told the outline and its box, no point: what `project refine` makes of
+after refining less the IoU before; the prompts are the outline and its box, no point: what `project refine` makes of
 outlines, with a point and its guards, is for `qupath-sam bench refine`), and by jittered clicks: the first few clicks
 again, each displaced at random within its error; the figure is the mean change of IoU from the undisturbed clicks,
 whichever the sign.

@@ -90,7 +90,7 @@ class ResultStore:
 
         Args:
             folder: of the file.
-            any_making: whether a result is good whatever code and machine made it.
+            any_making: take results of any code and machine.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "objects.jsonl"

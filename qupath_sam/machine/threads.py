@@ -2,7 +2,7 @@
 
 Two settings matter more on CPU than any change to a model (measured with another busy process on the two cores):
 
-* OpenMP threads that wait for each other spin by default, and take the cores from whoever would do the work:
+* OpenMP threads that wait for each other spin by default, and take the cores from threads that have work:
   an encode took 4160 ms, with ``OMP_WAIT_POLICY=passive`` 1294 ms, with ``GOMP_SPINCOUNT=1000`` 831 ms.
 * glibc hands large blocks back to the system after every layer and gets them again as zeroed pages:
   a bare ViT-B encode took 28.7 s, with the heap kept 12.3 s.

@@ -22,7 +22,7 @@ _Grid = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 class FakeSegmenter:
-    """Draws where it is told to.
+    """Draws where the prompts point.
 
     It ensures:
 

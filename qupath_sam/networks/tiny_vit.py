@@ -2,7 +2,7 @@
 
 Sources: TinyViT, Wu et al. 2022 (arXiv 2207.10666, Microsoft, MIT licence); its use in SAM's place with a neck and a
 last stage that keeps its resolution, Zhang et al. 2023, MobileSAM (arXiv 2306.14289, Apache-2.0); the variant without
-striding in its stem, LiteMedSAM (bowang-lab/MedSAM, Apache-2.0). Written anew; only the structure is theirs.
+striding in its stem, LiteMedSAM (bowang-lab/MedSAM, Apache-2.0). The text is our own; only the structure is theirs.
 
 Maps are ``(batch, channels, height, width)`` throughout, so that memory in channels-last order costs no copy.
 Stochastic depth and dropout are left out: both models were released with a rate of zero.

@@ -36,7 +36,7 @@ def without_stairs(geometry: Polygon | MultiPolygon, cell: float) -> Polygon | M
 def without_spikes(new: Polygon | MultiPolygon, old: Polygon | MultiPolygon, width: float) -> Polygon | MultiPolygon:
     """Drop spikes and fill slits that are narrower than ``width``, three times as long, and not there in ``old``.
 
-    A mask runs out along the edge of its window where a model is unsure; nobody draws such a thing.
+    A mask runs out along the edge of its window where a model is unsure; no person draws such an edge.
 
     Args:
         new, old: valid, of one frame.

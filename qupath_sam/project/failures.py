@@ -49,7 +49,7 @@ def ask_together(
 
 
 def reason_of(error: Exception) -> str:
-    """What a fault says to whoever drew the outline; shapely's library says it in its own words."""
+    """The message for the person who drew the outline, in place of GEOS's own words."""
     if isinstance(error, GEOSException):
         return f"a shape could not be computed with ({error}); draw the outline anew in QuPath, or lock it"
     return str(error)

@@ -144,7 +144,7 @@ class Written:
 
     Attributes:
         summary: new contents of summary.json.
-        recomputed: measurements of shape that were computed anew.
+        recomputed: measurements of shape that were computed again.
         removed: measurements that depended on the old shape and could not be computed.
     """
 

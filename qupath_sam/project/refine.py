@@ -43,7 +43,7 @@ class RefineOptions:
 
     Attributes:
         selection: which.
-        prompts: what the model is told of the old outline.
+        prompts: which prompts the old outline becomes.
         guards: what the new outline has to fulfil.
         model: empty takes the server's default.
         output: what is done to each mask.

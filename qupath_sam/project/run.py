@@ -26,7 +26,7 @@ from qupath_sam.project.store.filesystem import Filesystem
 from qupath_sam.project.store.fingerprint import Fingerprint
 from qupath_sam.project.store.lock import ProjectLock
 
-#: Backups of this many runs are kept unless told otherwise.
+#: Backups of this many runs are kept by default.
 KEEP_RUNS = 10
 
 

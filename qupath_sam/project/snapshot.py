@@ -133,7 +133,7 @@ def is_same_shape(a: BaseGeometry, b: BaseGeometry) -> bool:
     if shapely.get_dimensions(b) < 2:  # points and lines, between which there is no area
         same_count = len(shapely.get_parts(a)) == len(shapely.get_parts(b))
         return same_count and bool(shapely.hausdorff_distance(a, b) <= 2 * ROUNDING_PX)
-    # Made valid: somebody may have drawn an outline across itself.
+    # Made valid: a drawn outline may cross itself.
     between = shapely.symmetric_difference(shapely.make_valid(a), shapely.make_valid(b))
     return bool(between.area <= ROUNDING_PX * (b.length + 1))
 

@@ -1,4 +1,4 @@
-"""Put back what a run has changed: the very bytes where nobody has saved since, else object by object."""
+"""Put back what a run has changed: the very bytes where the image was not saved since, else object by object."""
 
 from __future__ import annotations
 

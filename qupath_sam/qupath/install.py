@@ -102,7 +102,7 @@ def _copy(source: Path, folder: Path) -> Path:
 
 
 def user_directories(*, home: Path | None = None) -> tuple[UserDirectory, ...]:
-    """The user directories that QuPath has been told of and that are there, newest version first.
+    """The user directories in QuPath's settings that exist, newest version first.
 
     Args:
         home: of the user, where preferences are looked for on Linux and macOS.

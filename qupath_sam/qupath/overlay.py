@@ -20,7 +20,7 @@ from qupath_sam.types.results import Prediction
 Color = tuple[int, int, int]
 Points = NDArray[np.float64]
 
-#: Told apart by most colour-blind readers (Okabe & Ito 2008), less the pinks, which H&E has itself.
+#: Most colour-blind readers tell these apart (Okabe & Ito 2008), less the pinks, which H&E has itself.
 PALETTE: tuple[Color, ...] = ((0, 158, 115), (0, 114, 178), (230, 159, 0), (86, 180, 233), (213, 94, 0), (240, 228, 66))
 
 _POSITIVE: Color = (0, 150, 60)

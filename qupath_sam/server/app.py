@@ -151,7 +151,7 @@ def _slides(settings: ServerSettings, memory: DecodeMemory) -> SlideCache:
 
 
 def _warn(settings: ServerSettings) -> None:
-    """Say loudly what other machines could do that nobody may have thought of."""
+    """Warn of what other machines can do at this address."""
     if settings.is_loopback:
         if settings.read_slides and settings.slide_roots is None:
             log.info("any slide that this account can read is opened; --slides FOLDER narrows it to some folders")

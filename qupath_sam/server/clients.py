@@ -19,7 +19,7 @@ Metadata = Iterable[tuple[str, str | bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Whoever calls.
+    """The caller of an rpc.
 
     Attributes:
         name: of its token; else of its certificate; else of its connection, ``ipv4:192.0.2.7:4711``.
@@ -34,7 +34,7 @@ class Clients:
     """Knows who calls.
 
     Args:
-        tokens: that let somebody in.
+        tokens: those that are let in.
     """
 
     def __init__(self, tokens: TokenRegistry) -> None:

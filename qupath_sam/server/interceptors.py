@@ -25,7 +25,7 @@ _ALWAYS_ANSWERED = "/grpc.health.v1.Health/Check"
 
 
 def failure(error: BaseException) -> tuple[grpc.StatusCode, error_pb2.ErrorInfo]:
-    """Status and ErrorInfo of any error; a fault of ours is logged under an id and told without its innards."""
+    """Status and ErrorInfo of any error; a fault of ours is logged under an id, and the client gets the id alone."""
     if isinstance(error, QupathSamError):
         return error_info(error)
     if isinstance(error, MemoryError):

@@ -79,7 +79,7 @@ class LiveSession:
             for request in requests:
                 self._accept(request, pool)
         except Exception:
-            # The stream broke: gRPC ends the call, and nobody is left to tell.
+            # The stream broke: gRPC ends the call, and no client is left to answer.
             self.cancel_all()
         with self._lock:
             self._closed = True

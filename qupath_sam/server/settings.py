@@ -25,7 +25,7 @@ class ServerSettings(EngineSettings):
     """How a server and its engine run.
 
     Attributes:
-        host: address to listen on; loopback unless told otherwise.
+        host: address to listen on; loopback by default.
         port: 0 takes a free one.
         tls_certificate, tls_key: PEM files; with both, connections are encrypted, and only such are taken.
         tls_client_ca: PEM file of the authorities whose certificates clients have to show; None asks for none.

@@ -69,7 +69,7 @@ class TlsFiles:
 
 
 class ReloadingTls:
-    """A server's identity, which is read anew when its files change. Connections that are open stay as they are.
+    """A server's identity, which is read again when its files change. Connections that are open stay as they are.
 
     Args:
         files: where it lies.
@@ -115,7 +115,7 @@ class ReloadingTls:
                 log.error("the certificate stays as it was: %s", error)
                 return None
             self._stamp = stamp
-        log.info("the certificate was read anew")
+        log.info("the certificate was read again")
         return loaded
 
 

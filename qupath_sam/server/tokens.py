@@ -155,7 +155,7 @@ class TokenRegistry:
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody is let in."""
+        """Whether all callers are let in."""
         return self._single is None and self._file is None
 
     def on_revoked(self, callback: Callable[[str], None]) -> None:
@@ -168,7 +168,7 @@ class TokenRegistry:
         self.refresh(force=True)
 
     def find(self, token: str) -> NamedToken | None:
-        """Whose token it is; None where it is nobody's."""
+        """Whose token it is; None where it is not known."""
         # Looked up by its digest: how long that takes tells nothing of the tokens themselves.
         with self._lock:
             return self._known.get(digest_of(token))

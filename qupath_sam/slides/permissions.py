@@ -1,4 +1,4 @@
-"""Which slides may be opened for somebody else: those in some folders, and behind some URLs."""
+"""Which slides a server opens for its clients: those in some folders, and behind some URLs."""
 
 from __future__ import annotations
 

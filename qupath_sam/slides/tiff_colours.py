@@ -196,7 +196,7 @@ def _after(before: Callable[[NDArray[Any]], NDArray[Any]] | None, colours: Colou
 
 def _is_stored_as_ycbcr(level: LevelPixels, key: Any) -> bool:
     """Return whether decoding gives YCbCr. JPEG's decoder converts; JPEG 2000's does as the stream says, and
-    Aperio's 33003 is YCbCr whatever its tags say. No decoder converts planes, which it sees one by one."""
+    Aperio's 33003 is YCbCr, also where its tags say otherwise. No decoder converts planes, which it sees one by one."""
     ycbcr = key.photometric == _PHOTOMETRIC.YCBCR or key.compression == _APERIO_YCBCR
     if ycbcr and key.planarconfig == _SEPARATE:
         return True

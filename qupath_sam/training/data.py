@@ -49,7 +49,7 @@ class TrainingData:
     def groups_seen(self) -> dict[str, list[str]]:
         """Groups and slides by data set, sorted: what `evaluate` refuses to score the trained model on.
 
-        The slides too, as patients told by a project's metadata are not known by that name elsewhere.
+        The slides too, as a patient's name in a project's metadata is not known elsewhere.
         """
         slides = ((each.tile.dataset, each.tile.cut_from) for each in self.tiles if each.tile.cut_from)
         groups = ((each.tile.dataset, each.tile.group) for each in self.tiles)

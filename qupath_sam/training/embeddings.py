@@ -42,7 +42,7 @@ class EncodedView:
 
 
 class FreshViews:
-    """Views for an encoder that is trained: made when asked for, nothing kept, and augmented anew each epoch.
+    """Views for an encoder that is trained: made at each call, not kept, and augmented differently in each epoch.
 
     Args:
         plans: all views.

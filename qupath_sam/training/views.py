@@ -155,7 +155,7 @@ def _square(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tupl
 def _papers_square(
     pixels: Pixels, labels: Labels, random: np.random.Generator, *, crop: int | None
 ) -> tuple[Pixels, Labels]:
-    """As much of the tile as a square can show, or one as large as the protocol's crop, wherever it lies."""
+    """As much of the tile as a square can show, or a crop as large as the protocol's, anywhere in it."""
     shorter = min(labels.shape)
     return _holding(pixels, labels, min(crop or shorter, shorter), random)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Refusal(enum.Enum):
-    """Why an object was left as it is. The values are what reports, counts and people are told."""
+    """Why an object was left as it is. The values are the words of reports and counts."""
 
     LOCKED = "locked"
     HAS_CHILDREN = "has children; name its class to refine it"

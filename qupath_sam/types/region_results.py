@@ -11,7 +11,7 @@ from qupath_sam.types.results import Outline, Provenance, Timings
 
 @dataclass(frozen=True, slots=True)
 class RegionObject:
-    """One object, whole, whatever tiles it lies in.
+    """One whole object, of one tile or of several.
 
     Attributes:
         number: in the answer to the request, from 0, without gaps.

@@ -109,8 +109,9 @@ SHORT = replace(SETTINGS, parts=Parts(), accumulate=1, views=2, length=Length(st
         replace(SETTINGS, trainable=SETTINGS.trainable | {Trainable.LATE_ENCODER}, sessions_per_view=2),
         replace(SHORT, parts=Parts(DecoderKind.HISTOLOGY)),
         replace(SHORT, trainable=frozenset({Trainable.LORA, Trainable.DECODER})),
+        replace(SHORT, trainable=Scenario.SAM_WHOLE.parts),
     ],
-    ids=["decoder", "late encoder", "modified decoder", "whole encoder"],
+    ids=["decoder", "late encoder", "modified decoder", "lora", "whole encoder"],
 )
 def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path, settings: TrainingSettings) -> None:
     whole = run(tmp_path / "whole", settings).train()
@@ -126,6 +127,16 @@ def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path, settings: Trai
     one, other = load_file(whole), load_file(resumed)
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
+    assert trained_parts(second) == {name.split(".")[0] for name in second.trainer.trained}
+
+
+def trained_parts(run: TrainingRun) -> set[str]:
+    """Parts of the network in which a run's checkpoint differs from the model that it started from."""
+    after, before = load_file(run.checkpoint), run.origin.tensors
+    changed = {
+        key for key, tensor in after.items() if key not in before or not torch.equal(tensor, before[key].to(tensor))
+    }
+    return {key.split(".")[0] for key in changed}
 
 
 def curves(folder: Path) -> list[dict[str, str]]:

@@ -124,7 +124,7 @@ class _Clicks:
         warm: list[float] = []
         decoders: list[float] = []
         networks: list[float] = []
-        # What only the very first call pays (lazy imports, thread start) belongs to nobody's click.
+        # What only the very first call pays (lazy imports, thread start) belongs to no click.
         self._client.predict(self._slide, [ObjectPrompts(clicks=(Click.at(20.5, 20.5),))], window=SCALE)
         for call in (decoder, network):
             _on_thread(self._server, call)

@@ -175,7 +175,7 @@ def _builder(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _server(model: str) -> Iterator[tuple[str, psutil.Process]]:
-    """A server in a process of its own, so that its memory can be told apart."""
+    """A server in a process of its own, so that its memory can be measured alone."""
     command = [sys.executable, "-m", "qupath_sam", "serve", "--port", "0", "--model", model]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:

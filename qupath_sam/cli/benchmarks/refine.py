@@ -1,4 +1,4 @@
-"""``qupath-sam bench refine``: what refining makes of crude outlines, by what the model is told of them.
+"""``qupath-sam bench refine``: how much refining gains on crude outlines, for each way to prompt the model.
 
 Objects whose truth is known are given outlines as a person in a hurry leaves them (`perturbed_outline`), and
 `qupath_sam.project.refine` redraws these, in engine windows and with the guards, once for each way to ask.

@@ -49,8 +49,8 @@ class DiskCache:
     and every read checks that it is whole. Each process keeps the bound when it writes; what others write meanwhile
     is counted within a minute. Files with other names are neither counted nor touched.
 
-    An error of the file system (a full disk, a read-only folder, a file that Windows will not delete because somebody
-    reads it) is logged and costs no more than the entry.
+    An error of the file system (a full disk, a read-only folder, a file that Windows does not delete while it is
+    read) is logged and costs no more than the entry.
 
     Args:
         folder: made with the first `put`.

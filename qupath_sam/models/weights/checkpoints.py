@@ -227,7 +227,7 @@ def expected_shapes(family: Family, parts: Parts | None = None) -> dict[str, tup
 
 def build_network(family: Family, parts: Parts | None = None) -> PromptableNetwork:
     """The family's network without its weights; on the current default device (``with torch.device(...)``)."""
-    # Imported here, so that one adapter's needs are not everybody's.
+    # Imported here, so that one adapter's imports are not all models'.
     from qupath_sam.models.adapters.lite_medsam import build_lite_medsam
     from qupath_sam.models.adapters.mobile_sam import build_mobile_sam
     from qupath_sam.models.adapters.sam import VitSize, build_sam

@@ -19,7 +19,7 @@ class DigestCache:
     """Digests of files by path, size and modification time, kept in a JSON file.
 
     Args:
-        file: where they are kept. Where it cannot be read or written, digests are computed anew.
+        file: where they are kept. Where it cannot be read or written, digests are computed again.
     """
 
     def __init__(self, file: Path) -> None:
@@ -35,7 +35,7 @@ class DigestCache:
         return self.recomputed(path)
 
     def recomputed(self, path: Path) -> str:
-        """Hex digest of what ``path`` holds now, whatever is remembered."""
+        """Hex digest of what ``path`` holds now, also where another digest is remembered."""
         stat = path.stat()
         digest = file_sha256(path)
         entry = {"state": [stat.st_size, stat.st_mtime_ns], "sha256": digest}

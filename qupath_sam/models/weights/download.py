@@ -21,7 +21,7 @@ from qupath_sam.errors import WeightsMissing, WrongWeights
 from qupath_sam.models.weights.digests import file_sha256
 from qupath_sam.models.weights.jsonfile import read_json, write_json
 
-#: Told bytes that are there and bytes in all (None where the server does not say).
+#: Called with the bytes that are there and the bytes in all (None where the server does not say).
 Progress = Callable[[int, int | None], None]
 
 CHUNK_BYTES = 1 << 18

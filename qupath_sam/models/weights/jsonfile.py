@@ -16,7 +16,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: the file holds something else.
     """
     try:
-        content = json.loads(path.read_bytes())  # whatever byte-order mark an editor has put in front
+        content = json.loads(path.read_bytes())  # with any byte-order mark that an editor puts in front
     except FileNotFoundError:
         return {}
     if not isinstance(content, dict):

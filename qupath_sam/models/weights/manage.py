@@ -97,7 +97,7 @@ def add(name: str, file: Path, store: ModelStore, *, described: Description | No
         Where the weights lie.
 
     Raises:
-        InvalidRequest: a name that cannot be used, or a family that cannot be told.
+        InvalidRequest: a name that cannot be used, or a family that the file does not show.
         WeightsMissing: no such file.
         WrongWeights: it does not fit its family, or is not the built-in model's file.
     """

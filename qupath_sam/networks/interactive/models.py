@@ -22,7 +22,7 @@ _SLOPE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class ClickInput:
-    """What a network is told beside the image.
+    """The inputs of a network beside the image.
 
     Attributes:
         encoding: of the clicks.

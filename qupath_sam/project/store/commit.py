@@ -5,7 +5,7 @@ One image is written like this, each step on disk before the next:
 1. everything in the image's folder is copied to the run's backup, with hashes;
 2. the new data goes to a temporary file beside the old one, is read again and compared;
 3. the journal says what is about to happen, with the hashes of old and new;
-4. nobody has touched the data since it was read: then the temporary file replaces it in one step;
+4. if the data has not changed since it was read, the temporary file replaces it in one step;
 5. summary.json follows, and the journal says that all is done.
 
 data.qpdata is the truth. After a crash `ProjectStore.recover` finds each image of step 3 without step 5, sees by the
@@ -198,7 +198,7 @@ class ProjectStore:
             Fingerprint of the new data.
 
         Raises:
-            ProjectError: somebody has changed the image since it was read, or ``write`` or ``verify`` gave it up.
+            ProjectError: the image has changed since it was read, or ``write`` or ``verify`` gave it up.
                 The image is as it was.
         """
         temporary = image.data_file.with_name(image.data_file.name + TEMPORARY_SUFFIX)

@@ -37,7 +37,7 @@ class Filesystem:
             os.fsync(copy.fileno())
 
     def sync(self, path: Path) -> None:
-        """Fsync a file that somebody else has written."""
+        """Fsync a file that another process has written."""
         with path.open("r+b") as file:
             os.fsync(file.fileno())
 

@@ -1,4 +1,4 @@
-"""What a file was when it was read, to see whether somebody has changed it since."""
+"""Identity of a file's contents, which shows whether the file has changed since it was read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Fingerprint:
 
     Attributes:
         size: bytes.
-        mtime_ns: when it was last written; told to people, not compared: a copy of a project is the same project.
+        mtime_ns: when it was last written; shown to people, not compared: a copy of a project is the same project.
         sha256: hex.
     """
 

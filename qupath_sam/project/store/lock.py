@@ -26,7 +26,7 @@ LOCK_NAME = ".qupath-sam.lock"
 #: The holder touches the file this often.
 HEARTBEAT_S = 30.0
 
-#: A lock of another machine that was not touched for this long belongs to nobody. Far above any clock skew.
+#: A lock of another machine that was not touched for this long counts as left behind. Far above any clock skew.
 STALE_AFTER_S = 900.0
 
 
@@ -60,7 +60,7 @@ class ProjectLock:
 
     @classmethod
     def held_by(cls, folder: Path) -> str:
-        """Who writes to the project in ``folder``, such as "process 7 on gpu1"; empty where nobody does."""
+        """Return who writes to the project in ``folder``, such as "process 7 on gpu1"; empty where no process does."""
         path = folder / LOCK_NAME
         try:
             age_s = time.time() - path.stat().st_mtime
@@ -105,7 +105,7 @@ class ProjectLock:
         aside = self._path.with_name(f"{LOCK_NAME}.{self._token}")
         with suppress(FileNotFoundError):
             os.replace(self._path, aside)
-            if self._holder(aside) != holder:  # somebody else was quicker, and this is the new holder's
+            if self._holder(aside) != holder:  # another process was quicker, and this is its lock
                 with suppress(OSError):
                     os.link(aside, self._path)
             aside.unlink(missing_ok=True)

@@ -66,7 +66,7 @@ def unwrapped(value: Any) -> Any:
         looks_like_json = not quoted and any(sign in text for sign in ":\"'")
     if looks_like_json:
         raise ValueError(f"is the text {_shortened(text)}, which looks like JSON and is none")
-    return value  # somebody's name in brackets
+    return value  # a person's name in brackets
 
 
 def _printed_by_python(text: str) -> Any:
