@@ -105,8 +105,8 @@ SHORT = replace(SETTINGS, parts=Parts(), accumulate=1, views=2, length=Length(st
 @pytest.mark.parametrize(
     "settings",
     [
-        SETTINGS,
-        replace(SETTINGS, trainable=SETTINGS.trainable | {Trainable.LATE_ENCODER}, sessions_per_view=2),
+        replace(SETTINGS, length=SHORT.length),
+        replace(SHORT, trainable=SETTINGS.trainable | {Trainable.LATE_ENCODER}, parts=SETTINGS.parts),
         replace(SHORT, parts=Parts(DecoderKind.HISTOLOGY)),
         replace(SHORT, trainable=frozenset({Trainable.LORA, Trainable.DECODER})),
         replace(SHORT, trainable=Scenario.SAM_WHOLE.parts),
