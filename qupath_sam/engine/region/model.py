@@ -14,6 +14,7 @@ from qupath_sam.engine.call import OBJECTS_PER_BATCH, OBJECTS_PER_TURN, OBJECTS_
 from qupath_sam.engine.cancellation import check_wanted, seconds_left
 from qupath_sam.engine.embeddings.key import embedding_key
 from qupath_sam.engine.embeddings.store import EmbeddingStore
+from qupath_sam.engine.region.mirroring import mirrored
 from qupath_sam.engine.worker import InferenceWorker, Priority
 from qupath_sam.errors import ServerBusy
 from qupath_sam.models.base import Embedding, MaskSet, WindowPrompts
@@ -37,6 +38,7 @@ class RegionModel:
         loaded: the model.
         slide: where pixels come from.
         call: who calls, how patient they are; the priority is `Priority.BATCH` whatever it says.
+        mirrors: tiles show the image mirrored beyond its edges, and not white.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class RegionModel:
         loaded: LoadedModel,
         slide: SlideReader,
         call: Call,
+        mirrors: bool = False,
     ) -> None:
         self._worker = worker
         self._embeddings = embeddings
         self._loaded = loaded
         self._slide = slide
         self._call = call
+        self._mirrors = mirrors
         self.timings = Timings()
 
     def check_wanted(self) -> None:
@@ -60,15 +64,20 @@ class RegionModel:
         check_wanted(self._call.cancel, self._call.deadline)
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        """Return the pixels of a window, uint8 ``(S, S, 3)`` RGB."""
+        """Return the pixels of a window, uint8 ``(S, S, 3)`` RGB; beyond the image white, or `mirrored`."""
         self.check_wanted()
         started = time.perf_counter()
         pixels = self._slide.read(window)
+        if self._mirrors:
+            pixels = mirrored(pixels, window, self._slide.info.extent)
         self.timings.read += _ms(started)
         return pixels
 
     def embedding(self, window: Window) -> Embedding:
         """Return the embedding of a window, held or made now."""
+        if self._mirrors and not self._slide.info.extent.encloses(window.region):
+            # What is held of such a window was made with white around the image.
+            return self._encode(window)
         loaded = self._loaded
         version = loaded.segmenter.preprocessing_version
         key = embedding_key(self._slide.info.fingerprint, window, loaded.spec.name, loaded.weights_sha256, version)

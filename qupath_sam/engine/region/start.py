@@ -35,8 +35,9 @@ def start_region(
     tile_size = loaded.segmenter.capabilities.input_size
     place = place_of(request, info.extent)
     downsample, remarks = tile_downsample(request, info, tile_size)
-    model = RegionModel(worker=worker, embeddings=embeddings, loaded=loaded, slide=slide, call=call)
-    if prompting_of(loaded, request) is Prompting.AUTOMATIC and loaded.dense is not None:
+    automatic = prompting_of(loaded, request) is Prompting.AUTOMATIC
+    model = RegionModel(worker=worker, embeddings=embeddings, loaded=loaded, slide=slide, call=call, mirrors=automatic)
+    if automatic and loaded.dense is not None:
         if is_guessed(request, info):
             downsample, remarks = probed_downsample(
                 model, loaded.dense, info, place, tile_size=tile_size, start=downsample, otherwise=remarks

@@ -177,8 +177,8 @@ def _load(trainer: DenseTrainer, path: Path, *, source: str) -> None:
     if state.get("method") != "dense" or state["version"] != _VERSION:
         raise InvalidRequest(f"{path.parent} holds a run of another method or version; choose another --out")
     before, now = json.loads(state["settings"]), json.loads(json.dumps(trainer.settings.as_json()))
-    # A run may be made longer: its length decides nothing but the schedule.
-    other = [key for key in now if key != "length" and before.get(key) != now[key]]
+    # A run may be made longer, or end in a falling rate.
+    other = [key for key in now if key not in ("length", "schedule") and before.get(key) != now[key]]
     if other:
         raise InvalidRequest(
             f"{path.parent} holds a run with other settings ({', '.join(other)}); "
