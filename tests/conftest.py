@@ -7,6 +7,8 @@ import os
 # Threads that wait must not spin: the tests share two cores with servers they start.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Servers that tests start would convert the default model first, where the extra [openvino] is installed.
+os.environ.setdefault("QUPATH_SAM_SERVE_RUNTIME", "torch")
 
 from pathlib import Path
 

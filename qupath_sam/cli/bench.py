@@ -26,12 +26,16 @@ def click(
         list[str] | None, typer.Option(help="May be repeated; else the default model and ViT-B, random if need be.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Of the image encoder: auto, fp32, bf16 or fp32_eager.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="On a CPU: auto (OpenVINO if installed), torch or openvino.")] = "auto",
 ) -> None:
     """A click through gRPC against its bare mask decoder, and what the first click costs."""
     from qupath_sam.cli.benchmarks import click as bench
 
     chosen: dict[str, Any] = {"models": tuple(model)} if model else {}
-    _report(bench.run(device=device, **chosen), "models", as_json=as_json, file=file)
+    _report(
+        bench.run(device=device, precision=precision, runtime=runtime, **chosen), "models", as_json=as_json, file=file
+    )
 
 
 @app.command()

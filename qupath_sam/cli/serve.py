@@ -52,6 +52,9 @@ def serve(
     model: Annotated[str, typer.Option(help="Default model (see `qupath-sam models list`).")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="Of the image encoder: auto, fp32 or bf16.")] = "auto",
+    runtime: Annotated[
+        str, typer.Option(help="Of encoder and decoder on a CPU: auto (OpenVINO if installed), torch or openvino.")
+    ] = "auto",
     threads: Annotated[int, typer.Option(help="Torch threads; 0 takes all cores.")] = 0,
     path_map: Annotated[
         list[str] | None, typer.Option(help="CLIENT=SERVER prefix of slide paths; may be repeated.")

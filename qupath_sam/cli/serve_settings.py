@@ -46,6 +46,7 @@ def server_settings(options: Mapping[str, Any]) -> ServerSettings:
         model=options["model"],
         device=options["device"],
         precision=options["precision"],
+        runtime=options["runtime"],
         threads=options["threads"],
         path_map=PathMap.parse(options["path_map"] or []).pairs,
         read_slides=options["read_slides"],

@@ -19,7 +19,13 @@ def build_engine(settings: EngineSettings) -> Engine:
     """Return the engine that the settings describe. Loads no model and starts no thread yet."""
 
     def load(name: str) -> LoadedModel:
-        return load_segmenter(name, device=settings.device, precision=settings.precision, home=settings.models_home)
+        return load_segmenter(
+            name,
+            device=settings.device,
+            precision=settings.precision,
+            runtime=settings.runtime,
+            home=settings.models_home,
+        )
 
     device = choose_device(settings.device)
     disk = None

@@ -18,6 +18,7 @@ class EngineSettings:
         model: default model.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         precision: "auto", "fp32", "bf16".
+        runtime: "auto", "torch", "openvino": the latter starts more slowly, which a server alone earns back.
         models_home: where added and pulled weights lie; None takes the user's data folder.
         max_objects: most objects of one call.
         max_points: most points in the clicks of one object.
@@ -32,6 +33,7 @@ class EngineSettings:
     model: str = ""
     device: str = "auto"
     precision: str = "auto"
+    runtime: str = "torch"
     models_home: Path | None = None
     max_objects: int = 1024
     max_points: int = 1024

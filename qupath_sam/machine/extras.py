@@ -7,6 +7,7 @@ from __future__ import annotations
 
 #: Top-level modules by the extra that brings them.
 _MODULES = {
+    "openvino": ("openvino",),
     "project": ("paquo", "jpype"),
     "server": (
         *("torch", "torchvision", "segment_anything", "safetensors"),

@@ -6,13 +6,19 @@ import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from qupath_sam.errors import InvalidRequest, OutOfMemory
+from qupath_sam.models import compiled
+from qupath_sam.models.compiled import CompiledNetwork
 from qupath_sam.networks.folding import freeze_for_inference
-from qupath_sam.networks.network import PromptableNetwork
+from qupath_sam.networks.frozen_decoder import FrozenMaskDecoder
+from qupath_sam.networks.network import EMBEDDING_CHANNELS, PromptableNetwork
+from qupath_sam.networks.tiny_vit import TinyViT
 
 
 class Precision(enum.Enum):
@@ -30,17 +36,28 @@ class Precision(enum.Enum):
     """fp32 as the network was trained: batch norms not folded, NCHW memory. The yardstick of `bench click`."""
 
 
+class Runtime(enum.Enum):
+    """What runs image encoder and mask decoder on a CPU. Anything else runs in torch."""
+
+    AUTO = "auto"
+    """OpenVINO on a CPU where it is installed, else torch."""
+    TORCH = "torch"
+    OPENVINO = "openvino"
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A device and the encoder's number format on it; `AUTO` has been resolved.
+    """A device, what runs there, and the number format; `AUTO` has been resolved.
 
     Attributes:
         device: cuda, mps or cpu.
         precision: FP32, BF16 or FP32_EAGER.
+        runtime: TORCH or OPENVINO.
     """
 
     device: torch.device
     precision: Precision
+    runtime: Runtime = Runtime.TORCH
 
     @property
     def batches_prompts(self) -> bool:
@@ -75,21 +92,37 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def choose_execution(device: str = "auto", precision: str | Precision = Precision.AUTO) -> Execution:
-    """Device and number format by name.
+def choose_execution(
+    device: str = "auto",
+    precision: str | Precision = Precision.AUTO,
+    runtime: str | Runtime = Runtime.TORCH,
+) -> Execution:
+    """Device, number format and runtime by name.
 
     Raises:
-        InvalidRequest: no such device or precision.
+        InvalidRequest: no such device, precision or runtime, or not together.
     """
     chosen = choose_device(device)
-    try:
-        wanted = Precision(precision)
-    except ValueError as error:
-        known = ", ".join(p.value for p in Precision)
-        raise InvalidRequest(f"unknown precision {precision!r}; known: {known}") from error
+    wanted, by = _named(Precision, precision, "precision"), _named(Runtime, runtime, "runtime")
+    fits = chosen.type == "cpu" and wanted is not Precision.FP32_EAGER
+    if by is Runtime.OPENVINO and not fits:
+        raise InvalidRequest("OpenVINO runs on the cpu, in fp32 or bf16; use --device cpu or --runtime torch")
+    if by is Runtime.AUTO:
+        by = Runtime.OPENVINO if fits and compiled.is_installed() else Runtime.TORCH
     if wanted is Precision.AUTO:
         wanted = Precision.BF16 if computes_in_bf16(chosen) else Precision.FP32
-    return Execution(chosen, wanted)
+    return Execution(chosen, wanted, by)
+
+
+_Choice = TypeVar("_Choice", bound=enum.Enum)
+
+
+def _named(kind: type[_Choice], name: str | _Choice, what: str) -> _Choice:
+    try:
+        return kind(name)
+    except ValueError as error:
+        known = ", ".join(each.value for each in kind)
+        raise InvalidRequest(f"unknown {what} {name!r}; known: {known}") from error
 
 
 def computes_in_bf16(device: torch.device) -> bool:
@@ -107,8 +140,14 @@ def prepare(network: PromptableNetwork, execution: Execution) -> None:
     """Move ``network`` to its device and make it fast there, in place; it can no longer be trained.
 
     On CPU a pure bf16 encoder in channels-last order takes .31 of the eager fp32 time, autocast .35.
+
+    Raises:
+        InvalidRequest: OpenVINO is wanted and cannot run the network.
     """
     network.eval().requires_grad_(False)
+    if execution.runtime is Runtime.OPENVINO:
+        network.freeze_decoder()
+        _compile(network, bf16=execution.precision is Precision.BF16)
     on_cpu = execution.device.type == "cpu"
     if network.refinement_head is not None:
         network.refinement_head.to(memory_format=torch.channels_last)
@@ -124,8 +163,43 @@ def prepare(network: PromptableNetwork, execution: Execution) -> None:
     network.to(execution.device)
 
 
+def _compile(network: PromptableNetwork, *, bf16: bool) -> None:
+    """Let OpenVINO run a TinyViT and a frozen decoder; others stay in torch."""
+    make = partial(CompiledNetwork, bf16=bf16, threads=torch.get_num_threads(), folder=compiled.default_folder())
+    random = torch.Generator().manual_seed(0)
+    encoder, decoder = network.image_encoder, network.mask_decoder
+    if isinstance(encoder, TinyViT):
+        shape = 1, 3, network.input_size, network.input_size
+        image = torch.rand(shape, generator=random)
+        network.image_encoder = CompiledEncoder(make(encoder, [[image]], [shape]))
+    if isinstance(decoder, FrozenMaskDecoder):
+        cells = torch.randn(decoder.position.shape, generator=random) * 0.1
+        prompts = [torch.randn(1, tokens, EMBEDDING_CHANNELS, generator=random) for tokens in (2, 3, 4, 6, 11)]
+        shapes = cells.shape, (1, -1, EMBEDDING_CHANNELS)
+        decoder.compiled = make(decoder, [[cells, each] for each in prompts], shapes)
+
+
+class CompiledEncoder(nn.Module):
+    """An image encoder that OpenVINO runs.
+
+    Args:
+        run: fp32 ``(1, 3, S, S)`` to the embedding, fp32 and overwritten by the next call.
+    """
+
+    def __init__(self, run: CompiledNetwork) -> None:
+        super().__init__()
+        self.run = run
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The embedding, the caller's own, in channels-last order as the decoder wants it."""
+        return self.run(image.float())[0].clone(memory_format=torch.channels_last)
+
+
 def encode(encoder: nn.Module, image: Tensor, execution: Execution) -> Tensor:
     """Run a prepared encoder on fp32 ``(1, 3, S, S)``; the answer has `Execution.embedding_dtype`."""
+    if isinstance(encoder, CompiledEncoder):
+        embedding: Tensor = encoder(image)
+        return embedding.to(execution.embedding_dtype)
     if execution.precision is not Precision.FP32_EAGER:
         image = image.contiguous(memory_format=torch.channels_last)
     if execution.precision is not Precision.BF16:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
-from qupath_sam.errors import WrongWeights
+from qupath_sam.errors import InvalidRequest, WrongWeights
 from qupath_sam.models.adapters.lite_medsam import LiteMedSamSegmenter
 from qupath_sam.models.adapters.medsam import MedSamSegmenter
 from qupath_sam.models.adapters.mobile_sam import MobileSamSegmenter
@@ -17,7 +18,7 @@ from qupath_sam.models.adapters.sam import SamSegmenter
 from qupath_sam.models.adapters.transformers_sam import family_beside, load_transformers_sam
 from qupath_sam.models.base import Segmenter
 from qupath_sam.models.dense import DenseMaps, dense_head_for
-from qupath_sam.models.devices import Execution, Precision, choose_execution
+from qupath_sam.models.devices import Execution, Precision, Runtime, choose_execution
 from qupath_sam.models.fake import FakeSegmenter
 from qupath_sam.models.interactive.build import build_click_segmenter
 from qupath_sam.models.registry import (
@@ -51,6 +52,7 @@ class LoadedModel:
         device: torch's name of where it runs.
         precision: number format of its encoder (`Precision` by value).
         dense: the dense head that belongs to its encoder; None where there is none on this machine.
+        runtime: of its encoder and decoder (`Runtime` by value).
     """
 
     segmenter: Segmenter
@@ -59,6 +61,7 @@ class LoadedModel:
     device: str
     precision: str
     dense: DenseMaps | None = None
+    runtime: str = Runtime.TORCH.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,15 @@ class Weights:
     sha256: str
 
 
+log = logging.getLogger(__name__)
+
+
 def load_segmenter(
     name: str,
     *,
     device: str = "auto",
     precision: str | Precision = Precision.AUTO,
+    runtime: str | Runtime = Runtime.TORCH,
     home: Path | None = None,
     dense: Path | None = None,
 ) -> LoadedModel:
@@ -82,6 +89,7 @@ def load_segmenter(
     Args:
         device: auto, cpu, cuda, cuda:1, mps.
         precision: of the encoder; see `Precision`.
+        runtime: of encoder and decoder on a CPU; see `Runtime`. With `Runtime.AUTO`, torch runs what OpenVINO cannot.
         home: folder of the `ModelStore`.
         dense: file of a dense head to take; else the one of this encoder that the store has, where it has one.
 
@@ -89,12 +97,12 @@ def load_segmenter(
         UnknownModel: no model of that name.
         WeightsMissing: its weights are not on this machine; says how to get them.
         WrongWeights: the file is not what it says it is, or ``dense`` belongs to another encoder.
-        InvalidRequest: no such device or precision.
+        InvalidRequest: no such device, precision or runtime, or OpenVINO cannot run this model.
         OutOfMemory: the device has no room.
     """
     store = ModelStore(home)
     spec = store.find(name)
-    execution = choose_execution(device, precision)
+    execution = choose_execution(device, precision, runtime)
     if spec.family is Family.FAKE:
         digest = hashlib.sha256(FakeSegmenter().preprocessing_version.encode()).hexdigest()
         return LoadedModel(FakeSegmenter(), spec, digest, "cpu", Precision.FP32.value)
@@ -105,17 +113,27 @@ def load_segmenter(
     weights = load_weights(spec, store)
     # Before the segmenter takes the tensors over.
     head = dense_head_for(weights.tensors, store, named=dense)
-    segmenter = build_segmenter(spec, weights.tensors, execution)
+    in_torch = replace(execution, runtime=Runtime.TORCH)
+    try:
+        segmenter = build_segmenter(spec, weights.tensors, execution)
+    except InvalidRequest as error:
+        if Runtime(runtime) is not Runtime.AUTO:
+            raise
+        log.warning("torch runs %s: %s", spec.name, error)
+        execution = in_torch
+        segmenter = build_segmenter(spec, weights.tensors, execution)
     if spec.boxes_checked_by:
         other = store.find(spec.boxes_checked_by)
-        segmenter.check_boxes_with(build_segmenter(other, load_weights(other, store).tensors, execution))
+        # It is asked rarely: not worth a conversion.
+        segmenter.check_boxes_with(build_segmenter(other, load_weights(other, store).tensors, in_torch))
     return LoadedModel(
         segmenter,
         spec,
         weights.sha256,
         str(execution.device),
         execution.precision.value,
-        dense=None if head is None else DenseMaps(head, execution),
+        dense=None if head is None else DenseMaps(head, in_torch),
+        runtime=execution.runtime.value,
     )
 
 

@@ -16,6 +16,7 @@ above `MOST_TOKENS` the decoder answers as it was.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -54,13 +55,18 @@ class FrozenMaskDecoder(nn.Module):
         self.hyper, self.hyper_bias = _side_by_side([mlp.layers for mlp in decoder.output_hypernetworks_mlps])
         self.scores = decoder.iou_prediction_head
         self.requires_grad_(False)
+        #: Runs `forward` in another way, for one prompt; its answers may be overwritten by its next call.
+        self.compiled: Callable[[Tensor, Tensor], Sequence[Tensor]] | None = None
 
     def decode(self, embedding: Tensor, sparse: Tensor, dense: Tensor, *, dense_position: Tensor) -> Decoded:
         """See `DecodesMasks.decode`: four masks."""
         if self.own_tokens.shape[1] + sparse.shape[1] > MOST_TOKENS:
             return self.original.decode(embedding, sparse, dense, dense_position=dense_position)
-        logits, scores, features = self(cells_of(embedding + dense), sparse)
-        return Decoded(in_order(logits), scores, in_order(features))
+        cells = cells_of(embedding + dense)
+        run = self if self.compiled is None or len(sparse) > 1 else self.compiled
+        logits, scores, features = run(cells, sparse)
+        # Copies, all three.
+        return Decoded(in_order(logits), scores.clone(), in_order(features))
 
     def forward(self, cells: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits ``(B, 65536, 4)``, scores ``(B, 4)`` and features ``(B, 65536, FEATURE_CHANNELS)``.

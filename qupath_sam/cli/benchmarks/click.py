@@ -48,7 +48,12 @@ CLICKS = (
 
 
 def run(
-    models: Sequence[str] = (DEFAULT_MODEL, "sam_vit_b"), *, rounds: int = 3, device: str = "auto"
+    models: Sequence[str] = (DEFAULT_MODEL, "sam_vit_b"),
+    *,
+    rounds: int = 3,
+    device: str = "auto",
+    precision: str = "auto",
+    runtime: str = "auto",
 ) -> dict[str, Any]:
     """Time clicks of each model.
 
@@ -56,6 +61,7 @@ def run(
         models: names; those whose weights are not here run with random ones, which is fine for timing.
         rounds: how often the first clicks' encodes are timed; a multiple of the places is visited for warm clicks.
         device: where models run.
+        precision, runtime: how; see `qupath_sam.models.devices`. Models with random weights run in torch.
 
     Returns:
         ``schema``, ``machine`` and ``models.<name>.{request_bytes, encode_ms {p50, p95, fp32_eager},
@@ -63,20 +69,22 @@ def run(
         and beside them ``network_ms {p50, p95}`` and ``overhead_network_ms_p50``: all that the model itself does for a
         click, its refinement head included, and what gRPC, tracing and the rest add to that. Milliseconds.
     """
-    return report("bench-click", {"models": {name: _time_model(name, rounds, device) for name in models}})
+    return report(
+        "bench-click", {"models": {name: _time_model(name, rounds, device, precision, runtime) for name in models}}
+    )
 
 
-def _time_model(name: str, rounds: int, device: str) -> dict[str, Any]:
+def _time_model(name: str, rounds: int, device: str, precision: str, runtime: str) -> dict[str, Any]:
     random = not ModelStore().is_present(ModelStore().find(name))
 
-    def load(precision: str) -> LoadedModel:
+    def load(precision: str, runtime: str) -> LoadedModel:
         if random:
             return load_random(name, device=device, precision=precision)
-        return load_segmenter(name, device=device, precision=precision)
+        return load_segmenter(name, device=device, precision=precision, runtime=runtime)
 
     settings = ServerSettings(port=0, model=name, device=device, warm_up=False)
     with start_server(settings) as server, SamClient(server.address) as client:
-        server.engine.models.put(load("auto"))
+        server.engine.models.put(load(precision, runtime))
         loaded = server.engine.models.get()
         slide = Slide(demo_slide_path())
         clicks = _Clicks(server, client, slide)
@@ -86,13 +94,14 @@ def _time_model(name: str, rounds: int, device: str) -> dict[str, Any]:
         first, warm, decoders, networks = clicks.time(places, decoder=bare, network=whole)
         pixels = _pixels(slide)
         encodes = [_on_thread(server, lambda: loaded.segmenter.embed(pixels)) for _ in range(2 if slow else 2 * rounds)]
-        eager = load("fp32_eager")
+        eager = load("fp32_eager", "torch")
         eager_encode = [_on_thread(server, lambda: eager.segmenter.embed(pixels)) for _ in range(1 if slow else rounds)]
         eager_decoder = [_on_thread(server, decode) for decode in _decoders(eager)[:1] for _ in range(2 + 3 * rounds)]
         decoder_p50, warm_p50 = statistics.median(decoders), statistics.median(warm)
         return {
             "weights": "random" if random else loaded.weights_sha256,
             "precision": loaded.precision,
+            "runtime": loaded.runtime,
             "device": loaded.device,
             "request_bytes": clicks.request_bytes,
             "encode_ms": {**_percentiles(encodes), "fp32_eager": _round(statistics.median(eager_encode))},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 from collections.abc import Iterator
@@ -30,12 +31,24 @@ def torch() -> Iterator[Finding]:
     device = choose_device()
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     numbers = "bf16 encoder" if computes_in_bf16(device) else "fp32 encoder: no bf16 in hardware"
-    said = f"torch {torch.__version__}, device {device}{name}, {numbers}"
+    said = f"torch {torch.__version__}, device {device}{name}, {numbers}{_runtime(device.type)}"
     if device.type == "cpu" and shutil.which("nvidia-smi"):
         remedy = "install a CUDA build of torch that suits the driver (see pytorch.org), or go on without"
         yield Finding("torch", State.WARNING, f"{said}; there is an NVIDIA driver, but torch sees no GPU", remedy)
     else:
         yield Finding("torch", State.OK, said)
+
+
+def _runtime(device: str) -> str:
+    """What runs encoder and decoder of models with a TinyViT, and why."""
+    from qupath_sam.models import compiled
+
+    if device != "cpu":
+        return ", torch runs all of it"
+    if not compiled.is_installed():
+        return ", torch runs all of it (OpenVINO is quicker: pip install 'qupath-sam[openvino]')"
+    version = importlib.metadata.version("openvino")
+    return f", OpenVINO {version} runs encoder and decoder, converted once into {compiled.default_folder()}"
 
 
 def threads() -> Iterator[Finding]:

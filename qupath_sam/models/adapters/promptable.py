@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from qupath_sam.errors import InvalidPrompt, UnsupportedPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
 from qupath_sam.models.click_rules import PINHOLE_AREA, ClickRules, apply_rules
-from qupath_sam.models.devices import Execution, encode, out_of_memory_mapped, prepare
+from qupath_sam.models.devices import CompiledEncoder, Execution, encode, out_of_memory_mapped, prepare
 from qupath_sam.models.frame import ModelFrame
 from qupath_sam.models.one_object import in_one_piece
 from qupath_sam.models.square_logits import Detail, SquareLogits, mask_set
@@ -69,10 +69,11 @@ class PromptableSegmenter(abc.ABC):
 
     @property
     def preprocessing_version(self) -> str:
-        """Names the preprocessing and the encoder's number format; embeddings of CPU and GPU are exchangeable."""
+        """Names the preprocessing, and the encoder's number format and runtime; torch's are one on CPU and GPU."""
         # A network with a refinement head keeps more than the encoder's answer.
         head = "" if self.network.refinement_head is None else "+head"
-        return f"{self.preprocessing}+{self.execution.precision.value}{head}"
+        by = "+openvino" if isinstance(self.network.image_encoder, CompiledEncoder) else ""
+        return f"{self.preprocessing}+{self.execution.precision.value}{by}{head}"
 
     @abc.abstractmethod
     def frame(self, window_size: tuple[int, int]) -> ModelFrame:

@@ -1,0 +1,207 @@
+"""Networks that OpenVINO runs on a processor: converted once, then kept on disk by the digest of their weights.
+
+OpenVINO (Apache-2.0, the extra ``[openvino]``) fuses layers and picks kernels for the processor, in bf16 where that
+computes in bf16. Conversion takes some seconds, compiling what is kept half a second. Nothing goes to the network: the
+converter that reports its use (``openvino.convert_model``) is not called, only the reader of torch networks below it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import shutil
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from torch import Tensor, nn
+
+from qupath_sam.errors import InvalidRequest
+
+#: Largest difference from torch, as a share of the answer's norm; bf16 alone makes one of .01.
+MOST_ERROR = 0.04
+#: Networks that are kept on disk, the last used ones.
+MOST_KEPT = 8
+_NAME = "network.xml"
+
+
+def is_installed() -> bool:
+    """Whether the extra is there; nothing is imported."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def default_folder() -> Path:
+    """Where converted networks are kept: the user's cache folder, so that it may be emptied at any time."""
+    return Path(platformdirs.user_cache_dir("qupath-sam", appauthor=False)) / "openvino"
+
+
+class CompiledNetwork:
+    """A network's forward pass, run by OpenVINO.
+
+    Args:
+        network: in fp32 on the CPU, not folded. It is not kept.
+        examples: inputs, fp32. The first is traced; when the network is converted, its answers to all are compared.
+        shapes: of the inputs; -1 for a length that may change from call to call.
+        bf16: compute in bf16; inputs and answers are fp32 all the same.
+        threads: that compute.
+        folder: where the converted network is kept.
+
+    Raises:
+        InvalidRequest: OpenVINO is not installed, or cannot convert this network, or answers otherwise than torch.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        examples: Sequence[Sequence[Tensor]],
+        shapes: Sequence[Sequence[int]],
+        *,
+        bf16: bool,
+        threads: int,
+        folder: Path,
+    ) -> None:
+        if not is_installed():
+            raise InvalidRequest("OpenVINO is not installed; run: pip install 'qupath-sam[openvino]'")
+        try:
+            self._prepare(network, examples, shapes, bf16=bf16, threads=threads, folder=folder)
+        except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+            name = type(network).__name__
+            raise InvalidRequest(f"OpenVINO cannot run the {name} ({error}); use --runtime torch") from error
+
+    def _prepare(
+        self,
+        network: nn.Module,
+        examples: Sequence[Sequence[Tensor]],
+        shapes: Sequence[Sequence[int]],
+        *,
+        bf16: bool,
+        threads: int,
+        folder: Path,
+    ) -> None:
+        kept = folder / _key(network, shapes, bf16=bf16)
+        model = _kept(kept)
+        if model is not None:
+            self._request = _compiled(model, bf16=bf16, threads=threads)
+            return
+        model = _converted(network, examples[0], shapes)
+        self._request = _compiled(model, bf16=bf16, threads=threads)
+        for example in examples:
+            self._check(network, example)
+        _keep(model, kept)
+
+    def _check(self, network: nn.Module, example: Sequence[Tensor]) -> None:
+        """Raise ValueError where the answers are not the network's own: a kernel may be wrong on one processor."""
+        with torch.no_grad():
+            expected = network(*example)
+        for own, theirs in zip((expected,) if isinstance(expected, Tensor) else expected, self(*example), strict=True):
+            error = float((own - theirs).norm() / own.norm())
+            # Not the other way round: an error that is no number is an error.
+            if not error <= MOST_ERROR:
+                raise ValueError(f"its answers are {error:.0%} off those of torch")
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        """The network's answers, fp32. They are overwritten by the next call.
+
+        Args:
+            inputs: fp32; read in place where they are contiguous.
+        """
+        arrays = [each.contiguous().numpy() for each in inputs]
+        answers = self._request.infer(arrays, share_inputs=True, share_outputs=True)
+        return [torch.from_numpy(answers[index]) for index in range(len(answers))]
+
+
+def _kept(folder: Path) -> Any | None:
+    """The network that is kept there; None where there is none, or a spoilt one, which is removed."""
+    import openvino
+
+    path = folder / _NAME
+    if not path.is_file():
+        return None
+    try:
+        model = openvino.Core().read_model(path)
+    except RuntimeError:
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    path.touch()
+    return model
+
+
+def _converted(network: nn.Module, example: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> Any:
+    import warnings
+
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch warns of what tracing makes constant, such as sizes
+        # A name of its own: the reader does not keep what it reads from.
+        source = TorchScriptPythonDecoder(network, example_input=tuple(example))
+        reader = FrontEndManager().load_by_framework("pytorch")
+        model = reader.convert(reader.load(source))
+    model.reshape({entry: list(shape) for entry, shape in zip(model.inputs, shapes, strict=True)})
+    return model
+
+
+def _keep(model: Any, kept: Path) -> None:
+    """Put a network into its place as a whole, and remove those that were not used for the longest time."""
+    import openvino
+
+    folder = kept.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{kept.name}.{uuid.uuid4().hex[:8]}.tmp"
+    part.mkdir()
+    try:
+        openvino.save_model(model, part / _NAME, compress_to_fp16=False)
+        if not kept.exists():
+            part.rename(kept)
+    except OSError:
+        if not kept.exists():  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    others = sorted(folder.glob(f"[!.]*/{_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in others[MOST_KEPT:]:
+        shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def _compiled(model: Any, *, bf16: bool, threads: int) -> Any:
+    import openvino
+
+    return (
+        openvino.Core()
+        .compile_model(
+            model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+                "PERFORMANCE_HINT": "LATENCY",
+                # Version 2026.4 fuses attention wrongly in bf16 (seen on Zen 4): noise for some numbers of tokens.
+                "SNIPPETS_MODE": "DISABLE",
+                # A pinned thread waits for its core while another one is idle.
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
+        .create_infer_request()
+    )
+
+
+def _key(network: nn.Module, shapes: Sequence[Sequence[int]], *, bf16: bool) -> str:
+    """Of what is converted and where it was found right: weights, code, shapes, both libraries and the processor."""
+    import openvino
+
+    core = openvino.Core()
+    processor = core.get_property("CPU", "FULL_DEVICE_NAME"), core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    versions = importlib.metadata.version("openvino"), importlib.metadata.version("torch")
+    code = Path(sys.modules[type(network).__module__].__file__ or "").read_bytes()
+    sizes = [tuple(shape) for shape in shapes]
+    digest = hashlib.sha256(repr((type(network).__qualname__, sizes, versions, processor, bf16)).encode() + code)
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} ".encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
