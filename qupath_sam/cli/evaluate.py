@@ -42,6 +42,7 @@ class EffortName(enum.Enum):
 
 #: Names of the tables that ``--markdown`` writes, as the markers in a document say them.
 FULL_TABLE, SUMMARY_TABLE = "qupath-sam evaluate, table", "qupath-sam evaluate, summary"
+KINDS_TABLE = "qupath-sam evaluate, kinds"
 
 
 @grouped(
@@ -97,8 +98,8 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             help="Write a table with intervals to this Markdown file, between its markers where it has them "
-            "(`<!-- begin: qupath-sam evaluate, table -->`; `summary` in place of `table` is a row for each model); "
-            "may be repeated."
+            "(`<!-- begin: qupath-sam evaluate, table -->`; `summary` in place of `table` is a row for each model, "
+            "`kinds` one for each kind of object and model); may be repeated."
         ),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw mean IoU after each click here (PNG).")] = None,
@@ -156,7 +157,7 @@ def evaluate(
             check_target(path and with_suffix(path, suffix), make_folder=True)
     for path in markdown or ():
         check_target(path, make_folder=True)
-        check_markers(path, (AUTOMATIC_TABLE,) if automatic else (FULL_TABLE, SUMMARY_TABLE))
+        check_markers(path, (AUTOMATIC_TABLE,) if automatic else (FULL_TABLE, SUMMARY_TABLE, KINDS_TABLE))
     wanted_split = None if split == "all" else split
     opened = data_options.open_all(replace(data, datasets=tuple(datasets or ())))
     opened = [each.of_split(wanted_split).drawn(images, seed=seed) for each in opened]
@@ -230,7 +231,7 @@ def evaluate(
             print_tables(reports[chosen], title=f"--window {chosen.value}" if len(windows) > 1 else "")
             write_files(reports[chosen], comparison, suffixes[chosen], json=json, plot=plot, cases=cases)
     if markdown:
-        from qupath_sam.evaluation.page import page, summary
+        from qupath_sam.evaluation.page import kinds_page, page, summary
 
         scope: dict[str, Any] = {"class": data.path_class, "image": data.image, "group-by": data.group_by}
         scales: dict[str, Any] = {"mpp": data.mpp, "downsample": data.downsample}
@@ -245,7 +246,11 @@ def evaluate(
             options,
             flags=flags,
         )
-        tables = {FULL_TABLE: page(reports, command=command), SUMMARY_TABLE: summary(reports)}
+        tables = {
+            FULL_TABLE: page(reports, command=command),
+            SUMMARY_TABLE: summary(reports),
+            KINDS_TABLE: kinds_page(reports, command=command),
+        }
         for path in markdown:
             write_tables(path, tables)
 

@@ -9,7 +9,7 @@ from typing import Any
 from qupath_sam.datasets.options import WindowChoice
 from qupath_sam.evaluation.protocol import NOC_THRESHOLDS
 from qupath_sam.evaluation.report import SETTLED_AFTER
-from qupath_sam.evaluation.tables import Results, dataset_names, markdown, noc_text
+from qupath_sam.evaluation.tables import Results, dataset_names, kinds_table, markdown, noc_text
 
 _SHOWN_CLICKS = (1, 5, 20)
 _TITLES = {
@@ -41,6 +41,24 @@ def page(reports: Mapping[WindowChoice, Mapping[str, Any]], *, command: str) -> 
         f"{' / '.join(map(str, clicks))} clicks an object; NoF@85: share of objects that never reach IoU .85; fall: "
         "the most that mean IoU loses from one click to the next; harm: pixels that a click after the "
         f"{SETTLED_AFTER}th spoils, of the object's area.{notes}\n\n    {command}\n"
+    )
+    return "\n".join([*parts, legend])
+
+
+def kinds_page(reports: Mapping[WindowChoice, Mapping[str, Any]], *, command: str) -> str:
+    """Return a table by kind of object for each choice of windows; a kind's mean gives each of its data sets one vote.
+
+    Args:
+        reports: as `qupath_sam.evaluation.report.build_report` makes them.
+        command: that made them.
+    """
+    parts = [f"**{_TITLES[window]}**\n\n{kinds_table(report)}" for window, report in reports.items()]
+    clicks = {int(report["protocol"]["max_clicks"]) for report in reports.values()}
+    legend = (
+        f"{' / '.join(map(str, clicks))} clicks an object. The mean of a kind gives each of its data sets one vote. "
+        "One part: first answers that hang together; squares: answers with a border along a square's sides; "
+        "score off by: mean distance of the model's score from the IoU; outline: IoU gained on an outline of IoU .8."
+        f"\n\n    {command}\n"
     )
     return "\n".join([*parts, legend])
 

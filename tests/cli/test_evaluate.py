@@ -15,7 +15,7 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from qupath_sam.cli.evaluate import FULL_TABLE, SUMMARY_TABLE, evaluate
+from qupath_sam.cli.evaluate import FULL_TABLE, KINDS_TABLE, SUMMARY_TABLE, evaluate
 from qupath_sam.cli.marked_tables import begin
 from qupath_sam.errors import InvalidRequest
 from tests.evaluation.pictures import painted, save, two_discs
@@ -77,10 +77,14 @@ def test_kept_results_of_others_are_counted_on_the_page(tmp_path: Path) -> None:
 
 def test_documents_take_their_tables_between_markers(tmp_path: Path) -> None:
     given, full, short = written(tmp_path / "set"), tmp_path / "results.md", tmp_path / "README.md"
+    kinds = tmp_path / "kinds.md"
+    kinds.write_text(f"{begin(KINDS_TABLE)}\n<!-- end -->\n", encoding="utf-8")
     full.write_text(f"# Results\n\n{begin(FULL_TABLE)}\n<!-- end -->\n", encoding="utf-8")
     short.write_text(f"{begin(SUMMARY_TABLE)}\n| old |\n<!-- end -->\n\nText.\n", encoding="utf-8")
-    result = run(given, "--window", "image", "--window", "auto", "--markdown", full, "--markdown", short)
+    outputs = [word for path in (full, short, kinds) for word in ("--markdown", path)]
+    result = run(given, "--window", "image", "--window", "auto", *outputs)
     assert result.exit_code == 0, result.output
+    assert len(re.findall(r"^\| (region|gland|nucleus) \| \d+ \(1\) \| fake \|", kinds.read_text("utf-8"), re.M)) == 2
     table, summary = full.read_text(encoding="utf-8"), short.read_text(encoding="utf-8")
     assert table.startswith("# Results\n\n<!-- begin")
     assert table.count("| Model | NoC@80 |") == 2
