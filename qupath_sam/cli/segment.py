@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
+from qupath_sam.cli.everything import EverythingOptions, region_request, run_everything
+from qupath_sam.cli.option_groups import grouped
 from qupath_sam.cli.project_options import SkipBadOption
 from qupath_sam.cli.rendering import ChannelsOption, DisplayOption, RangesOption, TOption, ZOption, parse_rendering
 from qupath_sam.cli.targets import check_target
@@ -37,9 +39,11 @@ _DOUBTS = {
 }
 
 
+@grouped()
 def segment(
     slide: Annotated[str, typer.Argument(help="Path or URI of the slide.")],
     *,
+    every: EverythingOptions,
     point: Annotated[list[str] | None, typer.Option(help="X,Y or X,Y,neg; in order, may be repeated.")] = None,
     box: Annotated[list[str] | None, typer.Option(help="X,Y,WIDTH,HEIGHT; one object each.")] = None,
     outline: Annotated[
@@ -49,7 +53,9 @@ def segment(
         int, typer.Option(help="Most points inside each --outline given to the model; yours take their place.")
     ] = 1,
     skip_bad: SkipBadOption = False,
-    region: Annotated[str | None, typer.Option(help="X,Y,WIDTH,HEIGHT: the window itself.")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="X,Y,WIDTH,HEIGHT: the window itself; with --everything where to look.")
+    ] = None,
     downsample: Annotated[float | None, typer.Option(help="Level-0 px per window px.")] = None,
     mpp: Annotated[float | None, typer.Option(help="µm per window px.")] = None,
     view_downsample: Annotated[
@@ -96,6 +102,38 @@ def segment(
     if clean is not None and not outline:
         raise InvalidRequest("--clean is a share of an --outline; without one give --min-area and --fill-holes")
     read = partial(read_outlines, skip_bad=skip_bad, note=partial(typer.echo, err=True))
+    # The server has another working folder; a URI stays as it is.
+    location = os.path.abspath(slide) if os.path.exists(slide) else slide
+    rendering = parse_rendering(channels or [], ranges or [], display)
+    image = Slide(location, z=z, t=t, rendering=rendering)
+    classification = PathClass.of(path_class) if path_class else None
+    if every.everything:
+        if point or box or outline or clip or overlay:
+            raise InvalidRequest("--everything places the prompts itself: leave points, boxes, outlines, --clip out")
+        if output is None:
+            raise InvalidRequest("--everything may find thousands of objects: say where to write them with -o FILE")
+        asked = region_request(
+            every,
+            place=parse_region(region) if region is not None else None,
+            downsample=downsample,
+            mpp=mpp,
+            min_area=min_area,
+            output=OutputOptions(fill_holes_area=fill_holes, simplify_tolerance=simplify),
+            read=read,
+        )
+        run_everything(
+            image,
+            asked,
+            output,
+            resume=every.resume,
+            model=model,
+            path_class=classification,
+            server=server,
+            access=read_access(token_file, tls, tls_ca),
+            device=device,
+            as_json=as_json,
+        )
+        return
     outlines = [geometry for path in outline or [] for geometry in read(path)]
     objects = objects_from([parse_point(p) for p in point or []], [parse_box(b) for b in box or []], outlines)
     options: dict[str, Any] = {
@@ -116,10 +154,6 @@ def segment(
             clean_share=OutputOptions().clean_share if clean is None else clean,
         ),
     }
-    # The server has another working folder; a URI stays as it is.
-    location = os.path.abspath(slide) if os.path.exists(slide) else slide
-    rendering = parse_rendering(channels or [], ranges or [], display)
-    image = Slide(location, z=z, t=t, rendering=rendering)
     make_prompts = partial(refining, objects, interior=interior_points)
     if server is not None:
         if overlay is not None and (fault := _undrawable(image)):
@@ -128,7 +162,7 @@ def segment(
         objects, prediction = _predict_there(image, make_prompts, server, read_access(token_file, tls, tls_ca), options)
     else:
         objects, prediction = _predict_here(image, make_prompts, device, options)
-    features = annotations_of(prediction, path_class=PathClass.of(path_class) if path_class else None, name=name)
+    features = annotations_of(prediction, path_class=classification, name=name)
     if output is not None:
         write_geojson(output, features)
     if overlay is not None and not _draw(image, prediction, objects, overlay):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qupath_sam.qupath.geojson import AnnotationFeature, PathClass
+from qupath_sam.qupath.geojson import AnnotationFeature, ObjectType, PathClass
+from qupath_sam.types.region_results import RegionObject
 from qupath_sam.types.results import ObjectResult, Outline, Prediction, Provenance
 
 #: Of all keys that say what made an outline.
@@ -37,6 +38,26 @@ def annotations_of(
         for result in prediction.results
         for outline in result.outlines
     ]
+
+
+def detection_of(found: RegionObject, *, model: str, path_class: PathClass | None = None) -> AnnotationFeature:
+    """The detection of one object of a region; of what made it the model's name alone, for there may be thousands.
+
+    Args:
+        found: geometry in level-0 px.
+        model: its name.
+        path_class: of the detection.
+    """
+    measurements = measurements_of(found.outline)
+    if found.likeness is not None:
+        measurements["SAM likeness"] = found.likeness
+    return AnnotationFeature(
+        found.geometry,
+        object_type=ObjectType.DETECTION,
+        classification=path_class,
+        measurements=measurements,
+        metadata={f"{PREFIX}model": model} if model else {},
+    )
 
 
 def measurements_of(outline: Outline) -> dict[str, float]:

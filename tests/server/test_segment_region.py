@@ -41,7 +41,7 @@ from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
 
 #: Discs of 16 um, whose edges are soft, three in four pressed out by their neighbours.
 DISCS = GridOptions(spacing=20.0, min_stability=0.5)
-REGION = Region(1000, 1000, 420, 480)
+REGION = Region(1000, 1000, 280, 300)
 REQUEST = RegionRequest(REGION, grid=DISCS, prompting=Prompting.GRID)
 
 
@@ -53,7 +53,7 @@ def objects(client: Client, slide: Slide, request: RegionRequest) -> list[tuple[
 def test_a_server_answers_as_this_process_does(client: SamClient, slide: Slide):
     with LocalClient(EngineSettings(model="fake", device="cpu")) as local:
         here = objects(local, slide, REQUEST)
-    assert len(here) > 10
+    assert len(here) > 5
     assert objects(client, slide, REQUEST) == here
 
 
@@ -68,11 +68,12 @@ def test_the_stream_tells_scale_progress_and_what_made_it(client: SamClient, sli
     assert all(o.outline.area_um2 == pytest.approx(o.outline.area_px2 * 0.499**2, rel=0.01) for o in rest[-1].objects)
 
 
-def test_another_server_goes_on_from_a_token(slide: Slide):
+def test_another_server_goes_on_from_a_token(slide: Slide, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("qupath_sam.engine.region.run.TILES_PER_TOKEN", 3)
     with start_server(ServerSettings(port=0, model="fake", device="cpu")) as one, SamClient(one.address) as client:
         whole = objects(client, slide, REQUEST)
         got, token, kept = [], b"", 0
-        for batch in itertools.islice(client.segment_region(slide, REQUEST), 20):
+        for batch in itertools.islice(client.segment_region(slide, REQUEST), 8):
             got += [(o.number, o.geometry.wkb, o.score) for o in batch.objects]
             if batch.resume_token:
                 token, kept = batch.resume_token, len(got)

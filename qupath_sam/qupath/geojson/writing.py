@@ -38,12 +38,13 @@ def _chunks(features: Iterable[AnnotationFeature]) -> Iterator[str]:
     yield '{"type": "FeatureCollection", "features": ['
     separator = "\n"
     for feature in features:
-        yield separator + _feature(feature)
+        yield separator + feature_text(feature)
         separator = ",\n"
     yield "\n]}\n"
 
 
-def _feature(feature: AnnotationFeature) -> str:
+def feature_text(feature: AnnotationFeature) -> str:
+    """One feature as JSON, all ASCII, in one line."""
     # Coordinates are most of the text, and GEOS writes them three times faster than json.
     return (
         f'{{"type": "Feature", "id": "{feature.id}", "geometry": {_geometry(feature)}, '

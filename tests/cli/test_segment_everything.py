@@ -1,0 +1,120 @@
+"""``segment --everything``: detections in a file that is whole at any time, and that a second run finishes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from shapely.geometry import box
+
+from qupath_sam import LocalClient
+from qupath_sam.assets import demo_slide_path
+from qupath_sam.errors import InvalidRequest
+from qupath_sam.qupath.geojson import AnnotationFeature, read_geojson, write_geojson
+from qupath_sam.qupath.geojson.streaming import GrowingGeoJson
+
+SLIDE = demo_slide_path()
+ASK = "segment", SLIDE, "--everything", "--model", "fake", "--spacing", 20, "--min-stability", 0.5
+REGION = "--region", "1000,1000,260,260"
+
+
+def features(path: Path) -> list[AnnotationFeature]:
+    return sorted(read_geojson(path), key=lambda each: each.geometry.wkt)
+
+
+def test_objects_of_a_region_become_detections(qupath_sam, tmp_path: Path):
+    out = tmp_path / "cells.geojson"
+    ended = qupath_sam(*ASK, *REGION, "--class", "Tumor", "-o", out, "--json")
+    assert ended.code == 0, ended.stderr
+    found = features(out)
+    assert len(found) == json.loads(ended.stdout)["objects"] > 3
+    kinds = {(f.object_type.value, str(f.classification)) for f in found}
+    assert kinds == {("detection", "Tumor")}
+    assert all(f.measurements["Area µm^2"] > 0 and 0 < f.measurements["SAM score"] <= 1 for f in found)
+    assert {path.name for path in tmp_path.iterdir()} == {"cells.geojson"}
+
+
+def test_a_stopped_run_leaves_a_whole_file_and_goes_on(qupath_sam, tmp_path: Path, monkeypatch):
+    whole, out = tmp_path / "whole.geojson", tmp_path / "cells.geojson"
+    assert qupath_sam(*ASK, *REGION, "-o", whole).code == 0
+    segment_region = LocalClient.segment_region
+    monkeypatch.setattr("qupath_sam.engine.region.run.TILES_PER_TOKEN", 3)
+
+    def stopped(*arguments, **options):
+        for index, batch in enumerate(segment_region(*arguments, **options)):
+            if index == 7:
+                raise InvalidRequest("the lights go out; wait")
+            yield batch
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalClient, "segment_region", stopped)
+        ended = qupath_sam(*ASK, *REGION, "-o", out)
+    assert ended.code != 0
+    assert "--resume goes on" in ended.stderr
+    part = tmp_path / "cells.geojson.part"
+    assert 0 < len(features(part)) < len(features(whole)), "what is found so far can be imported"
+    assert not out.exists()
+
+    again = qupath_sam(*ASK, *REGION, "-o", out)
+    assert again.code != 0
+    assert "--resume" in again.stderr, "an earlier run's work is not thrown away unseen"
+    other = qupath_sam(*ASK, "--region", "0,0,900,900", "-o", out, "--resume")
+    assert other.code != 0
+    assert "another request" in other.stderr
+
+    ended = qupath_sam(*ASK, *REGION, "-o", out, "--resume")
+    assert ended.code == 0, ended.stderr
+    assert [f.geometry.wkt for f in features(out)] == [f.geometry.wkt for f in features(whole)]
+    assert {path.name for path in tmp_path.iterdir()} == {"cells.geojson", "whole.geojson"}
+
+
+def test_inside_outlines_and_on_a_server(qupath_sam, server_address: str, tmp_path: Path):
+    outlines, here, there = (tmp_path / name for name in ("inside.geojson", "here.geojson", "there.geojson"))
+    write_geojson(
+        outlines, [AnnotationFeature(box(1000, 1000, 1100, 1120)), AnnotationFeature(box(1080, 1100, 1180, 1180))]
+    )
+    ask = *ASK, "--inside", outlines, "--cut"
+    assert qupath_sam(*ask, "-o", here).code == 0
+    assert qupath_sam(*ask, "-o", there, "--server", server_address).code == 0
+    assert [f.geometry.wkt for f in features(here)] == [f.geometry.wkt for f in features(there)]
+    inside = box(1000, 1000, 1100, 1120).union(box(1080, 1100, 1180, 1180)).buffer(0.02)
+    assert all(inside.covers(f.geometry) for f in features(here))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((), "-o FILE"),
+        (("-o", "out.geojson", "--resume"), "leave --resume out"),
+        (("-o", "out.geojson", "--point", "1,1"), "places the prompts itself"),
+        (("-o", "out.geojson", "--unlike", SLIDE), "--like"),
+        (("-o", "out.geojson", "--prompting", "automatic"), "grid"),
+    ],
+)
+def test_what_does_not_go_together_is_said(qupath_sam, tmp_path: Path, monkeypatch, options, says):
+    monkeypatch.chdir(tmp_path)
+    ended = qupath_sam(*ASK, *REGION, *options)
+    assert ended.code != 0
+    assert says in ended.stderr
+
+
+def test_a_growing_file_is_whole_after_every_batch(tmp_path: Path):
+    path = tmp_path / "grows.geojson"
+    with GrowingGeoJson(path) as file:
+        assert read_collection_size(path) == 0
+        for count in (1, 3):
+            file.append(AnnotationFeature(box(i, 0, i + 1, 1)) for i in range(count))
+        assert read_collection_size(path) == 4
+        offset = file.offset
+        file.append([AnnotationFeature(box(9, 9, 10, 10))])
+    with GrowingGeoJson(path, offset=offset) as file:
+        assert read_collection_size(path) == 4, "what came after the token is dropped"
+        file.append([AnnotationFeature(box(9, 9, 10, 10))])
+    assert read_collection_size(path) == 5
+    with pytest.raises(InvalidRequest):
+        GrowingGeoJson(path, offset=10**9)
+
+
+def read_collection_size(path: Path) -> int:
+    return len(json.loads(path.read_text("ascii"))["features"])
