@@ -18,8 +18,6 @@ from qupath_sam.engine.region.proposals import Proposal, Tile, cropped
 from qupath_sam.models.base import WindowPrompts
 from qupath_sam.types.regions import Region
 
-#: Logits above and below 0 at which a mask is compared with itself, as SAM does.
-STABILITY_OFFSET = 1.0
 #: Clicks that are asked at once; after each of these, FAST leaves out those that an object lies under.
 CLICKS_AT_ONCE = 16
 
@@ -32,6 +30,7 @@ class Grid:
         spacing: distance of two clicks, level-0 px. The grid hangs on the image, not on the tiles.
         min_score: least predicted IoU.
         min_stability: least stability.
+        stability_offset: logits above and below 0 at which a mask is compared with itself.
         box_nms_iou: of two masks whose boxes have a larger IoU, the one with the lower score is dropped.
         several_masks: ask for all masks of an ambiguous click.
         skips_found: no click is asked where an object is found already.
@@ -40,6 +39,7 @@ class Grid:
     spacing: float
     min_score: float = 0.88
     min_stability: float = 0.95
+    stability_offset: float = 1.0
     box_nms_iou: float = 0.7
     several_masks: bool = True
     skips_found: bool = False
@@ -79,10 +79,14 @@ class GridProposer:
     def _asked(self, tile: Tile, points: Sequence[tuple[float, float]]) -> Iterator[Proposal]:
         """Return what passes the filters of the answers to single clicks, tile px."""
         prompts = [WindowPrompts(np.array([point], np.float32), np.ones(1, np.int64), last_click=1) for point in points]
-        answers = tile.model.decode(prompts, several_masks=self._grid.several_masks)
+        grid = self._grid
+        answers = tile.model.decode(prompts, several_masks=grid.several_masks)
         for point, answer in zip(points, answers, strict=True):
             for mask, score, logits in zip(answer.masks, answer.scores, answer.logits, strict=True):
-                if score < self._grid.min_score or stability(logits) < self._grid.min_stability:
+                if (
+                    score < self._grid.min_score
+                    or stability(logits, self._grid.stability_offset) < self._grid.min_stability
+                ):
                     continue
                 proposal = cropped(mask, float(score), point=point, logits=logits)
                 if proposal is not None:
@@ -107,14 +111,15 @@ def grid_points(core: Region, spacing: float, origin: tuple[int, int]) -> list[t
     return [(x, y) for y in along(core.y, core.bottom, origin[1]) for x in xs]
 
 
-def stability(logits: NDArray[np.float32]) -> float:
+def stability(logits: NDArray[np.float32], offset: float) -> float:
     """Return the IoU of a mask at a high and at a low threshold, 0 to 1; 0 of an empty one.
 
     Args:
         logits: float32 ``(H, W)``.
+        offset: of both thresholds from 0.
     """
-    inside = np.count_nonzero(logits > STABILITY_OFFSET)
-    outside = np.count_nonzero(logits > -STABILITY_OFFSET)
+    inside = np.count_nonzero(logits > offset)
+    outside = np.count_nonzero(logits > -offset)
     return inside / outside if outside else 0.0
 
 

@@ -107,7 +107,7 @@ class RegionRun:
             loaded.spec.name,
             loaded.weights_sha256,
             loaded.segmenter.preprocessing_version,
-            (plan.place.wkb_hex, plan.downsample, plan.tile_size, plan.max_extent),
+            (plan.place.wkb_hex, plan.downsample, plan.tile_size, plan.max_extent, plan.remarks),
             request.prompting,
             _without_geometry(request),
             *((example.label, _exact(example.place)) for example in request.examples),

@@ -10,8 +10,9 @@ from scipy import ndimage
 
 from qupath_sam.engine.region.grid import Grid, GridProposer, box_nms, grid_points, stability
 from qupath_sam.engine.region.proposals import Proposal, Tile
+from qupath_sam.engine.region.proposers import grid_defaults
 from qupath_sam.engine.region.tiling import TileGrid
-from qupath_sam.models.base import LOW_RES_SIZE, Embedding, MaskSet, WindowPrompts
+from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
 from qupath_sam.types.regions import Region, Window
 
 from .scene import as_set, blobs, outlines_in, truth
@@ -95,8 +96,18 @@ def test_unstable_masks_and_low_scores_are_left_out():
 
 def test_stability_is_the_iou_of_the_masks_at_two_thresholds():
     logits = np.array([[3, 0.5], [-0.5, -3]], np.float32)
-    assert stability(logits) == pytest.approx(1 / 3)
-    assert stability(np.full((2, 2), -5, np.float32)) == 0
+    assert stability(logits, 1.0) == pytest.approx(1 / 3)
+    assert stability(logits, 0.25) == 1
+    assert stability(np.full((2, 2), -5, np.float32), 1.0) == 0
+
+
+def test_models_of_one_mask_have_filters_of_their_own():
+    """Their logits are softer and their scores lower than SAM's, whose filters leave nothing of them."""
+    sam, soft = (grid_defaults(Capabilities(input_size=256, mask_count=count)) for count in (3, 1))
+    assert (sam.min_score, sam.min_stability, sam.stability_offset) == (0.88, 0.95, 1.0)
+    assert soft.min_score < 0.6
+    assert soft.stability_offset < 1
+    assert not soft.several_masks
 
 
 def test_of_boxes_that_overlap_too_much_the_best_stays():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from shapely.geometry import Polygon
 from qupath_sam.engine.call import Call
 from qupath_sam.engine.cancellation import CancelToken
 from qupath_sam.engine.region.run import TILES_PER_TOKEN
+from qupath_sam.engine.region.tokens import MAX_TOKEN_BYTES
 from qupath_sam.errors import Cancelled, DeadlineExceeded, InvalidRegion, InvalidRequest
 from qupath_sam.types.region_requests import ObjectFilter, RegionRequest
 from qupath_sam.types.regions import Region
@@ -185,3 +188,23 @@ def test_a_region_outside_the_image_is_refused(pixels):
 def test_images_smaller_than_a_tile_or_little_larger(size):
     pixels = blobs(*size, seed=1, sizes=(8, 20))
     assert as_set(outlines_in(pixels, tile_size=256, max_extent=200.0)) == as_set(truth(pixels))
+
+
+def test_no_damage_to_a_token_does_harm(pixels):
+    """A token comes from a client: whatever it says, it is refused in words or does what a token does."""
+    random = np.random.default_rng(0)
+    with region_run(pixels, tile_size=256, max_extent=200.0) as run:
+        token = next(b.resume_token for b in run if b.resume_token and b.progress.tiles_done)
+    digest, text = token[:16], zlib.decompress(token[16:])
+    damaged = [token[: int(n)] for n in random.integers(0, len(token), 8)]
+    for _ in range(40):
+        spoilt = bytearray(text)
+        for at in random.integers(0, len(text), 3):
+            spoilt[at] = random.choice(list(b'0-9.,[]{}":en'))
+        damaged.append(digest + zlib.compress(bytes(spoilt)))
+    damaged.append(digest + zlib.compress(b"[" * 200_000))
+    damaged.append(digest + zlib.compress(bytes(MAX_TOKEN_BYTES + 1)))
+    for each in damaged:
+        request = RegionRequest(resume_token=each)
+        with suppress(InvalidRequest), region_run(pixels, request=request, tile_size=256, max_extent=200.0):
+            pass
