@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from qupath_sam.cli.option_groups import grouped
-from qupath_sam.cli.project_info import described_images, described_runs, print_info
+from qupath_sam.cli.project_info import described_backups, described_images, described_runs, print_info
 from qupath_sam.cli.project_options import (
     DryOption,
     HeapOption,
@@ -61,18 +61,18 @@ def info(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show the images of PROJECT, their objects, and the runs that can be undone. Starts no QuPath, writes nothing."""
+    """Show the images of PROJECT, their objects, and what can be undone. Starts no QuPath, writes nothing."""
     from qupath_sam.project.layout import read_project
     from qupath_sam.project.notices import notices
 
     opened = read_project(project)
-    images, runs = described_images(opened), described_runs(opened)
+    images, runs, backups = described_images(opened), described_runs(opened), described_backups(opened)
     noted = list(notices(opened))
     if as_json:
         content = {"project": str(opened.file), "qupath": opened.version, "images": images, "runs": runs}
-        typer.echo(json.dumps(content | {"notices": noted}))
+        typer.echo(json.dumps(content | {"script_backups": backups, "notices": noted}))
         return
-    print_info(opened, images, runs)
+    print_info(opened, images, runs, backups)
     for text in noted:
         typer.echo(text)
 

@@ -9,8 +9,13 @@ if TYPE_CHECKING:
     from qupath_sam.project.layout import ImageEntry, Project
 
 
-def print_info(opened: Project, images: Sequence[dict[str, Any]], runs: Sequence[dict[str, Any]]) -> None:
-    """Print images and runs, as ``project info --json`` has them, for people."""
+def print_info(
+    opened: Project,
+    images: Sequence[dict[str, Any]],
+    runs: Sequence[dict[str, Any]],
+    backups: Sequence[dict[str, Any]],
+) -> None:
+    """Print images, runs and scripts' backups, as ``project info --json`` has them, for people."""
     from rich.console import Console
     from rich.table import Table
 
@@ -33,6 +38,15 @@ def print_info(opened: Project, images: Sequence[dict[str, Any]], runs: Sequence
             console.print(f"{image['name']}: {image['fault']}", markup=False)
     for run in runs:
         console.print(f"run {run['run']}: {_said_of(run)}", markup=False)
+    for backup in backups:
+        names = ", ".join(backup["images"])
+        console.print(
+            f"before a script in QuPath, {backup['utc']}: {names}; copied to {backup['folder']}", markup=False
+        )
+    if backups:
+        console.print(
+            "to go back to such a copy, close the project and copy its files over those in data", markup=False
+        )
 
 
 def described_images(opened: Project) -> list[dict[str, Any]]:
@@ -72,6 +86,21 @@ def described_runs(opened: Project) -> list[dict[str, Any]]:
             "overwritten": [image.name for image in overwritten.get(run.run_id, ())],
         }
         for run in store.runs()
+    ]
+
+
+def described_backups(opened: Project) -> list[dict[str, Any]]:
+    """What scripts in QuPath have copied before they changed it, as ``project info --json`` has it."""
+    from qupath_sam.project.script_backups import script_backups
+
+    names = {image.entry_id: image.name for image in opened.images}
+    return [
+        {
+            "utc": backup.utc,
+            "folder": str(backup.folder),
+            "images": [names.get(entry_id, f"entry {entry_id}, which is gone") for entry_id in backup.entry_ids],
+        }
+        for backup in script_backups(opened)
     ]
 
 

@@ -195,6 +195,90 @@ def test_a_region_clips_and_takes_in(qupath: QuPath, copy: Path, server: str) ->
     assert float(found["clicked"]["area"]) < float(found["region"]["area"])
 
 
+#: Draws a region round the middle of the image, and selects it.
+REGION = """
+def square = ROIs.createRectangleROI(150, 150, 400, 350, ImagePlane.getDefaultPlane())
+def drawn = PathObjects.createAnnotationObject(square)
+drawn.setName('region')
+drawn.setPathClass(getPathClass('Region*'))
+getCurrentHierarchy().addObject(drawn)
+"""
+#: A grid that the fake model answers: its discs have soft edges.
+GRID = "prompting: 'grid', spacing: 120, minStability: 0.5, downsample: 1, searchBackground: true, "
+#: Prints what lies below the region.
+BELOW = """
+def ours = getAllObjects(false).findAll { it.getMeasurementList().getNames().contains('SAM score') }
+def below = ours.findAll { it.getParent().getName() == 'region' }
+println "BELOW ${below.size()} ${below.every { it.isDetection() && it.getPathClass().toString() == 'Nucleus' }} " +
+        "${below.every { it.getMeasurementList().getNames().any { name -> name.startsWith('Area') } }}"
+"""
+
+
+def with_grid(name: str) -> str:
+    """A script that finds objects by a grid, as nuclei."""
+    text = (SCRIPTS / f"{name}.groovy").read_text("utf-8")
+    changed = text.replace("def options = [", f"def options = [{GRID}").replace(
+        "def outlineClass = ''", "def outlineClass = 'Nucleus'"
+    )
+    assert changed.count(GRID) == 1
+    assert "outlineClass = 'Nucleus'" in changed
+    return changed
+
+
+def below_region(output: str) -> int:
+    """How many objects `BELOW` has counted."""
+    ((count, *right),) = (line.split()[1:] for line in output.splitlines() if line.startswith("BELOW "))
+    assert right == ["true", "true"], output
+    return int(count)
+
+
+def test_everything_in_a_region_in_one_step_and_again_from_the_workflow(
+    qupath: QuPath, copy: Path, server: str, tmp_path: Path
+) -> None:
+    first, methods = with_grid("everything_in_selected").split("\n/** How the server is told", 1)
+    written = tmp_path / "workflow.groovy"
+    told = (
+        f'{BELOW}\nprintln "CHANGES ${{changes}}"\n'
+        f"new File('{written.as_posix()}').text = getCurrentImageData().getHistoryWorkflow().createScript()\n"
+    )
+    wrapped = copy.parent / "wrapped.groovy"
+    selecting = SELECTING.replace("NAMES", "['region']")
+    wrapped.write_text(f"{REGION}{selecting}{first}{told}\n/** How the server is told{methods}", "utf-8")
+    run = qupath.script(wrapped, "-s", "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
+    assert run.exit_code == 0, run.output
+    assert "CHANGES 1" in run.output
+    count = below_region(run.output)
+    assert count > 3
+    assert f"{count} objects in" in run.said[-1]
+    assert "alone('everything_in_selected'" in written.read_text("utf-8")
+    again = copy.parent / "again.groovy"
+    again.write_text(f"selectObjectsByClassification('Region*')\n{written.read_text('utf-8')}\n{BELOW}", "utf-8")
+    run = qupath.script(again, "-s", "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
+    assert run.exit_code == 0, run.output
+    assert below_region(run.output) == count, "what the first run had found is replaced"
+
+
+def test_everything_for_project_works_on_each_images_regions(qupath: QuPath, copy: Path, server: str) -> None:
+    drawing = copy.parent / "draw.groovy"
+    drawing.write_text(REGION, "utf-8")
+    assert qupath.script(drawing, "-s", "-p", str(copy), "-i", "two.png").exit_code == 0
+    script = copy.parent / "everything.groovy"
+    script.write_text(with_grid("everything_for_project") + BELOW, "utf-8")
+    run = qupath.script(script, "-s", "-p", str(copy), QUPATH_SAM_PORT=server)
+    assert run.exit_code == 0, run.output
+    done = [line for line in run.said if " tiles, " not in line]
+    assert done[0] == "qupath-sam: one.png: no regions of class Region*"
+    assert "objects in" in done[1]
+    assert list(copy.parent.glob(".qupath-sam/script-backups/*/*/data.qpdata"))
+
+
+def test_an_example_is_needed_for_what_looks_like_it(qupath: QuPath, copy: Path, server: str) -> None:
+    script = SCRIPTS / "like_selected.groovy"
+    run = qupath.script(script, "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
+    assert run.exit_code == 1
+    assert run.said == ["qupath-sam: No example is selected. Select objects with an outline, or points in some."]
+
+
 def test_pushed_pixels_give_the_same_outlines(
     qupath: QuPath, copy: Path, server: str, blind_server: str, tmp_path: Path
 ) -> None:

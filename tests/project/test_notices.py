@@ -23,6 +23,7 @@ from qupath_sam.project.overwritten import overwritten_since
 from qupath_sam.project.qupath_process import is_qupath
 from qupath_sam.project.refine import RefineOptions
 from qupath_sam.project.run import RunOptions, note_report
+from qupath_sam.project.script_backups import FOLDER
 from qupath_sam.project.selection import ObjectSelection
 from qupath_sam.project.store.commit import ProjectStore
 from qupath_sam.project.store.lock import LOCK_NAME, ProjectLock
@@ -93,6 +94,26 @@ def test_an_image_that_was_saved_since_a_run_is_named(project_file: Path) -> Non
     (image,) = overwritten_since(project, ProjectStore(project_file))[first.run_id]
     image.data_file.unlink()
     assert _info(project_file)[1][0]["overwritten"] == ["slide 2.svs"]
+
+
+def test_what_scripts_in_qupath_have_copied_is_named(project_file: Path) -> None:
+    (image, *_) = read_project(project_file).images
+    copied = project_file.parent / ".qupath-sam" / "script-backups" / "20261130T012000Z"
+    (copied / image.entry_id).mkdir(parents=True)
+    assert json.loads(run.invoke(app, ["info", str(project_file), "--json"]).output)["script_backups"] == []
+    (copied / image.entry_id / "data.qpdata").write_bytes(b"as it was")
+    (copied / "99").mkdir()
+    (copied / "99" / "data.qpdata").write_bytes(b"of another")
+    (backup,) = json.loads(run.invoke(app, ["info", str(project_file), "--json"]).output)["script_backups"]
+    assert backup["images"] == [image.name, "entry 99, which is gone"]
+    text, _ = _info(project_file)
+    assert "before a script in QuPath, 20261130T012000Z" in text
+    assert "to go back" in text
+
+
+def test_scripts_copy_to_where_info_looks() -> None:
+    source = Path(__file__).parents[2] / "groovy/client/src/main/java/io/github/qupathsam/client/ProjectBackup.java"
+    assert f'FOLDER = "{FOLDER}"' in source.read_text("utf-8")
 
 
 def test_what_a_later_run_wrote_was_not_overwritten(project_file: Path, tmp_path: Path) -> None:

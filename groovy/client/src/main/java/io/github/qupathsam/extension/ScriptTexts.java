@@ -78,7 +78,17 @@ public final class ScriptTexts {
         for (Class<?> each : imported) {
             text.append("import ").append(each.getCanonicalName()).append('\n');
         }
-        return text.append(withSettings(of(name), settings)).toString();
+        String script = withSettings(of(name), settings);
+        for (Map.Entry<String, ?> setting : settings.entrySet()) {
+            // One that the script as it comes does not have: the person had added it to the options.
+            String key = Pattern.quote(setting.getKey());
+            boolean isThere = Pattern.compile("(?m)^def (?:" + key + " = |(?:options|refining) = \\[.*\\b" + key + ": )").matcher(script).find();
+            if (!isThere) {
+                String added = Matcher.quoteReplacement(setting.getKey() + ": " + literal(setting.getValue()));
+                script = script.replaceFirst("(?m)^def options = \\[", "$0" + added + ", ");
+            }
+        }
+        return text.append(script).toString();
     }
 
     private static String literal(Object value) {

@@ -69,6 +69,8 @@ class ScriptTextsTest {
         assertTrue(text.contains("def options = [minArea: 12.5, maxArea: 0"), text);
         assertTrue(text.contains("effort: 'fast'"), text);
         assertTrue(text.contains("def asAnnotations = true"), text);
+        String added = ScriptTexts.alone("everything_in_selected", Map.of("spacing", 12), List.of());
+        assertTrue(added.contains("def options = [spacing: 12, minArea: 0"), added);
         String project = ScriptTexts.alone("everything_for_project", Map.of("regionClasses", List.of("A", "B")), List.of());
         assertTrue(project.contains("def regionClasses = ['A', 'B']"), project);
     }
