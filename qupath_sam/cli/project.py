@@ -34,6 +34,7 @@ from qupath_sam.cli.project_session import (
     exit_if_failed,
     finish,
     print_result,
+    run_one_shard,
     run_with_progress,
     say_before,
 )
@@ -120,12 +121,16 @@ def refine(
         float, typer.Option(help="Fill holes and drop parts below this share of the old outline, 0 to 1.")
     ] = 0.02,
     outline: OutlineOptions,
+    shard: Annotated[
+        str, typer.Option(help="I/N, or slurm: be one of N tasks that share the images; `project merge` writes.")
+    ] = "",
     run: ReportedRunOptions,
 ) -> None:
     """Redraw annotations with a model: the same objects, with better outlines. `undo` brings the old ones back."""
     asked = _asked(locals())
     from qupath_sam.engine.refine_guards import Guards
     from qupath_sam.engine.refine_options import PromptOptions
+    from qupath_sam.errors import InvalidRequest
     from qupath_sam.project.classes import check_classes
     from qupath_sam.project.refine import RefineOptions, refine_image
     from qupath_sam.project.run import RunOptions, select_images
@@ -153,11 +158,56 @@ def refine(
             predictor, source = session.server(worker)
             return refine_image(entry, contents.objects, options, predictor, source)
 
+        if shard:
+            if run.dry_run or run.resume:
+                raise InvalidRequest("a shard writes nothing and goes on by itself; leave out --dry-run and --resume")
+            run_one_shard(opened, images, propose, session, shard, asked)
+            return
         workers = model.workers or session.servers
         run_options = RunOptions("refine", asked, run.dry_run, run.resume, workers, run.keep_runs)
         check_report_folder(opened, run.report, run_options)
         result = run_with_progress(opened, images, propose, session, run_options)
         finish(opened, result, session, run.report, run_options, thumbnails=run.thumbnails)
+
+
+@app.command()
+def merge(
+    project: ProjectArgument,
+    *,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Write what is there, though some images are not done.")
+    ] = False,
+    run: ReportedRunOptions,
+) -> None:
+    """Write what the tasks of `refine --shard` propose, as one run with backup and report; `undo` takes it back."""
+    from qupath_sam.errors import InvalidRequest, ProjectError
+    from qupath_sam.project.run import RunOptions, select_images
+    from qupath_sam.project.shards import ShardStore, merged_proposals
+
+    opened, _ = select_images(project, ())
+    stores = ShardStore.all(opened)
+    if not stores:
+        raise ProjectError(f"no shards wait in {opened.folder}; run `qupath-sam project refine --shard 1/8 ...` first")
+    if run.resume:
+        raise InvalidRequest("merge needs no --resume; run it again")
+    for store in stores:
+        command, asked = store.job
+        opened, images = select_images(project, asked.get("image") or ())
+        missing = store.missing(images)
+        if missing and not partial:
+            raise ProjectError(
+                f"{len(missing)} of {len(images)} images are not done ({missing[0].name}, ...); run the shards again, "
+                "or say --partial"
+            )
+        done = [image for image in images if image not in missing]
+        say_before(opened)
+        with Session.open_without_server(run.heap, run.time_limit) as session:
+            run_options = RunOptions(command, asked, run.dry_run, keep_runs=run.keep_runs)
+            check_report_folder(opened, run.report, run_options)
+            result = run_with_progress(opened, done, merged_proposals(store), session, run_options)
+            if not (run.dry_run or result.stopped or missing or any(image.error for image in result.images)):
+                store.remove()
+            finish(opened, result, session, run.report, run_options, thumbnails=run.thumbnails)
 
 
 @app.command()
@@ -350,6 +400,7 @@ _CIRCUMSTANCES = frozenset(
         "resume",
         "report",
         "thumbnails",
+        "shard",
     }
     | {"heap", "time_limit", "keep_runs"}
 )

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -202,6 +202,34 @@ def run_with_progress(
             progress.console.print(f"{report.image.name}: {outcome}", markup=False, highlight=False)
 
         return run_project(opened, images, propose, session.editor, options, stop=stop, begun=begun, finished=finished)
+
+
+def run_one_shard(
+    opened: Project,
+    images: Sequence[Any],
+    propose: Propose,
+    session: Session,
+    text: str,
+    asked: Mapping[str, Any],
+) -> None:
+    """Take images of a job that several tasks share; prints a line for each."""
+    from qupath_sam.project.shards import Shard, ShardStore, run_shard
+
+    shard = Shard.parse(text)
+    store = ShardStore.of(opened, "refine", asked)
+    session.editor.qupath_version()
+
+    def finished(report: ImageReport) -> None:
+        outcome = report.error or f"{len(report.decisions)} objects in {report.seconds:.1f} s"
+        typer.echo(f"{report.image.name}: {outcome}")
+
+    with stopping() as stop:
+        reports = run_shard(images, propose, session.editor, store, shard, stop=stop, finished=finished)
+    left = len(store.missing(images))
+    waits = f"{left} of {len(images)} images are still to be done" if left else "all images are done"
+    typer.echo(f"shard {shard}: {len(reports)} images here; {waits}; then: qupath-sam project merge {opened.file}")
+    if any(report.error for report in reports):
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from qupath_sam.client.images import ImageRef, Pushed
 from qupath_sam.client.live import LiveClient
 from qupath_sam.client.messages import embed_request, image_message, predict_request
 from qupath_sam.client.parts import in_parts
+from qupath_sam.client.route import Routes
 from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.errors import InvalidRequest, RequestTooLarge, ServerBusy, ServerStarting, ServerUnavailable
 from qupath_sam.protocol import convert
@@ -104,6 +105,7 @@ class SamClient:
             log.warning("the token travels to %s unencrypted; use TLS, or a tunnel", address)
         self.address = address
         self._metadata = access.metadata()
+        self._routes = Routes()
         self._timeout_s = timeout_s
         self._busy_pauses_s = tuple(busy_pauses_s)
         self._known: Capabilities | None = None
@@ -260,7 +262,9 @@ class SamClient:
             mpp=mpp or 0.0,
             rendering=rendering,
         )
-        return Pushed(self._call(self._stub.PushPixels, request).digest)
+        digest: bytes = self._call(self._stub.PushPixels, request).digest
+        self._routes.pushed(request, digest)
+        return Pushed(digest)
 
     def embed(
         self,
@@ -338,7 +342,8 @@ class SamClient:
         self._check_protocol()
         message = region_request_message(request, image=image_message(image), model=model)
         try:
-            answers = self._stub.SegmentRegion(message, timeout=timeout_s, metadata=self._metadata)
+            metadata = (*self._metadata, *self._routes.metadata(message))
+            answers = self._stub.SegmentRegion(message, timeout=timeout_s, metadata=metadata)
         except ValueError as error:
             raise ServerUnavailable(f"this client of {self.address} is closed; make a new one") from error
         try:
@@ -395,7 +400,7 @@ class SamClient:
 
     def _ask(self, method: Callable[..., Any], request: Any, timeout_s: float) -> Any:
         try:
-            return method(request, timeout=timeout_s, metadata=self._metadata)
+            return method(request, timeout=timeout_s, metadata=(*self._metadata, *self._routes.metadata(request)))
         except grpc.RpcError as error:
             raise error_from(error, self.address) from error
         except ValueError as error:  # gRPC's way to say that the channel is closed

@@ -90,13 +90,23 @@ def why_unanswered(decisions: Iterable[Decision]) -> str:
 
 def save(path: Path, decisions: Iterable[Decision], filesystem: Filesystem) -> None:
     """Keep the decisions about one image in a file."""
-    filesystem.write_atomically(path, json.dumps([_to_json(decision) for decision in decisions]).encode())
+    filesystem.write_atomically(path, json.dumps(to_json(decisions)).encode())
 
 
 def load(path: Path) -> Iterator[Decision]:
     """Read them again; nothing where there is no file."""
     if path.exists():
-        yield from (_from_json(row) for row in json.loads(path.read_text(encoding="utf-8")))
+        yield from from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def to_json(decisions: Iterable[Decision]) -> list[dict[str, Any]]:
+    """Return decisions as JSON values."""
+    return [_to_json(decision) for decision in decisions]
+
+
+def from_json(found: Iterable[dict[str, Any]]) -> Iterator[Decision]:
+    """Inverse of `to_json`."""
+    yield from map(_from_json, found)
 
 
 def _to_json(decision: Decision) -> dict[str, Any]:

@@ -38,6 +38,10 @@ class SegmentationServiceStub(object):
     lack "authorization: Bearer TOKEN"; it does so before it reads the request. Only health's Check needs no token: load
     balancers have none, and the answer says no more than that a server is up and a model in memory.
 
+    Clients MAY send the metadata "qupath-sam-route" with a call about an image: the same value with each call about the same image, and
+    with the PushPixels of its pixels. Servers ignore it. A front before several servers hashes it, so that an image stays where its
+    embeddings, states and pushed pixels are. Any server gives the same answers; one without the pixels says PIXELS_MISSING.
+
     A server listens before its model is loaded. Until then health says NOT_SERVING, and every rpc but Status fails with STARTING. Health knows
     the service "model/NAME" for each model: SERVING while it is in memory; others are loaded by the first request that names them.
     """
@@ -105,6 +109,10 @@ class SegmentationServiceServicer(object):
     A server that was started with a token answers `UNAUTHENTICATED` to every rpc, gRPC reflection included, whose metadata
     lack "authorization: Bearer TOKEN"; it does so before it reads the request. Only health's Check needs no token: load
     balancers have none, and the answer says no more than that a server is up and a model in memory.
+
+    Clients MAY send the metadata "qupath-sam-route" with a call about an image: the same value with each call about the same image, and
+    with the PushPixels of its pixels. Servers ignore it. A front before several servers hashes it, so that an image stays where its
+    embeddings, states and pushed pixels are. Any server gives the same answers; one without the pixels says PIXELS_MISSING.
 
     A server listens before its model is loaded. Until then health says NOT_SERVING, and every rpc but Status fails with STARTING. Health knows
     the service "model/NAME" for each model: SERVING while it is in memory; others are loaded by the first request that names them.
@@ -294,6 +302,10 @@ class SegmentationService(object):
     A server that was started with a token answers `UNAUTHENTICATED` to every rpc, gRPC reflection included, whose metadata
     lack "authorization: Bearer TOKEN"; it does so before it reads the request. Only health's Check needs no token: load
     balancers have none, and the answer says no more than that a server is up and a model in memory.
+
+    Clients MAY send the metadata "qupath-sam-route" with a call about an image: the same value with each call about the same image, and
+    with the PushPixels of its pixels. Servers ignore it. A front before several servers hashes it, so that an image stays where its
+    embeddings, states and pushed pixels are. Any server gives the same answers; one without the pixels says PIXELS_MISSING.
 
     A server listens before its model is loaded. Until then health says NOT_SERVING, and every rpc but Status fails with STARTING. Health knows
     the service "model/NAME" for each model: SERVING while it is in memory; others are loaded by the first request that names them.
