@@ -28,14 +28,27 @@ def click(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="Of the image encoder: auto, fp32, bf16 or fp32_eager.")] = "auto",
     runtime: Annotated[str, typer.Option(help="On a CPU: auto (OpenVINO if installed), torch or openvino.")] = "auto",
+    markdown: Annotated[
+        Path | None,
+        typer.Option(help="Put each --model's median into the summary that `evaluate` wrote into this document."),
+    ] = None,
 ) -> None:
     """A click through gRPC against its bare mask decoder, and what the first click costs."""
     from qupath_sam.cli.benchmarks import click as bench
+    from qupath_sam.cli.evaluate import SUMMARY_TABLE
+    from qupath_sam.cli.marked_tables import check_column, fill_column
+    from qupath_sam.evaluation.page import CLICK_COLUMN
 
+    if markdown is not None:
+        if not model:
+            raise typer.BadParameter("--markdown needs the models whose rows it fills; name them with --model")
+        check_column(markdown, SUMMARY_TABLE, CLICK_COLUMN, model)
     chosen: dict[str, Any] = {"models": tuple(model)} if model else {}
-    _report(
-        bench.run(device=device, precision=precision, runtime=runtime, **chosen), "models", as_json=as_json, file=file
-    )
+    results = bench.run(device=device, precision=precision, runtime=runtime, **chosen)
+    _report(results, "models", as_json=as_json, file=file)
+    if markdown is not None:
+        times = {name: f"{results['models'][name]['warm_click_ms']['p50']:.0f}" for name in model or []}
+        fill_column(markdown, SUMMARY_TABLE, CLICK_COLUMN, times)
 
 
 @app.command()

@@ -53,20 +53,74 @@ def write_tables(path: Path, tables: Mapping[str, str]) -> None:
         text = f"{begin(next(iter(tables)))}\n{_END}\n"
     for name, table in tables.items():
         if (parts := _split(path, text, name)) is not None:
-            text = f"{parts[0]}{table.rstrip()}\n{parts[1]}"
+            text = f"{parts[0]}{table.rstrip()}\n{parts[2]}"
     with atomic_write(path) as file:
         file.write(text.encode())
 
 
-def _split(path: Path, text: str, name: str) -> tuple[str, str] | None:
-    """Return what stands before and behind a table, with its markers; None where the document has no such table."""
+def check_column(path: Path, name: str, column: str, rows: Sequence[str]) -> None:
+    """Check that `fill_column` can fill these rows, before the work that makes their cells.
+
+    Raises:
+        InvalidRequest: the document has no such table, or the table lacks the column or one of the rows.
+    """
+    parts = _split(path, _read(path), name)
+    if parts is None:
+        raise InvalidRequest(f"{path} has no table {name!r}; add the lines {begin(name)} and {_END}, and make it first")
+    lines = parts[1].splitlines()
+    missing = set(rows) - {_key(line) for line in lines}
+    if missing:
+        raise InvalidRequest(f"{path}: the table {name!r} has no row of {', '.join(sorted(missing))}; leave it out")
+    if column not in _cells(lines[0]):
+        raise InvalidRequest(f"{path}: the table {name!r} has no column {column!r}; make the table again")
+
+
+def fill_column(path: Path, name: str, column: str, cells: Mapping[str, str]) -> None:
+    """Put new cells into one column of a table; the rest of the document stays.
+
+    Args:
+        path: the Markdown document.
+        name: of the table, in its begin marker.
+        column: its title.
+        cells: by what stands in the row's first cell, without backticks. Other rows stay.
+
+    Raises:
+        InvalidRequest: as `check_column`.
+    """
+    check_column(path, name, column, list(cells))
+    text = _read(path)
+    parts = _split(path, text, name)
+    assert parts is not None
+    lines = parts[1].splitlines()
+    place = _cells(lines[0]).index(column)
+    for number, line in enumerate(lines):
+        if (new := cells.get(_key(line))) is not None:
+            row = _cells(line)
+            lines[number] = f"| {' | '.join([*row[:place], new, *row[place + 1 :]])} |"
+    write_tables(path, {name: "\n".join(lines)})
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def _key(line: str) -> str:
+    """Return what stands in the first cell of a row, such as a model's name."""
+    return _cells(line)[0].strip("`")
+
+
+def _split(path: Path, text: str, name: str) -> tuple[str, str, str] | None:
+    """Return what stands before a table, the table, and what stands behind; None where the document has no such table.
+
+    The markers are in the first and the last of them.
+    """
     before, marker, rest = text.partition(f"{begin(name)}\n")
     if not marker:
         return None
     old, end, after = rest.partition(_END)
     if not end or _BEGIN.search(old):
         raise InvalidRequest(f"{path}: the table {name!r} has no end; put a line {_END} behind it")
-    return before + marker, end + after
+    return before + marker, old, end + after
 
 
 def _read(path: Path) -> str:

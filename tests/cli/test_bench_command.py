@@ -9,18 +9,19 @@ from typer.testing import CliRunner
 
 from qupath_sam.cli.app import app
 from qupath_sam.cli.benchmarks import click
+from qupath_sam.errors import InvalidRequest
 
 RESULT = {
     "schema": "qupath-sam/bench-click/1",
     "machine": {"cpu": "a", "cores": 2, "torch": "2", "threads": 2, "load": 0.1},
-    "models": {"fake": {"ours_ms": 1.5, "nested": {"p50": 2.5}}, "other": {"ours_ms": 3.5}},
+    "models": {"fake": {"ours_ms": 1.5, "warm_click_ms": {"p50": 2.5}}, "other": {"ours_ms": 3.5}},
 }
 
 
 @pytest.fixture(autouse=True)
 def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
     # The measurement has a test of its own; here it is about what becomes of it.
-    monkeypatch.setattr(click, "run", lambda device: RESULT)
+    monkeypatch.setattr(click, "run", lambda **_: RESULT)
 
 
 def test_json_is_printed_or_written(tmp_path) -> None:
@@ -34,9 +35,20 @@ def test_json_is_printed_or_written(tmp_path) -> None:
 
 def test_people_get_a_table() -> None:
     shown = CliRunner().invoke(app, ["bench", "click"]).stdout
-    for word in ("fake", "other", "ours_ms", "nested.p50", "2.5"):
+    for word in ("fake", "other", "ours_ms", "warm_click_ms.p50", "2.5"):
         assert word in shown
 
 
 def test_a_file_without_json_is_a_mistake(tmp_path) -> None:
     assert CliRunner().invoke(app, ["bench", "click", str(tmp_path / "x")]).exit_code == 2
+
+
+def test_the_summary_of_a_document_gets_the_milliseconds(tmp_path) -> None:
+    document = tmp_path / "README.md"
+    table = "| model | ms a click |\n| --- | --- |\n| `fake` | - |\n| `b` | - |\n"
+    document.write_text(f"<!-- begin: qupath-sam evaluate, summary -->\n{table}<!-- end -->\n", encoding="utf-8")
+    done = CliRunner().invoke(app, ["bench", "click", "--model", "fake", "--markdown", str(document)])
+    assert done.exit_code == 0, done.output
+    assert "| `fake` | 2 |\n| `b` | - |" in document.read_text(encoding="utf-8")
+    refused = CliRunner().invoke(app, ["bench", "click", "--model", "c", "--markdown", str(document)])
+    assert isinstance(refused.exception, InvalidRequest)

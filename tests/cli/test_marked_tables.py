@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qupath_sam.cli.marked_tables import begin, check_markers, write_tables
+from qupath_sam.cli.marked_tables import begin, check_markers, fill_column, write_tables
 from qupath_sam.errors import InvalidRequest
 
 DOCUMENT = f"""# Title
@@ -56,3 +56,36 @@ def test_a_document_that_takes_no_table_is_refused_and_kept(tmp_path: Path, text
         with pytest.raises(InvalidRequest, match=complaint):
             action()
     assert file.read_text(encoding="utf-8") == text
+
+
+TABLE = f"""# Title
+
+{begin("one")}
+| model | IoU | ms |
+| --- | --- | --- |
+| `a` | 0.5 | - |
+| `b` | 0.6 | 7 |
+<!-- end -->
+| `a` | another table | - |
+"""
+
+
+def test_a_column_is_filled_row_by_row(tmp_path: Path) -> None:
+    file = tmp_path / "document.md"
+    file.write_text(TABLE, encoding="utf-8")
+    fill_column(file, "one", "ms", {"a": "12"})
+    assert file.read_text(encoding="utf-8") == TABLE.replace("| `a` | 0.5 | - |", "| `a` | 0.5 | 12 |")
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "row", "complaint"),
+    [("two", "ms", "a", "no table 'two'"), ("one", "s", "a", "no column 's'"), ("one", "ms", "c", "no row of c")],
+)
+def test_a_column_that_is_not_there_is_refused(
+    tmp_path: Path, name: str, column: str, row: str, complaint: str
+) -> None:
+    file = tmp_path / "document.md"
+    file.write_text(TABLE, encoding="utf-8")
+    with pytest.raises(InvalidRequest, match=complaint):
+        fill_column(file, name, column, {row: "12"})
+    assert file.read_text(encoding="utf-8") == TABLE
