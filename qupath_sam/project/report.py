@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import html
 import io
 import math
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import shapely
+from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 from PIL import Image
 from shapely.geometry import MultiPolygon, Polygon
@@ -75,35 +75,20 @@ def write_html(
         errors: name of each image that failed, and why.
     """
     by_id = {image.entry_id: image for image in images}
-    shown = _worth_seeing(decisions)
-    cards = [_card(decision, by_id[decision.image_id], pixels) for decision in shown if decision.image_id in by_id]
-    tally = Tally.of(decisions)
-    parts = [
-        f"<h1>{html.escape(heading.title)}</h1>",
-        _table(heading.lines),
-        '<div class="tiles">',
-        *(_tile(name, count, "good" if name != "refused" else "") for name, count in tally.actions.items()),
-        *(_tile(name, count, "bad") for name, count in tally.refusals.items()),
-        "</div>",
-        _histogram([decision.iou for decision in decisions if decision.action is Action.REFINED]),
-    ]
-    if errors:
-        parts += ["<h2>Images that could not be worked on</h2>", _table(errors)]
-    if cards:
-        parts += [
-            f"<h2>{len(cards)} of {len(decisions)} objects</h2>",
-            '<p>Refused ones first, then those that changed most. <b class="old">orange</b>: before, '
-            '<b class="new">green</b>: after. Left the image as it is, right with both outlines.</p>',
-            '<div class="cards">',
-            *cards,
-            "</div>",
-        ]
-    body = "\n".join(parts)
-    path.write_text(
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(heading.title)}</title>'
-        f"<style>{_STYLE}</style></head><body>\n{body}\n</body></html>\n",
-        encoding="utf-8",
+    shown = [decision for decision in _worth_seeing(decisions) if decision.image_id in by_id]
+    # Escapes every value: names of images, objects and classes are a user's.
+    templates = Environment(
+        loader=PackageLoader("qupath_sam.project"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    page = templates.get_template("report.html").render(
+        heading=heading,
+        tally=Tally.of(decisions),
+        bins=_bins([decision.iou for decision in decisions if decision.action is Action.REFINED]),
+        errors=errors,
+        cards=[_card(decision, by_id[decision.image_id], pixels) for decision in shown],
+        count=len(decisions),
+    )
+    path.write_text(page + "\n", encoding="utf-8")
 
 
 def _row(decision: Decision) -> tuple[object, ...]:
@@ -136,21 +121,36 @@ def _worth_seeing(decisions: Sequence[Decision]) -> list[Decision]:
     return sorted(candidates, key=rank)[:MOST_THUMBNAILS]
 
 
-def _card(decision: Decision, image: ImageEntry, pixels: PixelSource | None) -> str:
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """An object on the page.
+
+    Attributes:
+        numbers: IoU and score, as far as there are any.
+        picture: JPEG, base64.
+    """
+
+    name: str
+    verdict: str
+    refused: bool
+    numbers: str
+    image: str
+    picture: str
+
+
+def _card(decision: Decision, image: ImageEntry, pixels: PixelSource | None) -> _Card:
     before = decision.before
-    name = (before.name if before else None) or (before.path_class if before else None) or decision.action.value
     numbers = [
         f"IoU {decision.iou:.2f}" if not math.isnan(decision.iou) else "",
         f"score {decision.score:.2f}" if not math.isnan(decision.score) else "",
     ]
-    verdict = decision.refusal.value if decision.refusal else decision.action.value
-    state = "bad" if decision.refusal else "good"
-    picture = _thumbnails(decision, image, pixels)
-    return (
-        f'<figure><img alt="" src="data:image/jpeg;base64,{base64.b64encode(picture).decode()}">'
-        f'<figcaption><b>{html.escape(name)}</b> <span class="{state}">{html.escape(verdict)}</span><br>'
-        f"{html.escape(' · '.join(filter(None, numbers)))}<br><small>{html.escape(image.name)}</small></figcaption>"
-        "</figure>"
+    return _Card(
+        name=(before.name if before else None) or (before.path_class if before else None) or decision.action.value,
+        verdict=decision.refusal.value if decision.refusal else decision.action.value,
+        refused=decision.refusal is not None,
+        numbers=" · ".join(filter(None, numbers)),
+        image=image.name,
+        picture=base64.b64encode(_thumbnails(decision, image, pixels)).decode(),
     )
 
 
@@ -197,46 +197,8 @@ def _pixels(
     return window, array
 
 
-def _tile(name: str, count: int, state: str) -> str:
-    return f'<div class="tile {state}"><b>{count:,}</b>{html.escape(name)}</div>'
-
-
-def _table(lines: Iterable[tuple[str, str]]) -> str:
-    rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in lines)
-    return f"<table>{rows}</table>"
-
-
-def _histogram(values: Sequence[float]) -> str:
-    """How much the outlines changed: counts of IoU in twenty bins, as an inline SVG."""
-    finite = [value for value in values if not math.isnan(value)]
-    if not finite:
-        return ""
-    counts, _ = np.histogram(finite, bins=20, range=(0, 1))
-    bars = "".join(
-        f'<rect x="{20 * index}" y="{80 - 76 * count / counts.max():.1f}" width="17" '
-        f'height="{76 * count / counts.max():.1f}"><title>{index / 20:.2f} to {(index + 1) / 20:.2f}: {count}</title>'
-        "</rect>"
-        for index, count in enumerate(counts)
-    )
-    labels = "".join(f'<text x="{x}" y="94">{text}</text>' for x, text in ((0, "0"), (193, "0.5"), (390, "1")))
-    return (
-        "<h2>IoU of old and new outline, refined objects</h2>"
-        f'<svg viewBox="0 0 400 98" width="480" role="img" aria-label="histogram of IoU">{bars}{labels}</svg>'
-    )
-
-
-_STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;color:#222;max-width:1100px;margin:2em auto;padding:0 1em}
-h1{font-size:1.5em}h2{font-size:1.15em;margin-top:1.8em}
-table{border-collapse:collapse}th,td{text-align:left;padding:.15em 1.2em .15em 0;vertical-align:top}
-th{color:#666;font-weight:normal;white-space:nowrap}
-.tiles{display:flex;flex-wrap:wrap;gap:.7em;margin:1.2em 0}
-.tile{background:#f4f4f2;border-radius:6px;padding:.6em 1em;min-width:6em}.tile b{display:block;font-size:1.6em}
-.good{color:#00664b}.bad{color:#a43c00}.old{color:#b87f00}.new{color:#00805d}
-.tile.good,.tile.bad{border-left:4px solid}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(320px,1fr));gap:1em}
-figure{margin:0;border:1px solid #ddd;border-radius:6px;overflow:hidden}
-figure img{width:100%;display:block}figcaption{padding:.5em .8em}small{color:#777}
-svg rect{fill:#009e73}svg text{font-size:10px;fill:#666}
-@media print{figure{break-inside:avoid}}
-"""
+def _bins(ious: Sequence[float]) -> list[int]:
+    """How much the outlines changed: counts of IoU in twenty bins of 0 to 1; empty where there is none to count."""
+    finite = [iou for iou in ious if not math.isnan(iou)]
+    counts: list[int] = np.histogram(finite, bins=20, range=(0, 1))[0].tolist()
+    return counts if finite else []
