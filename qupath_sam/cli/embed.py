@@ -1,14 +1,16 @@
-"""``qupath-sam embed``: encode a slide ahead of time, onto disk, so that clicks on it are warm."""
+"""``qupath-sam embed``: encode a slide ahead of time, onto disk or on a server, so that clicks on it are warm."""
 
 from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_access
 from qupath_sam.cli.rendering import ChannelsOption, DisplayOption, RangesOption, TOption, ZOption
 
 if TYPE_CHECKING:
@@ -20,7 +22,15 @@ if TYPE_CHECKING:
 def embed(
     slide: Annotated[str, typer.Argument(help="Path or URI of the slide.")],
     *,
-    folder: Annotated[Path, typer.Option(help="Where embeddings are kept: give `serve --embedding-folder` the same.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Where embeddings are kept: give `serve --embedding-folder` the same.")
+    ] = None,
+    server: Annotated[
+        str, typer.Option(help="HOST:PORT of a server that keeps them instead; people's clicks there go first.")
+    ] = "",
+    token_file: TokenFileOption = None,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
     region: Annotated[
         list[str] | None, typer.Option(help="X,Y,WIDTH,HEIGHT of what to encode; may be repeated.")
     ] = None,
@@ -40,33 +50,38 @@ def embed(
     """Encode SLIDE's windows ahead of the first click. Ctrl-C keeps what is done; a second call goes on."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+    from qupath_sam.cli.embed_targets import embed_into, embed_on
     from qupath_sam.cli.prompts import parse_region
     from qupath_sam.cli.rendering import parse_rendering
-    from qupath_sam.client.local import LocalClient
-    from qupath_sam.engine.settings import MIB, EngineSettings
-    from qupath_sam.errors import InvalidRegion
+    from qupath_sam.client import Slide
+    from qupath_sam.errors import InvalidRegion, InvalidRequest
+    from qupath_sam.slides.open import open_slide
     from qupath_sam.types.requests import WindowRequest
 
+    if (folder is None) == (not server):
+        raise InvalidRequest("say where embeddings are kept: either --folder or --server")
     if bool(region) == tissue:
         raise InvalidRegion("say what to encode: either --region (once or more) or --tissue")
-    settings = EngineSettings(
-        model=model, device=device, embedding_folder=folder, embedding_folder_bytes=folder_gib * 1024 * MIB
-    )
     request = WindowRequest(downsample=downsample, mpp=mpp)
     started = time.perf_counter()
     rendering = parse_rendering(channels or [], ranges or [], display)
-    with LocalClient(settings) as local, local.slides.open(slide, z=z, t=t, rendering=rendering) as reader:
+    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with closing(open_slide(slide, z=z, t=t, rendering=rendering)) as reader:
         request.check_pixel_size(reader.info.mpp)
-        scales = local.engine.scales(reader.info)
-        scale = scales.for_request(request) or scales.default_downsample
-        views = [parse_region(text) for text in region or []]
-        windows = _windows(reader, scales, scale, views)
-        ready = {s.window for s in local.engine.embedded(reader, windows) if s.ready}
-        missing = [window for window in windows if window not in ready]
-        columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, disable=as_json) as progress:
-            for window in progress.track(missing, description="encoding"):
-                local.engine.embed(reader, [window])
+        if folder is not None:
+            target = embed_into(folder, reader, model=model, device=device, gib=folder_gib)
+        else:
+            image = Slide(slide, z=z, t=t, rendering=rendering)
+            target = embed_on(server, read_access(token_file, tls, tls_ca), reader, image, model=model)
+        with target as there:
+            scale = there.scales.for_request(request) or there.scales.default_downsample
+            views = [parse_region(text) for text in region or []]
+            windows = _windows(reader, there.scales, scale, views)
+            ready = there.ready(windows)
+            missing = [window for window in windows if window not in ready]
+            with Progress(*columns, disable=as_json) as progress:
+                for window in progress.track(missing, description="encoding"):
+                    there.encode(window)
     seconds = time.perf_counter() - started
     summary = {
         "windows": len(windows),
@@ -74,7 +89,8 @@ def embed(
         "encoded": len(missing),
         "downsample": scale,
         "seconds": round(seconds, 2),
-        "folder": str(folder),
+        "folder": None if folder is None else str(folder),
+        "server": server or None,
     }
     if as_json:
         from qupath_sam.machine.description import report
@@ -83,7 +99,7 @@ def embed(
     else:
         typer.echo(
             f"{len(windows)} windows at downsample {scale:g}: {len(missing)} encoded, {len(ready)} were there, "
-            f"{seconds:.1f} s; next: qupath-sam serve --embedding-folder {folder}"
+            f"{seconds:.1f} s" + (f"; next: qupath-sam serve --embedding-folder {folder}" if folder is not None else "")
         )
 
 

@@ -19,6 +19,8 @@ from qupath_sam.errors import InvalidPrompt, InvalidRegion
 from qupath_sam.qupath.geojson import AnnotationFeature, read_geojson, write_geojson
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.types.regions import Region
+from qupath_sam.types.requests import WindowRequest
+from qupath_sam.types.results import EmbeddingSource
 
 SLIDE = demo_slide_path()
 POINT = "--point", "700.5,600.5"
@@ -219,6 +221,24 @@ def test_embed_fills_a_folder_and_finds_it_full_the_second_time(qupath_sam, tmp_
     assert filled["encoded"] == filled["windows"] > 0
     assert filled["already_there"] == 0
     assert (found["encoded"], found["already_there"]) == (0, filled["windows"])
+
+
+def test_embed_fills_a_server_as_a_batch(qupath_sam, server_address) -> None:
+    request = "embed", SLIDE, "--server", server_address, "--region", "1600,1500,400,400", "--json"
+    first, second = (qupath_sam(*request) for _ in range(2))
+    assert (first.code, second.code) == (0, 0), first.stderr + second.stderr
+    filled, found = json.loads(first.stdout), json.loads(second.stdout)
+    assert filled["encoded"] == filled["windows"] > 0
+    assert (found["encoded"], found["already_there"]) == (0, filled["windows"])
+    assert qupath_sam("embed", SLIDE, "--tissue").code == 2  # neither a folder nor a server
+
+
+def test_embed_on_a_server_finds_the_windows_that_clicks_use(qupath_sam, server_address) -> None:
+    with SamClient(server_address) as client:
+        qupath_sam("embed", SLIDE, "--server", server_address, "--region", "600,2500,300,300", "--downsample", "2")
+        click = ObjectPrompts((Click.at(700, 2600),))
+        result = client.predict(Slide(SLIDE), [click], window=WindowRequest(downsample=2)).results[0]
+    assert result.embedding_source is EmbeddingSource.MEMORY
 
 
 def test_embed_leaves_out_the_glass(qupath_sam, tmp_path) -> None:
