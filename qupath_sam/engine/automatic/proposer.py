@@ -17,8 +17,8 @@ from qupath_sam.models.dense import DenseMaps
 from qupath_sam.networks.dense_head import MAPS
 from qupath_sam.types.region_requests import Effort
 
-#: Score below which a proposal is no object, where the caller says nothing.
-LEAST_SCORE = 0.5
+#: Score below which a proposal is no object, where the caller says nothing: our choice, on training tiles.
+LEAST_SCORE = 0.65
 
 
 class AutomaticProposer:
