@@ -97,6 +97,11 @@ class ModelPool:
         with self._lock:
             return tuple(self._loaded)
 
+    def with_dense_head(self) -> tuple[str, ...]:
+        """Return names of the models in memory that generate prompts themselves."""
+        with self._lock:
+            return tuple(name for name, model in self._loaded.items() if model.dense is not None)
+
     def _changed(self) -> None:
         names = self.loaded()
         for callback in self._on_change:

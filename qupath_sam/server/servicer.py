@@ -88,7 +88,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         return self._status.answer(request, context)
 
     def ListModels(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:
-        loaded = self._engine.models.loaded()
+        loaded, automatic = self._engine.models.loaded(), self._engine.models.with_dense_head()
         default = self._engine.models.default
         specs = sorted(self._store.models().values(), key=lambda spec: spec.name != default)
         return pb.ListModelsResponse(
@@ -106,6 +106,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
                     licence=str(spec.licence),
                     loaded=spec.name in loaded,
                     available=spec.weights is None or self._store.is_present(spec),
+                    automatic_prompts=spec.name in automatic,
                 )
                 for spec in specs
             ]

@@ -71,7 +71,13 @@ class ImageDescription:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model on offer. ``loaded``: it is in memory now. ``available``: its weights are on the machine."""
+    """A model on offer.
+
+    Attributes:
+        loaded: it is in memory now.
+        available: its weights are on the machine.
+        automatic_prompts: it generates prompts itself; said of loaded models alone.
+    """
 
     name: str
     family: str
@@ -82,3 +88,4 @@ class ModelInfo:
     licence: str
     loaded: bool
     available: bool
+    automatic_prompts: bool = False
