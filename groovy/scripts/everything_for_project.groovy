@@ -2,7 +2,7 @@
  * Outline everything in the regions of every image of a project.
  *
  * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
- * 2. In each image draw regions of the classes below; with "like" below, also a few examples in each image.
+ * 2. In each image draw regions of the classes below.
  * 3. Run for project in the script editor. Or without a window: QuPath script --save -p P.qpproj everything_for_project.groovy
  *    It works on that image's own data, prints what it did, and ends with exit 1 if any image failed. What was found becomes detections
  *    below the region. The image's data is copied first, to .qupath-sam/script-backups beside the project.
@@ -24,9 +24,8 @@ import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 
 // Settings
 def regionClasses = ['Region*']   // names of classes whose annotations are regions
-def exampleClasses = []           // names of classes whose objects are examples: only what looks like them is found; empty: everything
 def model = ''                    // empty: the server's default
-def outlineClass = ''             // class of what is found; empty: that of the examples, or none
+def outlineClass = ''             // class of what is found; empty: none
 def asAnnotations = false         // annotations instead of detections
 def replaceEarlier = true         // take away what an earlier run has found in the region
 // minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; effort: 'best' or 'fast'; leaveOutBorder: what crosses the region's
@@ -49,44 +48,32 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     def imageData = getCurrentImageData()
     def hierarchy = imageData.getHierarchy()
 
-    // 1. Regions and examples
+    // 1. Regions
     def regions = getAnnotationObjects().findAll { it.getROI()?.isArea() && it.getPathClass()?.toString() in regionClasses }
     if (regions.isEmpty())
         return "no regions of class ${regionClasses.join(', ')}".toString()
-    def examples = hierarchy.getAllObjects(false).findAll {
-        it.hasROI() && (it.getROI().isArea() || it.getROI().isPoint()) && it.getPathClass()?.toString() in exampleClasses
-    }
-    if (exampleClasses && !examples.any { !isIgnored(it) })
-        return "no examples of class ${exampleClasses.join(', ')}".toString()
 
     // 2. Ask the server, region by region; nothing changes before every answer is there
     def answers = SamClient.connect().withCloseable { client ->
         regions.collect { region ->
             def plane = region.getROI().getImagePlane()
-            def like = examples.findAll { it.getROI().getImagePlane() == plane }.collectMany { examplesOf(it) }
             def where = Outlines.wkb(region.getROI().getGeometry())
-            def task = client.region(samImageOf(imageData, plane), where, like, RegionOptions.of(options + [model: model]))
+            def task = client.region(samImageOf(imageData, plane), where, [], RegionOptions.of(options + [model: model]))
             [region, withProgress("${getCurrentImageName()}, ${region.getDisplayedName()}", task)]
         }
     }
 
     // 3. One change of the hierarchy
     backUp()
-    def known = examples.findAll { it.getROI().isArea() }.collect { it.getROI().getGeometry() }
-    def ofExamples = examples.find { !isIgnored(it) }?.getPathClass()
+    def pathClass = outlineClass ? getPathClass(outlineClass) : null
     answers.each { region, answer ->
-        def pathClass = outlineClass ? getPathClass(outlineClass) : ofExamples
         def objects = objectsOf(answer, region.getROI().getImagePlane(), pathClass, asAnnotations, imageData)
         if (replaceEarlier)
-            region.removeChildObjects(earlierIn(region, asAnnotations).findAll { !(it in examples) })
-        region.addChildObjects(objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } })
+            region.removeChildObjects(earlierIn(region, asAnnotations))
+        region.addChildObjects(objects)
     }
     hierarchy.fireHierarchyChangedEvent(this)
     return answers.collect { region, answer -> answer.report() }.join('; ')
-}
-
-def isIgnored(annotation) {
-    return annotation.getPathClass() != null && PathClassTools.isIgnoredClass(annotation.getPathClass())
 }
 
 /** Copies the image's data as it was last saved. */
@@ -111,17 +98,10 @@ def samImageOf(imageData, plane) {
     return display == null && builder != null ? image : image.alwaysPush()
 }
 
-/** An object's outline, or its points, as examples. */
-def examplesOf(object) {
-    def roi = object.getROI()
-    return roi.isPoint() ? roi.getAllPoints().collect { Example.click(it.getX(), it.getY(), !isIgnored(object)) } :
-            [Example.outline(Outlines.wkb(roi.getGeometry()), !isIgnored(object))]
-}
-
 /** What an earlier run has put into a region, by the score that it carries. */
 def earlierIn(region, asAnnotations) {
     return region.getChildObjects().findAll {
-        it.isAnnotation() == asAnnotations && !it.isLocked() && !it.hasChildObjects() && it.getMeasurementList().getNames().contains('SAM score')
+        it.isAnnotation() == asAnnotations && !it.isLocked() && !it.hasChildObjects() && it.getMeasurements().containsKey('SAM score')
     }
 }
 

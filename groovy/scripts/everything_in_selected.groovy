@@ -95,7 +95,7 @@ def samImageOf(imageData, plane) {
 /** What an earlier run has put into a region, by the score that it carries. */
 def earlierIn(region, asAnnotations) {
     return region.getChildObjects().findAll {
-        it.isAnnotation() == asAnnotations && !it.isLocked() && !it.hasChildObjects() && it.getMeasurementList().getNames().contains('SAM score')
+        it.isAnnotation() == asAnnotations && !it.isLocked() && !it.hasChildObjects() && it.getMeasurements().containsKey('SAM score')
     }
 }
 

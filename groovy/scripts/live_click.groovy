@@ -511,7 +511,7 @@ class Clicker {
         println "qupath-sam: ${kept.report(made.getDisplayedName())}"
     }
 
-    private static void note(made, kept) {
+    private void note(made, kept) {
         made.getMeasurementList().put('SAM score', kept.mask().score())
         if (made.isAnnotation())
             Provenance.write(kept.metadata(), made.getMetadata())
@@ -533,7 +533,7 @@ class Clicker {
     }
 
     /** The smallest annotation that contains an outline. */
-    private static parentOf(outline, roi, annotations) {
+    private parentOf(outline, roi, annotations) {
         return annotations.findAll {
             it.getROI().getImagePlane() == roi.getImagePlane() && it.getROI().getArea() > roi.getArea() && it.getROI().getGeometry().covers(outline)
         }.min { it.getROI().getArea() }

@@ -248,7 +248,7 @@ def test_everything_in_a_region_in_one_step_and_again_from_the_workflow(
     assert run.exit_code == 0, run.output
     assert "CHANGES 1" in run.output
     count = below_region(run.output)
-    assert count > 3
+    assert count > 1
     assert f"{count} objects in" in run.said[-1]
     assert "alone('everything_in_selected'" in written.read_text("utf-8")
     again = copy.parent / "again.groovy"
@@ -270,13 +270,6 @@ def test_everything_for_project_works_on_each_images_regions(qupath: QuPath, cop
     assert done[0] == "qupath-sam: one.png: no regions of class Region*"
     assert "objects in" in done[1]
     assert list(copy.parent.glob(".qupath-sam/script-backups/*/*/data.qpdata"))
-
-
-def test_an_example_is_needed_for_what_looks_like_it(qupath: QuPath, copy: Path, server: str) -> None:
-    script = SCRIPTS / "like_selected.groovy"
-    run = qupath.script(script, "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
-    assert run.exit_code == 1
-    assert run.said == ["qupath-sam: No example is selected. Select objects with an outline, or points in some."]
 
 
 def test_pushed_pixels_give_the_same_outlines(

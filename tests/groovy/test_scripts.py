@@ -16,7 +16,6 @@ def test_all_scripts_are_there() -> None:
     assert [script.stem for script in SCRIPTS] == [
         "everything_for_project",
         "everything_in_selected",
-        "like_selected",
         "live_click",
         "refine_for_project",
         "refine_selected",
