@@ -81,7 +81,7 @@ def imagescope_mpp(path: Path) -> float | None:
 
 
 def union_of(outlines: Iterable[Outline], *, cut_out: Iterable[Outline] = ()) -> Area:
-    """All positive outlines as one area, less the negative ones and those of ``cut_out``; may be empty."""
+    """Return all positive outlines as one area, less the negative ones and those of ``cut_out``; may be empty."""
     outlines = list(outlines)
     positive = shapely.union_all([o.area for o in outlines if not o.negative])
     negative = shapely.union_all([o.area for o in outlines if o.negative] + [o.area for o in cut_out])

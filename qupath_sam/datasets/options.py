@@ -15,7 +15,7 @@ class Target(enum.Enum):
 
 
 class WindowChoice(enum.Enum):
-    """Which pixels the model is shown."""
+    """Which pixels the model sees."""
 
     IMAGE = "image"
     """The whole view as one window: the papers' protocol."""

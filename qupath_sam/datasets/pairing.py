@@ -32,7 +32,7 @@ class PairedFiles:
 
 
 def pair_files(root: Path, *, annotations: Sequence[str], slides: Sequence[str]) -> PairedFiles:
-    """Every file of annotations in or below ``root`` with the slide that it belongs to.
+    """Return each file of annotations in or below ``root`` with its slide.
 
     Args:
         root: a folder.

@@ -26,7 +26,7 @@ _CELL_CLASSES = 5
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Where the arrays of a fold lie."""
+    """Paths of the arrays of a fold."""
 
     name: str
     images: Path
@@ -40,7 +40,7 @@ def recognises(root: Path) -> bool:
 
 
 def read(root: Path) -> Dataset:
-    """Every patch of every fold under ``root`` that holds a cell.
+    """Read each patch with a cell, of each fold under ``root``.
 
     PanNuke names no patients; its protocol trains on some folds and scores on another. So a group is a tissue within a
     fold, ``fold1/Breast``: a model that has seen one fold may be scored on the next.

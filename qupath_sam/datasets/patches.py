@@ -63,7 +63,7 @@ class AnnotatedSlide:
 
 
 def cut_slides(name: str, slides: list[AnnotatedSlide], cut: Cut, *, left_out: Iterable[LeftOut] = ()) -> Dataset:
-    """Every patch of the slides that has the wanted share of tumour; a slide without any is left out, and named.
+    """Cut the patches with the wanted share of tumour; slides without one are left out, and named.
 
     Raises:
         InvalidRequest: there are no slides, two have one name, one has no pixel size, or none has such a patch.

@@ -33,7 +33,7 @@ _EMBEDDING_BYTES, _STATE_BYTES = 64 * 2**20, 2**20
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """What one image got.
+    """The scores of one image.
 
     Attributes:
         dataset, image_id, group: of its tile.
@@ -139,7 +139,7 @@ class AutomaticEvaluation:
         )
 
     def find(self, pixels: NDArray[np.uint8], mpp: float | None) -> tuple[NDArray[np.int32], float]:
-        """All objects of an image as labels, and the downsample of the tiles.
+        """Find all objects of an image: labels, and the downsample of the tiles.
 
         Args:
             pixels: uint8 ``(H, W, 3)`` RGB, taken as level 0.

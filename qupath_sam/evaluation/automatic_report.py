@@ -22,7 +22,7 @@ _TITLES = {"dice": "Dice", "iou": "IoU", "aji": "AJI", "pq": "PQ", "dq": "DQ", "
 
 
 def summarise(results: Sequence[ImageResult]) -> dict[str, Any]:
-    """What some images got together.
+    """Summarise the scores of several images.
 
     F1 counts all objects of all images alike; the other figures are means over images, as MoNuSeg and PanNuke have
     them. Intervals draw whole groups within each data set (`bootstrap_interval`).

@@ -25,7 +25,7 @@ from qupath_sam.models.weights.store import ModelStore
 
 @dataclass(slots=True)
 class Comparison:
-    """What came of each model, by its name.
+    """Results of each model, by its name.
 
     Attributes:
         results: every object.

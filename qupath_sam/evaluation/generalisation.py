@@ -15,7 +15,7 @@ _NOF_THRESHOLDS = (85, 90)
 
 
 def generalisation(results: Results, *, zero_shot: str, tuned_on: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What tuning changed, for ``report["generalisation"]``.
+    """Return the changes by tuning, for ``report["generalisation"]``.
 
     Args:
         results: of a report; hold the model before tuning too.

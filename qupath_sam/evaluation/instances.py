@@ -19,7 +19,7 @@ MATCH_IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class InstanceScores:
-    """What one image got.
+    """The scores of one image.
 
     Attributes:
         dice, iou: of the foreground.

@@ -47,7 +47,7 @@ NOC_THRESHOLDS = (80, 85, 90)
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """What may be chosen about the protocol; all of it goes into the report and into every result's key.
+    """Settings of the protocol; all of them go into the report and into each result's key.
 
     Attributes:
         max_clicks: clicks of every object.
@@ -95,7 +95,7 @@ class ClickRun:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjectScores:
-    """What the protocol found for an object.
+    """Scores of one object.
 
     Attributes:
         run: the clicks.

@@ -193,7 +193,7 @@ def _intervals(results: Sequence[ObjectResult]) -> dict[str, Any]:
 
 
 def _units(results: Sequence[ObjectResult]) -> list[tuple[str, str]]:
-    """What is drawn for an interval: the groups of a data set, or its images where it has a single group."""
+    """Return the units that the bootstrap draws: a data set's groups, or its images where it has a single group."""
     groups: dict[str, set[str]] = {}
     for each in results:
         groups.setdefault(each.dataset, set()).add(each.group)
@@ -209,7 +209,7 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
 
 
 def _seconds(results: Sequence[ObjectResult]) -> float:
-    """Of everything. An image that was encoded again, for objects of another run, counts with the mean of both."""
+    """Return the seconds of all results. An image that two runs have encoded counts with the mean of both."""
     of_image: dict[tuple[str, str], list[float]] = {}
     for each in results:
         of_image.setdefault((each.dataset, each.image_id), []).append(each.setup_s)

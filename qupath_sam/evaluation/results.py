@@ -138,7 +138,7 @@ def result_key(parts: Mapping[str, Any]) -> str:
 
 
 def making(code: str, device: str) -> str:
-    """What makes results in this process, as a hex digest: code, libraries, processor, threads.
+    """Return a hex digest of all that makes results in this process: code, libraries, processor, threads.
 
     Args:
         code: digest of the code that gives the answers.

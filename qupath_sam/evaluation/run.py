@@ -26,7 +26,7 @@ from qupath_sam.types.prompts import Label
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the caller chose; None takes what the data set says of itself.
+    """The caller's choices; None takes the data set's own value.
 
     Attributes:
         window: which pixels the model is shown.
@@ -45,7 +45,7 @@ class Choices:
     seed: int = 0
 
     def selection(self, dataset: Dataset) -> Selection:
-        """What is shown and scored of the tiles of a data set; engine windows get whole tiles."""
+        """Return which part of a data set's tiles is shown and scored; engine windows get whole tiles."""
         crop = dataset.crop if self.window is WindowChoice.IMAGE else None
         if self.crop is not None:
             crop = self.crop or None
@@ -245,7 +245,7 @@ class Evaluation:
 
 
 def describe(datasets: Sequence[Dataset], choices: Choices, *, split: str | None) -> dict[str, object]:
-    """What was chosen beside the protocol's settings, as JSON values for the report."""
+    """Return the choices beside the protocol's settings, as JSON values for the report."""
     return {
         "window": choices.window.value,
         "split": split or "all",

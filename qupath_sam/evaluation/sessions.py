@@ -26,7 +26,7 @@ from qupath_sam.types.regions import Region, Window
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What came of a prompt.
+    """The answer to a prompt.
 
     Attributes:
         mask: bool ``(H, W)`` of the image.
@@ -112,7 +112,7 @@ class _Decoded:
 
 
 class _WholeImageSession:
-    """All clicks so far go in with the last mask's logits; only the first click may have several answers."""
+    """Each request has all clicks so far and the last mask's logits; only the first click may have several answers."""
 
     def __init__(self, image: WholeImage) -> None:
         self._image = image

@@ -17,7 +17,7 @@ Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def results_table(report: Mapping[str, Any]) -> str:
-    """Every model on every data set: NoC with its interval, failures, mean IoU, box, outline, time.
+    """Return each model's row on each data set: NoC with its interval, failures, mean IoU, box, outline, time.
 
     Args:
         report: as `qupath_sam.evaluation.report.build_report` makes it.
@@ -66,7 +66,7 @@ def results_table(report: Mapping[str, Any]) -> str:
 
 
 def kinds_table(report: Mapping[str, Any]) -> str:
-    """Every model on every kind of object: the means over the data sets of the kind."""
+    """Return each model's row for each kind of object: the means over the data sets of the kind."""
     header = [
         "Objects",
         "n (data sets)",

@@ -21,7 +21,7 @@ LOW_RES_SIZE = 256
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a model can take and give.
+    """The prompts that a model takes, and the masks that it gives.
 
     Attributes:
         input_size: side of the square the encoder sees, in px; windows are cut to this size.
@@ -40,7 +40,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """What the image encoder made of one window; only the model that made it can read it.
+    """The image encoder's output for one window; only the model that made it can read it.
 
     Attributes:
         tensors: by name, on the model's device. The contents belong to the model.
@@ -100,7 +100,7 @@ class Segmenter(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the model can take and give."""
+        """The prompts that the model takes, and the masks that it gives."""
         ...
 
     @property

@@ -46,7 +46,7 @@ class ClickRules:
 
 
 def apply_rules(logits: Logits, prompts: Sequence[CanvasPrompts], rules: ClickRules, *, refined: int) -> list[Logits]:
-    """All rules, for each of B prompts.
+    """Apply all rules to the answers of B prompts.
 
     Args:
         logits: float32 ``(B, M, 256, 256)`` over the canvas, the best mask first; left as they are.

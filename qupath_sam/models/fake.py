@@ -117,7 +117,7 @@ def _centres(window_size: tuple[int, int], grid: tuple[int, int]) -> _Grid:
 def _depth(
     prompt: WindowPrompts, radius: float, size: float, centres: _Grid, start: NDArray[np.bool_] | None
 ) -> NDArray[np.float64]:
-    """How deep inside the answer each centre lies, in window px; negative outside."""
+    """Return the depth of each pixel's centre inside the answer, in window px; negative outside."""
     x, y = centres
     depth = np.full((y.shape[0], x.shape[0]), -radius)
     if start is not None:

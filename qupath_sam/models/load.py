@@ -198,7 +198,7 @@ def click_networks(checkpoint: Checkpoint, family: Family, *, where: str) -> lis
 
 
 def load_weights(spec: ModelSpec, store: ModelStore) -> Weights:
-    """All tensors of a model: read, held against the known digest, a delta put on its base, and checked for shape.
+    """Load all tensors of a model: check the digest, put a delta on its base, and check the shapes.
 
     Raises:
         WeightsMissing: not on this machine.
@@ -242,7 +242,7 @@ ADAPTERS: dict[Family, type[PromptableSegmenter]] = {
 
 
 def complete(checkpoint: Checkpoint, path: Path, store: ModelStore) -> dict[str, Tensor]:
-    """All tensors of the network: a delta's over those of its base, others as they are.
+    """Return all tensors of the network: a delta's over those of its base, others unchanged.
 
     Raises:
         WrongWeights: the base is another than the delta was made for.

@@ -132,7 +132,7 @@ class ModelSpec:
 
 
 def default_capabilities(family: Family) -> Capabilities:
-    """What models of a family can usually do."""
+    """Return the usual capabilities of a family's models."""
     match family:
         case Family.LITE_MEDSAM:
             return Capabilities(input_size=256, mask_count=1)  # trained to give one mask

@@ -29,7 +29,7 @@ class CanvasClick:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CanvasPrompts:
-    """Everything said about one object.
+    """All prompts of one object.
 
     Attributes:
         clicks: all so far, the newest at the end.
@@ -57,7 +57,7 @@ class CanvasPrompts:
 
 
 def reach_of(click: CanvasClick, mask: NDArray[np.bool_]) -> float:
-    """How far a corrective click lies from the nearest pixel already on its side: the scale of the error it points at.
+    """Return the distance of a corrective click to the nearest pixel on its side: the scale of the error at the click.
 
     Args:
         click: on ``mask``'s grid.

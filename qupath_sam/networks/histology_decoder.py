@@ -55,7 +55,7 @@ class GlobalSelfAttention(nn.Module):
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Of one head, each ``(B, cells, channels)``. On a CPU torch's fused attention takes twice as long as products."""
+    """Attention of one head, each ``(B, cells, channels)``. On a CPU torch's fused attention takes twice as long."""
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value)
     attended: Tensor = _weights(query, key) @ value

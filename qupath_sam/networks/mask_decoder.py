@@ -16,7 +16,7 @@ _CHANNELS = 256
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a mask decoder makes of prompts.
+    """A mask decoder's output for B prompts.
 
     Attributes:
         logits: ``(B, M, 256, 256)`` over the model's square; the first mask is the one for unambiguous prompts, the
@@ -31,10 +31,10 @@ class Decoded:
 
 
 class DecodesMasks(Protocol):
-    """What `PromptableNetwork` asks of a mask decoder."""
+    """The interface of a mask decoder in `PromptableNetwork`."""
 
     def decode(self, embedding: Tensor, sparse: Tensor, dense: Tensor, *, dense_position: Tensor) -> Decoded:
-        """All masks of a batch of prompts.
+        """Decode a batch of prompts; all masks.
 
         Args:
             embedding: ``(1, 256, 64, 64)`` where all prompts are of one image, else ``(B, 256, 64, 64)``.

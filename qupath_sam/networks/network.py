@@ -34,7 +34,7 @@ class DecoderKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a network is made of beside the image encoder and the prompt encoder; a checkpoint's keys tell.
+    """Parts of a network beside image encoder and prompt encoder; a checkpoint's keys show them.
 
     Attributes:
         decoder: the mask decoder.

@@ -103,7 +103,7 @@ class RefinementHead(nn.Module):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refined:
-    """What the head made of a decoder's answer.
+    """The head's corrections of a decoder's answers.
 
     Attributes:
         logits: ``(B, 1, 256, 256)`` over the canvas, clamped to `LOGIT_LIMIT`, without gradient: mask and next prompt.
@@ -170,7 +170,7 @@ def refine(
 
 
 def _planes(colour: Tensor, decoder: Tensor, previous: Tensor, prompted: Tensor) -> Tensor:
-    """All 13 over the regions, about -1..1; ``prompted`` from `_prompted`."""
+    """Stack all 13 planes over the regions, about -1..1; ``prompted`` from `_prompted`."""
     sides = torch.where(previous > 0, 1.0, -1.0)
     return torch.cat([(colour - 0.5) * 4, torch.tanh(decoder / 4), torch.tanh(previous / 4), sides, prompted], 1)
 

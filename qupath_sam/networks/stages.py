@@ -35,7 +35,7 @@ def late_modules(encoder: nn.Module) -> list[nn.Module]:
 
 
 def early_map(encoder: nn.Module, image: Tensor) -> Tensor:
-    """What the early half makes of a normalised image ``(B, 3, S, S)``: ``(B, C, 64, 64)``."""
+    """Run the early half on a normalised image ``(B, 3, S, S)``; returns ``(B, C, 64, 64)``."""
     if isinstance(encoder, TinyViT):
         x: Tensor = encoder.patch_embed(image)
         for stage in encoder.layers[:_EARLY_STAGES]:

@@ -242,7 +242,7 @@ class _Blend:
 
 
 def _overlap(key: tuple[int, int], columns: range, rows: range) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where a block and a window overlap: as indices of the block, and of the window."""
+    """Return the overlap of a block and a window: as indices of the block, and of the window."""
     block_x, block_y = key[0] * BLOCK, key[1] * BLOCK
     left, right = max(block_x, columns.start), min(block_x + BLOCK, columns.stop)
     top, bottom = max(block_y, rows.start), min(block_y + BLOCK, rows.stop)

@@ -31,7 +31,7 @@ class ObjectReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProjectChoices:
-    """What of a project is evaluated.
+    """Which part of a project is evaluated.
 
     Attributes:
         annotations: which are objects, and at which scale they are shown.
@@ -47,7 +47,7 @@ class ProjectChoices:
 
 
 def project_dataset(file: Path, reader: ObjectReader, choices: ProjectChoices) -> Dataset:
-    """Every wanted annotation of a project; locked ones too, for nothing is changed.
+    """Read the chosen annotations of a project; locked ones too, as nothing is changed.
 
     Images whose objects or pixels cannot be read are left out, and named. The data set bears the name of the project's
     folder.

@@ -16,7 +16,7 @@ from qupath_sam.types.refinements import Refusal
 
 
 class Action(Enum):
-    """What became of an object."""
+    """The outcome for an object."""
 
     REFINED = "refined"
     ADDED = "added"

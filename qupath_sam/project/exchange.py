@@ -45,7 +45,7 @@ class Existing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: the file, and how many objects are in it and were left out."""
+    """A written file, with the numbers of objects in it and of objects left out."""
 
     path: Path
     objects: int
@@ -125,7 +125,7 @@ def import_features(
     present: Iterable[ImageObject],
     existing: Existing = Existing.SKIP,
 ) -> Proposal:
-    """What importing features into an image means.
+    """Return the edit that imports features into an image.
 
     Each goes below the smallest annotation of its plane that holds it, of those that are there and those that come with
     it, as QuPath's own "resolve hierarchy" would have it, or below the root.
@@ -202,7 +202,7 @@ def _in_one_plane(a: ImageObject, b: ImageObject) -> bool:
 
 
 def _roi_name(geometry: Shape) -> str:
-    """What QuPath calls the shape that it makes of a geometry."""
+    """Return QuPath's name of the shape that it makes of a geometry."""
     match geometry:
         case Point() | MultiPoint():
             return "Points"

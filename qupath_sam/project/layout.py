@@ -53,7 +53,7 @@ class ImageEntry:
 
     @property
     def slide_builder(self) -> dict[str, Any]:
-        """What opens the slide where it is now. What is saved with an image keeps the project's `server_builder`."""
+        """The server builder of the slide's present place; an image's saved data keep `server_builder`."""
         return self.server_builder if self.moved_builder is None else self.moved_builder
 
     @property
@@ -93,7 +93,7 @@ class Project:
 
     @property
     def folder(self) -> Path:
-        """Where the project lies."""
+        """The project's folder."""
         return self.file.parent
 
     def image(self, entry_id: str) -> ImageEntry:
@@ -235,7 +235,7 @@ def _number(value: Any) -> float:
 
 
 def _name_of(entry: Any, number: int) -> str:
-    """What to call an entry in a message."""
+    """Return the name of an entry for messages."""
     name = entry.get("imageName") if isinstance(entry, dict) else None
     return str(name) if name else f"entry {number} of the project"
 

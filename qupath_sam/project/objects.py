@@ -84,7 +84,7 @@ def parents_first(objects: Iterable[ImageObject]) -> list[ImageObject]:
 
 @dataclass(frozen=True, slots=True)
 class ImageContents:
-    """What was read of an image.
+    """Objects that were read from an image.
 
     Attributes:
         objects: of the kinds that were asked for, parents before children.
@@ -120,7 +120,7 @@ class ShapeChange:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Everything that one write does to an image.
+    """All changes of one write to an image.
 
     Attributes:
         changes: new shapes of objects.
@@ -140,7 +140,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write has done besides what was asked.
+    """Side effects of a write.
 
     Attributes:
         summary: new contents of summary.json.

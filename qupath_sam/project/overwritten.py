@@ -8,7 +8,7 @@ from qupath_sam.project.store.fingerprint import Fingerprint, same_contents
 
 
 def overwritten_since(project: Project, store: ProjectStore) -> dict[str, tuple[ImageEntry, ...]]:
-    """By run id, the images that the run was the last to write, and that hold something else now."""
+    """Return, by run id, the images that the run was the last to write and that were changed since."""
     last: dict[str, tuple[str, Fingerprint | None]] = {}
     for run in store.runs():
         for entry_id, written in run.written().items():

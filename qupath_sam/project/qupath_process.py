@@ -35,7 +35,7 @@ class QuPathProcess:
 
 
 def running_qupath() -> list[QuPathProcess]:
-    """Every QuPath of this machine that can be seen; those of other machines and in containers cannot."""
+    """Return the visible QuPath processes of this machine; those in containers are not visible."""
     found = []
     for process in psutil.process_iter(["pid", "name"]):
         name = process.info["name"] or ""

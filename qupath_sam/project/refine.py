@@ -68,7 +68,7 @@ class RefineOptions:
     provenance: bool = True
 
     def window(self, image: ImageEntry) -> WindowRequest:
-        """What the server is asked for."""
+        """The window request to the server."""
         if self.mpp is None:
             return WindowRequest()
         return WindowRequest(mpp=self.mpp) if image.mpp else WindowRequest(downsample=self.mpp)
@@ -83,7 +83,7 @@ class RefineOptions:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What is to be done to one image.
+    """The proposed changes of one image.
 
     Attributes:
         edit: the changes; empty where nothing is to be done.

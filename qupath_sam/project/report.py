@@ -41,7 +41,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What the page says at its top: a title, and lines of name and value."""
+    """The top of the page: a title, and lines of name and value."""
 
     title: str
     lines: Sequence[tuple[str, str]]
@@ -198,7 +198,7 @@ def _pixels(
 
 
 def _bins(ious: Sequence[float]) -> list[int]:
-    """How much the outlines changed: counts of IoU in twenty bins of 0 to 1; empty where there is none to count."""
+    """Count IoUs in twenty bins from 0 to 1; empty where there is none to count."""
     finite = [iou for iou in ious if not math.isnan(iou)]
     counts: list[int] = np.histogram(finite, bins=20, range=(0, 1))[0].tolist()
     return counts if finite else []

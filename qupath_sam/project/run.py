@@ -52,7 +52,7 @@ Propose = Callable[[int, ImageEntry, ImageContents], Proposal]
 
 @dataclass(frozen=True, slots=True)
 class ImageReport:
-    """What became of one image.
+    """The outcome for one image.
 
     Attributes:
         error: why it was left alone, such as that the server does not see the slide; empty where all went well.
@@ -71,7 +71,7 @@ class ImageReport:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes:
         run_id: as ``undo --run`` takes it; empty for a dry run.
@@ -90,13 +90,13 @@ class RunReport:
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """All of them."""
+        """All decisions."""
         return tuple(decision for image in self.images for decision in image.decisions)
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run goes about it.
+    """Options of a run.
 
     Attributes:
         command: name of what is done.
@@ -175,13 +175,13 @@ def note_report(project: Project, run_id: str, folder: Path) -> None:
 
 
 def decisions_of(run: Run) -> list[Decision]:
-    """Everything that a run decided about images that it wrote or left alone."""
+    """Return all decisions of a run about images that it wrote or left alone."""
     images = dict.fromkeys([*run.images("committed"), *run.images("done")])
     return [decision for entry_id in images for decision in rows.load(rows_file(run, entry_id))]
 
 
 def rows_file(run: Run, entry_id: str) -> Path:
-    """Where a run keeps its decisions about an image."""
+    """Return the file of a run's decisions about an image."""
     return run.folder / f"{entry_id}.decisions.json"
 
 
@@ -205,7 +205,7 @@ def write_edit(
 
 @dataclass(frozen=True)
 class _Work:
-    """Everything that working on one image takes."""
+    """All that the work on one image needs."""
 
     store: ProjectStore | None
     run: Run | None

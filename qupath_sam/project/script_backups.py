@@ -13,7 +13,7 @@ FOLDER = ".qupath-sam/script-backups"
 
 @dataclass(frozen=True, slots=True)
 class ScriptBackup:
-    """What one run of a script had copied.
+    """The copies that one run of a script made.
 
     Attributes:
         utc: when the run began, such as ``20261130T012000Z``.

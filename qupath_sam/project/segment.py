@@ -220,7 +220,7 @@ def _with_click(item: PromptedObject, click: Click, givers: Sequence[str]) -> Pr
 
 
 def _childless(prompts: Collection[str], by_id: Mapping[str, ImageObject]) -> set[str]:
-    """Those prompts in which nothing lies but others of them: what else lay there would be flung to their parent."""
+    """Return the prompts that contain no other objects than prompts: removing others would move their children up."""
     going = set(prompts)
     while True:
         inside = Counter(by_id[object_id].parent_id for object_id in going)

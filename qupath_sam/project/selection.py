@@ -48,7 +48,7 @@ class ObjectSelection:
     locked: bool = False
 
     def select(self, objects: Iterable[ImageObject], image: ImageEntry) -> list[ImageObject]:
-        """Those of ``objects`` that match, in order."""
+        """Return the ``objects`` that match, in order."""
         return [item for item in objects if self.matches(item, image)]
 
     def matches(self, item: ImageObject, image: ImageEntry) -> bool:

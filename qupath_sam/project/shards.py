@@ -88,7 +88,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a task proposes for an image.
+    """A task's proposal for an image.
 
     Attributes:
         seen: the image's data as the task read it; None where it had none.

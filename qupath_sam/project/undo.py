@@ -23,7 +23,7 @@ from qupath_sam.project.store.lock import ProjectLock
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What was put back.
+    """The outcome of an undo.
 
     Attributes:
         run_id: of the undo itself, which can be undone as well.

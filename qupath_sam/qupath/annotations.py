@@ -61,7 +61,7 @@ def detection_of(found: RegionObject, *, model: str, path_class: PathClass | Non
 
 
 def measurements_of(outline: Outline) -> dict[str, float]:
-    """What QuPath shows as measurements."""
+    """Return the measurements that QuPath shows."""
     measurements = {"SAM score": outline.score, "Area px^2": outline.area_px2}
     if outline.area_um2 is not None:
         measurements["Area µm^2"] = outline.area_um2
@@ -69,7 +69,7 @@ def measurements_of(outline: Outline) -> dict[str, float]:
 
 
 def metadata_of(result: ObjectResult, provenance: Provenance) -> dict[str, str]:
-    """What made an outline, as text that travels with the annotation; what is unknown is left out.
+    """Return the provenance of an outline as metadata of the annotation; unknown values are left out.
 
     The scripts in QuPath write the same (``Provenance.java``), so that a project that both worked on is of one kind.
     """

@@ -38,7 +38,7 @@ class UserDirectory:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What was written."""
+    """The written files."""
 
     jar: Path
     scripts: tuple[Path, ...]

@@ -114,7 +114,7 @@ def draw_overlay(pixels: NDArray[np.uint8], window: Window, items: Sequence[Over
 
 
 class _Stencil:
-    """Where to lay on a colour: a part of the image, drawn several times as large so that edges come out smooth."""
+    """A mask for a colour: a part of the image, drawn several times as large so that edges come out smooth."""
 
     _MAX_PIXELS = 2**26
 

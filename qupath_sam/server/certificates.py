@@ -26,7 +26,7 @@ _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Where a certificate and its key lie, PEM both."""
+    """Paths of a certificate and its key, both PEM."""
 
     certificate: Path
     key: Path

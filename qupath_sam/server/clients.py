@@ -50,7 +50,7 @@ class Clients:
         return None
 
     def of(self, context: grpc.ServicerContext) -> Client:
-        """Who makes this call."""
+        """Return the caller of an rpc."""
         token = None if self.tokens.is_open else self.token_in(context.invocation_metadata())
         if token is not None and token.name != TokenRegistry.SINGLE:
             return Client(token.name, token.limits)
@@ -78,7 +78,7 @@ class CallsUnderWay:
         return self._max_calls
 
     def __len__(self) -> int:
-        """How many calls are under way."""
+        """Return the number of calls under way."""
         return self._count
 
     def by_client(self) -> dict[str, tuple[int, int]]:

@@ -24,7 +24,7 @@ MAX_PENDING = 64
 
 
 class Handler(Protocol):
-    """What a session needs of the servicer."""
+    """The part of the servicer that a session needs."""
 
     def predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:
         """Answer a Predict."""

@@ -36,7 +36,7 @@ def check_free(host: str, port: int) -> None:
 
 
 def _failure(place: tuple[Any, ...]) -> OSError | None:
-    """What keeps a program from listening at one of an address's places."""
+    """Return what prevents listening at one of an address's endpoints."""
     family, kind, protocol, _, address = place
     try:
         with socket.socket(family, kind, protocol) as probe:

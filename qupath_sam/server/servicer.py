@@ -171,7 +171,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         return session.answers(requests)
 
     def _call(self, context: grpc.ServicerContext) -> Call:
-        """Who calls, cancelled when the rpc ends early, and its deadline on the monotonic clock."""
+        """Return the call: its client, cancelled when the rpc ends early, its deadline on the monotonic clock."""
         token = CancelToken()
         if not context.add_callback(token.cancel):
             token.cancel()

@@ -105,7 +105,7 @@ class ServerSettings(EngineSettings):
 
     @property
     def memory(self) -> str:
-        """What the caches and decoding may take, in a few words; messages that arrive come on top."""
+        """The memory of caches and decoding, in a few words; arriving messages come on top."""
         parts = {name: getattr(self, name) for name in SHARES}
         words = ", ".join(f"{name.removesuffix('_bytes')} {size // MIB}" for name, size in parts.items())
         return (
@@ -126,7 +126,7 @@ class ServerSettings(EngineSettings):
 
     @property
     def permissions(self) -> Permissions:
-        """What may be opened for clients; raises `InvalidRequest` where a root is no folder."""
+        """Return which slides are opened for clients; raises `InvalidRequest` where a root is no folder."""
         return Permissions.of(self.slide_roots, UrlRules.parse(self.allow_urls))
 
     def _check_locks(self) -> None:
@@ -161,7 +161,7 @@ class ServerSettings(EngineSettings):
 
     @property
     def exposure(self) -> str:
-        """Who can use the server, in a few words."""
+        """Who can reach and use the server, in a few words."""
         who = "this machine only" if self.is_loopback else "every machine that can reach it"
         if self.tls_client_ca is not None:
             who += ", with a certificate"

@@ -24,7 +24,7 @@ _REMEDY = "make a pair with `qupath-sam certs create HOST`, or ask your IT for o
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where the server's identity lies.
+    """Paths of the server's identity.
 
     Attributes:
         certificate: PEM file of the server's certificate, followed by those between it and its authority.
@@ -37,7 +37,7 @@ class TlsFiles:
     client_ca: Path | None = None
 
     def load(self) -> grpc.ServerCertificateConfiguration:
-        """What gRPC needs of them.
+        """Read the files for gRPC.
 
         Raises:
             InvalidRequest: a file cannot be read, is no such file, or the two do not belong together.
@@ -88,7 +88,7 @@ class ReloadingTls:
         self._first = files.load()
 
     def credentials(self) -> grpc.ServerCredentials:
-        """What gRPC needs to encrypt."""
+        """Return the credentials with which gRPC encrypts."""
         return grpc.dynamic_ssl_server_credentials(
             self._first, self._changed, require_client_authentication=self._files.client_ca is not None
         )

@@ -29,7 +29,7 @@ _NAME = re.compile(r"[\w][\w .@-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one client may take at once; 0 is as much as the server gives anybody.
+    """Limits of one client at a time; 0 is the server's own limit.
 
     Attributes:
         calls: calls under way, open streams included.
@@ -49,7 +49,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class NamedToken:
-    """Who has a token.
+    """A token's digest, with the name and limits of its client.
 
     Attributes:
         name: of the person or program.
@@ -65,7 +65,7 @@ class NamedToken:
 
 
 def digest_of(token: str) -> str:
-    """What is kept of a token."""
+    """Return the digest of a token, which is all that is kept of it."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 

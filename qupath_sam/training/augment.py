@@ -86,7 +86,7 @@ def augment_colour(pixels: Pixels, random: np.random.Generator, *, colours: NDAr
 
 
 def other_modality(pixels: Pixels, random: np.random.Generator) -> Pixels:
-    """As another technique might show it: bright on dark like fluorescence, grey, or other colours in their place."""
+    """Return the view as another technique shows it: bright on dark like fluorescence, grey, or in other colours."""
     if random.random() < 0.7:
         pixels = np.asarray(255 - pixels, dtype=np.uint8)
     if random.random() < 0.5:

@@ -79,7 +79,7 @@ def load_origin(name: str, store: ModelStore) -> Origin:
 
 
 def load_base(name: str, store: ModelStore) -> Base | None:
-    """What a delta on a model needs of it; None where it is not built in."""
+    """Load the base of a delta; None where the model is not built in."""
     if name not in BUILT_IN:
         return None
     weights = load_weights(store.find(name), store)
@@ -88,7 +88,7 @@ def load_base(name: str, store: ModelStore) -> Base | None:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a checkpoint says of how it was made.
+    """The part of a checkpoint's metadata that says how it was made.
 
     Attributes:
         config: all settings.
@@ -104,7 +104,7 @@ class Report:
 
 
 def network_state(network: PromptableNetwork, replaced: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """All tensors under the names of a plain network, LoRA merged; on the CPU.
+    """Return all tensors under the names of a plain network, LoRA merged; on the CPU.
 
     Args:
         network: as it is trained; left as it is.

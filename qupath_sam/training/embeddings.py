@@ -96,7 +96,7 @@ class EmbeddedViews:
         return len(self._plans)
 
     def __getitem__(self, index: int) -> EncodedView:
-        """From disk where it is there and whole, else made now and kept."""
+        """Return a view: from disk where its file is whole, else made now and kept."""
         path = self.path(index)
         try:
             tensors = load_file(path)
@@ -113,7 +113,7 @@ class EmbeddedViews:
         return EncodedView(tensors[_IMAGE], tensors[_LABELS].numpy(), tuple(targets), tensors[_EMBEDDING])
 
     def path(self, index: int) -> Path:
-        """Where a view is kept."""
+        """Return the file of a view."""
         plan = self._plan(index)
         key = hashlib.sha256(f"{self._source}:{plan.tile}:{plan.seed}".encode()).hexdigest()
         return self._folder / f"{key[:32]}.safetensors"

@@ -30,7 +30,7 @@ _DECODER_SHARE = ((1, 1.0), (3, 0.35), (21, 0.12))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What a network gives to B prompts while it learns.
+    """A network's answers to B prompts while it learns.
 
     Attributes:
         decoded: M masks each: one, or three where the prompt is ambiguous.

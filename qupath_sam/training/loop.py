@@ -36,7 +36,7 @@ _OWN_CHOICE_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What one optimiser step saw.
+    """Figures of one optimiser step.
 
     Attributes:
         step, epoch, prompts, seconds: of the run so far.
@@ -124,7 +124,7 @@ class Trainer:
 
     @property
     def share_done(self) -> float:
-        """How much of the run is done, 0..1; whichever limit is nearest."""
+        """The share of the run that is done, 0..1, by the nearest limit."""
         length, done = self.settings.length, self.progress
         shares = [
             self.pool.drawn / (length.epochs * len(self.views)) if length.epochs else 0.0,

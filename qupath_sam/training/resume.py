@@ -98,7 +98,7 @@ def load_state(trainer: Trainer, path: Path, *, source: str) -> list[StepReport]
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What a run wrote to go on from.
+    """Read the state that a run wrote to resume from.
 
     Raises:
         InvalidRequest: no such file, or one that cannot be read.

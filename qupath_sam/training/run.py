@@ -42,7 +42,7 @@ _METRICS = ("step", "prompts", "loss", "first_iou", "later_iou")
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a run works.
+    """Paths and device of a run.
 
     Attributes:
         out: checkpoint, curves and resume state.
@@ -76,7 +76,7 @@ class TrainingRun:
 
     @property
     def checkpoint(self) -> Path:
-        """Where the trained weights are written."""
+        """The file of the trained weights."""
         return self.places.out / CHECKPOINT_FILE
 
     def save(self, last: CurveRow | None) -> None:
@@ -204,7 +204,7 @@ def _encoder_digest(origin: Origin) -> str:
 
 
 def _digest(tensors: Mapping[str, Tensor], prefix: str) -> str:
-    """Of the tensors whose names begin so."""
+    """Return the hex SHA-256 of the tensors whose names begin with ``prefix``."""
     digest = hashlib.sha256()
     for key, tensor in sorted(tensors.items()):
         if key.startswith(prefix):

@@ -35,7 +35,7 @@ _WHITE = 205
 
 
 class Start(enum.Enum):
-    """What a session begins with."""
+    """The first prompt of a session."""
 
     CLICK = "click"
     STROKE = "stroke"
@@ -93,12 +93,12 @@ class Session:
     answers: int = 0
 
     def prompts(self) -> CanvasPrompts:
-        """What is asked next."""
+        """Return the prompts of the next answer."""
         return CanvasPrompts(self.clicks, newest=self.newest, box=self.box, previous=self.previous)
 
     @property
     def newest(self) -> int:
-        """How many of the clicks the next answer is for: all of a stroke, else one."""
+        """The number of clicks that the next answer is for: all of a stroke, else one."""
         return len(self.clicks) if self.start is Start.STROKE and not self.answers else min(1, len(self.clicks))
 
     @property

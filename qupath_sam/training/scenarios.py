@@ -39,7 +39,7 @@ class Scenario(enum.Enum):
 
     @property
     def parts(self) -> frozenset[Trainable]:
-        """What it trains."""
+        """The parts that the scenario trains."""
         match self:
             case Scenario.SAM_MD:
                 return frozenset({Trainable.DECODER})
@@ -109,7 +109,7 @@ def trainable_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def parameter_counts(network: nn.Module) -> tuple[int, int]:
-    """How many numbers are trained, and how many there are."""
+    """Count the trained parameters, and all parameters."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in network.parameters()]
     return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
 

@@ -155,7 +155,7 @@ def _square(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tupl
 def _papers_square(
     pixels: Pixels, labels: Labels, random: np.random.Generator, *, crop: int | None
 ) -> tuple[Pixels, Labels]:
-    """As much of the tile as a square can show, or a crop as large as the protocol's, anywhere in it."""
+    """Return the papers' square: as much of the tile as a square shows, or a crop of the protocol's size in it."""
     shorter = min(labels.shape)
     return _holding(pixels, labels, min(crop or shorter, shorter), random)
 
@@ -172,7 +172,7 @@ def _holding(pixels: Pixels, labels: Labels, side: int, random: np.random.Genera
 
 
 def _side(shorter: int, random: np.random.Generator) -> int:
-    """Of a square in a tile whose shorter side is given: as long as that, as long as a view's, or any length."""
+    """Return the side of a square in a tile: the tile's shorter side, the side of a view, or any length."""
     if random.random() < _WHOLE_SHARE:
         return CANVAS_SIZE if shorter > CANVAS_SIZE and random.random() < _NATIVE_SHARE else shorter
     smallest = min(shorter, max(_SMALLEST_SIDE, round(_SMALLEST_SHARE * shorter)))
@@ -211,7 +211,7 @@ def _scaled(pixels: Pixels, size: int) -> Pixels:
 
 
 def _scaled_labels(labels: Labels, size: int) -> NDArray[np.int32]:
-    """By the cell that holds the centre; nearest neighbour of some libraries is a pixel off (ClickSEG, README)."""
+    """Scale by the cell that holds the centre; some libraries' nearest neighbour is a pixel off (ClickSEG, README)."""
     side = labels.shape[0]
     nearest = np.minimum((np.arange(size) + 0.5) * side / size, side - 1).astype(np.intp)
     return np.ascontiguousarray(labels[np.ix_(nearest, nearest)]).astype(np.int32)

@@ -33,5 +33,5 @@ class LiteMedSamSegmenter(PromptableSegmenter):
 
     @staticmethod
     def normalise(image: Tensor) -> Tensor:
-        """To 0..1."""
+        """Scale pixels to 0..1."""
         return image / 255

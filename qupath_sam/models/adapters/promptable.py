@@ -64,7 +64,7 @@ class PromptableSegmenter(abc.ABC):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What these weights can take and give."""
+        """The prompts that these weights take, and the masks that they give."""
         return self._capabilities
 
     @property
@@ -77,7 +77,7 @@ class PromptableSegmenter(abc.ABC):
 
     @abc.abstractmethod
     def frame(self, window_size: tuple[int, int]) -> ModelFrame:
-        """Where a window of ``(height, width)`` px lies in the model's square."""
+        """Return the place of a window of ``(height, width)`` px in the model's square."""
 
     @staticmethod
     @abc.abstractmethod
@@ -225,7 +225,7 @@ class PromptableSegmenter(abc.ABC):
         ]
 
     def _decode_batch(self, image: Tensor, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> Decoded:
-        """What the mask decoder makes of prompts of one shape, over the model's square."""
+        """Decode prompts of one shape; logits over the model's square."""
         return self.network.decode(
             image,
             self._points(prompts, frame),
@@ -357,7 +357,7 @@ def check_prompt(prompt: WindowPrompts, capabilities: Capabilities) -> None:
 
 
 def _padded(image: Tensor, frame: ModelFrame) -> Tensor:
-    """With zeros to the right and below, to the model's square."""
+    """Pad with zeros on the right and below, to the model's square."""
     height, width = frame.content_size
     return F.pad(image, (0, frame.input_size - width, 0, frame.input_size - height))
 

@@ -107,7 +107,7 @@ class TransformersSegmenter:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What these weights can take and give."""
+        """The prompts that these weights take, and the masks that they give."""
         return self._capabilities
 
     @property

@@ -100,7 +100,7 @@ class ZoomRule:
 
 
 def whole(size: tuple[int, int]) -> ZoomBox:
-    """All of an image of ``(height, width)``."""
+    """Return the crop that is a whole image of ``(height, width)``."""
     return ZoomBox(0, size[0] - 1, 0, size[1] - 1)
 
 

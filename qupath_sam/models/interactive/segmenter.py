@@ -91,12 +91,12 @@ class ClickSegmenter(abc.ABC, Generic[N]):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What these weights can take and give."""
+        """The prompts that these weights take, and the masks that they give."""
         return self._capabilities
 
     @property
     def preprocessing_version(self) -> str:
-        """Of what is kept of a window: its pixels as they are."""
+        """Version of what is kept of a window: its pixels, unchanged."""
         return self.preprocessing
 
     @abc.abstractmethod

@@ -73,7 +73,7 @@ _WRAPPING_LAYOUTS = tuple(layout for layout in Layout if layout not in (Layout.F
 
 @dataclass(frozen=True, slots=True)
 class CheckpointMetadata:
-    """What a checkpoint of ours says of itself, as JSON under `METADATA_KEY`.
+    """The metadata of a checkpoint of ours, JSON under `METADATA_KEY`.
 
     Attributes:
         format: "full", or "delta" where it holds only the tensors that differ from those of ``base``.
@@ -130,7 +130,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_entry(path: Path) -> dict[str, Any]:
-    """All that a checkpoint of ours says of itself, without its tensors; empty for files of others.
+    """Read all metadata of a checkpoint of ours, without its tensors; empty for other files.
 
     What a file is, its content tells, not its name: that can be changed.
 
@@ -152,7 +152,7 @@ def read_entry(path: Path) -> dict[str, Any]:
 
 
 def over_base(delta: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All tensors of the network that a delta makes of its base's, in fp32."""
+    """Return all tensors of a delta's network, in fp32: the delta's over those of its base."""
     parts = Parts.of(delta)
     tensors = {key: tensor for key, tensor in base.items() if not parts.is_replaced(key)}
     tensors |= delta
@@ -206,7 +206,7 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
 
 
 def guess_family(tensors: Mapping[str, Tensor]) -> Family | None:
-    """Which architecture the tensors look like, by the first layer of the encoder."""
+    """Guess the architecture from the first layer of the encoder."""
     patches = tensors.get("image_encoder.patch_embed.proj.weight")
     if patches is not None:
         sizes = {768: Family.SAM_VIT_B, 1024: Family.SAM_VIT_L, 1280: Family.SAM_VIT_H}
@@ -348,7 +348,7 @@ def _without_wrappers(key: str) -> str:
 
 
 def _prefix_of(keys: Iterable[str], path: Path) -> str:
-    """What stands before the parts of the network, such as ``model.``; empty where nothing does.
+    """Return the prefix of the network's parts, such as ``model.``; empty where there is none.
 
     Raises:
         WrongWeights: the file holds several networks, such as a student and its teacher.

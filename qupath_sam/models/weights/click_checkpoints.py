@@ -32,7 +32,7 @@ def _loss_function() -> None:
 
 
 def loss_globals() -> list[Any]:
-    """What `torch.serialization.safe_globals` takes, so that its reader passes over SimpleClick's loss."""
+    """Return entries for `torch.serialization.safe_globals`, so that torch's reader passes over SimpleClick's loss."""
     return [(_Loss, f"{_LOSS}.CrossEntropyLoss"), (_loss_function, f"{_LOSS}.cross_entropy")]
 
 

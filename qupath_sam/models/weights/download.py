@@ -35,7 +35,7 @@ _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is to be downloaded.
+    """A file to download.
 
     Attributes:
         size_bytes, sha256: None where the publisher does not name them.
@@ -225,7 +225,7 @@ def _total(response: httpx.Response) -> int | None:
 
 
 def _validator(response: httpx.Response) -> str:
-    """What `If-Range` can name this version by: a strong ETag, else the date (RFC 9110, 13.1.5)."""
+    """Return what names this version in `If-Range`: a strong ETag, else the date (RFC 9110, 13.1.5)."""
     etag = str(response.headers.get("ETag", ""))
     return etag if etag.startswith('"') else str(response.headers.get("Last-Modified", ""))
 

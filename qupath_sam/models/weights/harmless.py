@@ -53,7 +53,7 @@ _PATHS = (
 
 
 def harmless_globals() -> Iterator[Any]:
-    """What `torch.serialization.safe_globals` takes: numbers of NumPy, options, paths, hyperparameters."""
+    """Return entries for `torch.serialization.safe_globals`: NumPy's numbers, options, paths, hyperparameters."""
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         yield _scalar, f"{module}.scalar"
     yield _dtype, "numpy.dtype"

@@ -71,7 +71,7 @@ def pull(
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a user says of a file; what is left out follows from the file and its family.
+    """A user's description of a file; values that are left out follow from the file and its family.
 
     Attributes:
         family: None to tell it from the tensors.

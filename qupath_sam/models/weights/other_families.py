@@ -38,7 +38,7 @@ _MERGE = (
 
 
 def other_family(tensors: Mapping[str, Tensor]) -> str:
-    """What a state dict is of that is not run here: part of a sentence, with what to do; empty where nothing tells."""
+    """Return which other model a state dict is of, and what to do: part of a sentence, empty where it is unknown."""
     components = {component for key in tensors for component in key.split(".")}
     if any(component.startswith(_LORA) for component in components):
         return f"these are LoRA factors, or a model that still holds them; {_MERGE}"

@@ -34,7 +34,7 @@ _UNPACK = "unpack it and add the weights file in it"
 
 
 def what_else(path: Path) -> str:
-    """What a file is that is no checkpoint: a part of a sentence, with what to do; empty where it may be one.
+    """Return what a file is instead of a checkpoint, and what to do, as part of a sentence; empty where it may be one.
 
     Raises:
         OSError: it cannot be read.

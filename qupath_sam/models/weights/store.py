@@ -50,7 +50,7 @@ def default_home() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class UserModel:
-    """What a user says of a model of their own; see `ModelSpec`."""
+    """A user's description of their own model; see `ModelSpec`."""
 
     family: str
     title: str
@@ -87,7 +87,7 @@ class ModelStore:
         self.digests = DigestCache(self.home / "digests.json")
 
     def models(self) -> dict[str, ModelSpec]:
-        """All models by name: built-in ones, then those that the user added, by name."""
+        """Return all models by name: built-in ones, then the user's own in alphabetical order."""
         specs = {name: self._with_known_digest(spec) for name, spec in BUILT_IN.items()}
         for folder in self._folders():
             if folder.name not in specs:
@@ -113,7 +113,7 @@ class ModelStore:
         return models[name]
 
     def weights_path(self, spec: ModelSpec) -> Path:
-        """Where the model's weights lie.
+        """Return the path of the model's weights.
 
         Raises:
             WeightsMissing: they are not on this machine.
@@ -137,7 +137,7 @@ class ModelStore:
         return self.home / "models" / name
 
     def record(self, name: str) -> Record | None:
-        """What is recorded of a model's weights; None where nothing is.
+        """Return the record of a model's weights; None where there is none.
 
         Raises:
             WrongWeights: the record cannot be read.

@@ -31,7 +31,7 @@ class PixelClicks:
         return len(self.places)
 
     def mapped(self, origin: tuple[float, float], scale: tuple[float, float]) -> PixelClicks:
-        """In an image that begins at ``origin`` (row, column) and was scaled: ``(place - origin) * scale``.
+        """Return the click in a scaled part of the image that begins at ``origin``: ``(place - origin) * scale``.
 
         Indices are scaled as they are, without regard to pixels' centres, as the authors' code does.
         """
@@ -39,13 +39,13 @@ class PixelClicks:
         return replace(self, places=(self.places - shift) * factor)
 
     def flipped(self, width: int) -> PixelClicks:
-        """In the image mirrored left to right."""
+        """Return the click in the image mirrored left to right."""
         return replace(self, places=torch.stack([self.places[:, 0], width - 1 - self.places[:, 1]], dim=1))
 
 
 @dataclass(frozen=True, slots=True)
 class ClickEncoding:
-    """How clicks are drawn.
+    """How a network sees clicks: maps of discs or of distances.
 
     Attributes:
         radius: px; of the discs, or what distances are measured in.

@@ -158,7 +158,7 @@ class NetworkConfig:
 
 
 def _side(value: Any) -> int:
-    """Of a square given by one number or two."""
+    """Return the side of a square given by one number or two."""
     sides = {int(each) for each in value} if isinstance(value, (tuple, list)) else {int(value)}
     if len(sides) != 1:
         raise ValueError(f"its ViT takes no squares but {value}, which is not hosted here")

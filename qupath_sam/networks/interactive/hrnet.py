@@ -190,7 +190,7 @@ def _stage(channels: Sequence[int], *, modules: int, blocks: int) -> nn.Sequenti
 
 
 def _bridge(channels: Sequence[int], source: int, target: int) -> nn.Module:
-    """From one branch to another: one convolution towards the finer, one each halving towards the coarser."""
+    """Connect two branches: one convolution to a finer branch, one for each halving to a coarser branch."""
     if source == target:
         return nn.Identity()
     if source > target:
@@ -207,7 +207,7 @@ def _bridge(channels: Sequence[int], source: int, target: int) -> nn.Module:
 
 
 def _transition(before: Sequence[int], after: Sequence[int]) -> nn.ModuleList:
-    """What branches enter the next stage through: the last one begins a coarser branch."""
+    """Return the layers through which branches enter the next stage; the last one begins a coarser branch."""
     entries: list[nn.Module] = []
     for index, channels in enumerate(after):
         if index >= len(before):

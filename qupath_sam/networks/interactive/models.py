@@ -38,7 +38,7 @@ class ClickInput:
 
     @property
     def channels(self) -> int:
-        """Of `features`."""
+        """Channels of `features`."""
         return 3 if self.previous_mask else 2
 
     def features(self, previous: Tensor, clicks: Sequence[PixelClicks]) -> Tensor:

@@ -21,7 +21,7 @@ _CLASSES = 1000
 
 @dataclass(frozen=True, slots=True)
 class PlainVitSize:
-    """What differs between the models.
+    """Sizes that differ between the models.
 
     Attributes:
         image_size: side of the only square that the network takes, px.

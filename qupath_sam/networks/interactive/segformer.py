@@ -156,7 +156,7 @@ class MixPerceptron(nn.Module):
 
 
 class AllMlpHead(nn.Module):
-    """All stages brought to the first one's size by a linear layer each, and joined by another."""
+    """A linear layer for each stage, upsampling to the first stage's size, and one linear layer that joins them."""
 
     def __init__(self, channels: tuple[int, ...], decoder_channels: int) -> None:
         super().__init__()

@@ -199,7 +199,7 @@ class Bridge:
         return bytes(memoryview(self._wkb_writer.write(roi.getGeometry())))
 
     def _all_objects(self, hierarchy: Any) -> list[Any]:
-        """All objects but the root, parents before children."""
+        """Return all objects but the root, parents before children."""
         found = []
         waiting = [hierarchy.getRootObject()]
         while waiting:

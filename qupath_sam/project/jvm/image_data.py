@@ -131,7 +131,7 @@ class ImageOpener:
         return self._builders[text]
 
     def _slide(self, image: ImageEntry) -> Any:
-        """What an image's data is made with, such that the slide need not be here.
+        """Return the server for an image's data that works without the slide.
 
         A server builder; but QuPath 0.5 wants an open server.
         """
@@ -160,7 +160,7 @@ class ImageOpener:
 
 @dataclass(frozen=True)
 class _SlideElsewhere:
-    """What QuPath 0.5 asks of an ImageServer when it reads and writes an image's data, none of it pixels."""
+    """The ImageServer that QuPath 0.5 needs to read and write an image's data; it has no pixels."""
 
     builder: Any
     metadata: Any

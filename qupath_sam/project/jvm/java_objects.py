@@ -17,17 +17,17 @@ def by_id(items: list[Any]) -> dict[str, Any]:
 
 
 def twin(object_id: str) -> str:
-    """What stands for the id of a further object that has the same."""
+    """Return a stand-in for the id of another object with the same id."""
     return f"{object_id} again"
 
 
 def measurements_of(item: Any) -> dict[str, float]:
-    """By name, in order."""
+    """Return the measurements by name, in order."""
     return {str(name): float(value) for name, value in item.getMeasurementList().asMap().items()}
 
 
 def metadata_of(item: Any) -> dict[str, str]:
-    """By key, in order."""
+    """Return the metadata by key, in order."""
     # Asking for the metadata of an object that has none would give it an empty map.
     return {str(key): str(value) for key, value in item.getMetadata().items()} if has_metadata(item) else {}
 
@@ -38,6 +38,6 @@ def has_metadata(item: Any) -> bool:
 
 
 def simple_name(item: Any) -> str:
-    """Of its Java class."""
+    """Return the simple name of an object's Java class."""
     # What JPype has looked up already; asking Java for it takes a tenth of the time that a big image needs.
     return type(item).__name__.rpartition(".")[2]

@@ -35,7 +35,7 @@ STATE_FOLDER = ".qupath-sam"
 
 @dataclass(frozen=True, slots=True)
 class NewData:
-    """What a writer has put into the temporary file.
+    """The contents that a writer puts into the temporary file.
 
     Attributes:
         summary: contents of summary.json that belong to it; None leaves summary.json alone.
@@ -117,7 +117,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What `ProjectStore.recover` found: entry ids by what had happened to them."""
+    """The findings of `ProjectStore.recover`: entry ids by what had happened to them."""
 
     completed: tuple[str, ...]
     rolled_back: tuple[str, ...]
@@ -149,7 +149,7 @@ class ProjectStore:
         return run
 
     def runs(self) -> list[Run]:
-        """All runs that are still backed up, oldest first."""
+        """Return all runs that still have a backup, oldest first."""
         if not self._backups.is_dir():
             return []
         return [

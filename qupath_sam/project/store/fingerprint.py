@@ -41,7 +41,7 @@ class Fingerprint:
         return None if value is None else cls(int(value["size"]), int(value["mtime_ns"]), str(value["sha256"]))
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fingerprint as plain values."""
         return asdict(self)
 
 

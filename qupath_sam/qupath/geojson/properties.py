@@ -70,7 +70,7 @@ def unwrapped(value: Any) -> Any:
 
 
 def _printed_by_python(text: str) -> Any:
-    """What Python prints as ``text``, in the types of JSON."""
+    """Return the value that Python prints as ``text``, in the types of JSON."""
     plain = _NUMPY.sub(r"\1", text)
     if found := _DICT_OF_A_KIND.fullmatch(plain):
         plain = found[1]

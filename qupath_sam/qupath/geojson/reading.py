@@ -49,7 +49,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class FeatureCollection:
-    """What was read of a GeoJSON document.
+    """The content of a GeoJSON document.
 
     Attributes:
         features: all that can be used, children behind their parents.
@@ -62,7 +62,7 @@ class FeatureCollection:
     left_out: tuple[Fault, ...] = ()
 
     def complete(self, *, or_else: str = "") -> list[AnnotationFeature]:
-        """All features.
+        """Return all features.
 
         Args:
             or_else: what a caller can do beside correcting the file, such as "give --skip-bad".
@@ -92,7 +92,7 @@ class FeatureCollection:
 
 
 def read_geojson(path: Path) -> list[AnnotationFeature]:
-    """All objects of a file: `read_collection`, complete.
+    """Read all objects of a file; see `read_collection` and `complete`.
 
     Raises:
         InvalidRequest: the file cannot be read, or one of its features cannot be used.
@@ -105,7 +105,7 @@ def read_geojson(path: Path) -> list[AnnotationFeature]:
 
 
 def read_features(text: str | bytes) -> list[AnnotationFeature]:
-    """All objects of a GeoJSON text: `parse_collection`, complete.
+    """Read all objects of a GeoJSON text; see `parse_collection` and `complete`.
 
     Raises:
         InvalidRequest: no GeoJSON, or one of its features cannot be used.
@@ -114,7 +114,7 @@ def read_features(text: str | bytes) -> list[AnnotationFeature]:
 
 
 def read_collection(path: Path) -> FeatureCollection:
-    """What a file holds; it may be compressed as QuPath's export dialog does it (``.geojson.gz``, ``.zip``).
+    """Read a file; it may be compressed as QuPath's export dialog does it (``.geojson.gz``, ``.zip``).
 
     Raises:
         InvalidRequest: the file cannot be opened, or is no GeoJSON at all.
@@ -136,7 +136,7 @@ def read_collection(path: Path) -> FeatureCollection:
 
 
 def parse_collection(text: str | bytes) -> FeatureCollection:
-    """What a GeoJSON text holds.
+    """Parse a GeoJSON text.
 
     A feature without an id, or with one that is no UUID, is given a new one. The nucleus of a cell is left out.
 
@@ -277,7 +277,7 @@ def _feature(item: dict[str, Any], properties: dict[str, Any], lenient: _Lenient
 
 
 def _object_type(item: dict[str, Any], properties: dict[str, Any]) -> ObjectType:
-    """As QuPath decides: an annotation unless something it knows is said."""
+    """Return the type as QuPath decides it: an annotation unless a known type is given."""
     for value in (properties.get("objectType"), properties.get("object_type"), properties.get("type"), item.get("id")):
         if values.is_root(value):
             raise _NotAnObject("it is the root of an image, which is no object")
