@@ -144,6 +144,20 @@ def rotation(
 
 
 @app.command()
+def region(
+    file: _File = None,
+    *,
+    side: Annotated[list[int] | None, typer.Option(min=1000, help="Of a square region, px; may be repeated.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Peak memory of server and client while all objects of a small and of a large region come (fake model)."""
+    from qupath_sam.cli.benchmarks import region as bench
+
+    results = bench.run(tuple(side)) if side else bench.run()
+    _report(results, "regions", as_json=as_json, file=file)
+
+
+@app.command()
 def server(
     *,
     clients: Annotated[int, typer.Option(min=1, help="People who click at once.")] = 8,

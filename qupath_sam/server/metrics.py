@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from qupath_sam.server.request_log import RequestRecord
+from qupath_sam.server.request_log import LONG_METHODS, RequestRecord
 from qupath_sam.v1 import status_pb2 as pb
 
 #: Seconds; from a click in a window that is at hand to a first click on a slow machine.
@@ -49,8 +49,8 @@ class Metrics:
     def add(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
         self._requests.labels(record.method, record.code).inc()
-        if record.method == "Live":
-            return  # as long as a person looks
+        if record.method in LONG_METHODS:
+            return  # as long as a person looks, or a region is large
         self._seconds.labels(record.method).observe(record.ms / 1e3)
         for part, ms in record.parts.items():
             self._parts.labels(record.method, part).observe(ms / 1e3)

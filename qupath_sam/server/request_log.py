@@ -23,6 +23,8 @@ log = logging.getLogger("qupath_sam.requests")
 
 #: Calls that take longer are warnings; a first click on a CPU takes a second.
 SLOW_MS = 10_000.0
+#: Streams that are open for as long as a person clicks, or as a region is large: never slow.
+LONG_METHODS = frozenset({"Live", "SegmentRegion"})
 #: Health checks come every few seconds, for ever.
 _QUIET = "/grpc.health."
 PARTS = ("queue", "read", "encode", "decode", "trace")
@@ -112,7 +114,7 @@ class RequestLog:
             parts={} if timings is None else {part: getattr(timings, f"{part}_ms") for part in PARTS},
         )
         fields = record.fields()
-        level = logging.WARNING if ms > SLOW_MS and method != "Live" else logging.INFO
+        level = logging.WARNING if ms > SLOW_MS and method not in LONG_METHODS else logging.INFO
         words = " ".join(f"{key}={value!r}" if key == "model" else f"{key}={value}" for key, value in fields.items())
         log.log(level, "%s", words, extra={"request": fields})
         for listener in self._listeners:

@@ -19,12 +19,15 @@ import qupath_sam
 from qupath_sam import (
     Box,
     Client,
+    Effort,
     EmbedMode,
     EngineSettings,
+    GridOptions,
     Live,
     LocalClient,
     ObjectPrompts,
     Region,
+    RegionRequest,
     SamClient,
     Slide,
     demo_slide_path,
@@ -178,3 +181,19 @@ def test_a_relative_path_is_made_absolute_and_others_stay(monkeypatch: pytest.Mo
     for text in ("/slides/a.svs", "C:\\slides\\a.svs", "\\\\server\\share\\a.svs"):
         assert image_message(Slide(text)).slide.path == text
     assert image_message(Slide("https://host/a.svs")).slide.uri == "https://host/a.svs"
+
+
+def test_all_objects_of_a_region_come_in_batches(sam: Client) -> None:
+    slide = sam.open(demo_slide_path(), model="fake")
+    grid = GridOptions(spacing=20.0, min_stability=0.5)
+    first, *batches = slide.segment_region(Region(1000, 1000, 150, 150), grid=grid, effort=Effort.FAST)
+    assert first.provenance is not None
+    assert first.provenance.model == "fake"
+    found = [each for batch in batches for each in batch.objects]
+    assert [each.number for each in found] == list(range(len(found)))
+    assert found
+    assert all(each.geometry.area == pytest.approx(each.outline.area_px2) for each in found)
+    assert batches[-1].progress.is_finished
+    request = RegionRequest(Region(1000, 1000, 150, 150), grid=grid)
+    again = [each for batch in slide.segment_region(request, effort=Effort.FAST) for each in batch.objects]
+    assert [each.geometry for each in again] == [each.geometry for each in found]

@@ -10,7 +10,7 @@ import pytest
 from qupath_sam.client import Access, SamClient, Slide
 from qupath_sam.errors import QupathSamError
 from qupath_sam.server.app import start_server
-from qupath_sam.server.request_log import JsonFormatter
+from qupath_sam.server.request_log import JsonFormatter, RequestLog
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.server.tokens import TokenFile
 from qupath_sam.types.prompts import Click, ObjectPrompts
@@ -64,3 +64,10 @@ def test_any_record_becomes_one_line_of_json():
     assert "\n" not in line
     assert json.loads(line)["message"] == "what\nis it"
     assert "ValueError" in json.loads(line)["traceback"]
+
+
+def test_a_long_stream_is_no_slow_request(caplog):
+    caplog.set_level(logging.INFO)
+    for method in ("Predict", "Live", "SegmentRegion"):
+        RequestLog().record(client="a", method=method, request=None, response=None, code="OK", ms=3_600_000.0)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
