@@ -37,6 +37,7 @@ import org.junit.jupiter.api.io.TempDir;
 /** What happens on the wire, against a server that misbehaves on purpose. */
 class TransportTest {
     private Server server;
+    private ErrorReason refusal = ErrorReason.ERROR_REASON_BUSY;
 
     @TempDir
     Path folder;
@@ -57,7 +58,7 @@ class TransportTest {
                 if (left.getAndDecrement() > 0) {
                     Metadata trailers = new Metadata();
                     ErrorInfo busy = ErrorInfo.newBuilder()
-                            .setReason(ErrorReason.ERROR_REASON_BUSY)
+                            .setReason(refusal)
                             .setMessage("too many calls; try again")
                             .build();
                     trailers.put(Failures.ERROR_INFO, busy.toByteArray());
@@ -97,6 +98,16 @@ class TransportTest {
                 .setProtocolVersion(protocol)
                 .setDefaultModel("stub")
                 .build();
+    }
+
+    @Test
+    void aServerThatLoadsItsModelIsWaitedForLongerThanOneThatIsNotThere() throws Exception {
+        refusal = ErrorReason.ERROR_REASON_STARTING;
+        // Six waits of 100 to 2000 ms, at least half of each: more than the 2 s that a silent server gets.
+        int port = serve(InsecureServerCredentials.create(), version(1), 6, "");
+        try (SamClient client = SamClient.connect(Map.of("host", "127.0.0.1", "port", port))) {
+            assertEquals("stub", client.capabilities().defaultModel());
+        }
     }
 
     private static FailureReason reason(Map<String, ?> settings) {
