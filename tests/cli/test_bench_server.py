@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 from typer.testing import CliRunner
@@ -53,6 +54,17 @@ def test_a_wrong_answer_is_counted() -> None:
     for answer in (b"right", b"wrong", b"right"):
         clicks.check((1, 1), answer)
     assert clicks.wrong == 1
+
+
+def test_what_ends_later_takes_nothing_from_the_throughput() -> None:
+    def clicks(found: bench.Clicks, end: float) -> None:
+        for _ in range(10):
+            found.add("clicks", 0, 1.0)
+
+    def late(found: bench.Clicks, end: float) -> None:
+        threading.Event().wait(0.5)
+
+    assert bench._phase(bench.Clicks({}), [clicks, late], 0.1)["per_s"] > 10 / 0.4
 
 
 def test_a_mix_without_clicks_is_refused() -> None:
