@@ -42,8 +42,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert loaded_after("import qupath_sam", heavy) == set()
 
 
-def test_the_command_line_parses_without_torch() -> None:
-    heavy = ("torch", "torchvision", "grpc", "paquo", "jpype", "tiffslide")
+def test_the_command_line_parses_without_what_commands_need() -> None:
+    heavy = ("torch", "torchvision", "grpc", "paquo", "jpype", "tiffslide", "numpy", "scipy", "shapely", "PIL", "psutil")
     code = "from typer.testing import CliRunner\nfrom qupath_sam.cli.app import app\n"
     assert loaded_after(code + "assert CliRunner().invoke(app, ['--help']).exit_code == 0", heavy) == set()
 

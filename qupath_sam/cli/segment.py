@@ -19,9 +19,8 @@ from qupath_sam.cli.project_options import SkipBadOption
 from qupath_sam.cli.rendering import ChannelsOption, DisplayOption, RangesOption, TOption, ZOption, parse_rendering
 from qupath_sam.cli.targets import check_target
 from qupath_sam.errors import InvalidRequest, QupathSamError
+from qupath_sam.types.choices import MaskChoice
 from qupath_sam.types.regions import Region
-from qupath_sam.types.requests import MaskChoice
-from qupath_sam.types.results import Doubt
 
 if TYPE_CHECKING:
     from qupath_sam.client import Access
@@ -33,9 +32,10 @@ if TYPE_CHECKING:
     #: Makes the prompts; its argument gives the image's extent when it is needed.
     MakePrompts = Callable[[Callable[[], Region]], list[ObjectPrompts]]
 
+#: What to do about a doubt, by its value.
 _DOUBTS = {
-    Doubt.LOW_SCORE: "the model is not sure; look at the outline, add a click or give a box",
-    Doubt.LARGE: "far larger than what was looked at; give --region, --downsample or a box, or click again",
+    "low score": "the model is not sure; look at the outline, add a click or give a box",
+    "large": "far larger than what was looked at; give --region, --downsample or a box, or click again",
 }
 
 
@@ -292,7 +292,7 @@ def _print_table(prediction: Prediction, output: Path | None, overlay: Path | No
     console.print(table)
     for index, result in enumerate(prediction.results, 1):
         for doubt in result.doubts:
-            console.print(f"object {index}: {_DOUBTS[doubt]}")
+            console.print(f"object {index}: {_DOUBTS[doubt.value]}")
     for remark in made.remarks:
         console.print(f"note: {remark}")
     console.print(f"{prediction.timings.total:.0f} ms in all")

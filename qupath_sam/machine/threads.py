@@ -21,8 +21,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
-
 #: Read by libgomp (torch on Linux), which spins 300,000 times by default. Sleeping at once would cost too: a model's
 #: parallel loops follow each other within microseconds.
 _GOMP_SPINCOUNT = "1000"
@@ -122,6 +120,8 @@ def available_cores() -> int:
     Two hardware threads of one core share its vector units, so more threads than cores only wait for each other.
     A CPU affinity and a container's quota (cgroup v2) count, which the number of cores alone would not show.
     """
+    import psutil  # here, because only those who compute need it
+
     limits = [float(psutil.cpu_count(logical=False) or os.cpu_count() or 1)]
     if sys.platform != "darwin":
         limits.append(len(psutil.Process().cpu_affinity() or ()) or math.inf)

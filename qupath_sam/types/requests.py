@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import Enum
 
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.errors import InvalidPrompt, InvalidRegion
+from qupath_sam.types.choices import MaskChoice as MaskChoice
 from qupath_sam.types.prompts import ObjectPrompts, check_outline
 from qupath_sam.types.regions import Region
-
-
-class MaskChoice(Enum):
-    """Which of the masks that a model offers for an ambiguous first prompt."""
-
-    BEST = "best"
-    ALL = "all"
-    LARGEST = "largest"
-    SMALLEST = "smallest"
 
 
 @dataclass(frozen=True, slots=True)
