@@ -43,9 +43,29 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_the_command_line_parses_without_what_commands_need() -> None:
-    heavy = ("torch", "torchvision", "grpc", "paquo", "jpype", "tiffslide", "numpy", "scipy", "shapely", "PIL", "psutil")
+    heavy = (
+        "torch",
+        "torchvision",
+        "grpc",
+        "paquo",
+        "jpype",
+        "tiffslide",
+        "numpy",
+        "scipy",
+        "shapely",
+        "PIL",
+        "psutil",
+    )
     code = "from typer.testing import CliRunner\nfrom qupath_sam.cli.app import app\n"
     assert loaded_after(code + "assert CliRunner().invoke(app, ['--help']).exit_code == 0", heavy) == set()
+
+
+def test_models_are_loaded_without_torchs_compiler() -> None:
+    """Half of what a first click waited for; the packages themselves can still be imported afterwards."""
+    heavy = ("torchvision", "torch._dynamo", "segment_anything", "transformers", "openvino")
+    assert loaded_after("import qupath_sam.models.load", heavy) == set()
+    code = "import qupath_sam.networks.network, segment_anything\nassert segment_anything.SamPredictor"
+    assert loaded_after(code, ("torchvision",)) == {"torchvision"}
 
 
 def test_the_client_needs_neither_torch_nor_slides() -> None:

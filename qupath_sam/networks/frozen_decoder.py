@@ -20,11 +20,11 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
-from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qupath_sam.networks.mask_decoder import FEATURE_CHANNELS, Decoded, SamMaskDecoder
+from qupath_sam.networks.sam_parts import Attention, TwoWayAttentionBlock
 
 #: Cells a side of the embedding; outputs a side of one cell.
 _CELLS, _OUTPUTS = 64, 4

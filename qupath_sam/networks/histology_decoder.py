@@ -14,11 +14,11 @@ convolutions, as these halve the channels.
 from __future__ import annotations
 
 import torch
-from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qupath_sam.networks.mask_decoder import FEATURE_CHANNELS, Decoded, two_way_transformer
+from qupath_sam.networks.sam_parts import MLP
 
 _CHANNELS = 256
 #: As in SAM's decoder, so that its tokens and IoU head fit. Only the first is for this decoder's one mask.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from segment_anything.modeling import MaskDecoder, TwoWayTransformer
 from torch import Tensor
+
+from qupath_sam.networks.sam_parts import MaskDecoder, TwoWayTransformer
 
 #: Channels of the map from which every decoder of the family makes its masks.
 FEATURE_CHANNELS = 32

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from segment_anything.modeling import PromptEncoder
 from torch import Tensor, nn
 
 from qupath_sam.networks.frozen_decoder import FrozenMaskDecoder
 from qupath_sam.networks.histology_decoder import REPLACED_PARTS, HistologyMaskDecoder
 from qupath_sam.networks.mask_decoder import Decoded, DecodesMasks, SamMaskDecoder
 from qupath_sam.networks.refinement_head import RefinementHead
+from qupath_sam.networks.sam_parts import PromptEncoder
 
 #: Cells a side of the embedding, and channels of each; the same for every model of the family.
 EMBEDDING_SIZE = 64

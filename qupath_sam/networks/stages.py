@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import cast
 
-from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.networks.sam_parts import ImageEncoderViT
 from qupath_sam.networks.tiny_vit import TinyViT
 
 #: Stages of TinyViT that are early: those at 256 and 128 cells a side.

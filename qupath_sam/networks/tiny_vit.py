@@ -11,9 +11,10 @@ Stochastic depth and dropout are left out: both models were released with a rate
 from __future__ import annotations
 
 import torch
-from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from qupath_sam.networks.sam_parts import LayerNorm2d
 
 EMBED_DIMS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)

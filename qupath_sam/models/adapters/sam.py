@@ -11,12 +11,12 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
 from qupath_sam.models.adapters.promptable import PromptableSegmenter
 from qupath_sam.models.frame import ModelFrame
 from qupath_sam.networks.network import EMBEDDING_CHANNELS, Parts, PromptableNetwork
+from qupath_sam.networks.sam_parts import ImageEncoderViT
 
 INPUT_SIZE = 1024
 PIXEL_MEAN = (123.675, 116.28, 103.53)

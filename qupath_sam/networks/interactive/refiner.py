@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import roi_align
 
 from qupath_sam.networks.interactive.clicks import ClickEncoding, PixelClicks, click_maps
 
@@ -53,6 +52,8 @@ class Refiner(nn.Module):
             logits: ``(1, 1, S, S)`` of the coarse answer.
             box: of the part in the coarse answer's px: left, top, right, bottom.
         """
+        from torchvision.ops import roi_align  # here, because it takes seconds to import
+
         side = image.shape[-1]
         boxes = torch.tensor([[0.0, *box]], device=image.device)
         near = roi_align(features, boxes, features.shape[-2:], features.shape[-1] / side, aligned=True)
