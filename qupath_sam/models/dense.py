@@ -29,6 +29,7 @@ from qupath_sam.models.devices import Execution, out_of_memory_mapped
 from qupath_sam.models.weights.checkpoints import METADATA_KEY, check_finite, read_entry
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.dense_head import DENSE_SIZE, DenseHead
+from qupath_sam.networks.meta import on_meta_device
 
 #: Value of ``format`` in the metadata.
 FORMAT = "dense head"
@@ -91,7 +92,7 @@ def read_dense_head(path: Path) -> DenseWeights:
         tensors = {key: tensor.float() for key, tensor in load(content).items()}
     except SafetensorError as error:
         raise WrongWeights(f"{path} is damaged ({error}); get it again") from error
-    with torch.device("meta"):
+    with on_meta_device():
         expected = {key: tensor.shape for key, tensor in DenseHead().state_dict().items()}
     if {key: tensor.shape for key, tensor in tensors.items()} != expected:
         raise WrongWeights(f"{path} holds a dense head of another version; train it again, or update qupath-sam")
@@ -169,7 +170,7 @@ class DenseMaps:
     """
 
     def __init__(self, weights: DenseWeights, execution: Execution) -> None:
-        with torch.device("meta"):
+        with on_meta_device():
             head = DenseHead()
         head.load_state_dict(weights.tensors, assign=True)
         self._head = head.eval().requires_grad_(False).to(execution.device).to(memory_format=torch.channels_last)

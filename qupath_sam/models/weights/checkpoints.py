@@ -34,6 +34,7 @@ from qupath_sam.models.weights.harmless import harmless_globals
 from qupath_sam.models.weights.other_families import other_family
 from qupath_sam.models.weights.other_files import what_else
 from qupath_sam.networks.interactive.config import NetworkConfig
+from qupath_sam.networks.meta import on_meta_device
 from qupath_sam.networks.network import Parts, PromptableNetwork
 
 #: Key of our own entry in the metadata of a safetensors file.
@@ -220,7 +221,7 @@ def guess_family(tensors: Mapping[str, Tensor]) -> Family | None:
 @cache
 def expected_shapes(family: Family, parts: Parts | None = None) -> dict[str, tuple[int, ...]]:
     """Keys and shapes of the family's state dict."""
-    with torch.device("meta"):
+    with on_meta_device():
         network = build_network(family, parts)
     return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
 
@@ -250,7 +251,7 @@ def build_network(family: Family, parts: Parts | None = None) -> PromptableNetwo
 def build_network_with(tensors: Mapping[str, Tensor], family: Family) -> PromptableNetwork:
     """The family's network with these weights, on the CPU; the tensors are taken over, not copied."""
     # On the meta device nothing is allocated or initialised for a state that is replaced at once.
-    with torch.device("meta"):
+    with on_meta_device():
         network = build_network(family, Parts.of(tensors))
     network.load_state_dict(tensors, assign=True)
     return network

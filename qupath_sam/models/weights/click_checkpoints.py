@@ -15,6 +15,7 @@ from torch import Tensor
 from qupath_sam.errors import WrongWeights
 from qupath_sam.networks.interactive.config import NetworkConfig
 from qupath_sam.networks.interactive.models import ClickNetwork
+from qupath_sam.networks.meta import on_meta_device
 
 _LOSS = "isegm.model.modeling.transformer_helper.cross_entropy_loss"
 #: Dotted paths of all networks of these houses begin so.
@@ -77,7 +78,7 @@ def build_networks(
     for number, config in enumerate(configs):
         # On the meta device nothing is allocated or initialised for a state that is replaced at once.
         try:
-            with torch.device("meta"):
+            with on_meta_device():
                 network = config.build()
         except ValueError as error:
             raise WrongWeights(f"{where} cannot be used: {error}; use another model") from error
