@@ -15,7 +15,7 @@ import typer
 
 from qupath_sam.cli.option_groups import MAIN_PANEL
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.types.region_requests import Effort, Prompting
+from qupath_sam.types.choices import Effort, Prompting
 
 if TYPE_CHECKING:
     from shapely.geometry import MultiPolygon, Polygon

@@ -12,3 +12,25 @@ class MaskChoice(Enum):
     ALL = "all"
     LARGEST = "largest"
     SMALLEST = "smallest"
+
+
+class Prompting(Enum):
+    """How the objects of a region are found."""
+
+    DEFAULT = "default"
+    """Automatic prompts where the model has them, else a grid."""
+    GRID = "grid"
+    """A grid of clicks, with the filters of SAM's mask generator."""
+    AUTOMATIC = "automatic"
+    """Prompts that the model generates itself."""
+    LIKE = "like"
+    """Objects that look like examples."""
+
+
+class Effort(Enum):
+    """What the objects of a region may cost."""
+
+    FAST = "fast"
+    """The decoder runs only where it is needed most; a coarser grid of clicks."""
+    BEST = "best"
+    """The best outlines that the model can give."""

@@ -4,36 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import Enum
 
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.errors import InvalidPrompt, InvalidRegion, InvalidRequest
+from qupath_sam.types.choices import Effort as Effort
+from qupath_sam.types.choices import Prompting as Prompting
 from qupath_sam.types.prompts import Label, check_outline
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import OutputOptions
-
-
-class Prompting(Enum):
-    """How the objects of a region are found."""
-
-    DEFAULT = "default"
-    """Automatic prompts where the model has them, else a grid."""
-    GRID = "grid"
-    """A grid of clicks, with the filters of SAM's mask generator."""
-    AUTOMATIC = "automatic"
-    """Prompts that the model generates itself."""
-    LIKE = "like"
-    """Objects that look like examples."""
-
-
-class Effort(Enum):
-    """What the objects of a region may cost."""
-
-    FAST = "fast"
-    """The decoder runs only where it is needed most; a coarser grid of clicks."""
-    BEST = "best"
-    """The best outlines that the model can give."""
 
 
 @dataclass(frozen=True, slots=True)
