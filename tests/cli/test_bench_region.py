@@ -31,7 +31,7 @@ def test_the_slide_is_the_packaged_one_repeated_without_seams(tmp_path: Path):
 
 
 def test_peaks_of_server_and_client_are_measured():
-    (measured,) = run((1000,))["regions"].values()
+    (measured,) = run((1500,))["regions"].values()
     assert measured["tiles"] == 4
     assert measured["objects"] > 0
     assert measured["server_mib"] > measured["client_mib"] > 20
