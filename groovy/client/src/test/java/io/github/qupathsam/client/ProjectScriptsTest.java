@@ -92,7 +92,8 @@ class ProjectScriptsTest {
         assertEquals(told.get(told.size() - 1).tilesTotal(), answer.progress().tilesDone());
         assertEquals("fake", answer.metadata().get("qupath-sam.model"));
         for (RegionAnswer.Found found : answer.found()) {
-            assertTrue(Outlines.of(region).contains(Outlines.of(found.mask().wkb()).getCentroid()), "it belongs to another region");
+            // Also where the centroid lies on the border, as the server has it.
+            assertTrue(Outlines.of(region).intersects(Outlines.of(found.mask().wkb()).getCentroid()), "it belongs to another region");
             assertEquals(Outlines.of(found.mask().wkb()).getArea(), found.mask().areaPx2(), 1e-6);
         }
         AtomicInteger reads = new AtomicInteger();
