@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qupath_sam.engine.automatic.objects import DenseObject, dense_objects
+from qupath_sam.engine.automatic.stained import darker_than_around
 from qupath_sam.engine.automatic.strategy import StrategyOptions, is_better, is_doubtful, prompts_of
 from qupath_sam.engine.automatic.watershed import WatershedOptions
 from qupath_sam.engine.region.proposals import Proposal, Tile, cropped
@@ -56,7 +57,7 @@ class AutomaticProposer:
         maps = tile.model.run(lambda: self._maps(pixels, tile.embedding))
         size = pixels.shape[0], pixels.shape[1]
         found = dense_objects(_over(maps, size), self._watershed)
-        objects = [each for each in found if each.score >= self._min_score]
+        objects = darker_than_around([each for each in found if each.score >= self._min_score], pixels)
         doubtful = [each for each in objects if is_doubtful(each, self._strategy)] if self._asks else []
         answers = dict(zip(map(id, doubtful), self._decoded(tile, doubtful, size), strict=True))
         return [answers.get(id(each)) or _proposal(each) for each in objects]
