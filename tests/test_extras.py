@@ -97,7 +97,7 @@ def test_a_command_whose_extra_is_missing_names_it(blocked: list[str], words: li
         assert "pip install" not in ran.stderr
     else:
         assert ran.stderr.strip() == (
-            "qupath-sam: this needs psutil, which is not installed; run: pip install 'qupath-sam[server]'"
+            "qupath-sam: this needs typer, which is not installed; run: pip install 'qupath-sam[server]'"
         )
 
 

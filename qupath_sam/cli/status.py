@@ -22,22 +22,19 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a server does now: its queue, caches, model and last requests. Exit code 3 while it is not ready."""
-    from google.protobuf.json_format import ParseDict
-
     from qupath_sam.client import SamClient
-    from qupath_sam.server.status_tables import headline, tables
-    from qupath_sam.v1 import status_pb2
+    from qupath_sam.server.status_tables import headline, is_serving, read_status, tables
 
     with SamClient(server, timeout_s=10.0, access=read_access(token_file, tls, tls_ca)) as client:
         fields = client.status()
-    found = ParseDict(fields, status_pb2.StatusResponse())
+    found = read_status(fields)
     if as_json:
         typer.echo(json.dumps({"schema": "qupath-sam/status/1", **fields}, indent=2))
     else:
         typer.echo(headline(found))
         for table in tables(found):
             _print(table)
-    if found.phase != status_pb2.SERVER_PHASE_SERVING:
+    if not is_serving(found):
         raise typer.Exit(3)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.json_format import ParseDict
 
 from qupath_sam.v1 import status_pb2 as pb
 
@@ -22,6 +26,16 @@ class Table:
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+
+def read_status(fields: Mapping[str, Any]) -> pb.StatusResponse:
+    """Return the message of the fields that `SamClient.status` gives."""
+    return ParseDict(dict(fields), pb.StatusResponse())
+
+
+def is_serving(status: pb.StatusResponse) -> bool:
+    """Return whether the server answers calls now."""
+    return status.phase == pb.SERVER_PHASE_SERVING
 
 
 def headline(status: pb.StatusResponse) -> str:

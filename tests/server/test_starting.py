@@ -98,7 +98,8 @@ def _named(server, name):
 def test_what_it_does_is_logged_in_order(caplog):
     caplog.set_level(logging.INFO, "qupath_sam.server.phase")
     start_server(FAKE).stop(0)
-    said = [record.getMessage().partition(" (")[0] for record in caplog.records]
+    phases = [record for record in caplog.records if record.name == "qupath_sam.server.phase"]
+    said = [record.getMessage().partition(" (")[0] for record in phases]
     assert said == ["loading the model fake", "warming up fake", "serving", "stopping"]
 
 

@@ -79,7 +79,8 @@ def test_few_objects_are_held_however_high_the_region():
         with region_run(blobs(400, height, share=0.2), tile_size=256, max_extent=200.0) as run:
             return max(run.stitcher.held for _ in run)
 
-    low, high = most_held(800), most_held(2000)
+    # Chains of parts make it jump from image to image; were everything held, it would be 2.5 times as much.
+    low, high = most_held(2000), most_held(5000)
     assert low > 10
     assert high <= 1.5 * low
     wide = blobs(2000, 400, share=0.2)
