@@ -237,7 +237,8 @@ class SegmentedObject:
         """Return the object after one more click, level-0 px. This object stays as it is.
 
         Args:
-            x, y: where.
+            x: level-0 px on pixel edges.
+            y: the same.
             positive: whether the place belongs to the object.
             from_mask: goes on from this one of several outlines (`Outline.mask_index`), as `MaskChoice.ALL` gives them;
                 from the best where None.
