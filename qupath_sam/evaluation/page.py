@@ -67,7 +67,7 @@ def kinds_page(reports: Mapping[WindowChoice, Mapping[str, Any]], *, command: st
 
 
 def summary(reports: Mapping[WindowChoice, Mapping[str, Any]]) -> str:
-    """Return one row for each model, over all data sets, in the engine's own windows where the reports have them.
+    """Return one row for each model, over all data sets, in engine windows where the reports have them.
 
     Columns: clicks to an IoU of .85, IoU after the first click, milliseconds of one click. Milliseconds depend on
     what else the machine does meanwhile, so `qupath-sam bench click --markdown` fills that column.

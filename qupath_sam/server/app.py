@@ -158,7 +158,7 @@ def _warn(settings: ServerSettings) -> None:
         return
     if settings.read_slides and settings.permissions.opens_everything:
         log.warning(
-            "listening on %s: --slides names the whole of this machine, so that whoever is let in can ask of any file "
+            "listening on %s: --slides names the whole of this machine, so that all who are let in can ask of any file "
             "whether it is there, and see every image. Name the folders that slides lie in.",
             settings.host,
         )

@@ -83,7 +83,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class RequestLog:
-    """Writes the lines, and tells of each request whoever wants to know."""
+    """Write a line for each request, and pass it on to listeners."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[RequestRecord], None]] = []

@@ -117,7 +117,7 @@ class ServerSettings(EngineSettings):
         permissions = self.permissions
         if self.read_slides and permissions.roots is None and not self.is_loopback:
             raise InvalidRequest(
-                f"a server on {self.host} must not open every file of this machine for whoever reaches it; name the "
+                f"a server on {self.host} must not open every file of this machine to all who reach it; name the "
                 "folders of the slides with --slides FOLDER (which may be repeated), or say --no-read-slides"
             )
         for _, server in self.path_map:

@@ -108,7 +108,7 @@ def read_state(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise InvalidRequest(f"there is no run to resume at {path.parent}; start it without --resume") from error
     except Exception as error:  # what torch's reader meets in arbitrary bytes has no common type
-        raise InvalidRequest(f"{path} cannot be read ({type(error).__name__}); start anew without --resume") from error
+        raise InvalidRequest(f"{path} cannot be read ({type(error).__name__}); start again without --resume") from error
     return state
 
 

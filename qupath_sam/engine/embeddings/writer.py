@@ -1,4 +1,4 @@
-"""Embeddings on their way to disk: whoever has paid for an encode does not wait for the file as well."""
+"""Embeddings on their way to disk: a caller that has paid for an encode does not wait for the file as well."""
 
 from __future__ import annotations
 
