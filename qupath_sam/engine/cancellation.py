@@ -89,3 +89,24 @@ def seconds_left(deadline: float | None, *, clock: Callable[[], float] = time.mo
     if deadline is None or deadline == math.inf:
         return None
     return min(max(0.0, deadline - clock()), threading.TIMEOUT_MAX)
+
+
+def pause(seconds: float, cancel: CancelToken, deadline: float | None) -> None:
+    """Wait, but no longer than the caller does.
+
+    Args:
+        seconds: to wait, unless the token is set or the deadline passes before.
+        cancel: the caller's token.
+        deadline: on `time.monotonic`'s clock.
+
+    Raises:
+        Cancelled, DeadlineExceeded: as `check_wanted`.
+    """
+    left = seconds_left(deadline)
+    gone = threading.Event()
+    forget = cancel.add_callback(gone.set)
+    try:
+        gone.wait(seconds if left is None else min(seconds, left))
+    finally:
+        forget()
+    check_wanted(cancel, deadline)

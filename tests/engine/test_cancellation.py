@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 
 import pytest
 
-from qupath_sam.engine.cancellation import CancelToken, check_wanted, seconds_left
+from qupath_sam.engine.cancellation import CancelToken, check_wanted, pause, seconds_left
 from qupath_sam.errors import Cancelled, DeadlineExceeded
 
 
@@ -76,3 +77,16 @@ def test_wanted_work_passes_and_unwanted_work_is_told_why() -> None:
 )
 def test_seconds_left_is_a_timeout_every_lock_takes(deadline: float | None, seconds: float | None) -> None:
     assert seconds_left(deadline, clock=lambda: 10.0) == seconds
+
+
+def test_a_pause_ends_when_the_caller_goes() -> None:
+    token = CancelToken()
+    timer = threading.Timer(0.05, token.cancel)
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        pause(600, token, None)
+    assert time.monotonic() - started < 300
+    with pytest.raises(DeadlineExceeded):
+        pause(600, CancelToken(), time.monotonic() + 0.05)
+    pause(0.01, CancelToken(), None)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qupath_sam.engine.call import OBJECTS_PER_BATCH, OBJECTS_PER_TURN, OBJECTS_WHILE_OTHERS_WAIT, Call
-from qupath_sam.engine.cancellation import check_wanted, seconds_left
+from qupath_sam.engine.cancellation import check_wanted, pause
 from qupath_sam.engine.embeddings.key import embedding_key
 from qupath_sam.engine.embeddings.store import EmbeddingStore
 from qupath_sam.engine.region.mirroring import mirrored
@@ -103,9 +103,7 @@ class RegionModel:
             try:
                 return self._run_once(job, kind)
             except ServerBusy:
-                left = seconds_left(self._call.deadline)
-                time.sleep(pause_s if left is None else min(pause_s, left))
-                self.check_wanted()
+                pause(pause_s, self._call.cancel, self._call.deadline)
         return self._run_once(job, kind)
 
     def _run_once(self, job: Callable[[], T], kind: Literal["encode", "decode"]) -> T:
