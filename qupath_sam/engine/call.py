@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -17,8 +17,8 @@ from qupath_sam.engine.cancellation import CancelToken, check_wanted
 from qupath_sam.engine.doubts import doubts_of
 from qupath_sam.engine.embeddings.key import embedding_key
 from qupath_sam.engine.outlines import outlines_of
-from qupath_sam.engine.states import Resumed, StateStore, StepsContext
-from qupath_sam.engine.steps import DecodeRequest, State, Step, run_steps, steps_of, touches_edge
+from qupath_sam.engine.states import Resumed, StateStore, StepsContext, tokens
+from qupath_sam.engine.steps import DecodeRequest, State, Step, run_step, steps_of, touches_edge
 from qupath_sam.engine.turns import Kind
 from qupath_sam.engine.windows import Scales
 from qupath_sam.engine.worker import Priority, Urgency
@@ -261,15 +261,9 @@ class RunningObject:
         self.resumed: Resumed = states.resume(context, self._steps, request.token)
         self.wanted: DecodeRequest | None = None
         self.token = b""
-        self._generator = run_steps(
-            self._steps,
-            scales=scales,
-            request=self.resumed.request,
-            choice=context.choice,
-            done=self.resumed.steps,
-            state=self.resumed.state,
-        )
         self._state = self.resumed.state
+        self._done = self.resumed.steps
+        self._generator = self._run(scales)
         self._advance(None)
 
     @property
@@ -296,13 +290,25 @@ class RunningObject:
     def _advance(self, answer: MaskSet | None) -> None:
         try:
             self.wanted = next(self._generator) if answer is None else self._generator.send(answer)
-        except StopIteration as finished:
+        except StopIteration:
             self.wanted = None
-            states: list[State] = finished.value
+
+    def _run(self, scales: Scales) -> Generator[DecodeRequest, MaskSet, None]:
+        """Run the steps that are not done. Each state is held at once, so that a newer call can go on from it."""
+        chain = tokens(self.resumed.root, self._steps) if self._owner is not None else []
+        self.token = chain[-1] if chain else b""
+        for done in range(self.resumed.steps, len(self._steps)):
+            self._state = yield from run_step(
+                self._steps[: done + 1],
+                self._state,
+                scales=scales,
+                request=self.resumed.request,
+                choice=self._context.choice,
+            )
             if self._owner is not None:
-                self.token = self._states.keep(self._context, self.resumed, self._steps, states, owner=self._owner)
-            if states:
-                self._state = states[-1]
+                self._states.keep(
+                    self._context, self.resumed, chain[done], self._state, done=done + 1, owner=self._owner
+                )
 
 
 def scales_of(info: SlideInfo, loaded: LoadedModel) -> Scales:

@@ -136,22 +136,21 @@ class StateStore:
         return Resumed(context.root, context.request, 0, None)
 
     def keep(
-        self,
-        context: StepsContext,
-        resumed: Resumed,
-        steps: Sequence[Step],
-        states: Sequence[State],
-        *,
-        owner: str = "",
-    ) -> bytes:
-        """Hold the states after each new step, on the account of ``owner``; returns the token of the last step."""
-        chain = tokens(resumed.root, steps)
+        self, context: StepsContext, resumed: Resumed, token: bytes, state: State, *, done: int, owner: str = ""
+    ) -> None:
+        """Hold the state after a step.
+
+        Args:
+            context: of the steps.
+            resumed: where they went on.
+            token: of the step, from `tokens` of ``resumed.root``.
+            state: after the step.
+            done: how many steps led to it.
+            owner: on whose account it is held.
+        """
+        held = _Held(state, context.base, resumed.root, resumed.request, done, owner)
         with self._lock:
-            for offset, state in enumerate(states):
-                done = resumed.steps + offset + 1
-                held = _Held(state, context.base, resumed.root, resumed.request, done, owner)
-                self._put(chain[done - 1], held)
-        return chain[-1]
+            self._put(token, held)
 
     def resize(self, max_bytes: int) -> None:
         """Change the limit; those who hold most give way."""
@@ -215,14 +214,13 @@ def tokens(root: bytes, steps: Sequence[Step]) -> list[bytes]:
 
 
 def _encode(step: Step) -> bytes:
-    click = step.click
     fields: list[object] = [
-        None if click is None else [click.label.value, [[float(x).hex(), float(y).hex()] for x, y in click.points]],
+        [[click.label.value, [[float(x).hex(), float(y).hex()] for x, y in click.points]] for click in step.clicks],
         None if step.box is None else [float(v).hex() for v in step.box.bounds],
         None if step.outline is None else shapely.to_wkb(step.outline, hex=True, byte_order=1),
     ]
-    if click is not None and click.from_mask is not None:
-        fields.append(click.from_mask)
+    if step.from_mask is not None:
+        fields.append(step.from_mask)
     return json.dumps(fields, separators=(",", ":")).encode()
 
 

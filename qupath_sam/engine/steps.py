@@ -1,9 +1,9 @@
 """The steps from prompts to a mask: which window and which logits each step uses. No pixels, no model, no clock.
 
-`steps_of` turns an object's prompts into steps: box and outline first, together, then each click. `run_steps` is a
-generator: it yields a `DecodeRequest` (a window and prompts in it), is sent the `MaskSet` that a model made of it, and
-returns the state after each step. The same prompts therefore give the same answer whether they come at once or click
-by click: a state that is no longer held is made again from the first step on.
+`steps_of` turns an object's prompts into steps: box and outline first, together, then each click, or the clicks that
+say that they are one step. `run_step` is a generator: it yields a `DecodeRequest` (a window and prompts in it), is sent
+the `MaskSet` that a model made of it, and returns the state after the step. The same prompts therefore give the same
+answer whether they come at once or click by click: a state that is no longer held is made again from the first step on.
 
 Feeding the previous logits back as mask prompt, and asking for several masks on the first click only, is SAM's own
 interactive protocol (Kirillov et al. 2023, sec. 5 and appendix A).
@@ -38,11 +38,16 @@ ZOOM_AGREEMENT = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: a box and/or an outline, or one click."""
+    """One step: a box and/or an outline, or one click, or several that are taken together."""
 
-    click: Click | None = None
+    clicks: tuple[Click, ...] = ()
     box: Box | None = None
     outline: Polygon | MultiPolygon | None = None
+
+    @property
+    def from_mask(self) -> int | None:
+        """Which mask of the step before it goes on from; None leaves that to the request's `MaskChoice`."""
+        return self.clicks[0].from_mask if self.clicks else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,44 +86,38 @@ class DecodeRequest:
 
 
 def steps_of(prompts: ObjectPrompts) -> tuple[Step, ...]:
-    """Return the steps of an object: box and outline together (where given), then each click."""
+    """Return the steps of an object: box and outline together (where given), then the clicks."""
     first = (Step(box=prompts.box, outline=prompts.outline),) if prompts.box or prompts.outline else ()
-    return (*first, *(Step(click=click) for click in prompts.clicks))
+    together: list[list[Click]] = []
+    for click in prompts.clicks:
+        if click.same_step:
+            together[-1].append(click)
+        else:
+            together.append([click])
+    return (*first, *(Step(clicks=tuple(clicks)) for clicks in together))
 
 
-def run_steps(
+def run_step(
     steps: Sequence[Step],
+    previous: State | None,
     *,
     scales: Scales,
     request: WindowRequest,
     choice: MaskChoice = MaskChoice.BEST,
-    done: int = 0,
-    state: State | None = None,
-) -> Generator[DecodeRequest, MaskSet, list[State]]:
-    """Run the steps from ``done`` on; yields what to decode, returns the state after each new step.
+) -> Generator[DecodeRequest, MaskSet, State]:
+    """Run the last of the steps; yields what to decode, returns the state after it.
 
     Args:
-        steps: all steps of the object.
+        steps: of the object up to this one.
+        previous: after the step before; None where this is the first.
         scales: scales and windows for this image and model.
         request: what the caller says about the window.
         choice: which mask of an ambiguous first step to continue from.
-        done: number of steps that led to ``state``.
-        state: after those steps; None where ``done`` is 0.
 
     Raises:
         InvalidPrompt: a prompt lies outside a window that the caller fixed, or a click names a mask that there is not.
         InvalidRegion: the caller's window is impossible.
     """
-    states: list[State] = []
-    for index in range(done, len(steps)):
-        state = yield from _step(steps[: index + 1], state, scales=scales, request=request, choice=choice)
-        states.append(state)
-    return states
-
-
-def _step(
-    steps: Sequence[Step], previous: State | None, *, scales: Scales, request: WindowRequest, choice: MaskChoice
-) -> Generator[DecodeRequest, MaskSet, State]:
     previous = _from_chosen_mask(previous, steps[-1])
     fixed = scales.explicit(request)
     if fixed is not None:
@@ -128,7 +127,9 @@ def _step(
     if scale is not None:
         window = previous.window if previous is not None else scales.window_at(*_centre(_bounds(steps)), scale)
         if not _holds(window, steps[-1]):
-            window = scales.window_at(*_centre(_bounds(steps[-1:])), scale)
+            window = scales.window_at(*_centre(_step_bounds(steps[-1])), scale)
+        if not _holds(window, steps[-1]):
+            window = scales.window_at(*_centre(_bounds_of_last(steps[-1])), scale)
         _check_fits(steps[-1], window)
         return (yield from _decode(steps, window, previous, choice=choice))
     return (yield from _step_in_engine_windows(steps, previous, scales=scales, request=request, choice=choice))
@@ -136,13 +137,13 @@ def _step(
 
 def _from_chosen_mask(previous: State | None, step: Step) -> State | None:
     """Return the state that a step goes on from: where its click names another mask than the state does, that one."""
-    if previous is None or step.click is None or step.click.from_mask is None:
+    if previous is None or step.from_mask is None:
         return previous
-    if step.click.from_mask >= len(previous.masks.masks):
+    if step.from_mask >= len(previous.masks.masks):
         raise InvalidPrompt(
-            f"from_mask {step.click.from_mask}: the step before has {len(previous.masks.masks)} masks, counted from 0"
+            f"from_mask {step.from_mask}: the step before has {len(previous.masks.masks)} masks, counted from 0"
         )
-    return replace(previous, chosen=step.click.from_mask)
+    return replace(previous, chosen=step.from_mask)
 
 
 def _step_in_engine_windows(
@@ -191,11 +192,11 @@ def _engine_window(steps: Sequence[Step], previous: State | None, *, scales: Sca
         window = scales.window_around(bounds, scales.for_object(_longer_side(bounds)))
         if not _holds(window, steps[-1]):
             # The coarsest scale, and still too small for all of it: what was clicked last counts.
-            window = scales.window_around(_bounds(steps[-1:]), window.downsample)
+            window = scales.window_around(_bounds_of_last(steps[-1]), window.downsample)
         return window
     bounds = _bounds(steps)
     # A box or outline says how large the object is; a scribble only that it is no smaller.
-    extent = _longer_side(bounds) if steps[0].click is None else None
+    extent = None if steps[0].clicks else _longer_side(bounds)
     downsample = scales.first(object_extent=extent, view_downsample=request.view_downsample)
     return scales.window_around(bounds, downsample)
 
@@ -217,7 +218,7 @@ def _finer_window(state: State, steps: Sequence[Step], scales: Scales) -> Window
 def _decode(
     steps: Sequence[Step], window: Window, previous: State | None, *, choice: MaskChoice
 ) -> Generator[DecodeRequest, MaskSet, State]:
-    several = previous is None and len(steps) == 1 and steps[0].click is not None
+    several = previous is None and len(steps) == 1 and bool(steps[0].clicks)
     prompts = _window_prompts(steps, window, previous)
     # Any of several masks may be chosen, or shown: each is to be as good as the best one.
     prompts = replace(prompts, refine_all=several and choice is not MaskChoice.BEST)
@@ -233,15 +234,16 @@ def _window_prompts(steps: Sequence[Step], window: Window, previous: State | Non
     box = None
     logits = None
     for step in steps:
-        if step.click is not None:
+        before = len(points)
+        for click in step.clicks:
             inside = [
                 (x, y)
-                for x, y in (window.to_window(*point) for point in step.click.points)
+                for x, y in (window.to_window(*point) for point in click.points)
                 if 0 <= x <= window.width and 0 <= y <= window.height
             ]
             points += inside
-            labels += [step.click.label.value] * len(inside)
-            newest = len(inside)
+            labels += [click.label.value] * len(inside)
+        newest = len(points) - before
         if step.box is not None:
             left, top = window.to_window(step.box.min_x, step.box.min_y)
             right, bottom = window.to_window(step.box.max_x, step.box.max_y)
@@ -305,19 +307,34 @@ def _mask_bounds(state: State) -> tuple[float, float, float, float] | None:
 
 def _bounds(steps: Sequence[Step]) -> tuple[float, float, float, float]:
     """Bounds of everything positive in the steps; of the negative clicks where there is nothing else. Level-0 px."""
-    positive = [s.click for s in steps if s.click is not None and s.click.label is Label.POSITIVE]
-    clicks = tuple(positive)
+    clicks = tuple(click for s in steps for click in s.clicks if click.label is Label.POSITIVE)
     box = next((s.box for s in steps if s.box is not None), None)
     outline = next((s.outline for s in steps if s.outline is not None), None)
     if clicks or box is not None or outline is not None:
         return ObjectPrompts(clicks, box, outline).bounds
-    flipped = tuple(replace(s.click, label=Label.POSITIVE) for s in steps if s.click is not None)
-    return ObjectPrompts(flipped).bounds
+    return _click_bounds([click for s in steps for click in s.clicks])
+
+
+def _step_bounds(step: Step) -> tuple[float, float, float, float]:
+    """Bounds of what a step brings, of either label. Level-0 px."""
+    return _click_bounds(step.clicks) if step.clicks else _bounds((step,))
+
+
+def _bounds_of_last(step: Step) -> tuple[float, float, float, float]:
+    """Bounds of the last click of a step, or of its box and outline. Level-0 px."""
+    return _click_bounds(step.clicks[-1:]) if step.clicks else _bounds((step,))
+
+
+def _click_bounds(clicks: Sequence[Click]) -> tuple[float, float, float, float]:
+    """Bounds of clicks of either label, level-0 px."""
+    points = [point for click in clicks for point in click.points]
+    (min_x, max_x), (min_y, max_y) = ((min(values), max(values)) for values in zip(*points, strict=True))
+    return min_x, min_y, max_x, max_y
 
 
 def _joint_bounds(state: State, steps: Sequence[Step]) -> tuple[float, float, float, float]:
-    """Bounds of the chosen mask and of the positive prompts, and of the newest click, of either label."""
-    boxes = [_bounds(steps), _bounds(steps[-1:])]
+    """Bounds of the chosen mask and of the positive prompts, and of the newest clicks, of either label."""
+    boxes = [_bounds(steps), _step_bounds(steps[-1])]
     mask = _mask_bounds(state)
     if mask is not None:
         boxes.append(mask)
@@ -344,13 +361,17 @@ def _window_bounds(bounds: tuple[float, float, float, float], window: Window) ->
 
 
 def _holds(window: Window, step: Step) -> bool:
-    """Return whether every point of a click lies in the window; box and outline only ever come first."""
-    return step.click is None or _covers(window.region, step.click)
+    """Return whether every point of the clicks lies in the window; box and outline only ever come first."""
+    return all(_covers(window.region, click) for click in step.clicks)
 
 
 def _check_fits(step: Step, window: Window) -> None:
-    """Raise `InvalidPrompt` where a scribble is longer than the window that is to show it."""
-    if step.click is None or len(step.click.points) == 1 or _covers(window.region, step.click):
+    """Raise `InvalidPrompt` where a scribble is longer than the window that is to show it.
+
+    Clicks that were made together may lie further apart: the window shows the last of them, as it does when they come
+    one by one.
+    """
+    if len(step.clicks) != 1 or len(step.clicks[0].points) == 1 or _covers(window.region, step.clicks[0]):
         return
     raise InvalidPrompt(
         f"a scribble with bounds {_bounds((step,))} does not fit into a window of {window.region.width} level-0 px; "
@@ -365,7 +386,7 @@ def _covers(region: Region, click: Click) -> bool:
 
 def _check_inside(step: Step, window: Window) -> None:
     region = window.region
-    if step.click is not None and not _covers(region, step.click):
+    if not _holds(window, step):
         raise InvalidPrompt(
             f"a click with bounds {_bounds((step,))} lies outside the window {region.bounds} that was asked for; "
             "move the window or leave it to the server"

@@ -106,7 +106,7 @@ def prompts_message(request: ObjectRequest) -> prompt_pb2.ObjectPrompts:
     for click in prompts.clicks:
         label = prompt_pb2.CLICK_LABEL_POSITIVE if click.label is Label.POSITIVE else prompt_pb2.CLICK_LABEL_NEGATIVE
         points = [prompt_pb2.Point(x=x, y=y) for x, y in click.points]
-        message.clicks.add(points=points, label=label, from_mask=click.from_mask)
+        message.clicks.add(points=points, label=label, from_mask=click.from_mask, same_step=click.same_step)
     if prompts.box is not None:
         box = prompts.box
         message.box.CopyFrom(prompt_pb2.Box(min_x=box.min_x, min_y=box.min_y, max_x=box.max_x, max_y=box.max_y))
@@ -120,7 +120,7 @@ def _click(message: prompt_pb2.Click) -> Click:
     if label is None:
         raise InvalidPrompt("a click has no label; say whether it is positive or negative")
     from_mask = message.from_mask if message.HasField("from_mask") else None
-    return Click(tuple((point.x, point.y) for point in message.points), label, from_mask)
+    return Click(tuple((point.x, point.y) for point in message.points), label, from_mask, message.same_step)
 
 
 def window_request_of(message: prompt_pb2.WindowOptions) -> WindowRequest:

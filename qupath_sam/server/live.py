@@ -5,8 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
 from qupath_sam.engine.call import Call
@@ -35,6 +35,33 @@ class Handler(Protocol):
         ...
 
 
+class _Pending:
+    """A request that is not answered yet.
+
+    Args:
+        key: a newer Predict with the same one replaces it; empty for none.
+        older: end with the requests that it replaces.
+    """
+
+    def __init__(self, key: str, older: Sequence[Future[None]]) -> None:
+        self.key = key
+        self.token = CancelToken()
+        self.ended: Future[None] = Future()
+        self._older = older
+
+    def wait_for_older(self) -> None:
+        """Wait until what is replaced has ended, or this request is replaced itself.
+
+        This request goes on from the last state of the older one, so that no step is decoded twice. The older one is
+        cancelled: it ends with the call of the model that is under way. It is in the same pool and came before.
+        """
+        replaced: Future[None] = Future()
+        forget = self.token.add_callback(lambda: replaced.set_result(None))
+        for ended in self._older:
+            wait([ended, replaced], return_when=FIRST_COMPLETED)
+        forget()
+
+
 class LiveSession:
     """The requests of one stream.
 
@@ -51,7 +78,7 @@ class LiveSession:
         self._client = client
         self._requests = requests
         self._lock = threading.Lock()
-        self._pending: dict[int, tuple[str, CancelToken]] = {}
+        self._pending: dict[int, _Pending] = {}
         self._answers: queue.SimpleQueue[pb.LiveResponse | None] = queue.SimpleQueue()
         self._closed = False
 
@@ -70,7 +97,7 @@ class LiveSession:
     def cancel_all(self) -> None:
         """Cancel everything that has not been answered: the client has gone."""
         with self._lock:
-            tokens = [token for _, token in self._pending.values()]
+            tokens = [pending.token for pending in self._pending.values()]
         for token in tokens:
             token.cancel()
 
@@ -91,18 +118,19 @@ class LiveSession:
         if kind == "cancel_request_id":
             self._cancel([request.cancel_request_id])
             return
-        token = CancelToken()
         with self._lock:
             refusal = self._refusal(request)
             key = request.supersedes_key if kind == "predict" else ""
-            older = [i for i, (known, _) in self._pending.items() if key and known == key]
+            older = [pending for pending in self._pending.values() if key and pending.key == key]
+            pending = _Pending(key, [each.ended for each in older])
             if refusal is None:
-                self._pending[request.request_id] = key, token
+                self._pending[request.request_id] = pending
         if refusal is not None:
             self._answers.put(pb.LiveResponse(request_id=request.request_id, error=failure(refusal)[1]))
             return
-        self._cancel(older)
-        pool.submit(self._work, request, kind, token)
+        for each in older:
+            each.token.cancel()
+        pool.submit(self._work, request, kind, pending)
 
     def _refusal(self, request: pb.LiveRequest) -> QupathSamError | None:
         """Why a request is not even begun, or None. Needs the lock."""
@@ -114,12 +142,14 @@ class LiveSession:
 
     def _cancel(self, request_ids: list[int]) -> None:
         with self._lock:
-            tokens = [self._pending[i][1] for i in request_ids if i in self._pending]
+            tokens = [self._pending[i].token for i in request_ids if i in self._pending]
         for token in tokens:
             token.cancel()
 
-    def _work(self, request: pb.LiveRequest, kind: str | None, token: CancelToken) -> None:
+    def _work(self, request: pb.LiveRequest, kind: str | None, pending: _Pending) -> None:
         answer = pb.LiveResponse(request_id=request.request_id)
+        token = pending.token
+        pending.wait_for_older()
         started = time.perf_counter()
         try:
             if not token.cancelled:
@@ -132,6 +162,7 @@ class LiveSession:
         self._record(request, answer, kind, (time.perf_counter() - started) * 1e3)
         with self._lock:
             del self._pending[request.request_id]
+            pending.ended.set_result(None)
             self._answers.put(answer)
             if self._closed and not self._pending:
                 self._answers.put(None)

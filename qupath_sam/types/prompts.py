@@ -31,16 +31,26 @@ class Click:
         label: positive (belongs to the object) or negative (does not).
         from_mask: which mask of the step before the click goes on from (`Outline.mask_index`); None takes the one that
             the request's `MaskChoice` names.
+        same_step: whether it is taken in one step with the click before it: both were made on the same outline.
     """
 
     points: tuple[tuple[float, float], ...]
     label: Label = Label.POSITIVE
     from_mask: int | None = None
+    same_step: bool = False
 
     @classmethod
-    def at(cls, x: float, y: float, label: Label = Label.POSITIVE, *, from_mask: int | None = None) -> Click:
+    def at(
+        cls,
+        x: float,
+        y: float,
+        label: Label = Label.POSITIVE,
+        *,
+        from_mask: int | None = None,
+        same_step: bool = False,
+    ) -> Click:
         """Return a click with a single point."""
-        return cls(((float(x), float(y)),), label, from_mask)
+        return cls(((float(x), float(y)),), label, from_mask, same_step)
 
     def __post_init__(self) -> None:
         if not self.points:
@@ -50,6 +60,10 @@ class Click:
                 raise InvalidPrompt(f"click coordinates must be finite numbers, got ({x}, {y})")
         if self.from_mask is not None and self.from_mask < 0:
             raise InvalidPrompt(f"from_mask counts from 0, got {self.from_mask}")
+        if self.from_mask is not None and self.same_step:
+            raise InvalidPrompt(
+                "a click in the step of the one before it goes on from the same mask; leave out from_mask or same_step"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +92,7 @@ class ObjectPrompts:
     """All prompts of one object, in the order in which they were given.
 
     Attributes:
-        clicks: in order; each is one step of refinement (see `qupath_sam.engine.engine`).
+        clicks: in order; each is one step of refinement, or part of the step before (see `qupath_sam.engine.steps`).
         box: at most one.
         outline: an existing polygon or multipolygon of the object, level-0 px; taken before the clicks.
     """
@@ -96,6 +110,8 @@ class ObjectPrompts:
             raise InvalidPrompt("the first click of an object must be positive: there is nothing yet to take away from")
         if self.box is None and self.outline is None and self.clicks[0].from_mask is not None:
             raise InvalidPrompt("the first click of an object has no mask to go on from; leave from_mask out")
+        if self.clicks and self.clicks[0].same_step:
+            raise InvalidPrompt("there is no click before the first one; leave its same_step out")
 
     def check_inside(self, extent: Region) -> None:
         """Raise `InvalidPrompt` unless every click lies in ``extent`` and box and outline share some area with it."""

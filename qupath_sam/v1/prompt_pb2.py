@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from qupath_sam.v1 import image_pb2 as qupath__sam_dot_v1_dot_image__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aqupath_sam/v1/prompt.proto\x12\rqupath_sam.v1\x1a\x19qupath_sam/v1/image.proto\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"}\n\x05\x43lick\x12$\n\x06points\x18\x01 \x03(\x0b\x32\x14.qupath_sam.v1.Point\x12(\n\x05label\x18\x02 \x01(\x0e\x32\x19.qupath_sam.v1.ClickLabel\x12\x16\n\tfrom_mask\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x0c\n\n_from_mask\"A\n\x03\x42ox\x12\r\n\x05min_x\x18\x01 \x01(\x01\x12\r\n\x05min_y\x18\x02 \x01(\x01\x12\r\n\x05max_x\x18\x03 \x01(\x01\x12\r\n\x05max_y\x18\x04 \x01(\x01\"\x9a\x01\n\rObjectPrompts\x12\x11\n\tobject_id\x18\x01 \x01(\t\x12$\n\x06\x63licks\x18\x02 \x03(\x0b\x32\x14.qupath_sam.v1.Click\x12$\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x12.qupath_sam.v1.BoxH\x00\x88\x01\x01\x12\x13\n\x0boutline_wkb\x18\x04 \x01(\x0c\x12\r\n\x05token\x18\x05 \x01(\x0c\x42\x06\n\x04_box\"\x8d\x01\n\rWindowOptions\x12*\n\x06region\x18\x01 \x01(\x0b\x32\x15.qupath_sam.v1.RegionH\x01\x88\x01\x01\x12\x14\n\ndownsample\x18\x02 \x01(\x01H\x00\x12\r\n\x03mpp\x18\x03 \x01(\x01H\x00\x12\x17\n\x0fview_downsample\x18\x04 \x01(\x01\x42\x07\n\x05scaleB\t\n\x07_region\"\xd6\x01\n\rOutputOptions\x12.\n\x0bmask_choice\x18\x01 \x01(\x0e\x32\x19.qupath_sam.v1.MaskChoice\x12\x17\n\x0f\x66ill_holes_area\x18\x02 \x01(\x01\x12\x10\n\x08min_area\x18\x03 \x01(\x01\x12\x1a\n\x12simplify_tolerance\x18\x04 \x01(\x01\x12\x10\n\x08\x63lip_wkb\x18\x05 \x01(\x0c\x12\x18\n\x0b\x63lean_share\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nkeep_parts\x18\x07 \x01(\x08\x42\x0e\n\x0c_clean_share\"\xd1\x02\n\rRefineOptions\x12\x1c\n\x0finterior_points\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\x0f\x65xterior_points\x18\x02 \x01(\x05\x12\x0e\n\x06no_box\x18\x03 \x01(\x08\x12\x0f\n\x07no_mask\x18\x04 \x01(\x08\x12\x14\n\x07min_iou\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0fmax_area_change\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\tmin_score\x18\x07 \x01(\x01\x12\x15\n\rallow_cut_off\x18\x08 \x01(\x08\x12\x19\n\x0cmin_part_iou\x18\t \x01(\x01H\x03\x88\x01\x01\x12\x19\n\x0c\x63oarsest_mpp\x18\n \x01(\x01H\x04\x88\x01\x01\x42\x12\n\x10_interior_pointsB\n\n\x08_min_iouB\x12\n\x10_max_area_changeB\x0f\n\r_min_part_iouB\x0f\n\r_coarsest_mpp*]\n\nClickLabel\x12\x1b\n\x17\x43LICK_LABEL_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43LICK_LABEL_POSITIVE\x10\x01\x12\x18\n\x14\x43LICK_LABEL_NEGATIVE\x10\x02*\x87\x01\n\nMaskChoice\x12\x1b\n\x17MASK_CHOICE_UNSPECIFIED\x10\x00\x12\x14\n\x10MASK_CHOICE_BEST\x10\x01\x12\x13\n\x0fMASK_CHOICE_ALL\x10\x02\x12\x17\n\x13MASK_CHOICE_LARGEST\x10\x03\x12\x18\n\x14MASK_CHOICE_SMALLEST\x10\x04\x42\x1a\n\x16io.github.qupathsam.v1P\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aqupath_sam/v1/prompt.proto\x12\rqupath_sam.v1\x1a\x19qupath_sam/v1/image.proto\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"\x90\x01\n\x05\x43lick\x12$\n\x06points\x18\x01 \x03(\x0b\x32\x14.qupath_sam.v1.Point\x12(\n\x05label\x18\x02 \x01(\x0e\x32\x19.qupath_sam.v1.ClickLabel\x12\x16\n\tfrom_mask\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tsame_step\x18\x04 \x01(\x08\x42\x0c\n\n_from_mask\"A\n\x03\x42ox\x12\r\n\x05min_x\x18\x01 \x01(\x01\x12\r\n\x05min_y\x18\x02 \x01(\x01\x12\r\n\x05max_x\x18\x03 \x01(\x01\x12\r\n\x05max_y\x18\x04 \x01(\x01\"\x9a\x01\n\rObjectPrompts\x12\x11\n\tobject_id\x18\x01 \x01(\t\x12$\n\x06\x63licks\x18\x02 \x03(\x0b\x32\x14.qupath_sam.v1.Click\x12$\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x12.qupath_sam.v1.BoxH\x00\x88\x01\x01\x12\x13\n\x0boutline_wkb\x18\x04 \x01(\x0c\x12\r\n\x05token\x18\x05 \x01(\x0c\x42\x06\n\x04_box\"\x8d\x01\n\rWindowOptions\x12*\n\x06region\x18\x01 \x01(\x0b\x32\x15.qupath_sam.v1.RegionH\x01\x88\x01\x01\x12\x14\n\ndownsample\x18\x02 \x01(\x01H\x00\x12\r\n\x03mpp\x18\x03 \x01(\x01H\x00\x12\x17\n\x0fview_downsample\x18\x04 \x01(\x01\x42\x07\n\x05scaleB\t\n\x07_region\"\xd6\x01\n\rOutputOptions\x12.\n\x0bmask_choice\x18\x01 \x01(\x0e\x32\x19.qupath_sam.v1.MaskChoice\x12\x17\n\x0f\x66ill_holes_area\x18\x02 \x01(\x01\x12\x10\n\x08min_area\x18\x03 \x01(\x01\x12\x1a\n\x12simplify_tolerance\x18\x04 \x01(\x01\x12\x10\n\x08\x63lip_wkb\x18\x05 \x01(\x0c\x12\x18\n\x0b\x63lean_share\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nkeep_parts\x18\x07 \x01(\x08\x42\x0e\n\x0c_clean_share\"\xd1\x02\n\rRefineOptions\x12\x1c\n\x0finterior_points\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\x0f\x65xterior_points\x18\x02 \x01(\x05\x12\x0e\n\x06no_box\x18\x03 \x01(\x08\x12\x0f\n\x07no_mask\x18\x04 \x01(\x08\x12\x14\n\x07min_iou\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0fmax_area_change\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\tmin_score\x18\x07 \x01(\x01\x12\x15\n\rallow_cut_off\x18\x08 \x01(\x08\x12\x19\n\x0cmin_part_iou\x18\t \x01(\x01H\x03\x88\x01\x01\x12\x19\n\x0c\x63oarsest_mpp\x18\n \x01(\x01H\x04\x88\x01\x01\x42\x12\n\x10_interior_pointsB\n\n\x08_min_iouB\x12\n\x10_max_area_changeB\x0f\n\r_min_part_iouB\x0f\n\r_coarsest_mpp*]\n\nClickLabel\x12\x1b\n\x17\x43LICK_LABEL_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43LICK_LABEL_POSITIVE\x10\x01\x12\x18\n\x14\x43LICK_LABEL_NEGATIVE\x10\x02*\x87\x01\n\nMaskChoice\x12\x1b\n\x17MASK_CHOICE_UNSPECIFIED\x10\x00\x12\x14\n\x10MASK_CHOICE_BEST\x10\x01\x12\x13\n\x0fMASK_CHOICE_ALL\x10\x02\x12\x17\n\x13MASK_CHOICE_LARGEST\x10\x03\x12\x18\n\x14MASK_CHOICE_SMALLEST\x10\x04\x42\x1a\n\x16io.github.qupathsam.v1P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,22 +33,22 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qupath_sam.v1.prompt_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026io.github.qupathsam.v1P\001'
-  _globals['_CLICKLABEL']._serialized_start=1155
-  _globals['_CLICKLABEL']._serialized_end=1248
-  _globals['_MASKCHOICE']._serialized_start=1251
-  _globals['_MASKCHOICE']._serialized_end=1386
+  _globals['_CLICKLABEL']._serialized_start=1175
+  _globals['_CLICKLABEL']._serialized_end=1268
+  _globals['_MASKCHOICE']._serialized_start=1271
+  _globals['_MASKCHOICE']._serialized_end=1406
   _globals['_POINT']._serialized_start=72
   _globals['_POINT']._serialized_end=101
-  _globals['_CLICK']._serialized_start=103
-  _globals['_CLICK']._serialized_end=228
-  _globals['_BOX']._serialized_start=230
-  _globals['_BOX']._serialized_end=295
-  _globals['_OBJECTPROMPTS']._serialized_start=298
-  _globals['_OBJECTPROMPTS']._serialized_end=452
-  _globals['_WINDOWOPTIONS']._serialized_start=455
-  _globals['_WINDOWOPTIONS']._serialized_end=596
-  _globals['_OUTPUTOPTIONS']._serialized_start=599
-  _globals['_OUTPUTOPTIONS']._serialized_end=813
-  _globals['_REFINEOPTIONS']._serialized_start=816
-  _globals['_REFINEOPTIONS']._serialized_end=1153
+  _globals['_CLICK']._serialized_start=104
+  _globals['_CLICK']._serialized_end=248
+  _globals['_BOX']._serialized_start=250
+  _globals['_BOX']._serialized_end=315
+  _globals['_OBJECTPROMPTS']._serialized_start=318
+  _globals['_OBJECTPROMPTS']._serialized_end=472
+  _globals['_WINDOWOPTIONS']._serialized_start=475
+  _globals['_WINDOWOPTIONS']._serialized_end=616
+  _globals['_OUTPUTOPTIONS']._serialized_start=619
+  _globals['_OUTPUTOPTIONS']._serialized_end=833
+  _globals['_REFINEOPTIONS']._serialized_start=836
+  _globals['_REFINEOPTIONS']._serialized_end=1173
 # @@protoc_insertion_point(module_scope)

@@ -39,14 +39,16 @@ class Point(_message.Message):
     def __init__(self, x: _Optional[float] = ..., y: _Optional[float] = ...) -> None: ...
 
 class Click(_message.Message):
-    __slots__ = ("points", "label", "from_mask")
+    __slots__ = ("points", "label", "from_mask", "same_step")
     POINTS_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     FROM_MASK_FIELD_NUMBER: _ClassVar[int]
+    SAME_STEP_FIELD_NUMBER: _ClassVar[int]
     points: _containers.RepeatedCompositeFieldContainer[Point]
     label: ClickLabel
     from_mask: int
-    def __init__(self, points: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., label: _Optional[_Union[ClickLabel, str]] = ..., from_mask: _Optional[int] = ...) -> None: ...
+    same_step: bool
+    def __init__(self, points: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., label: _Optional[_Union[ClickLabel, str]] = ..., from_mask: _Optional[int] = ..., same_step: bool = ...) -> None: ...
 
 class Box(_message.Message):
     __slots__ = ("min_x", "min_y", "max_x", "max_y")

@@ -227,7 +227,7 @@ class SegmentationServiceServicer(object):
     def Live(self, request_iterator, context):
         """A stream that stays open as long as a person clicks: one request, one response, in any order, matched by
         `request_id`. A newer Predict for the same `supersedes_key` cancels the older ones that have not been answered; they
-        are answered with CANCELLED. An error belongs to its request: the stream goes on. When the client half-closes,
+        are answered with CANCELLED, and the newer one goes on from the last step that they have done. An error belongs to its request: the stream goes on. When the client half-closes,
         what is under way is still answered. A stream may have 64 unanswered requests; more are answered with BUSY.
 
         There are no method-specific errors: they travel in LiveResponse.error.

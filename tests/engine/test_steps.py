@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qupath_sam.engine.logits import carry_logits, outline_logits
-from qupath_sam.engine.steps import State, run_steps, steps_of, touches_edge
+from qupath_sam.engine.steps import State, run_step, steps_of, touches_edge
 from qupath_sam.engine.windows import Scales
 from qupath_sam.errors import InvalidPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, MaskSet
@@ -41,19 +42,20 @@ def painted(truth: shapely.Geometry) -> Callable:
 
 
 def run(prompts: ObjectPrompts, decode, *, done=0, state=None, request=None, scales=None, choice=MaskChoice.BEST):
-    """All states and all requests of a run of steps."""
-    generator = run_steps(
-        steps_of(prompts), scales=scales or make_scales(), request=request or WindowRequest(), choice=choice, done=done,
-        state=state,
-    )  # fmt: skip
-    asked = []
-    try:
-        wanted = next(generator)
-        while True:
-            asked.append(wanted)
-            wanted = generator.send(decode(wanted))
-    except StopIteration as end:
-        return end.value, asked
+    """All new states and all requests of a run of steps."""
+    steps, states, asked = steps_of(prompts), [], []
+    scales, request = scales or make_scales(), request or WindowRequest()
+    for index in range(done, len(steps)):
+        generator = run_step(steps[: index + 1], state, scales=scales, request=request, choice=choice)
+        try:
+            wanted = next(generator)
+            while True:
+                asked.append(wanted)
+                wanted = generator.send(decode(wanted))
+        except StopIteration as end:
+            state = end.value
+            states.append(state)
+    return states, asked
 
 
 def disc(x: float, y: float, radius: float) -> shapely.Geometry:
@@ -380,3 +382,38 @@ def test_a_click_on_the_far_corner_keeps_its_window():
     prompts = ObjectPrompts((Click.at(5_000, 4_000), Click.at(5_000, 4_000)))
     states, _ = run(prompts, painted(disc(4_980, 3_980, 60)), scales=make_scales(extent))
     assert states[0].window == states[1].window
+
+
+def test_clicks_of_one_step_are_decoded_once_from_the_mask_before_them():
+    truth = disc(10_000, 10_000, 100)
+    first = Click.at(10_000, 10_000)
+    more = [Click.at(10_040, 10_000), Click.at(10_000, 10_150, Label.NEGATIVE), Click.at(10_000, 9_960)]
+    states, asked = run(
+        ObjectPrompts((first, more[0], *(replace(c, same_step=True) for c in more[1:]))), painted(truth)
+    )
+    assert len(states) == len(asked) == 2
+    np.testing.assert_array_equal(asked[1].prompts.logits, states[0].masks.logits[0])
+    assert asked[1].prompts.labels.tolist() == [1, 1, 0, 1]
+    assert asked[1].prompts.last_click == 3
+    assert not asked[1].several_masks
+
+
+def test_clicks_of_one_step_need_one_before_them_and_go_on_from_its_mask():
+    with pytest.raises(InvalidPrompt, match="no click before"):
+        ObjectPrompts((Click.at(1, 1, same_step=True),))
+    with pytest.raises(InvalidPrompt, match="no click before"):
+        ObjectPrompts((Click.at(1, 1, same_step=True),), box=Box(0, 0, 9, 9))
+    with pytest.raises(InvalidPrompt, match="same mask"):
+        Click.at(1, 1, from_mask=1, same_step=True)
+
+
+@pytest.mark.parametrize("apart", [200, 5_000, 30_000])
+@pytest.mark.parametrize("downsample", [None, 1.0])
+def test_clicks_of_one_step_may_lie_further_apart_than_a_window(apart, downsample):
+    """A person may be fast and go far; each click alone would have been taken."""
+    clicks = (Click.at(100, 100), Click.at(110, 100), Click.at(100 + apart, 100, same_step=True))
+    request = WindowRequest(downsample=downsample)
+    _, asked = run(ObjectPrompts(clicks), painted(disc(100, 100, 50)), request=request)
+    last = asked[-1]
+    assert last.window.region.contains(100 + apart, 100)
+    assert last.prompts.last_click == (2 if last.window.region.contains(110, 100) else 1)

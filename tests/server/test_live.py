@@ -7,9 +7,11 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import grpc
 import pytest
+from shapely.geometry import Point
 
 from qupath_sam import errors
 from qupath_sam.client import SamClient
@@ -21,6 +23,7 @@ from qupath_sam.server.settings import ServerSettings
 from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import WindowRequest
+from qupath_sam.types.service import EmbedMode
 from qupath_sam.v1 import error_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
@@ -85,11 +88,47 @@ def test_what_runs_already_when_it_is_cancelled_is_answered_as_cancelled(server,
             assert entered.wait(10)
             newer = live.predict(*click(slide, 650, 650), supersedes_key="one")
             other = live.predict(*click(slide, 660, 660), supersedes_key="other")
-            assert eventually(lambda: server.engine.worker.waiting == 2)
+            assert eventually(lambda: server.engine.worker.waiting == 1), "the newer one waits for the older one's step"
         with pytest.raises(errors.Cancelled):
             older.result(10)
         assert newer.result(10).results
         assert other.result(10).results
+
+
+def test_a_newer_click_goes_on_from_the_last_step_of_the_one_that_it_replaces(server, client, slide):
+    """Twenty requests within one decode: each step is decoded once at most, and what was decoded is not lost."""
+    segmenter = server.engine.models.get().segmenter
+    window = WindowRequest(downsample=1.0)
+    clicks = [Click.at(640.5 + 2 * n, 840.5) for n in range(20)]
+    before = segmenter.decode_calls
+    with client.live() as live:
+        with held_decoder(server) as entered:
+            first = live.predict(slide, [ObjectPrompts(tuple(clicks[:3]))], window=window, supersedes_key="one")
+            assert entered.wait(10)
+            newer = [
+                live.predict(slide, [ObjectPrompts(tuple(clicks[:n]))], window=window, supersedes_key="one")
+                for n in range(4, 21)
+            ]
+            embedded = live.embed(slide, window=window, mode=EmbedMode.QUERY)
+            assert embedded.result(10), "the stream does nothing else while a click waits for the one before it"
+        for older in (first, *newer[:-1]):
+            with pytest.raises(errors.Cancelled):
+                older.result(10)
+        assert newer[-1].result(10).results[0].resumed_steps >= 1
+    assert segmenter.decode_calls - before == 20
+    alone = client.predict(slide, [ObjectPrompts(tuple(clicks))], window=window)
+    assert newer[-1].result().results[0].outlines[0].geometry.equals(alone.results[0].outlines[0].geometry)
+
+
+def test_clicks_made_on_one_outline_are_decoded_once(server, client, slide):
+    segmenter = server.engine.models.get().segmenter
+    first, *more = [Click.at(640.5 + 2 * n, 940.5) for n in range(20)]
+    together = (first, more[0], *(replace(each, same_step=True) for each in more[1:]))
+    before = segmenter.decode_calls
+    answer = client.predict(slide, [ObjectPrompts(together)], window=WindowRequest(downsample=1.0)).results[0]
+    assert segmenter.decode_calls - before == 2
+    for each in together:
+        assert answer.outlines[0].geometry.contains(Point(*each.points[0]))
 
 
 def test_cancelling_a_future_cancels_on_the_server(server, client, slide):

@@ -6,8 +6,9 @@ import java.util.List;
  * One act of pointing: a click (one point) or a scribble (several), inside the object or, not positive, outside it.
  *
  * @param fromMask which mask of the answer before ({@link SamMask#index}) it goes on from; {@link #FROM_BEST} leaves that to the options
+ * @param sameStep whether it is taken in one step with the click before it: both were made on the same outline
  */
-public record Click(List<Point> points, boolean positive, int fromMask) {
+public record Click(List<Point> points, boolean positive, int fromMask, boolean sameStep) {
     public static final int FROM_BEST = -1;
 
     public Click {
@@ -18,7 +19,7 @@ public record Click(List<Point> points, boolean positive, int fromMask) {
     }
 
     public Click(List<Point> points, boolean positive) {
-        this(points, positive, FROM_BEST);
+        this(points, positive, FROM_BEST, false);
     }
 
     public static Click at(double x, double y, boolean positive) {
@@ -27,6 +28,11 @@ public record Click(List<Point> points, boolean positive, int fromMask) {
 
     /** The same, going on from another mask of the answer before. */
     public Click from(int mask) {
-        return new Click(points, positive, mask);
+        return new Click(points, positive, mask, false);
+    }
+
+    /** The same, taken in one step with the click before it, from the mask before both. */
+    public Click withTheOneBefore() {
+        return new Click(points, positive, FROM_BEST, true);
     }
 }

@@ -10,14 +10,17 @@ import org.locationtech.jts.geom.Geometry;
  * One object that a person is clicking: its clicks, the outline after each, and the request under way.
  *
  * <p>Nothing here blocks. Every change is shown to a listener as a {@link ClickView}; it may come on any thread. Clicks that come while
- * one is being answered wait, and are then asked for a few at a time, each time from where the last answer ended: an outline is shown
- * on the way, and nothing is decoded twice. Taking a click back shows the outline before it at once.
+ * one is being answered were made on the same outline: they wait, and are then asked for as one step, a few at a time, each time from
+ * where the last answer ended. An outline is shown on the way, and nothing is decoded twice. Taking a click back shows the outline
+ * before it at once.
  */
 public final class ClickSession {
     /** A click or scribble; or, as the first one only, a box. An outline from before comes ahead of all. */
     private static final class Step {
         final PixelBox box;
-        final Click click;
+        Click click;
+        /** The outline that the person saw was that of the click before. */
+        boolean onSameOutline;
         SamResult answer;
         Provenance provenance;
         /** Which of the answer's outlines the person wants. */
@@ -33,8 +36,8 @@ public final class ClickSession {
         }
     }
 
-    /** Clicks that are asked for together while more of them wait: fewer show more outlines on the way, more trace fewer. */
-    static final int STEPS_AT_ONCE = 3;
+    /** Clicks that are asked for together while more of them wait: fewer show more outlines on the way, more take less time. */
+    static final int CLICKS_AT_ONCE = 3;
 
     private final LiveSession live;
     private final String key;
@@ -136,7 +139,9 @@ public final class ClickSession {
         }
         // Where the person has chosen another outline than the best, the model goes on from that.
         SamMask seen = steps.isEmpty() || last().choice == 0 ? null : last().chosen();
+        boolean waits = !steps.isEmpty() && last().answer == null;
         steps.add(new Step(null, seen == null ? click : click.from(seen.index())));
+        last().onSameOutline = waits;
         ask();
     }
 
@@ -295,7 +300,7 @@ public final class ClickSession {
         message = "";
         if (request == null && !steps.isEmpty() && last().answer == null) {
             int answered = answered();
-            int end = Math.min(steps.size(), answered + STEPS_AT_ONCE);
+            int end = joined(answered);
             asked = steps.get(end - 1);
             request = live.predict(image, prompts(answered, end), options, key);
             CompletableFuture<SamPrediction> mine = request;
@@ -304,6 +309,19 @@ public final class ClickSession {
         } else {
             show();
         }
+    }
+
+    /** Makes one step of the model of clicks that were made on the same outline; returns the number of clicks and boxes to ask for. */
+    private int joined(int answered) {
+        int end = Math.min(steps.size(), answered + CLICKS_AT_ONCE);
+        // A first click says what the object is: those after it have more to go by when it is answered.
+        for (int i = Math.max(answered + 1, 2); i < end; i++) {
+            Step next = steps.get(i);
+            if (next.onSameOutline) {
+                next.click = next.click.withTheOneBefore();
+            }
+        }
+        return end;
     }
 
     /** How many steps the newest answer has behind it. */

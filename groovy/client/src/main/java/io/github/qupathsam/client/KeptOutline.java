@@ -28,7 +28,7 @@ public record KeptOutline(
 
     /**
      * What made the outline, with the clicks as {@code +x,y -x,y} in level-0 px: enough to make it again. The points of a scribble are
-     * joined by {@code ;}; {@code +x,y@1} goes on from mask 1 of the answer before.
+     * joined by {@code ;}; {@code +x,y@1} goes on from mask 1 of the answer before; {@code &+x,y} is one step with the click before.
      */
     public Map<String, String> metadata() {
         Map<String, String> metadata = provenance.metadata(result);
@@ -37,7 +37,7 @@ public record KeptOutline(
             String points =
                     click.points().stream().map(point -> point.x() + "," + point.y()).collect(Collectors.joining(";"));
             String from = click.fromMask() == Click.FROM_BEST ? "" : "@" + click.fromMask();
-            places.add((click.positive() ? "+" : "-") + points + from);
+            places.add((click.sameStep() ? "&" : "") + (click.positive() ? "+" : "-") + points + from);
         }
         Provenance.put(metadata, "clicks", String.join(" ", places));
         if (box != null) {

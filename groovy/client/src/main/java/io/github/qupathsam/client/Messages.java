@@ -246,6 +246,7 @@ final class Messages {
             if (click.fromMask() != Click.FROM_BEST) {
                 one.setFromMask(click.fromMask());
             }
+            one.setSameStep(click.sameStep());
             message.addClicks(one);
         }
         double[] box = prompts.box();

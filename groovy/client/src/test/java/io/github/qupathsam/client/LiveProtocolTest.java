@@ -67,6 +67,39 @@ class LiveProtocolTest {
         assertEquals(asked.getRequestId(), server.next().getCancelRequestId());
     }
 
+    /** Before, each was decoded by itself: twenty quick clicks on a busy machine had their outline 24 s after the last. */
+    @Test
+    void clicksThatWaitAreOneStepAndOutlinesAreShownOnTheWay() throws Exception {
+        BlockingQueue<ClickView> views = new LinkedBlockingQueue<>();
+        ClickSession session = live.clicks(image, OPTIONS, views::add);
+        for (int i = 0; i < 20; i++) {
+            session.click(100 + i, 5, i % 2 == 0, 1);
+        }
+        int steps = 0;
+        int answered = 0;
+        while (answered < 20) {
+            LiveRequest asked = server.nextPredict();
+            List<io.github.qupathsam.v1.Click> clicks = asked.getPredict().getObjects(0).getClicksList();
+            assertFalse(clicks.get(answered).getSameStep(), "a step begins with the first click that waits");
+            for (io.github.qupathsam.v1.Click joined : clicks.subList(answered + 1, clicks.size())) {
+                assertTrue(joined.getSameStep(), "decoded by itself, though its outline is of no use to anybody");
+            }
+            assertEquals(answered == 0 ? "" : "token", asked.getPredict().getObjects(0).getToken().toStringUtf8());
+            answered = clicks.size();
+            steps++;
+            views.clear();
+            server.answer(asked);
+            ClickView view = views.poll(30, TimeUnit.SECONDS);
+            while (view.mask() == null) {
+                view = views.poll(30, TimeUnit.SECONDS);
+            }
+            assertEquals(answered < 20, view.working(), "an outline on the way, and the work that goes on");
+        }
+        assertTrue(steps <= 8, steps + " decodes of 20 clicks");
+        KeptOutline kept = soon(session.keep());
+        assertTrue(kept.metadata().get("qupath-sam.clicks").startsWith("+100.0,5.0 -101.0,5.0 &+102.0,5.0"));
+    }
+
     @Test
     void whatTakesTooLongIsWithdrawn() throws Exception {
         try (SamClient hasty = server.client(1);
