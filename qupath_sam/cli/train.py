@@ -10,7 +10,8 @@ import typer
 
 from qupath_sam.cli import datasets as data_options
 from qupath_sam.cli.option_groups import grouped, is_given
-from qupath_sam.cli.train_dense import check_options, train_dense
+from qupath_sam.cli.train_dense import OF_CLICKS, check_options, train_dense
+from qupath_sam.cli.train_ritm import NOT_OF_RITM, train_ritm
 from qupath_sam.datasets.options import WindowChoice
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class MethodName(enum.Enum):
 
     CLICKS = "clicks"
     DENSE = "dense"
+    RITM = "ritm"
 
 
 class ScheduleName(enum.Enum):
@@ -149,7 +151,7 @@ def train(
         MethodName,
         typer.Option(
             help="clicks: the model itself, by simulated clicks. dense: a head on its frozen encoder that finds all "
-            "objects of a window at once, such as nuclei."
+            "objects of a window at once, such as nuclei. ritm: RITM (HRNet-18s) from random weights, to compare with."
         ),
     ] = MethodName.CLICKS,
     without_embedding: Annotated[
@@ -164,7 +166,8 @@ def train(
 ) -> None:
     """Tune a model on data sets or a QuPath project; the checkpoint is for `models add`, `serve` and `evaluate`.
 
-    A dense head is for `evaluate --automatic`; --lr, --batch and --schedule have defaults of their own there.
+    A dense head is for `evaluate --automatic`; --lr, --batch and --schedule have defaults of their own there. RITM
+    takes 8 answers a step unless --batch says otherwise.
 
     Killed, the same command with --resume goes on where the last save was.
     """
@@ -174,6 +177,7 @@ def train(
     from qupath_sam.networks.network import DecoderKind, Parts
     from qupath_sam.training.data import training_data
     from qupath_sam.training.dense.trainer import DenseSettings
+    from qupath_sam.training.ritm.trainer import CLICKS, RitmSettings
     from qupath_sam.training.run import Places
     from qupath_sam.training.sampling import PromptMix
     from qupath_sam.training.scenarios import LoraSettings, Scenario, parse_trainable
@@ -184,7 +188,7 @@ def train(
     length = Length(epochs=30 if unlimited else epochs, steps=steps, minutes=minutes)
     places = Places(out, cache=cache, device=device)
     if method is MethodName.DENSE:
-        check_options(context)
+        check_options(context, OF_CLICKS, method.value)
         dense = DenseSettings(
             length=length,
             schedule=Schedule(schedule.value) if is_given(context, "schedule") else Schedule.COSINE,
@@ -198,6 +202,23 @@ def train(
         dense = replace(dense, batch=batch) if is_given(context, "batch") else dense
         opened = data_options.open_all(replace(data, datasets=tuple(datasets or ())))
         train_dense(training_data(opened), init, dense, places, resume=resume)
+        return
+    if method is MethodName.RITM:
+        check_options(context, NOT_OF_RITM, method.value)
+        ritm = RitmSettings(
+            length=length,
+            learning_rate=lr,
+            schedule=Schedule(schedule.value),
+            focal_alpha=focal_alpha,
+            views=views,
+            augment=augment,
+            mixed_precision=mixed_precision,
+            seed=seed,
+            mix=replace(CLICKS, exact=exact_clicks, single=single_answers),
+        )
+        ritm = replace(ritm, batch=batch) if is_given(context, "batch") else ritm
+        opened = data_options.open_all(replace(data, datasets=tuple(datasets or ())))
+        train_ritm(training_data(opened, target=data.target), ritm, places, resume=resume)
         return
     if without_embedding:
         raise InvalidRequest("--without-embedding is for --method dense; leave it out, or add that")
@@ -232,10 +253,7 @@ def train(
 
 
 def _train(data: TrainingData, init: str, settings: TrainingSettings, places: Places, *, resume: bool) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    from qupath_sam.training.loop import StepReport
+    from qupath_sam.cli.training_progress import training_progress
     from qupath_sam.training.run import prepare_run
     from qupath_sam.training.scenarios import parameter_counts
 
@@ -244,21 +262,6 @@ def _train(data: TrainingData, init: str, settings: TrainingSettings, places: Pl
     run = prepare_run(data, init, settings, places, resume=resume)
     trained, parameters = parameter_counts(run.trainer.network)
     typer.echo(f"{trained:,} of {parameters:,} parameters are trained, on {run.trainer.device}", err=True)
-    columns = (
-        TextColumn("step {task.fields[step]}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[scores]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("", total=1.0, step=run.trainer.progress.step, scores="")
-
-        def on_step(report: StepReport) -> None:
-            first = "" if report.first_iou is None else f" IoU of first answers {report.first_iou:.3f}"
-            later = "" if report.later_iou is None else f", of later ones {report.later_iou:.3f}"
-            scores = f"loss {report.loss:.3f}{first}{later}"
-            progress.update(bar, completed=run.trainer.share_done, step=report.step, scores=scores)
-
+    with training_progress(run.trainer) as on_step:
         path = run.train(on_step)
     typer.echo(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,23 +15,28 @@ if TYPE_CHECKING:
     from qupath_sam.training.run import Places
 
 #: Parameters of ``train`` that say how a model learns from clicks, and nothing to a dense head.
-_OF_CLICKS = (
+OF_CLICKS = (
     *("scenario", "train_parts", "decoder", "head", "window", "sessions_per_view", "lr_head", "lr_encoder"),
     *("clicks_only", "exact_clicks", "single_answers", "focal_alpha", "masks", "accumulate", "lora_rank"),
     *("cost_table", "target"),
 )
 
 
-def check_options(context: typer.Context) -> None:
-    """Refuse options that mean nothing to a dense head.
+def check_options(context: typer.Context, refused: Sequence[str], method: str) -> None:
+    """Refuse options that mean nothing to a method.
+
+    Args:
+        context: of the command.
+        refused: parameters of the command that the method does not have.
+        method: as ``--method`` names it.
 
     Raises:
-        InvalidRequest: naming them.
+        InvalidRequest: naming the options that are given.
     """
     from qupath_sam.errors import InvalidRequest
 
-    if given := given_options(context, _OF_CLICKS):
-        raise InvalidRequest(f"{', '.join(given)}: for --method clicks alone; leave out with --method dense")
+    if given := given_options(context, refused):
+        raise InvalidRequest(f"{', '.join(given)}: not for --method {method}; leave out, or choose another method")
 
 
 def train_dense(data: TrainingData, init: str, settings: DenseSettings, places: Places, *, resume: bool) -> None:

@@ -8,8 +8,7 @@ import numpy as np
 
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.training.embeddings import EncodedView
-from qupath_sam.training.sampling import Session, start_session
-from qupath_sam.training.settings import TrainingSettings
+from qupath_sam.training.sampling import PromptMix, Session, start_session
 
 
 class Views(Protocol):
@@ -21,6 +20,35 @@ class Views(Protocol):
 
     def __getitem__(self, index: int) -> EncodedView:
         """View ``index % len`` as epoch ``index // len`` shows it."""
+        ...
+
+
+class PoolSettings(Protocol):
+    """What a pool takes from the settings of a run; see `qupath_sam.training.settings.TrainingSettings`."""
+
+    @property
+    def batch(self) -> int:
+        """Views that go through the network together."""
+        ...
+
+    @property
+    def accumulate(self) -> int:
+        """Batches of an optimiser step."""
+        ...
+
+    @property
+    def sessions_per_view(self) -> int:
+        """Sessions that begin on one view."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the order of the views."""
+        ...
+
+    @property
+    def mix(self) -> PromptMix:
+        """What sessions ask."""
         ...
 
 
@@ -39,7 +67,7 @@ class SessionPool:
         sessions_left: sessions that may still begin on it.
     """
 
-    def __init__(self, views: Views, settings: TrainingSettings, random: np.random.Generator) -> None:
+    def __init__(self, views: Views, settings: PoolSettings, random: np.random.Generator) -> None:
         self.sessions: list[Session] = []
         self.drawn = 0
         self.view = 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,14 +16,56 @@ from torch import Tensor
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.machine.files import atomic_write
 from qupath_sam.networks.canvas import CanvasClick
-from qupath_sam.training.loop import Progress, StepReport, Trainer
+from qupath_sam.training.loop import Progress, StepReport
+from qupath_sam.training.pool import SessionPool
 from qupath_sam.training.sampling import Session, Start
 
 RESUME_FILE = "resume.pt"
 _VERSION = 5
 
 
-def save_state(trainer: Trainer, path: Path, *, source: str, since_row: Sequence[StepReport] = ()) -> None:
+class Settings(Protocol):
+    """All that decides the result of a run beside the data."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings as JSON has them."""
+        ...
+
+
+class Resumable(Protocol):
+    """A trainer that can be stopped between two steps; see `qupath_sam.training.loop.Trainer`.
+
+    Attributes:
+        progress, pool: of the run.
+        random: of all that is drawn.
+    """
+
+    progress: Progress
+    pool: SessionPool
+    random: np.random.Generator
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Of the run."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """Of the run."""
+        ...
+
+    @property
+    def trained(self) -> Mapping[str, Tensor]:
+        """Tensors that steps change, by name."""
+        ...
+
+    @property
+    def average(self) -> Mapping[str, Tensor]:
+        """Their means over steps, by the same names."""
+        ...
+
+
+def save_state(trainer: Resumable, path: Path, *, source: str, since_row: Sequence[StepReport] = ()) -> None:
     """Write weights, averages, optimiser, running sessions, place in the data and all random states.
 
     The file before stays whole until the new one is.
@@ -57,7 +99,7 @@ def save_state(trainer: Trainer, path: Path, *, source: str, since_row: Sequence
         torch.save(state, file)
 
 
-def load_state(trainer: Trainer, path: Path, *, source: str) -> list[StepReport]:
+def load_state(trainer: Resumable, path: Path, *, source: str) -> list[StepReport]:
     """Put a trainer of the same settings and source where `save_state` left the other.
 
     Returns:
@@ -70,7 +112,7 @@ def load_state(trainer: Trainer, path: Path, *, source: str) -> list[StepReport]
     if state.get("method") or state["version"] != _VERSION:
         raise InvalidRequest(f"{path.parent} holds a run of another method or version; choose another --out")
     before, now = json.loads(state["settings"]), trainer.settings.as_json()
-    if before["parts"].get("box_decoder") is False:  # of versions that could have one
+    if before.get("parts", {}).get("box_decoder") is False:  # of versions that could have one
         del before["parts"]["box_decoder"]
     # A run may be made longer: its length decides nothing but the schedule.
     other = [key for key in now if key != "length" and before.get(key) != now[key]]
@@ -142,7 +184,7 @@ def _session(state: dict[str, Any]) -> Session:
     )
 
 
-def _random_states(trainer: Trainer) -> dict[str, Any]:
+def _random_states(trainer: Resumable) -> dict[str, Any]:
     """The trainer's own generator, and the global ones, from which libraries may draw."""
     kind, keys, *rest = np.random.get_state(legacy=True)
     return {
@@ -154,7 +196,7 @@ def _random_states(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _restore_random(trainer: Trainer, states: dict[str, Any]) -> None:
+def _restore_random(trainer: Resumable, states: dict[str, Any]) -> None:
     trainer.random.bit_generator.state = json.loads(states["trainer"])
     np.random.set_state(tuple(json.loads(states["numpy"])))
     version, words, spare = json.loads(states["python"])

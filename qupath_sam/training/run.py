@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -97,22 +97,44 @@ class TrainingRun:
         Returns:
             The checkpoint.
         """
-        curves = self.places.out / CURVES_FILE
-        saved, row = time.monotonic(), None
-        for report in self.trainer.run():
-            self.since_row.append(report)
-            row = row_of(self.since_row)
-            if report.step % STEPS_A_ROW == 0:
-                append_row(curves, row)
-                self.since_row.clear()
-            if on_step is not None:
-                on_step(report)
-            if time.monotonic() - saved > _SECONDS_A_SAVE:
-                self.save(row)
-                saved = time.monotonic()
-        if row is not None or not self.checkpoint.exists():  # a run that had ended is left as it is
-            self.save(row)
+        last = step_to_end(self.trainer.run(), self.places.out / CURVES_FILE, self.since_row, self.save, on_step)
+        if last is not None or not self.checkpoint.exists():  # a run that had ended is left as it is
+            self.save(last)
         return self.checkpoint
+
+
+def step_to_end(
+    steps: Iterable[StepReport],
+    curves: Path,
+    since_row: list[StepReport],
+    save: Callable[[CurveRow | None], None],
+    on_step: Callable[[StepReport], None] | None,
+) -> CurveRow | None:
+    """Take all steps, write a row of the curves every `STEPS_A_ROW`, and save now and then.
+
+    Args:
+        steps: each is taken when it is asked for.
+        curves: the file of the curves.
+        since_row: reports that no row holds yet; changed in place.
+        save: called with the last row between two steps.
+        on_step: called after each step.
+
+    Returns:
+        The last row; None where there was no step.
+    """
+    saved, row = time.monotonic(), None
+    for report in steps:
+        since_row.append(report)
+        row = row_of(since_row)
+        if report.step % STEPS_A_ROW == 0:
+            append_row(curves, row)
+            since_row.clear()
+        if on_step is not None:
+            on_step(report)
+        if time.monotonic() - saved > _SECONDS_A_SAVE:
+            save(row)
+            saved = time.monotonic()
+    return row
 
 
 def prepare_run(

@@ -119,16 +119,18 @@ class Session:
         pointed_at: Mask = (components == number) & error
         return pointed_at
 
-    def go_on(self, logits: Tensor, random: np.random.Generator, mix: PromptMix) -> bool:
+    def go_on(self, logits: Tensor, random: np.random.Generator, mix: PromptMix, *, keep_parts: bool = False) -> bool:
         """Take the model's answer in and click its error; False where the session ends.
 
         Args:
             logits: ``(256, 256)`` without gradient.
             random: of the click.
             mix: how it is drawn.
+            keep_parts: whether parts of the answer that no click points at stay, as RITM's rules of inference have it.
         """
-        asked = self.prompts()
-        kept = keep_clicked_parts(logits.detach().to("cpu", torch.float32).numpy(), asked)
+        kept = logits.detach().to("cpu", torch.float32).numpy()
+        if not keep_parts:
+            kept = keep_clicked_parts(kept, self.prompts())
         self.previous = torch.from_numpy(kept)
         self.answers += 1
         if self.answers >= self.limit:

@@ -39,6 +39,9 @@ from qupath_sam.networks.network import Parts, PromptableNetwork
 
 #: Key of our own entry in the metadata of a safetensors file.
 METADATA_KEY = "qupath_sam"
+#: Entry of that metadata for a network of RITM's kind: a list of ``config`` as its authors write them, one for each of
+#: the first clicks. The tensors' keys begin with the number of their network.
+NETWORKS = "networks"
 
 #: Entries that original files hold beside what the networks need.
 _NOT_NEEDED = ("pixel_mean", "pixel_std", "image_encoder.norm_head.", "image_encoder.head.")
@@ -383,7 +386,19 @@ def _read_safetensors(path: Path) -> Checkpoint:
     except SafetensorError as error:
         raise WrongWeights(f"{path} is no safetensors file, or only part of one ({error}); get it again") from error
     ours = _metadata(metadata.get(METADATA_KEY), path, tensors)
-    return Checkpoint(tensors if ours is not None else _cleaned(tensors, path), Layout.SAFETENSORS, ours)
+    if ours is None:
+        return Checkpoint(_cleaned(tensors, path), Layout.SAFETENSORS)
+    networks = _click_networks(json.loads(metadata[METADATA_KEY]), path, tensors)
+    return Checkpoint(tensors, Layout.SAFETENSORS, ours, networks)
+
+
+def _click_networks(entry: Mapping[str, Any], path: Path, keys: Iterable[str]) -> tuple[NetworkConfig, ...]:
+    """Return what the metadata of a file of ours say of click networks (`NETWORKS`); empty for other models."""
+    has_refiner = any(".refiner." in key for key in keys)
+    try:
+        return tuple(NetworkConfig.read(config, has_refiner=has_refiner) for config in entry.get(NETWORKS, ()))
+    except ValueError as error:
+        raise WrongWeights(f"{path} cannot be used: {error}; use another model") from error
 
 
 def _metadata(text: str | None, path: Path, keys: Iterable[str]) -> CheckpointMetadata | None:

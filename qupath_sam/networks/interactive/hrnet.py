@@ -7,6 +7,7 @@ are added after the first convolution. Branches of 4, 8, 16 and 32 px run side b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -15,6 +16,22 @@ from torch.nn import functional as F
 
 #: Channels after the stem, and what a bottleneck multiplies them by.
 _STEM_CHANNELS, _EXPANSION = 64, 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HighResolutionAnswer:
+    """What the network makes of B images; h and w are a quarter of the image's height and width, rounded up.
+
+    Attributes:
+        logits: ``(B, 1, h, w)``.
+        features: ``(B, 2 * ocr_width, h, w)`` that they come from.
+        first_guess: logits ``(B, 1, h, w)`` that name the object region to the context; training holds them to the
+            truth too.
+    """
+
+    logits: Tensor
+    features: Tensor
+    first_guess: Tensor
 
 
 class HighResolutionNet(nn.Module):
@@ -53,11 +70,11 @@ class HighResolutionNet(nn.Module):
             nn.Conv2d(joined, joined, 1), nn.BatchNorm2d(joined), nn.ReLU(), nn.Conv2d(joined, 1, 1)
         )
 
-    def forward(self, image: Tensor, clicked: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``(B, 1, h, w)`` and the features ``(B, 2 * ocr_width, h, w)`` that they come from.
+    def forward(self, image: Tensor, clicked: Tensor) -> HighResolutionAnswer:
+        """Return logits and features.
 
         Args:
-            image: normalised RGB ``(B, 3, H, W)``; h and w are a quarter of these, rounded up.
+            image: normalised RGB ``(B, 3, H, W)``.
             clicked: features of clicks and previous mask, ``(B, 64, H / 2, W / 2)`` rounded up.
         """
         x = F.relu(self.bn1(self.conv1(image))) + clicked
@@ -70,7 +87,7 @@ class HighResolutionNet(nn.Module):
         first_guess: Tensor = self.aux_head(joined)
         features = self.conv3x3_ocr(joined)
         features = self.ocr_distri_head(features, _gathered(features, first_guess))
-        return self.cls_head(features), features
+        return HighResolutionAnswer(self.cls_head(features), features, first_guess)
 
 
 class BasicBlock(nn.Module):

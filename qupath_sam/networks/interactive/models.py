@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qupath_sam.networks.interactive.clicks import ClickEncoding, PixelClicks, click_maps, normalised
-from qupath_sam.networks.interactive.hrnet import HighResolutionNet
+from qupath_sam.networks.interactive.hrnet import HighResolutionAnswer, HighResolutionNet
 from qupath_sam.networks.interactive.plain_vit import JoiningHead, PatchEmbedding, PlainVit, PlainVitSize, SimpleNeck
 from qupath_sam.networks.interactive.refiner import Refiner
 from qupath_sam.networks.interactive.segformer import SegFormer
@@ -62,10 +62,12 @@ class Coarse:
     Attributes:
         logits: ``(B, 1, H, W)`` over the image.
         features: ``(B, C, h, w)`` that they come from, for FocalClick's refiner; None elsewhere.
+        first_guess: RITM's auxiliary logits ``(B, 1, h, w)``, which training holds to the truth too; None elsewhere.
     """
 
     logits: Tensor
     features: Tensor | None = None
+    first_guess: Tensor | None = None
 
 
 class ClickNetwork(nn.Module, abc.ABC):
@@ -94,8 +96,8 @@ class RitmNetwork(ClickNetwork):
     def answer(self, image: Tensor, previous: Tensor, clicks: Sequence[PixelClicks]) -> Coarse:
         """See `ClickNetwork.answer`."""
         clicked = self.maps_transform(self.click_input.features(previous, clicks))
-        logits, _ = self.feature_extractor(normalised(image), clicked)
-        return Coarse(_resized(logits, image))
+        found = self.feature_extractor(normalised(image), clicked)
+        return Coarse(_resized(found.logits, image), first_guess=found.first_guess)
 
 
 class FocalNetwork(ClickNetwork):
@@ -129,7 +131,10 @@ class FocalNetwork(ClickNetwork):
             )
         if not isinstance(self.feature_extractor, SegFormer):
             clicked = self.maps_transform(clicked)
-        logits, features = self.feature_extractor(seen, clicked)
+        found = self.feature_extractor(seen, clicked)
+        if isinstance(found, HighResolutionAnswer):
+            return Coarse(_resized(found.logits, image), found.features)
+        logits, features = found
         return Coarse(_resized(logits, image), features)
 
 
