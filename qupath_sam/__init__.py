@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from qupath_sam.client.images import Pushed, Slide
     from qupath_sam.client.interface import Client, Live
     from qupath_sam.client.local import LocalClient
+    from qupath_sam.client.propagation import PlaneOutline, PropagateOptions
     from qupath_sam.client.sam import Capabilities, SamClient
     from qupath_sam.engine.settings import EngineSettings
     from qupath_sam.errors import QupathSamError
     from qupath_sam.slides.rendering import ChannelDisplay, Rendering
+    from qupath_sam.types.choices import Axis
     from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts, scribble
     from qupath_sam.types.region_requests import (
         Effort,
@@ -47,6 +49,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Access",
+    "Axis",
     "Box",
     "Capabilities",
     "ChannelDisplay",
@@ -72,8 +75,10 @@ __all__ = [
     "Outline",
     "OutputOptions",
     "PixelFormat",
+    "PlaneOutline",
     "Prediction",
     "Prompting",
+    "PropagateOptions",
     "Provenance",
     "Pushed",
     "QupathSamError",
@@ -99,6 +104,7 @@ __all__ = [
 #: Where each public name is defined.
 _MODULES = {
     "Access": "client.access",
+    "Axis": "types.choices",
     "Box": "types.prompts",
     "Capabilities": "client.sam",
     "ChannelDisplay": "slides.rendering",
@@ -124,8 +130,10 @@ _MODULES = {
     "Outline": "types.results",
     "OutputOptions": "types.requests",
     "PixelFormat": "types.service",
+    "PlaneOutline": "client.propagation",
     "Prediction": "types.results",
     "Prompting": "types.region_requests",
+    "PropagateOptions": "client.propagation",
     "Provenance": "types.results",
     "Pushed": "client.images",
     "QupathSamError": "errors",

@@ -208,7 +208,7 @@ def run_everything(
     made: Provenance | None = None
     try:
         with (
-            _client(server, access, device) as client,
+            opened_client(server, access, device) as client,
             GrowingGeoJson(part, offset=offset) as file,
             _bar(hidden=as_json) as show,
         ):
@@ -241,7 +241,8 @@ def _beside(output: Path, ending: str) -> Path:
 
 
 @contextmanager
-def _client(server: str | None, access: Access, device: str) -> Iterator[Client]:
+def opened_client(server: str | None, access: Access, device: str) -> Iterator[Client]:
+    """Yield a client of a server, or one whose model runs here where there is no address."""
     if server is not None:
         from qupath_sam.client import SamClient
 

@@ -16,6 +16,7 @@ from qupath_sam.cli.access import TlsCaOption, TlsOption, TokenFileOption, read_
 from qupath_sam.cli.everything import EverythingOptions, region_request, run_everything
 from qupath_sam.cli.option_groups import grouped
 from qupath_sam.cli.project_options import SkipBadOption
+from qupath_sam.cli.propagate import PropagationOptions, run_propagation
 from qupath_sam.cli.rendering import ChannelsOption, DisplayOption, RangesOption, TOption, ZOption, parse_rendering
 from qupath_sam.cli.targets import check_target
 from qupath_sam.errors import InvalidRequest, QupathSamError
@@ -44,6 +45,7 @@ def segment(
     slide: Annotated[str, typer.Argument(help="Path or URI of the slide.")],
     *,
     every: EverythingOptions,
+    through: PropagationOptions,
     point: Annotated[list[str] | None, typer.Option(help="X,Y or X,Y,neg; in order, may be repeated.")] = None,
     box: Annotated[list[str] | None, typer.Option(help="X,Y,WIDTH,HEIGHT; one object each.")] = None,
     outline: Annotated[
@@ -108,6 +110,8 @@ def segment(
     image = Slide(location, z=z, t=t, rendering=rendering)
     classification = PathClass.of(path_class) if path_class else None
     if every.everything:
+        if through.propagate is not None:
+            raise InvalidRequest("--everything looks at one plane: leave --propagate out, or give prompts of objects")
         if point or box or outline or clip or overlay:
             raise InvalidRequest("--everything places the prompts itself: leave points, boxes, outlines, --clip out")
         if output is None:
@@ -154,6 +158,26 @@ def segment(
             clean_share=OutputOptions().clean_share if clean is None else clean,
         ),
     }
+    if through.propagate is not None:
+        if overlay is not None or clip is not None:
+            raise InvalidRequest("--propagate goes through many planes: leave --overlay and --clip out")
+        if output is None:
+            raise InvalidRequest("--propagate makes an outline for each plane: say where to write them with -o FILE")
+        run_propagation(
+            image,
+            objects,
+            through.propagate,
+            through.how(),
+            output,
+            **options,
+            path_class=classification,
+            name=name,
+            server=server,
+            access=read_access(token_file, tls, tls_ca),
+            device=device,
+            as_json=as_json,
+        )
+        return
     make_prompts = partial(refining, objects, interior=interior_points)
     if server is not None:
         if overlay is not None and (fault := _undrawable(image)):

@@ -8,22 +8,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.client.images import ImageRef, Pushed, Slide
+from qupath_sam.client.propagation import PlaneOutline, PropagateOptions, propagate
+from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.errors import InvalidRequest, MissingPackage, QupathSamError
 from qupath_sam.qupath.annotations import annotations_of
 from qupath_sam.qupath.geojson import PathClass, write_geojson
+from qupath_sam.types.choices import Axis
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.types.region_requests import RegionRequest
 from qupath_sam.types.region_results import RegionBatch
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import ObjectResult, Outline, Prediction
+from qupath_sam.types.service import ImageDescription, checked
 
 if TYPE_CHECKING:
     from qupath_sam.slides.base import SlideReader
@@ -43,7 +47,10 @@ class _Client(Protocol):
         model: str = "",
         window: WindowRequest | None = None,
         output: OutputOptions | None = None,
+        refine: RefineOptions | None = None,
     ) -> Prediction: ...
+
+    def describe(self, image: ImageRef) -> ImageDescription: ...
 
     def segment_region(self, image: ImageRef, request: RegionRequest, *, model: str = "") -> Iterator[RegionBatch]: ...
 
@@ -51,12 +58,20 @@ class _Client(Protocol):
 
 
 def open_image(
-    client: _Client, source: str | PurePath | NDArray[np.uint8], *, mpp: float | None = None, model: str = ""
+    client: _Client,
+    source: str | PurePath | NDArray[np.uint8],
+    *,
+    mpp: float | None = None,
+    model: str = "",
+    z: int = 0,
+    t: int = 0,
 ) -> Image:
     """Return the image of a path, a URI or an array; see `Client.open`."""
     if isinstance(source, np.ndarray):
+        if (z, t) != (0, 0):
+            raise InvalidRequest("an array is one plane; give the pixels of the plane that you mean")
         return Image(client, client.push(source, mpp=mpp), model=model, pixels=source, mpp=mpp)
-    return Image(client, Slide(source, mpp=mpp), model=model)
+    return Image(client, Slide(source, mpp=mpp, z=z, t=t), model=model)
 
 
 def check_pixels(pixels: NDArray[np.uint8]) -> None:
@@ -154,6 +169,47 @@ class Image:
         """
         request = replace(place, **options) if isinstance(place, RegionRequest) else RegionRequest(place, **options)
         return self._client.segment_region(self.ref, request, model=self.model)
+
+    def propagate(
+        self,
+        outline: SegmentedObject | Polygon | MultiPolygon,
+        axis: Axis | str = Axis.Z,
+        *,
+        window: WindowRequest | None = None,
+        output: OutputOptions | None = None,
+        **options: Any,
+    ) -> Iterator[PlaneOutline]:
+        """Carry an outline of this plane to the planes above and below, until the object ends.
+
+        ::
+
+            slide = sam.open("stack.ome.tif", z=4)
+            for plane in slide.propagate(slide.click(300, 200), "z"):
+                print(plane.z, plane.outline or plane.refusal)
+
+        Args:
+            outline: of the object, level-0 px.
+            axis: ``"z"`` or ``"t"``.
+            window: as for `segment`.
+            output: as for `segment`.
+            options: of `PropagateOptions`.
+
+        Raises (while the planes are taken):
+            InvalidRequest: the image has one plane along this axis, or an option is wrong.
+            SlideError, ModelError: the image cannot be read, or the model not be had.
+        """
+        if not isinstance(self.ref, Slide):
+            raise InvalidRequest("pushed pixels are one plane; open the file of the stack, or segment plane by plane")
+        yield from propagate(
+            self._client,
+            self.ref,
+            outline.geometry if isinstance(outline, SegmentedObject) else outline,
+            checked(Axis, cast("Axis", axis), name="axis"),
+            options=PropagateOptions(**options),
+            model=self.model,
+            window=window,
+            output=output,
+        )
 
     def _ask(
         self, request: ObjectRequest, window: WindowRequest | None, output: OutputOptions | None

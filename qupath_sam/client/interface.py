@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qupath_sam.client.images import ImageRef, Pushed
+from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.types.prompts import ObjectPrompts
 from qupath_sam.types.region_requests import RegionRequest
 from qupath_sam.types.region_results import RegionBatch
@@ -67,8 +68,16 @@ class Live(Protocol):
 class Client(Protocol):
     """Segments objects of images. Safe to use from several threads."""
 
-    def open(self, source: str | PurePath | NDArray[np.uint8], *, mpp: float | None = None, model: str = "") -> Image:
-        """Return an image to segment in: a path, a URI, or uint8 ``(H, W, 3)`` RGB."""
+    def open(
+        self,
+        source: str | PurePath | NDArray[np.uint8],
+        *,
+        mpp: float | None = None,
+        model: str = "",
+        z: int = 0,
+        t: int = 0,
+    ) -> Image:
+        """Return an image to segment in: a path, a URI, or uint8 ``(H, W, 3)`` RGB; of a stack the plane at z and t."""
         ...
 
     def models(self) -> list[ModelInfo]:
@@ -105,8 +114,9 @@ class Client(Protocol):
         model: str = "",
         window: WindowRequest | None = None,
         output: OutputOptions | None = None,
+        refine: RefineOptions | None = None,
     ) -> Prediction:
-        """Outlines of independent objects of one image, in their order."""
+        """Outlines of independent objects of one image, in order; with ``refine``, better ones than they have."""
         ...
 
     def segment_region(self, image: ImageRef, request: RegionRequest, *, model: str = "") -> Iterator[RegionBatch]:

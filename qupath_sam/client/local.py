@@ -83,9 +83,17 @@ class LocalClient:
         with self.slides.open(source, expected_size=image.size, rendering=image.rendering, **options) as slide:
             yield calibrated(slide, image.mpp)
 
-    def open(self, source: str | PurePath | NDArray[np.uint8], *, mpp: float | None = None, model: str = "") -> Image:
+    def open(
+        self,
+        source: str | PurePath | NDArray[np.uint8],
+        *,
+        mpp: float | None = None,
+        model: str = "",
+        z: int = 0,
+        t: int = 0,
+    ) -> Image:
         """Return an image to segment in: a path, a URI, or uint8 ``(H, W, 3)`` RGB; see `Client.open`."""
-        return open_image(self, source, mpp=mpp, model=model)
+        return open_image(self, source, mpp=mpp, model=model, z=z, t=t)
 
     def models(self) -> list[ModelInfo]:
         """Return the models on offer, the default first."""

@@ -197,7 +197,15 @@ class SamClient:
         answer = self._call(self._stub.DescribeImage, pb.DescribeImageRequest(image=image_message(image)))
         return convert.description_of(answer)
 
-    def open(self, source: str | PurePath | NDArray[np.uint8], *, mpp: float | None = None, model: str = "") -> Image:
+    def open(
+        self,
+        source: str | PurePath | NDArray[np.uint8],
+        *,
+        mpp: float | None = None,
+        model: str = "",
+        z: int = 0,
+        t: int = 0,
+    ) -> Image:
         """Return an image to segment in: a slide that the server sees under this path or URI, or an array that is sent.
 
         Args:
@@ -205,7 +213,7 @@ class SamClient:
             mpp: um per level-0 px; None takes the slide's own.
             model: empty takes the server's default.
         """
-        return open_image(self, source, mpp=mpp, model=model)
+        return open_image(self, source, mpp=mpp, model=model, z=z, t=t)
 
     def push(self, pixels: NDArray[np.uint8], *, mpp: float | None = None) -> Pushed:
         """Send a whole image, uint8 ``(H, W, 3)`` RGB, that the server cannot read.

@@ -52,3 +52,5 @@ class RefineOptions:
             raise InvalidRequest(f"coarsest_mpp must be a number of at least 0, got {self.coarsest_mpp}")
         if min(self.prompts.interior, self.prompts.exterior) < 0:
             raise InvalidRequest("numbers of points must not be negative")
+        if not (math.isfinite(self.prompts.box_margin) and self.prompts.box_margin >= 0):
+            raise InvalidRequest(f"box_margin must be a share of at least 0, got {self.prompts.box_margin}")

@@ -186,6 +186,7 @@ def refine_of(message: prompt_pb2.RefineOptions) -> RefineOptions:
         PromptOptions(
             outline=not message.no_mask,
             box=not message.no_box,
+            box_margin=given("box_margin", prompts.box_margin),
             interior=int(given("interior_points", prompts.interior)),
             exterior=message.exterior_points,
         ),
@@ -214,6 +215,7 @@ def refine_message(options: RefineOptions) -> prompt_pb2.RefineOptions:
         allow_cut_off=guards.allow_cut_off,
         min_part_iou=guards.min_part_iou,
         coarsest_mpp=options.coarsest_mpp,
+        box_margin=prompts.box_margin,
     )
 
 

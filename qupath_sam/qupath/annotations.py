@@ -28,16 +28,28 @@ def annotations_of(
         name: name of all annotations; None takes each object's own id, where it has one.
     """
     return [
-        AnnotationFeature(
-            outline.geometry,
-            name=name or result.object_id or None,
-            classification=path_class,
-            measurements=measurements_of(outline),
-            metadata=metadata_of(result, prediction.provenance),
-        )
+        annotation_of(result, outline, prediction.provenance, path_class=path_class, name=name)
         for result in prediction.results
         for outline in result.outlines
     ]
+
+
+def annotation_of(
+    result: ObjectResult,
+    outline: Outline,
+    provenance: Provenance,
+    *,
+    path_class: PathClass | None = None,
+    name: str | None = None,
+) -> AnnotationFeature:
+    """Return the annotation of one outline of a result; see `annotations_of`."""
+    return AnnotationFeature(
+        outline.geometry,
+        name=name or result.object_id or None,
+        classification=path_class,
+        measurements=measurements_of(outline),
+        metadata=metadata_of(result, provenance),
+    )
 
 
 def detection_of(found: RegionObject, *, model: str, path_class: PathClass | None = None) -> AnnotationFeature:

@@ -34,3 +34,10 @@ class Effort(Enum):
     """The decoder runs only where it is needed most; a coarser grid of clicks."""
     BEST = "best"
     """The best outlines that the model can give."""
+
+
+class Axis(Enum):
+    """Through which planes of a stack an outline is carried."""
+
+    Z = "z"
+    T = "t"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -22,6 +22,12 @@ from .conftest import FOLDER, PATIENCE_S, QuPath
 OPENBOX = """<openbox_config xmlns="http://openbox.org/3.4/rc">
 <focus><focusNew>yes</focusNew><followMouse>no</followMouse></focus><keyboard/><mouse/></openbox_config>"""
 SIZE = (1400, 900)
+#: The JavaFX thread answers a question within this time, also on a busy machine, or it hangs.
+ANSWER_S = 90
+#: What Java writes when it crashes.
+CRASHED = b"A fatal error has been detected by the Java Runtime Environment"
+#: Characters of QuPath's log that a failure shows; a dump of all threads is as long.
+LOG_END = 20_000
 NEEDED = ("Xvfb", "xdotool", "openbox")
 
 CAPTURE = """
@@ -52,21 +58,60 @@ class Window:
         self.port = port
         self.process = process
         self.log = log
+        self._lost: str | None = None
 
     def ask(self, source: str) -> Any:
-        """The value of Groovy source, run on the JavaFX thread; see `window_probe.groovy`."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
-            connection.sendall(source.encode())
-            connection.shutdown(socket.SHUT_WR)
-            answer = json.loads(b"".join(iter(lambda: connection.recv(65536), b"")))
+        """The value of Groovy source, run on the JavaFX thread; see `window_probe.groovy`.
+
+        Once QuPath is dead, or its JavaFX thread has not answered within `ANSWER_S`, every question fails at once.
+        """
+        self._check_lives()
+        try:
+            answer = json.loads(self._asked(source))
+        except (OSError, ValueError) as failure:  # no connection; or it ended in the middle of an answer
+            time.sleep(1)  # until Java has ended, or has written that it crashed
+            self._check_lives()
+            self._lose(f"QuPath does not answer: {failure!r}")
         assert "error" not in answer, f"{answer['error']}\nin:\n{source}"
         return answer.get("value")
+
+    def _asked(self, source: str) -> bytes:
+        """The answer of the probe as it comes; whether QuPath lives is looked at each second."""
+        deadline = time.monotonic() + ANSWER_S
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            connection.sendall(source.encode())
+            connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while True:
+                try:
+                    part = connection.recv(65536)
+                except TimeoutError:
+                    self._check_lives()
+                    if time.monotonic() > deadline:
+                        self.process.send_signal(signal.SIGQUIT)  # Java prints what every thread does
+                        time.sleep(2)
+                        self._lose(f"QuPath's JavaFX thread has not answered for {ANSWER_S} s to:\n{source}")
+                    continue
+                if not part:
+                    return answer
+                answer += part
+
+    def _check_lives(self) -> None:
+        if self._lost is not None:
+            pytest.fail(f"QuPath was lost before: {self._lost}")
+        if self.process.poll() is not None:
+            self._lose(f"QuPath has ended with exit code {self.process.returncode}")
+        if CRASHED in self.log.read_bytes():  # Java may then wait for a lock of the memory that it lost, and never end
+            self._lose("QuPath's Java has crashed")
+
+    def _lose(self, why: str) -> NoReturn:
+        self._lost = why.splitlines()[0]
+        pytest.fail(f"{why}\nThe end of its log:\n{self.log.read_text(errors='replace')[-LOG_END:]}")
 
     def wait_for(self, source: str, what: str, *, seconds: float = PATIENCE_S) -> Any:
         """Ask until the answer is true, and return it."""
         deadline = time.monotonic() + seconds
         while not (answer := self.ask(source)):
-            assert self.process.poll() is None, f"QuPath has ended:\n{self.log.read_text()}"
             assert time.monotonic() < deadline, f"no {what} within {seconds:g} s:\n{self.log.read_text()[-4000:]}"
             time.sleep(0.1)
         return answer

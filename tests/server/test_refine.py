@@ -98,7 +98,7 @@ def test_refining_takes_an_outline_and_nothing_else(client: SamClient, slide: Sl
 
 def test_what_a_message_leaves_out_is_the_default() -> None:
     assert convert.refine_of(prompt_pb2.RefineOptions()) == RefineOptions()
-    unusual = RefineOptions(PromptOptions(False, True, interior=0, exterior=3), Guards(0, 4, 0.2, True, 0), 0)
+    unusual = RefineOptions(PromptOptions(False, True, 0.3, interior=0, exterior=3), Guards(0, 4, 0.2, True, 0), 0)
     assert convert.refine_of(convert.refine_message(unusual)) == unusual
     with pytest.raises(InvalidRequest, match="min_iou must be a share"):
         convert.refine_of(prompt_pb2.RefineOptions(min_iou=float("nan")))
