@@ -36,6 +36,11 @@ def seen = new javafx.scene.robot.Robot().getScreenCapture(null, screen.minX, sc
 javax.imageio.ImageIO.write(javafx.embed.swing.SwingFXUtils.fromFXImage(seen, null), 'png', new File('FILE'))
 """
 
+HIDE_NOTIFICATIONS = """
+javafx.stage.Window.getWindows().findAll { it.isShowing() && it instanceof javafx.stage.Popup }.each { it.hide() }
+null
+"""
+
 #: Where on the screen the middle of a node is; null where there is none.
 NODE = """
 import javafx.scene.*
@@ -191,7 +196,14 @@ class Window:
             self._xdotool("keyup", key)
 
     def press(self, *keys: str) -> None:
-        """Press keys by their X names, such as ``ctrl+z``."""
+        """Press keys by their X names, such as ``ctrl+z``. QuPath's notifications are hidden before Escape.
+
+        JavaFX gives Escape to a notification in sight, which hides and takes the key with it: nothing else sees it. One
+        is there for the first five seconds ("Running startup script"), and on an idle machine the first Escape comes
+        within them.
+        """
+        if "Escape" in keys:
+            self.ask(HIDE_NOTIFICATIONS)
         with self._seen(keys=sum(len(key.split("+")) for key in keys)):
             self._xdotool("key", *keys)
 
