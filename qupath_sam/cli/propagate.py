@@ -52,8 +52,12 @@ class PropagationOptions:
         """Return how far outlines are carried; raises `InvalidRequest`."""
         from qupath_sam.client.propagation import PropagateOptions
 
-        named = {"min_score": self.plane_score, "max_area_change": self.plane_area_change, "min_iou": self.plane_iou}
-        options = PropagateOptions(**{name: value for name, value in named.items() if value is not None})
+        usual = PropagateOptions()
+        options = PropagateOptions(
+            min_score=usual.min_score if self.plane_score is None else self.plane_score,
+            max_area_change=usual.max_area_change if self.plane_area_change is None else self.plane_area_change,
+            min_iou=usual.min_iou if self.plane_iou is None else self.plane_iou,
+        )
         if self.planes is not None:
             try:
                 first, last = (int(part) for part in self.planes.split(","))
