@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from qupath_sam import __version__
 from qupath_sam.engine.cancellation import CancelToken, check_wanted
 from qupath_sam.engine.doubts import doubts_of
+from qupath_sam.engine.embedded_windows import EmbeddedWindows
 from qupath_sam.engine.embeddings.key import embedding_key
 from qupath_sam.engine.outlines import outlines_of
 from qupath_sam.engine.states import Resumed, StateStore, StepsContext, tokens
@@ -80,6 +81,9 @@ class RunningCall:
         self._mpp = slide.info.mpp
         self._call = call
         self._priority = call.priority if priority is None else priority
+        if self._priority is Priority.BATCH:
+            # Its answers depend on the request alone, and on no state of a call that prefers.
+            window = replace(window, prefer_embedded=False)
         self._scales = scales_of(slide.info, loaded)
         self._sources: dict[Window, EmbeddingSource] = {}
         self.timings = Timings()
@@ -99,7 +103,10 @@ class RunningCall:
         """
         owner = None if self._priority is Priority.BATCH else self._call.client
         states, context = self._engine.states, self._context
-        running = [RunningObject(states, context, item, self._scales, owner=owner) for item in objects]
+        embedded = self._preferred()
+        running = [
+            RunningObject(states, context, item, self._scales, owner=owner, embedded=embedded) for item in objects
+        ]
         results: dict[RunningObject, ObjectResult] = {}
         neighbours = deque(sorted(running, key=RunningObject.place))
         while neighbours:
@@ -110,6 +117,12 @@ class RunningCall:
                 results[item] = self._result(item)
                 item.forget()
         return [results[item] for item in running]
+
+    def _preferred(self) -> EmbeddedWindows | None:
+        """Return the windows to be preferred."""
+        if not self._context.request.prefer_embedded:
+            return None
+        return EmbeddedWindows(self._scales, lambda window: self._engine.embeddings.contains(self.key(window)))
 
     def _turn(self) -> int:
         """Return how many objects the inference thread takes at once now."""
@@ -242,6 +255,7 @@ class RunningObject:
 
     Args:
         owner: on whose account the states are held; None holds none, and there is no token.
+        embedded: windows to be preferred; None prefers none.
     """
 
     def __init__(
@@ -252,9 +266,11 @@ class RunningObject:
         scales: Scales,
         *,
         owner: str | None = "",
+        embedded: EmbeddedWindows | None = None,
     ) -> None:
         self.request = request
         self._owner = owner
+        self._embedded = embedded
         self._states = states
         self._context = context
         self._steps: tuple[Step, ...] = steps_of(request.prompts)
@@ -304,6 +320,7 @@ class RunningObject:
                 scales=scales,
                 request=self.resumed.request,
                 choice=self._context.choice,
+                embedded=self._embedded,
             )
             if self._owner is not None:
                 self._states.keep(

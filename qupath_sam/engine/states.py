@@ -44,7 +44,7 @@ class StepsContext:
 
     @property
     def base(self) -> bytes:
-        """Digest of everything but the view hint, which may change while an object lives."""
+        """Digest of everything but the hints, which may change while an object lives."""
         region = self.request.region
         fields = [
             self.image,
@@ -61,7 +61,8 @@ class StepsContext:
     @property
     def root(self) -> bytes:
         """Digest of everything, the start of the chain over the steps."""
-        return _digest(self.base, float(self.request.view_downsample).hex().encode())
+        hints = f"{float(self.request.view_downsample).hex()} {self.request.prefer_embedded}"
+        return _digest(self.base, hints.encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon
 
+from qupath_sam.engine.embedded_windows import EmbeddedWindows
 from qupath_sam.engine.logits import carry_logits, outline_logits
 from qupath_sam.engine.windows import SMALL_SHARE, ZOOMED_SHARE, Scales
 from qupath_sam.errors import InvalidPrompt
@@ -104,6 +105,7 @@ def run_step(
     scales: Scales,
     request: WindowRequest,
     choice: MaskChoice = MaskChoice.BEST,
+    embedded: EmbeddedWindows | None = None,
 ) -> Generator[DecodeRequest, MaskSet, State]:
     """Run the last of the steps; yields what to decode, returns the state after it.
 
@@ -113,6 +115,7 @@ def run_step(
         scales: scales and windows for this image and model.
         request: what the caller says about the window.
         choice: which mask of an ambiguous first step to continue from.
+        embedded: windows to be preferred; None prefers none.
 
     Raises:
         InvalidPrompt: a prompt lies outside a window that the caller fixed, or a click names a mask that there is not.
@@ -132,7 +135,11 @@ def run_step(
             window = scales.window_at(*_centre(_bounds_of_last(steps[-1])), scale)
         _check_fits(steps[-1], window)
         return (yield from _decode(steps, window, previous, choice=choice))
-    return (yield from _step_in_engine_windows(steps, previous, scales=scales, request=request, choice=choice))
+    return (
+        yield from _step_in_engine_windows(
+            steps, previous, scales=scales, request=request, choice=choice, embedded=embedded
+        )
+    )
 
 
 def _from_chosen_mask(previous: State | None, step: Step) -> State | None:
@@ -147,12 +154,22 @@ def _from_chosen_mask(previous: State | None, step: Step) -> State | None:
 
 
 def _step_in_engine_windows(
-    steps: Sequence[Step], previous: State | None, *, scales: Scales, request: WindowRequest, choice: MaskChoice
+    steps: Sequence[Step],
+    previous: State | None,
+    *,
+    scales: Scales,
+    request: WindowRequest,
+    choice: MaskChoice,
+    embedded: EmbeddedWindows | None,
 ) -> Generator[DecodeRequest, MaskSet, State]:
     """One step with windows that the engine chooses: coarser while the mask is cut off, finer where it is small."""
     window = _engine_window(steps, previous, scales=scales, request=request)
     _check_fits(steps[-1], window)
-    state = yield from _decode(steps, window, previous, choice=choice)
+    held = embedded.in_place_of(window, _bounds(steps)) if embedded is not None and previous is None else window
+    state = yield from _decode(steps, held, previous, choice=choice)
+    if held != window and touches_edge(state.mask, held, scales.extent):
+        # The window that the engine would have chosen has more room round the click.
+        state = yield from _decode(steps, window, previous, choice=choice)
     changes = 0
     while changes < MAX_SCALE_CHANGES and touches_edge(state.mask, state.window, scales.extent):
         coarser = scales.coarser(state.window.downsample)
@@ -165,16 +182,22 @@ def _step_in_engine_windows(
         state = yield from _decode(steps, window, previous, choice=choice)
         changes += 1
     if changes == 0 and len(steps) <= STEPS_WITH_ZOOMS:
-        state = yield from _zoom_in(state, steps, previous, scales=scales, choice=choice)
+        state = yield from _zoom_in(state, steps, previous, scales=scales, choice=choice, embedded=embedded)
     return state
 
 
 def _zoom_in(
-    state: State, steps: Sequence[Step], previous: State | None, *, scales: Scales, choice: MaskChoice
+    state: State,
+    steps: Sequence[Step],
+    previous: State | None,
+    *,
+    scales: Scales,
+    choice: MaskChoice,
+    embedded: EmbeddedWindows | None,
 ) -> Generator[DecodeRequest, MaskSet, State]:
     """Zoom in while the mask is small in its window and what is seen there is still the same object."""
     for _ in range(MAX_ZOOMS):
-        finer = _finer_window(state, steps, scales)
+        finer = _finer_window(state, steps, scales, embedded)
         if finer is None:
             break
         closer = yield from _decode(steps, finer, previous, choice=choice)
@@ -201,7 +224,9 @@ def _engine_window(steps: Sequence[Step], previous: State | None, *, scales: Sca
     return scales.window_around(bounds, downsample)
 
 
-def _finer_window(state: State, steps: Sequence[Step], scales: Scales) -> Window | None:
+def _finer_window(
+    state: State, steps: Sequence[Step], scales: Scales, embedded: EmbeddedWindows | None
+) -> Window | None:
     """Return a finer window for a mask that is small in its own, or None."""
     bounds = _mask_bounds(state)
     if bounds is None:
@@ -210,6 +235,8 @@ def _finer_window(state: State, steps: Sequence[Step], scales: Scales) -> Window
     if max(max_x - min_x, max_y - min_y) >= SMALL_SHARE * state.window.region.width:
         return None
     joint = _joint_bounds(state, steps)
+    if embedded is not None and (held := embedded.for_object(joint, finer_than=state.window.downsample)) is not None:
+        return held
     # A grid window of the finer scale may cut the object off: then this one is the window already.
     window = scales.window_around(joint, scales.for_object(_longer_side(joint), share=ZOOMED_SHARE))
     return window if window.downsample < state.window.downsample else None

@@ -123,6 +123,28 @@ class Scales:
         top = _snap(y, side, self.extent.y, self.extent.bottom)
         return Window(Region(left, top, side, side), self.input_size, self.input_size)
 
+    def windows_holding(
+        self, bounds: tuple[float, float, float, float], downsample: float, *, margin_share: float
+    ) -> list[Window]:
+        """Return the windows of this scale, on the half-window grid, that hold ``bounds``; the best centred first.
+
+        Args:
+            bounds: level-0 px.
+            downsample: level-0 px per window px.
+            margin_share: of the window's side that must be free round ``bounds`` where the image goes on.
+        """
+        x, y = (bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2
+        side = round(self.input_size * downsample)
+        lefts, tops = (
+            dict.fromkeys(_snap(at + shift * side / 2, side, low, high) for shift in (0, -1, 1))
+            for at, low, high in ((x, self.extent.x, self.extent.right), (y, self.extent.y, self.extent.bottom))
+        )
+        windows = [
+            Window(Region(left, top, side, side), self.input_size, self.input_size) for left in lefts for top in tops
+        ]
+        holding = [window for window in windows if self._holds(window, bounds, margin_share * side)]
+        return sorted(holding, key=lambda w: abs(w.region.x + side / 2 - x) + abs(w.region.y + side / 2 - y))
+
     def window_around(self, bounds: tuple[float, float, float, float], downsample: float) -> Window:
         """Return the finest window from ``downsample`` on that holds ``bounds`` (level-0 px) with a margin.
 

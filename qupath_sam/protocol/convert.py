@@ -131,12 +131,13 @@ def window_request_of(message: prompt_pb2.WindowOptions) -> WindowRequest:
         downsample=message.downsample if scale == "downsample" else None,
         mpp=message.mpp if scale == "mpp" else None,
         view_downsample=message.view_downsample,
+        prefer_embedded=message.prefer_embedded,
     )
 
 
 def window_request_message(request: WindowRequest) -> prompt_pb2.WindowOptions:
     """Return the message of a window request."""
-    message = prompt_pb2.WindowOptions(view_downsample=request.view_downsample)
+    message = prompt_pb2.WindowOptions(view_downsample=request.view_downsample, prefer_embedded=request.prefer_embedded)
     if request.region is not None:
         message.region.CopyFrom(region_message(request.region))
     if request.downsample is not None:

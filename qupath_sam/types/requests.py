@@ -22,12 +22,15 @@ class WindowRequest:
         downsample: level-0 px per window px.
         mpp: um per window px; at most one of ``downsample`` and ``mpp``.
         view_downsample: downsample at which the person looks at the image, 0 without a viewer; a hint only.
+        prefer_embedded: of the windows that the engine may choose it takes one whose embedding is held. The answer then
+            depends on what was asked before; a batch never does.
     """
 
     region: Region | None = None
     downsample: float | None = None
     mpp: float | None = None
     view_downsample: float = 0.0
+    prefer_embedded: bool = False
 
     def __post_init__(self) -> None:
         if self.downsample is not None and self.mpp is not None:

@@ -11,6 +11,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qupath_sam.engine.embedded_windows import EmbeddedWindows
 from qupath_sam.engine.logits import carry_logits, outline_logits
 from qupath_sam.engine.steps import State, run_step, steps_of, touches_edge
 from qupath_sam.engine.windows import Scales
@@ -41,12 +42,24 @@ def painted(truth: shapely.Geometry) -> Callable:
     return decode
 
 
-def run(prompts: ObjectPrompts, decode, *, done=0, state=None, request=None, scales=None, choice=MaskChoice.BEST):
+def run(
+    prompts: ObjectPrompts,
+    decode,
+    *,
+    done=0,
+    state=None,
+    request=None,
+    scales=None,
+    choice=MaskChoice.BEST,
+    embedded=None,
+):
     """All new states and all requests of a run of steps."""
     steps, states, asked = steps_of(prompts), [], []
     scales, request = scales or make_scales(), request or WindowRequest()
     for index in range(done, len(steps)):
-        generator = run_step(steps[: index + 1], state, scales=scales, request=request, choice=choice)
+        generator = run_step(
+            steps[: index + 1], state, scales=scales, request=request, choice=choice, embedded=embedded
+        )
         try:
             wanted = next(generator)
             while True:
@@ -417,3 +430,61 @@ def test_clicks_of_one_step_may_lie_further_apart_than_a_window(apart, downsampl
     last = asked[-1]
     assert last.window.region.contains(100 + apart, 100)
     assert last.prompts.last_click == (2 if last.window.region.contains(110, 100) else 1)
+
+
+def encodes_of_clicks(clicks, truths, *, prefer: bool, view: float) -> list[int]:
+    """How many windows each click has to encode, one object after the other, where all that was encoded is held."""
+    scales, held = make_scales(), set()
+    request = WindowRequest(view_downsample=view, prefer_embedded=prefer)
+    embedded = EmbeddedWindows(scales, held.__contains__) if prefer else None
+    counts = []
+    for click, truth in zip(clicks, truths, strict=True):
+        _, asked = run(ObjectPrompts((click,)), painted(truth), request=request, scales=scales, embedded=embedded)
+        new = {each.window for each in asked} - held
+        counts.append(len(new))
+        held |= new
+    return counts
+
+
+def test_ten_clicks_of_one_view_share_windows_where_embedded_ones_are_preferred():
+    """Without, each takes the window whose middle half it lies in."""
+    places = [(10_000 + 37 * n, 10_000 + 23 * n) for n in range(10)]
+    truths = [disc(x, y, 45) for x, y in places]
+    clicks = [Click.at(x, y) for x, y in places]
+    assert sum(encodes_of_clicks(clicks, truths, prefer=False, view=1.0)) >= 3
+    assert sum(encodes_of_clicks(clicks, truths, prefer=True, view=1.0)) <= 2
+
+
+def test_ten_small_nuclei_in_a_row_share_windows_where_embedded_ones_are_preferred():
+    places = [(10_000 + 12 * n, 10_000) for n in range(10)]
+    truths = [disc(x, y, 8) for x, y in places]
+    clicks = [Click.at(x, y) for x, y in places]
+    alone = encodes_of_clicks(clicks, truths, prefer=False, view=0.5)
+    shared = encodes_of_clicks(clicks, truths, prefer=True, view=0.5)
+    assert sum(shared) < sum(alone)
+    assert sorted(shared)[4] == 0, "half of the clicks cost no encode"
+
+
+def test_an_object_at_the_edge_of_an_embedded_window_is_seen_in_the_middle_of_another():
+    scales = make_scales()
+    click, truth = Click.at(9_900, 9_900), disc(9_900, 9_900, 100)
+    own = run(ObjectPrompts((click,)), painted(truth), scales=scales)[0][0]
+    off_centre = scales.windows_holding((9_900,) * 4, own.window.downsample, margin_share=1 / 8)
+    assert own.window in off_centre
+    others = [window for window in off_centre if window != own.window]
+    assert others
+    for window in others:
+        embedded = EmbeddedWindows(scales, {window}.__contains__)
+        state = run(ObjectPrompts((click,)), painted(truth), scales=scales, embedded=embedded)[0][0]
+        assert not touches_edge(state.mask, state.window, EXTENT)
+        assert state.window in (window, own.window)
+
+
+def test_windows_that_hold_bounds_hold_them_and_lie_on_the_grid_of_clicks():
+    scales = make_scales()
+    for x in (5.0, 3_000.0, 3_127.5, 39_995.0):
+        for window in scales.windows_holding((x, 500.0, x + 4, 520.0), 2.0, margin_share=1 / 8):
+            assert window in scales.windows_in_view(window.region, 2.0, (x, 500.0))
+            free = window.region.width / 8
+            assert window.region.x == 0 or x >= window.region.x + free
+            assert window.region.right == EXTENT.right or x + 4 <= window.region.right - free

@@ -64,7 +64,8 @@ public final class ClickSession {
         this.live = live;
         this.key = key;
         this.image = image;
-        this.options = options;
+        // A person who clicks one nucleus after the other does not wait for a window of each.
+        this.options = options.preferringEmbedded();
         this.listener = listener;
     }
 

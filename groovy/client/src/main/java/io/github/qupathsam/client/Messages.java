@@ -267,7 +267,9 @@ final class Messages {
     }
 
     private static WindowOptions window(PredictOptions options) {
-        WindowOptions.Builder window = WindowOptions.newBuilder().setViewDownsample(options.viewDownsample());
+        WindowOptions.Builder window = WindowOptions.newBuilder()
+                .setViewDownsample(options.viewDownsample())
+                .setPreferEmbedded(options.preferEmbedded());
         if (options.downsample() > 0) {
             window.setDownsample(options.downsample());
         } else if (options.mpp() > 0) {

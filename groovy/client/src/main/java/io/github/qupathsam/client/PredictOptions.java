@@ -19,6 +19,7 @@ import java.util.Set;
  * @param clean of objects with an outline: holes and parts below this share of it, 0 to 1, are filled and dropped; 0 keeps all
  * @param keepParts the answer to clicks may have parts that no click points at, and pinholes
  * @param batch nobody waits: the server answers while no person does, and holds nothing for a next click
+ * @param preferEmbedded of the windows that the server may choose, one that is embedded already: faster, and the answer depends on that
  * @param clip outlines are cut to this Polygon or MultiPolygon (WKB, level-0 px); empty cuts nothing
  */
 public record PredictOptions(
@@ -33,6 +34,7 @@ public record PredictOptions(
         double clean,
         boolean keepParts,
         boolean batch,
+        boolean preferEmbedded,
         byte[] clip) {
 
     private static final double DEFAULT_CLEAN = 0.02;
@@ -47,7 +49,7 @@ public record PredictOptions(
 
     private static final Set<String> NAMES = Set.of(
             "model", "downsample", "mpp", "viewDownsample", "choice", "fillHoles", "minArea", "simplify", "clean",
-            "keepParts", "batch", "clip");
+            "keepParts", "batch", "preferEmbedded", "clip");
 
     public PredictOptions {
         for (double value : new double[] {downsample, mpp, viewDownsample, fillHoles, minArea, simplify, clean}) {
@@ -84,16 +86,24 @@ public record PredictOptions(
                 values.number("clean", DEFAULT_CLEAN),
                 values.truth("keepParts"),
                 values.truth("batch"),
+                values.truth("preferEmbedded"),
                 clip == null ? new byte[0] : (byte[]) clip);
     }
 
     public PredictOptions withClip(byte[] wkb) {
-        return new PredictOptions(
-                model, downsample, mpp, viewDownsample, choice, fillHoles, minArea, simplify, clean, keepParts, batch, wkb.clone());
+        return with(viewDownsample, preferEmbedded, wkb.clone());
     }
 
     public PredictOptions withViewDownsample(double value) {
+        return with(value, preferEmbedded, clip);
+    }
+
+    public PredictOptions preferringEmbedded() {
+        return with(viewDownsample, true, clip);
+    }
+
+    private PredictOptions with(double view, boolean embedded, byte[] cut) {
         return new PredictOptions(
-                model, downsample, mpp, value, choice, fillHoles, minArea, simplify, clean, keepParts, batch, clip);
+                model, downsample, mpp, view, choice, fillHoles, minArea, simplify, clean, keepParts, batch, embedded, cut);
     }
 }

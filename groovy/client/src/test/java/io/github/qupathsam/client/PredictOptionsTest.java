@@ -34,6 +34,11 @@ class PredictOptionsTest {
         PredictRequest plain = Messages.predict(image, List.of(), PredictOptions.none(), settings);
         assertEquals(Priority.PRIORITY_INTERACTIVE, plain.getPriority());
         assertEquals(false, plain.getOutput().getKeepParts());
+        assertEquals(false, plain.getWindow().getPreferEmbedded());
+        PredictOptions preferring = PredictOptions.of(Map.of("downsample", 2)).preferringEmbedded().withViewDownsample(3);
+        PredictRequest click = Messages.predict(image, List.of(), preferring, settings);
+        assertEquals(true, click.getWindow().getPreferEmbedded());
+        assertEquals(2, click.getWindow().getDownsample());
         PredictOptions options = PredictOptions.of(Map.of("batch", true, "keepParts", true));
         PredictRequest batch = Messages.predict(image, List.of(), options, settings);
         assertEquals(Priority.PRIORITY_BATCH, batch.getPriority());
