@@ -87,6 +87,9 @@ class ModelFrame:
 
 def masks_over_window(logits: Tensor, window_size: tuple[int, int]) -> Tensor:
     """Logits ``(M, 256, 256)`` over a window to bool masks ``(M, height, width)``: upsampled bilinearly, above zero."""
+    if logits.shape[1:] == window_size:
+        # What the interpolation would give, bit by bit.
+        return logits > 0
     upsampled = F.interpolate(logits[None], size=window_size, mode="bilinear", align_corners=False)
     return upsampled[0] > 0
 

@@ -57,6 +57,8 @@ class PromptableSegmenter(abc.ABC):
         self.network = network
         self.execution = execution
         self.click_rules = ClickRules()
+        #: The last embedding that was decoded, and its image in fp32: a person clicks in one window for a while.
+        self._last_image: tuple[Embedding, Tensor] | None = None
         self._box_checker: PromptableSegmenter | None = None
         #: The box checker's embeddings by the identity of ours, which is held so that it stays the same object.
         self._box_embeddings: OrderedDict[int, tuple[Embedding, Embedding]] = OrderedDict()
@@ -147,16 +149,24 @@ class PromptableSegmenter(abc.ABC):
         frame = self.frame(embedding.window_size)
         answers: list[MaskSet | None] = [None] * len(prompts)
         with out_of_memory_mapped(self.execution.device), torch.inference_mode():
-            image = embedding.tensors["image"].to(self.execution.device, torch.float32)
+            image = self._image_of(embedding)
             for indices in self._batches(prompts):
                 some = [prompts[i] for i in indices]
-                decoded = self._decode_batch(image, some, frame)
+                masks = self._masks(some, frame)
+                decoded = self._decode_batch(image, some, masks, frame)
                 chosen = best_first(decoded, several=several)
-                answered = self._answered(embedding, chosen, some, frame)
+                answered = self._answered(embedding, chosen, some, masks, frame)
                 for place, index in enumerate(indices):
                     found = mask_set(answered[place], chosen.scores[place], frame)
                     answers[index] = self._in_one_piece(found, some[place], frame)
         return [answer for answer in answers if answer is not None]
+
+    def _image_of(self, embedding: Embedding) -> Tensor:
+        """The image embedding in the decoder's number format, on the device."""
+        if self._last_image is None or self._last_image[0] is not embedding:
+            image = embedding.tensors["image"].to(self.execution.device, torch.float32)
+            self._last_image = embedding, image
+        return self._last_image[1]
 
     def _in_one_piece(self, found: MaskSet, prompt: WindowPrompts, frame: ModelFrame) -> MaskSet:
         """The rule of one object on the window's own px: they may part what hangs together in the logits."""
@@ -193,7 +203,7 @@ class PromptableSegmenter(abc.ABC):
 
         def decode() -> object:
             with torch.inference_mode():
-                return self._decode_batch(image, [prompt], frame)
+                return self._decode_batch(image, [prompt], self._masks([prompt], frame), frame)
 
         return decode
 
@@ -224,25 +234,34 @@ class PromptableSegmenter(abc.ABC):
             for start in range(0, len(same), PROMPTS_PER_BATCH)
         ]
 
-    def _decode_batch(self, image: Tensor, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> Decoded:
-        """Decode prompts of one shape; logits over the model's square."""
+    def _decode_batch(
+        self, image: Tensor, prompts: Sequence[WindowPrompts], masks: Tensor | None, frame: ModelFrame
+    ) -> Decoded:
+        """Decode prompts of one shape, with masks of `_masks`; logits over the model's square."""
         return self.network.decode(
             image,
             self._points(prompts, frame),
             self._boxes(prompts, frame),
-            self._masks(prompts, frame),
+            masks,
             dense_position=self._dense_position,
         )
 
     def _answered(
-        self, embedding: Embedding, decoded: Decoded, prompts: Sequence[WindowPrompts], frame: ModelFrame
+        self,
+        embedding: Embedding,
+        decoded: Decoded,
+        prompts: Sequence[WindowPrompts],
+        masks: Tensor | None,
+        frame: ModelFrame,
     ) -> list[SquareLogits]:
         """The masks of each prompt over the model's square, as the rules leave them.
 
         The head refines the first mask; each, where it is asked for. The prompts of a batch ask for the same.
         """
         device = self.execution.device
-        asked = [self._canvas_prompts(prompt, frame) for prompt in prompts]
+        # Prompts of one shape have a mask all of them, or none.
+        before_click = [None] * len(prompts) if masks is None else list(masks[:, 0])
+        asked = [self._canvas_prompts(*each, frame) for each in zip(prompts, before_click, strict=True)]
         logits = decoded.logits.float()
         corrections: list[Refined] = []
         head = self.network.refinement_head
@@ -271,14 +290,13 @@ class PromptableSegmenter(abc.ABC):
             for place, after in enumerate(ruled)
         ]
 
-    def _canvas_prompts(self, prompt: WindowPrompts, frame: ModelFrame) -> CanvasPrompts:
+    def _canvas_prompts(self, prompt: WindowPrompts, previous: Tensor | None, frame: ModelFrame) -> CanvasPrompts:
         scale = np.float32(CANVAS_SIZE / frame.input_size)
         points = frame.to_model(prompt.points) * scale - np.float32(0.5)
         box = None
         if prompt.box is not None:
             x0, y0, x1, y1 = (frame.to_model(np.asarray(prompt.box, np.float32).reshape(2, 2)) * scale).ravel().tolist()
             box = x0, y0, x1, y1
-        previous = self._masks([prompt], frame)
         return CanvasPrompts(
             clicks=tuple(
                 CanvasClick(float(x), float(y), bool(label == 1))
@@ -286,7 +304,7 @@ class PromptableSegmenter(abc.ABC):
             ),
             newest=prompt.last_click,
             box=box,
-            previous=None if previous is None else previous[0, 0],
+            previous=previous,
             keep_parts=prompt.keep_parts,
         )
 
@@ -305,6 +323,7 @@ class PromptableSegmenter(abc.ABC):
         return self._sam_coordinates(frame.to_model(corners).reshape(-1, 4))
 
     def _masks(self, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> Tensor | None:
+        """The masks so far over the model's square, fp32 ``(B, 1, 256, 256)``; None where there are none."""
         logits = [p.logits for p in prompts if p.logits is not None]
         if not logits:
             return None
