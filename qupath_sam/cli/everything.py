@@ -48,9 +48,13 @@ class EverythingOptions:
     leave_out_border: Annotated[
         bool, typer.Option("--leave-out-border", help="Leave out objects that cross the border of the region.")
     ] = False
-    like: Annotated[Path | None, typer.Option(help="GeoJSON of examples: find what looks like them.")] = None
+    like: Annotated[
+        Path | None, typer.Option(help="GeoJSON of examples, outlines or points in some: find what looks like them.")
+    ] = None
     unlike: Annotated[Path | None, typer.Option(help="GeoJSON of examples of what is not wanted.")] = None
-    like_threshold: Annotated[float | None, typer.Option(help="Least likeness, 0 to 1.")] = None
+    like_threshold: Annotated[
+        float | None, typer.Option(help="Least likeness, 0 to 1; else what the examples suggest.")
+    ] = None
     prompting: Annotated[Prompting, typer.Option(help="How objects are found; --like sets it.")] = Prompting.DEFAULT
     effort: Annotated[Effort, typer.Option(help="fast decodes less.")] = Effort.BEST
     spacing: Annotated[float | None, typer.Option(help="Of grid: distance of two clicks, µm.")] = None
@@ -106,6 +110,7 @@ def region_request(
     min_area: float,
     output: OutputOptions,
     read: Callable[[Path], list[Polygon | MultiPolygon]],
+    read_examples: Callable[[Path], list[Polygon | MultiPolygon | tuple[float, float]]],
 ) -> RegionRequest:
     """Return what the options ask for.
 
@@ -115,6 +120,7 @@ def region_request(
         min_area: um2.
         output: what to do to each outline.
         read: gives the outlines of a GeoJSON file.
+        read_examples: gives its outlines and points.
 
     Raises:
         InvalidRequest: options that do not go together, or a file that is none.
@@ -131,10 +137,10 @@ def region_request(
     if every.like is not None and every.prompting not in (Prompting.DEFAULT, Prompting.LIKE):
         raise InvalidRequest(f"--like finds objects by examples, not by {every.prompting.value}; leave --prompting out")
     examples = [
-        Example(outline, label)
+        Example(place_of_one, label)
         for path, label in ((every.like, Label.POSITIVE), (every.unlike, Label.NEGATIVE))
         if path is not None
-        for outline in read(path)
+        for place_of_one in read_examples(path)
     ]
     outlines = read(every.inside) if every.inside is not None else []
     inside = cast("Polygon | MultiPolygon", shapely.union_all(outlines)) if outlines else None

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from shapely.geometry import MultiPolygon, Polygon
+import shapely
+from shapely.geometry import MultiPoint, MultiPolygon, Point, Polygon
 
 from qupath_sam.errors import InvalidPrompt, InvalidRegion, InvalidRequest
 from qupath_sam.qupath.geojson import AnnotationFeature, Area, FeatureCollection, read_collection
@@ -57,25 +58,47 @@ def read_outlines(
         InvalidRequest: no GeoJSON, or no polygon in it.
         InvalidPrompt: a feature is no outline; the message names all of them.
     """
-    collection = read_collection(path)
-    faults = [
-        Fault(
-            f"object {feature.id}",
-            f"it is a {feature.geometry.geom_type}, but only a Polygon or MultiPolygon is an outline",
-        )
-        for feature in collection.features
-        if not isinstance(feature.geometry, Area)
-    ]
-    areas = tuple(feature for feature in collection.features if isinstance(feature.geometry, Area))
-    collection = FeatureCollection(areas, (*collection.refused, *faults), collection.left_out)
-    outlines = [
-        feature.geometry
-        for feature in usable(collection, path, skip_bad=skip_bad, note=note)
-        if isinstance(feature.geometry, Area)
-    ]
+    found = _features(
+        path, (Polygon, MultiPolygon), "a Polygon or MultiPolygon is an outline", skip_bad=skip_bad, note=note
+    )
+    outlines = [feature.geometry for feature in found if isinstance(feature.geometry, Area)]
     if not outlines:
         raise InvalidPrompt(f"{path} holds no polygon; draw an outline in QuPath and export it as GeoJSON")
     return outlines
+
+
+def read_examples(
+    path: Path, *, skip_bad: bool = False, note: Callable[[str], None] = lambda text: None
+) -> list[Polygon | MultiPolygon | tuple[float, float]]:
+    """The polygons and points of a GeoJSON file, level-0 px; each point of several is one.
+
+    Args and raises: as `read_outlines`.
+    """
+    shapes = (Polygon, MultiPolygon, Point, MultiPoint)
+    examples: list[Polygon | MultiPolygon | tuple[float, float]] = []
+    for feature in _features(path, shapes, "an outline or a point is an example", skip_bad=skip_bad, note=note):
+        if isinstance(feature.geometry, Area):
+            examples.append(feature.geometry)
+        else:
+            examples += [(float(x), float(y)) for x, y in shapely.get_coordinates(feature.geometry)]
+    if not examples:
+        raise InvalidPrompt(f"{path} holds no polygon and no point; draw an example in QuPath and export it as GeoJSON")
+    return examples
+
+
+def _features(
+    path: Path, shapes: tuple[type, ...], wanted: str, *, skip_bad: bool, note: Callable[[str], None]
+) -> list[AnnotationFeature]:
+    """The features of a file that have one of these shapes; the others are faults."""
+    collection = read_collection(path)
+    faults = [
+        Fault(f"object {feature.id}", f"it is a {feature.geometry.geom_type}, but only {wanted}")
+        for feature in collection.features
+        if not isinstance(feature.geometry, shapes)
+    ]
+    fitting = tuple(feature for feature in collection.features if isinstance(feature.geometry, shapes))
+    collection = FeatureCollection(fitting, (*collection.refused, *faults), collection.left_out)
+    return usable(collection, path, skip_bad=skip_bad, note=note)
 
 
 def usable(

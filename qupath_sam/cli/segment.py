@@ -93,7 +93,15 @@ def segment(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Segment objects of SLIDE from clicks, boxes and outlines, all in level-0 pixels."""
-    from qupath_sam.cli.prompts import objects_from, parse_box, parse_point, parse_region, read_outlines, refining
+    from qupath_sam.cli.prompts import (
+        objects_from,
+        parse_box,
+        parse_point,
+        parse_region,
+        read_examples,
+        read_outlines,
+        refining,
+    )
     from qupath_sam.client.images import Slide
     from qupath_sam.qupath.annotations import annotations_of
     from qupath_sam.qupath.geojson import PathClass, write_geojson
@@ -124,6 +132,7 @@ def segment(
             min_area=min_area,
             output=OutputOptions(fill_holes_area=fill_holes, simplify_tolerance=simplify),
             read=read,
+            read_examples=partial(read_examples, skip_bad=skip_bad, note=partial(typer.echo, err=True)),
         )
         run_everything(
             image,

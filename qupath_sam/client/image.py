@@ -22,7 +22,7 @@ from qupath_sam.qupath.annotations import annotations_of
 from qupath_sam.qupath.geojson import PathClass, write_geojson
 from qupath_sam.types.choices import Axis
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
-from qupath_sam.types.region_requests import RegionRequest
+from qupath_sam.types.region_requests import Example, Prompting, RegionRequest
 from qupath_sam.types.region_results import RegionBatch
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
@@ -34,6 +34,17 @@ if TYPE_CHECKING:
 
 #: What an object is asked for by: a box, a click, an outline of it, or all prompts together.
 Prompt = Box | Click | Polygon | MultiPolygon | ObjectPrompts
+
+
+class _HasOutline(Protocol):
+    """An object that was found before."""
+
+    @property
+    def geometry(self) -> Polygon | MultiPolygon: ...
+
+
+#: Where an example lies: its outline, a point in it, or an object that has an outline.
+ExamplePlace = Polygon | MultiPolygon | tuple[float, float] | _HasOutline
 
 
 class _Client(Protocol):
@@ -149,24 +160,39 @@ class Image:
         return SegmentedObjects(self, tuple(every), prediction, path_class)
 
     def segment_region(
-        self, place: RegionRequest | Region | Polygon | MultiPolygon | None = None, **options: Any
+        self,
+        place: RegionRequest | Region | Polygon | MultiPolygon | None = None,
+        *,
+        like: Sequence[ExamplePlace] = (),
+        unlike: Sequence[ExamplePlace] = (),
+        **options: Any,
     ) -> Iterator[RegionBatch]:
-        """Find all objects of a region, tile by tile.
+        """Find all objects of a region, tile by tile; with examples those that look like them.
 
         ::
 
             for batch in slide.segment_region(Region(0, 0, 4000, 3000), effort=Effort.FAST):
                 for nucleus in batch.objects:
                     print(nucleus.number, nucleus.score, nucleus.geometry)
+            gland = slide.click(700, 600).click(650, 560, positive=False)
+            for batch in slide.segment_region(like=[gland]):
+                print([each.likeness for each in batch.objects])
 
         Args:
             place: level-0 px; None is the whole image. A `RegionRequest` says everything.
+            like: outlines of wanted objects, points in some (``(x, y)``), or objects found before; level-0 px.
+            unlike: the same of objects that are not wanted.
             options: of `RegionRequest`, where ``place`` is none.
 
         Raises (while the batches are taken):
+            InvalidPrompt: an example lies outside the image, or a point shows no object.
             InvalidRequest: the region or an option is wrong.
             SlideError, ModelError: the image cannot be read, or the model not be had, or not prompt that way.
         """
+        if like or unlike:
+            labelled = [(each, Label.POSITIVE) for each in like] + [(each, Label.NEGATIVE) for each in unlike]
+            examples = tuple(Example(_place(each), label) for each, label in labelled)
+            options = {"prompting": Prompting.LIKE, "examples": examples, **options}
         request = replace(place, **options) if isinstance(place, RegionRequest) else RegionRequest(place, **options)
         return self._client.segment_region(self.ref, request, model=self.model)
 
@@ -402,3 +428,10 @@ def _prompts(prompt: Prompt | tuple[float, float, float, float]) -> ObjectPrompt
         case (min_x, min_y, max_x, max_y):
             return ObjectPrompts(box=Box(min_x, min_y, max_x, max_y))
     raise InvalidRequest(f"{type(prompt).__name__} is no prompt; give a Box, a Click, a polygon or ObjectPrompts")
+
+
+def _place(example: ExamplePlace) -> Polygon | MultiPolygon | tuple[float, float]:
+    """Return an example's outline or point, level-0 px."""
+    if isinstance(example, tuple | Polygon | MultiPolygon):
+        return example
+    return example.geometry

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.engine.call import Call, RunningCall, scales_of
 from qupath_sam.engine.description import describe_image
@@ -26,6 +27,7 @@ from qupath_sam.engine.worker import InferenceWorker, Priority
 from qupath_sam.errors import InvalidPrompt, RequestTooLarge
 from qupath_sam.models.base import WindowPrompts
 from qupath_sam.slides.base import SlideInfo, SlideReader
+from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.types.region_requests import RegionRequest
 from qupath_sam.types.region_results import RegionBatch
 from qupath_sam.types.regions import Window
@@ -144,13 +146,30 @@ class Engine:
 
         Raises:
             InvalidRequest: the region does not meet the image, or the token is not of this request.
+            InvalidPrompt: an example lies outside the image, or a click shows no object.
             SlideUnreadable: the pixels cannot be read.
             ModelError: the model cannot be had, or not prompt that way.
             OutOfMemory, Cancelled, DeadlineExceeded, ServerBusy (while batches are taken): the work could not be done.
         """
-        loaded = self.models.get(model)
+        loaded, call = self.models.get(model), call or Call()
+
+        def outline_clicks(points: Sequence[tuple[float, float]]) -> list[Polygon | MultiPolygon | None]:
+            window = WindowRequest(downsample=request.downsample, mpp=request.mpp)
+            objects = [ObjectRequest(ObjectPrompts((Click.at(x, y),))) for x, y in points]
+            self._check(slide.info, objects)
+            run = RunningCall(self, slide, loaded, window, OutputOptions(), call, Priority.BATCH)
+            return [each.outlines[0].geometry if each.outlines else None for each in run.predict(objects)]
+
         return iter(
-            start_region(slide, request, loaded, worker=self.worker, embeddings=self.embeddings, call=call or Call())
+            start_region(
+                slide,
+                request,
+                loaded,
+                worker=self.worker,
+                embeddings=self.embeddings,
+                call=call,
+                outline_clicks=outline_clicks,
+            )
         )
 
     def embed(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from shapely.geometry import box
+from shapely.geometry import Point, box
 
 from qupath_sam import LocalClient
 from qupath_sam.assets import demo_slide_path
@@ -80,6 +80,19 @@ def test_inside_outlines_and_on_a_server(qupath_sam, server_address: str, tmp_pa
     assert [f.geometry.wkt for f in features(here)] == [f.geometry.wkt for f in features(there)]
     inside = box(1000, 1000, 1100, 1120).union(box(1080, 1100, 1180, 1180)).buffer(0.02)
     assert all(inside.covers(f.geometry) for f in features(here))
+
+
+def test_examples_are_outlines_and_points_and_their_likeness_is_written(qupath_sam, tmp_path: Path):
+    like, unlike, out = (tmp_path / name for name in ("like.geojson", "unlike.geojson", "out.geojson"))
+    write_geojson(like, [AnnotationFeature(Point(1227, 916).buffer(12)), AnnotationFeature(Point(1100, 1100))])
+    write_geojson(unlike, [AnnotationFeature(Point(1180, 1180).buffer(10))])
+    ask = "segment", SLIDE, "--everything", "--model", "fake", "--effort", "fast", *REGION, "-o", out
+    ended = qupath_sam(*ask, "--like", like, "--unlike", unlike, "--like-threshold", 0.1, "--json")
+    assert ended.code == 0, ended.stderr
+    found = features(out)
+    assert found
+    assert all(0.1 <= f.measurements["SAM likeness"] <= 1 for f in found)
+    assert any("the examples suggest" in remark for remark in json.loads(ended.stdout)["remarks"])
 
 
 @pytest.mark.parametrize(

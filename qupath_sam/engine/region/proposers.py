@@ -30,7 +30,7 @@ def prompting_of(loaded: LoadedModel, request: RegionRequest) -> Prompting:
 
 
 def proposer_of(loaded: LoadedModel, request: RegionRequest, info: SlideInfo, *, downsample: float) -> Proposer:
-    """Return the proposer for a request.
+    """Return the proposer for a request that has no examples; `qupath_sam.engine.like` has the one for those that have.
 
     Args:
         loaded: the model whose embeddings the tiles hold.
@@ -55,8 +55,6 @@ def proposer_of(loaded: LoadedModel, request: RegionRequest, info: SlideInfo, *,
             effort=request.effort,
             min_score=LEAST_SCORE if score is None else score,
         )
-    if prompting is Prompting.LIKE:
-        raise UnsupportedPrompting(f"model {name!r} cannot look for objects like examples; ask for prompting 'grid'")
     if not loaded.segmenter.capabilities.points:
         raise UnsupportedPrompting(
             f"model {name!r} takes no clicks, so that no grid of clicks can prompt it; ask another"

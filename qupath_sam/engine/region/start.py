@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from qupath_sam.engine.call import Call
 from qupath_sam.engine.embeddings.store import EmbeddingStore
+from qupath_sam.engine.like.prepare import OutlineClicks, plan_like
 from qupath_sam.engine.region.model import RegionModel
 from qupath_sam.engine.region.probe import is_guessed, probed_downsample
+from qupath_sam.engine.region.proposals import Proposer
 from qupath_sam.engine.region.proposers import prompting_of, proposer_of
 from qupath_sam.engine.region.run import RegionPlan, RegionRun, place_of
 from qupath_sam.engine.region.scale import tile_downsample
@@ -23,26 +25,37 @@ def start_region(
     worker: InferenceWorker,
     embeddings: EmbeddingStore,
     call: Call,
+    outline_clicks: OutlineClicks,
 ) -> RegionRun:
     """Return a run that is ready for its first tile.
 
+    Args:
+        outline_clicks: outlines the examples that are clicks.
+
     Raises:
         InvalidRequest: the region does not meet the image, or the token is not of this request.
+        InvalidPrompt: an example that is none.
         UnsupportedPrompting: the model cannot find objects that way.
         SlideUnreadable: the pixels cannot be read.
     """
     info = slide.info
     tile_size = loaded.segmenter.capabilities.input_size
     place = place_of(request, info.extent)
-    downsample, remarks = tile_downsample(request, info, tile_size)
-    automatic = prompting_of(loaded, request) is Prompting.AUTOMATIC
-    model = RegionModel(worker=worker, embeddings=embeddings, loaded=loaded, slide=slide, call=call, mirrors=automatic)
-    if automatic and loaded.dense is not None:
-        if is_guessed(request, info):
-            downsample, remarks = probed_downsample(
-                model, loaded.dense, info, place, tile_size=tile_size, start=downsample, otherwise=remarks
-            )
-        remarks = (*remarks, f"objects are proposed by the dense head {loaded.dense.sha256[:12]}")
-    proposer = proposer_of(loaded, request, info, downsample=downsample)
+    prompting = prompting_of(loaded, request)
+    mirrors = prompting in (Prompting.AUTOMATIC, Prompting.LIKE)
+    model = RegionModel(worker=worker, embeddings=embeddings, loaded=loaded, slide=slide, call=call, mirrors=mirrors)
+    proposer: Proposer
+    if prompting is Prompting.LIKE:
+        like = plan_like(request, info, loaded, model, tile_size=tile_size, outline_clicks=outline_clicks)
+        proposer, downsample, remarks = like.proposer, like.downsample, like.remarks
+    else:
+        downsample, remarks = tile_downsample(request, info, tile_size)
+        if prompting is Prompting.AUTOMATIC and loaded.dense is not None:
+            if is_guessed(request, info):
+                downsample, remarks = probed_downsample(
+                    model, loaded.dense, info, place, tile_size=tile_size, start=downsample, otherwise=remarks
+                )
+            remarks = (*remarks, f"objects are proposed by the dense head {loaded.dense.sha256[:12]}")
+        proposer = proposer_of(loaded, request, info, downsample=downsample)
     plan = RegionPlan(place, downsample, tile_size, max_extent=tile_size * downsample, remarks=remarks)
     return RegionRun(request=request, plan=plan, slide=slide, loaded=loaded, model=model, proposer=proposer)
