@@ -32,12 +32,18 @@ def click(
         Path | None,
         typer.Option(help="Put each --model's median into the summary that `evaluate` wrote into this document."),
     ] = None,
+    costs: Annotated[
+        Path | None, typer.Option(help="Write a table of all models' times into this document, between its markers.")
+    ] = None,
 ) -> None:
     """A click through gRPC against its bare mask decoder, and what the first click costs."""
     from qupath_sam.cli.benchmarks import click as bench
     from qupath_sam.cli.evaluate import SUMMARY_TABLE
-    from qupath_sam.cli.marked_tables import check_column, fill_column
+    from qupath_sam.cli.marked_tables import check_column, check_markers, fill_column, write_tables
     from qupath_sam.evaluation.page import CLICK_COLUMN
+
+    if costs is not None:
+        check_markers(costs, [bench.COSTS_TABLE])
 
     if markdown is not None:
         if not model:
@@ -49,6 +55,8 @@ def click(
     if markdown is not None:
         times = {name: f"{results['models'][name]['warm_click_ms']['p50']:.0f}" for name in model or []}
         fill_column(markdown, SUMMARY_TABLE, CLICK_COLUMN, times)
+    if costs is not None:
+        write_tables(costs, {bench.COSTS_TABLE: bench.costs_table(results)})
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from qupath_sam.models.registry import ModelSpec
+    from qupath_sam.models.registry import ModelSpec, WeightsFile
     from qupath_sam.models.weights.store import ModelStore
 
 app = typer.Typer(help="Models and their weights.", no_args_is_help=True)
@@ -80,7 +80,7 @@ def built_in_table() -> str:
         elif not spec.weights.url:
             get = "by hand"
         else:
-            size = spec.weights.size_bytes
+            size = _download_bytes(spec.weights)
             get = f"pull, {size / 1e6:.0f} MB" if size else "pull"
         px = spec.capabilities.input_size
         lines.append(f"| `{spec.name}`{default} | {spec.title} | {px} | {spec.licence.spdx} | {get} |")
@@ -219,14 +219,21 @@ def _state(spec: ModelSpec, store: ModelStore) -> str:
     if isinstance(spec.weights, WeightsFile):
         if not spec.weights.url:
             return "by hand"
-        size = spec.weights.size_bytes
+        size = _download_bytes(spec.weights)
         return f"pull ({size / 1e6:.0f} MB)" if size else "pull"
     return "missing"
 
 
+def _download_bytes(weights: WeightsFile) -> int | None:
+    """Return the size of a download, or about the size; None where it is not known."""
+    from qupath_sam.models.registry import HubWeights
+
+    return weights.size_bytes or (weights.about_bytes if isinstance(weights, HubWeights) else None)
+
+
 def _described(spec: ModelSpec, store: ModelStore) -> dict[str, Any]:
     """A flat object, the same in text and JSON."""
-    from qupath_sam.models.registry import WeightsFile
+    from qupath_sam.models.registry import HubWeights, WeightsFile
 
     can, weights = spec.capabilities, spec.weights
     present = store.is_present(spec)
@@ -246,6 +253,7 @@ def _described(spec: ModelSpec, store: ModelStore) -> dict[str, Any]:
         "present": present,
         "path": str(store.weights_path(spec)) if present and weights is not None else None,
         "url": weights.url or None if isinstance(weights, WeightsFile) else None,
+        "revision": weights.revision or None if isinstance(weights, HubWeights) else None,
         "size_bytes": None if weights is None else weights.size_bytes,
         "sha256": None if weights is None else weights.sha256,
     }

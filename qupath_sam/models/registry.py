@@ -74,6 +74,21 @@ class WeightsFile:
 
 
 @dataclass(frozen=True, slots=True)
+class HubWeights(WeightsFile):
+    """A folder of a Hugging Face hub, of which ``model.safetensors`` and ``config.json`` are downloaded on request.
+
+    Attributes:
+        repository: such as "facebook/sam2.1-hiera-tiny".
+        revision: commit that is downloaded; empty takes the newest one, and keeps to that for good.
+        about_bytes: of the weights file, to three digits: what the hub's page shows.
+    """
+
+    repository: str = ""
+    revision: str = ""
+    about_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PackagedWeights:
     """A file inside an installed Python package, which is not imported to reach it.
 
@@ -201,6 +216,11 @@ _FOCALCLICK_PAGE = "https://drive.google.com/drive/folders/1XzUlpPqbzAyMt009HVpE
 _SIMPLECLICK_PAGE = "https://drive.google.com/drive/folders/1qpK0gtAPkVMF7VC42UA9XF4xMWr5KJmL"
 _MIT = Licence("MIT", "of the code; the authors name no other for the weights")
 _FOCALCLICK_LICENCE = Licence("Apache-2.0", "of the code; its README says MIT, and nothing is said of the weights")
+_HUB = "https://huggingface.co"
+_SAM_HQ_LICENCE = Licence("Apache-2.0", "of the code; the repository of the weights names none")
+_EDGETAM_LICENCE = Licence("Apache-2.0", "of the authors' own repository, of which this is a copy")
+_SAM3_LICENCE = Licence("LicenseRef-SAM", "the SAM License of Meta, which its page asks you to accept before")
+_EXTRA = "Needs the extra [transformers]."
 _RIVAL = "Trained on photographs; takes clicks only, and each click runs the whole network. A comparator."
 _BOXES_ONLY = "Made for boxes and outlines; its weights were not trained with clicks."
 _TUNED = (
@@ -411,6 +431,50 @@ _ALL = (
             ("simpleclick_vit_b", "SimpleClick, ViT-B, COCO+LVIS", "cocolvis_vit_base.pth"),
             ("simpleclick_vit_l", "SimpleClick, ViT-L, COCO+LVIS", "cocolvis_vit_large.pth"),
             ("simpleclick_vit_h", "SimpleClick, ViT-H, COCO+LVIS", "cocolvis_vit_huge.pth"),
+        )
+    ),
+    *(
+        _spec(
+            name,
+            family,
+            title,
+            HubWeights(
+                url=f"{_HUB}/{repository}/resolve/main/model.safetensors",
+                file_name="model.safetensors",
+                repository=repository,
+                about_bytes=megabytes * 1_000_000,
+            ),
+            licence=licence,
+            source=f"{_HUB}/{repository}",
+            remark=f"{_EXTRA} {remark}".strip(),
+        )
+        for name, family, title, repository, megabytes, licence, remark in (
+            (
+                "sam_hq_vit_b",
+                Family.SAM_HQ,
+                "SAM-HQ, ViT-B",
+                "syscv-community/sam-hq-vit-base",
+                379,
+                _SAM_HQ_LICENCE,
+                "",
+            ),
+            (
+                *("sam_hq_vit_l", Family.SAM_HQ, "SAM-HQ, ViT-L", "syscv-community/sam-hq-vit-large", 1250),
+                *(_SAM_HQ_LICENCE, _SLOW_ON_CPU),
+            ),
+            (
+                *("sam_hq_vit_h", Family.SAM_HQ, "SAM-HQ, ViT-H", "syscv-community/sam-hq-vit-huge", 2570),
+                *(_SAM_HQ_LICENCE, _SLOW_ON_CPU),
+            ),
+            ("sam2_1_tiny", Family.SAM2, "SAM 2.1, Hiera-T", "facebook/sam2.1-hiera-tiny", 156, _APACHE, ""),
+            ("sam2_1_small", Family.SAM2, "SAM 2.1, Hiera-S", "facebook/sam2.1-hiera-small", 184, _APACHE, ""),
+            ("sam2_1_base_plus", Family.SAM2, "SAM 2.1, Hiera-B+", "facebook/sam2.1-hiera-base-plus", 323, _APACHE, ""),
+            ("sam2_1_large", Family.SAM2, "SAM 2.1, Hiera-L", "facebook/sam2.1-hiera-large", 898, _APACHE, ""),
+            ("edgetam", Family.EDGETAM, "EdgeTAM", "yonigozlan/EdgeTAM-hf", 56, _EDGETAM_LICENCE, ""),
+            (
+                *("sam3_tracker", Family.SAM3_TRACKER, "SAM 3, its tracker", "facebook/sam3", 3440, _SAM3_LICENCE),
+                f"{_SLOW_ON_CPU} The file holds SAM 3's detector too, which is not used.",
+            ),
         )
     ),
     _spec(

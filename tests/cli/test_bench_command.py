@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -52,3 +53,25 @@ def test_the_summary_of_a_document_gets_the_milliseconds(tmp_path) -> None:
     assert "| `fake` | 2 |\n| `b` | - |" in document.read_text(encoding="utf-8")
     refused = CliRunner().invoke(app, ["bench", "click", "--model", "c", "--markdown", str(document)])
     assert isinstance(refused.exception, InvalidRequest)
+
+
+def test_costs_of_models_are_written_between_their_markers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {"encode_ms": {"p50": 300.4}, "first_click_ms": 340.0, "warm_click_ms": {"p50": 52.0}}
+    found = {"weights": "random", "runtime": "torch", "precision": "fp32", "device": "cpu", "network_ms": {"p50": 40.0}}
+    monkeypatch.setattr(click, "run", lambda **_: {**RESULT, "models": {"edgetam": {**times, **found}}})
+    document = tmp_path / "models.md"
+    document.write_text("Before\n\n<!-- begin: qupath-sam bench click, costs -->\n<!-- end -->\n\nAfter\n")
+    result = CliRunner().invoke(app, ["bench", "click", "--model", "edgetam", "--costs", str(document)])
+    assert result.exit_code == 0, result.output
+    text = document.read_text()
+    assert "| `edgetam` | random | torch, fp32, cpu | 300 | 340 | 52 | 40 |" in text
+    assert "2 threads on a, load 0.1" in text
+    assert text.startswith("Before\n")
+    assert text.endswith("After\n")
+
+
+def test_costs_go_nowhere_without_their_markers(tmp_path: Path) -> None:
+    document = tmp_path / "models.md"
+    document.write_text("Text\n")
+    result = CliRunner().invoke(app, ["bench", "click", "--costs", str(document)])
+    assert isinstance(result.exception, InvalidRequest)

@@ -11,6 +11,13 @@ from qupath_sam.models.registry import Family
 
 #: Side of the square that these networks take, px.
 SIDE = 64
+#: The same of SAM 3's tracker, whose patches are 14 px.
+SAM3_SIDE = 56
+
+
+def side_of(family: Family) -> int:
+    """Side of the square that the family's network takes here, px."""
+    return SAM3_SIDE if family is Family.SAM3_TRACKER else SIDE
 
 
 def write_folder(family: Family, folder: Path) -> Path:
@@ -25,6 +32,31 @@ def write_folder(family: Family, folder: Path) -> Path:
                 elif not parameter.any():
                     parameter.normal_(0, 0.1)
     model.save_pretrained(folder)
+    return folder / "model.safetensors"
+
+
+def write_video_folder(family: Family, folder: Path) -> Path:
+    """Save the video model round such a network, as SAM 2.1 and EdgeTAM are published; gives its weights file."""
+    import transformers as t
+
+    image = _model(family).config
+    name = {Family.SAM2: "Sam2Video", Family.EDGETAM: "EdgeTamVideo", Family.SAM3_TRACKER: "Sam3TrackerVideo"}[family]
+    memory = {
+        "memory_attention_hidden_size": 32, "memory_attention_feed_forward_hidden_size": 32,
+        "memory_attention_num_layers": 1, "memory_encoder_hidden_size": 32, "memory_encoder_output_channels": 16,
+        "mask_downsampler_embed_dim": 32, "memory_fuser_embed_dim": 32, "memory_fuser_intermediate_dim": 32,
+        "memory_fuser_num_layers": 1,
+    }  # fmt: skip
+    config = getattr(t, f"{name}Config")(
+        vision_config=image.vision_config.to_dict(),
+        prompt_encoder_config=image.prompt_encoder_config.to_dict(),
+        mask_decoder_config=image.mask_decoder_config.to_dict(),
+        image_size=side_of(family),
+        **memory,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        getattr(t, f"{name}Model")(config).save_pretrained(folder)
     return folder / "model.safetensors"
 
 
@@ -57,6 +89,33 @@ def _model(family: Family) -> Any:
             )  # fmt: skip
             return t.Sam2Model(
                 t.Sam2Config(vision_config=vision_config, prompt_encoder_config=prompts, mask_decoder_config=decoder)
+            )
+        case Family.EDGETAM:
+            # The published backbone, on a smaller image: timm builds it without weights.
+            backbone = t.TimmWrapperConfig(
+                architecture="repvit_m1",
+                model_args={"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]},
+            )
+            vision_config = t.EdgeTamVisionConfig(
+                backbone_config=backbone, fpn_hidden_size=32,
+                backbone_feature_sizes=[[SIDE // 4] * 2, [SIDE // 8] * 2, [SIDE // 16] * 2],
+            )  # fmt: skip
+            return t.EdgeTamModel(
+                t.EdgeTamConfig(vision_config=vision_config, prompt_encoder_config=prompts, mask_decoder_config=decoder)
+            )
+        case Family.SAM3_TRACKER:
+            backbone = t.Sam3ViTConfig(
+                hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+                image_size=SAM3_SIDE, patch_size=14, window_size=2, global_attn_indexes=[1], pretrain_image_size=28,
+            )  # fmt: skip
+            cells = SAM3_SIDE // 14
+            vision_config = t.Sam3VisionConfig(
+                backbone_config=backbone, fpn_hidden_size=32,
+                backbone_feature_sizes=[[4 * cells] * 2, [2 * cells] * 2, [cells] * 2],
+            )  # fmt: skip
+            own = {**prompts, "image_size": SAM3_SIDE, "patch_size": 14}
+            return t.Sam3TrackerModel(
+                t.Sam3TrackerConfig(vision_config=vision_config, prompt_encoder_config=own, mask_decoder_config=decoder)
             )
         case _:
             raise ValueError(family)

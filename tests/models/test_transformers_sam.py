@@ -1,4 +1,4 @@
-"""SAM-HQ and SAM 2 from Hugging Face's layout, behind the contract; small random networks of the real classes."""
+"""SAM-HQ, SAM 2, EdgeTAM and SAM 3's tracker from Hugging Face's layout, behind the contract: small random networks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from qupath_sam.errors import WeightsMissing, WrongWeights
+from qupath_sam.models.adapters.transformers_published import published_network
 from qupath_sam.models.adapters.transformers_sam import CONFIG, family_beside, load_transformers_sam
 from qupath_sam.models.base import Capabilities, Segmenter
 from qupath_sam.models.devices import choose_execution
@@ -19,7 +22,7 @@ from qupath_sam.models.registry import Family
 from qupath_sam.models.weights.manage import Description, add
 from qupath_sam.models.weights.store import ModelStore
 from tests.contracts.segmenters import SegmenterContract, clicks, picture
-from tests.models.hf_files import SIDE, write_folder
+from tests.models.hf_files import SIDE, side_of, write_folder, write_video_folder
 
 pytest.importorskip("transformers", reason="the extra [transformers] is not installed")
 
@@ -29,7 +32,7 @@ def small(family: Family) -> Segmenter:
         return load_transformers_sam(
             write_folder(family, Path(folder)),
             family=family,
-            capabilities=Capabilities(input_size=SIDE, mask_count=3),
+            capabilities=Capabilities(input_size=side_of(family), mask_count=3),
             execution=choose_execution("cpu", "fp32"),
         )
 
@@ -48,7 +51,24 @@ class TestSamHq(SegmenterContract):
         return small(Family.SAM_HQ)
 
 
-@pytest.mark.parametrize("family", [Family.SAM2, Family.SAM_HQ])
+class TestEdgeTam(SegmenterContract):
+    tolerance: ClassVar[float] = 1e-3
+
+    @classmethod
+    def make(cls) -> Segmenter:
+        pytest.importorskip("timm", reason="the extra [transformers] is not installed")
+        return small(Family.EDGETAM)
+
+
+class TestSam3Tracker(SegmenterContract):
+    tolerance: ClassVar[float] = 1e-3
+
+    @classmethod
+    def make(cls) -> Segmenter:
+        return small(Family.SAM3_TRACKER)
+
+
+@pytest.mark.parametrize("family", [Family.SAM2, Family.SAM_HQ, Family.EDGETAM, Family.SAM3_TRACKER])
 def test_a_folder_is_added_with_its_config(tmp_path: Path, family: Family) -> None:
     weights = write_folder(family, tmp_path / "published")
     assert family_beside(weights) is family
@@ -62,9 +82,47 @@ def test_a_folder_is_added_with_its_config(tmp_path: Path, family: Family) -> No
     assert answer.masks.shape == (3, 40, 50)
 
 
-def test_an_embedding_of_sam2_has_three_maps() -> None:
-    embedding = small(Family.SAM2).embed(picture(40, 50))
-    assert [tensor.shape[-1] for tensor in embedding.tensors.values()] == [SIDE // 4, SIDE // 8, SIDE // 16]
+@pytest.mark.parametrize("family", [Family.SAM2, Family.EDGETAM, Family.SAM3_TRACKER])
+def test_the_folder_of_a_video_model_is_taken(tmp_path: Path, family: Family) -> None:
+    weights = write_video_folder(family, tmp_path)
+    assert "video" in weights.with_name(CONFIG).read_text()
+    capabilities = Capabilities(input_size=side_of(family), mask_count=3)
+    loaded = load_transformers_sam(
+        weights, family=family, capabilities=capabilities, execution=choose_execution("cpu", "fp32")
+    )
+    # In SAM 3's file a detector stands beside the tracker.
+    published = {name.removeprefix("tracker_model."): tensor for name, tensor in load_file(weights).items()}
+    own = dict(loaded.model.named_parameters())
+    assert len(own) > 100
+    assert all(torch.equal(parameter, published[name]) for name, parameter in own.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "millions"),
+    [
+        # Of the image encoders alone, as timm and the papers count them.
+        ("sam2_1_tiny", "vision_encoder.backbone.", 26.85),
+        ("sam2_1_small", "vision_encoder.backbone.", 33.95),
+        ("sam2_1_base_plus", "vision_encoder.backbone.", 68.68),
+        ("sam2_1_large", "vision_encoder.backbone.", 212.15),
+        ("sam_hq_vit_b", "vision_encoder.", 89.67),
+        ("sam_hq_vit_l", "vision_encoder.", 308.28),
+        ("sam_hq_vit_h", "vision_encoder.", 637.03),
+    ],
+)
+def test_random_networks_have_the_published_sizes(name: str, part: str, millions: float) -> None:
+    with torch.device("meta"):
+        network = published_network(name)
+    count = sum(tensor.numel() for key, tensor in network.named_parameters() if key.startswith(part))
+    assert count / 1e6 == pytest.approx(millions, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("family", "sides"), [(Family.SAM2, [16, 8, 4]), (Family.EDGETAM, [16, 8, 4]), (Family.SAM3_TRACKER, [16, 8, 4])]
+)
+def test_an_embedding_has_three_maps(family: Family, sides: list[int]) -> None:
+    embedding = small(family).embed(picture(40, 50))
+    assert [tensor.shape[-1] for tensor in embedding.tensors.values()] == sides
 
 
 def test_a_config_of_another_network_is_told(tmp_path: Path) -> None:

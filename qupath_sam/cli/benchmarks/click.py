@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,6 +33,8 @@ from qupath_sam.types.prompts import Click, Label, ObjectPrompts
 from qupath_sam.types.regions import Region, Window
 from qupath_sam.types.requests import ObjectRequest, WindowRequest
 
+#: The table of `costs_table` in a document.
+COSTS_TABLE = "qupath-sam bench click, costs"
 #: Scale of all windows, um per window px: the default model's own, so that no click changes its window.
 SCALE = WindowRequest(downsample=2.0)
 #: Places on the demo slide, level-0 px; each has tissue and a window of its own.
@@ -71,6 +73,29 @@ def run(
     """
     return report(
         "bench-click", {"models": {name: _time_model(name, rounds, device, precision, runtime) for name in models}}
+    )
+
+
+def costs_table(results: Mapping[str, Any]) -> str:
+    """Return what models cost as Markdown, from the results of `run`: a row a model, milliseconds, medians."""
+    machine = results["machine"]
+    lines = [
+        "| model | weights | runs in | encode a window | first click | each further click | of it the model |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, found in results["models"].items():
+        weights = "random" if found["weights"] == "random" else "its own"
+        times = (
+            found["encode_ms"]["p50"],
+            found["first_click_ms"],
+            found["warm_click_ms"]["p50"],
+            found["network_ms"]["p50"],
+        )
+        where = f"{found['runtime']}, {found['precision']}, {found['device']}"
+        lines.append(f"| `{name}` | {weights} | {where} | {' | '.join(f'{each:.0f}' for each in times)} |")
+    return (
+        "\n".join(lines)
+        + f"\n\nMilliseconds, medians; {machine['threads']} threads on {machine['cpu']}, load {machine['load']}.\n"
     )
 
 

@@ -17,6 +17,7 @@ from qupath_sam.models.registry import (
     BUILT_IN,
     TRANSFORMERS_FAMILIES,
     Family,
+    HubWeights,
     ModelSpec,
     WeightsFile,
     default_capabilities,
@@ -24,6 +25,7 @@ from qupath_sam.models.registry import (
 )
 from qupath_sam.models.weights.checkpoints import Checkpoint, Layout, guess_family, read_checkpoint
 from qupath_sam.models.weights.download import Progress, Source, download
+from qupath_sam.models.weights.hub import pull_folder
 from qupath_sam.models.weights.other_families import other_family
 from qupath_sam.models.weights.store import ModelStore, Record, UserModel
 
@@ -57,6 +59,8 @@ def pull(
             f"{spec.name} has no address that a program can pull from; download it with a browser from {spec.source} "
             f"(such as {weights.file_name}), then `qupath-sam models add {spec.name} FILE`"
         )
+    if isinstance(weights, HubWeights):
+        return _pull_from_hub(spec, weights, store, progress)
     target = store.folder(spec.name) / weights.file_name
     digest = download(
         Source(weights.url, weights.size_bytes, weights.sha256),
@@ -67,6 +71,20 @@ def pull(
     )
     store.keep(spec.name, Record(target.name, target.stat().st_size, digest))
     return target
+
+
+def _pull_from_hub(spec: ModelSpec, weights: HubWeights, store: ModelStore, progress: Progress | None) -> Path:
+    pulled = pull_folder(
+        weights.repository,
+        store.folder(spec.name),
+        revision=weights.revision,
+        sha256=weights.sha256,
+        accept=lambda path: check_content(read_checkpoint(path), path, spec.family, store, where=weights.repository),
+        progress=progress,
+    )
+    size = pulled.weights.stat().st_size
+    store.keep(spec.name, Record(pulled.weights.name, size, pulled.sha256, revision=pulled.revision))
+    return pulled.weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +133,8 @@ def add(name: str, file: Path, store: ModelStore, *, described: Description | No
         check_digest(spec, file, digest)
         check_content(checkpoint, file, spec.family, store, where=str(file))
     kept = _copied(file, store.folder(name)) if copy else file
-    if copy and user is not None and Family(user.family) in TRANSFORMERS_FAMILIES:
+    family = spec.family if spec is not None else Family(user.family) if user is not None else None
+    if copy and family in TRANSFORMERS_FAMILIES:
         _copied(file.with_name(CONFIG), store.folder(name))
     stored_as = kept.name if copy else str(kept)
     store.keep(name, Record(stored_as, kept.stat().st_size, digest, user))

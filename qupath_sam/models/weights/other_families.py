@@ -7,11 +7,16 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 _OURS = "use a checkpoint of SAM, MobileSAM, MedSAM or LiteMedSAM (see `qupath-sam models list`)"
+_FOLDER = "pull the folder that Hugging Face has of it instead (`qupath-sam models pull {}`)"
 _PULL = "pull the original instead (`qupath-sam models pull sam_vit_b`)"
 
 #: Beginnings of keys, behind whatever a wrapper puts before them, and what has them; the first match counts.
 _BEGINNINGS = (
-    (("detector.", "detector_model.", "tracker_model.", "tracker.", "tracker_neck."), "SAM 3", _OURS),
+    (
+        ("detector.", "detector_model.", "tracker_model.", "tracker.", "tracker_neck."),
+        "SAM 3 in its authors' layout",
+        _FOLDER.format("sam3_tracker"),
+    ),
     (
         (
             "image_encoder.trunk.",
@@ -20,8 +25,8 @@ _BEGINNINGS = (
             "memory_attention.",
             "vision_encoder.backbone.",
         ),
-        "SAM 2 (or a model made of it, such as MedSAM2)",
-        _OURS,
+        "SAM 2 in its authors' layout (or a model made of it, such as MedSAM2)",
+        _FOLDER.format("sam2_1_tiny"),
     ),
     (("vision_encoder.", "shared_image_embedding."), "SAM in the layout of Hugging Face's transformers", _PULL),
     (("image_encoder.stages.",), "EdgeSAM or RepViT-SAM", _OURS),
@@ -46,7 +51,7 @@ def other_family(tensors: Mapping[str, Tensor]) -> str:
         if any(f".{beginning}" in f".{key}" for beginning in beginnings for key in tensors):
             return f"this is {name}, which qupath-sam does not run; {remedy}"
     if any(component in _HQ for component in components):
-        return f"this is SAM-HQ, which qupath-sam does not run: its decoder has another token; {_OURS}"
+        return f"this is SAM-HQ in its authors' layout, which qupath-sam does not run; {_FOLDER.format('sam_hq_vit_b')}"
     if any(part in component for component in components for part in _ADAPTERS):
         return f"this is SAM with adapters between its layers, which qupath-sam does not run; {_OURS}"
     patches = tensors.get("image_encoder.patch_embed.proj.weight")

@@ -25,6 +25,7 @@ from qupath_sam.errors import UnknownModel, WeightsMissing, WrongWeights
 from qupath_sam.models.registry import (
     BUILT_IN,
     Family,
+    HubWeights,
     Licence,
     LocalWeights,
     ModelSpec,
@@ -67,12 +68,14 @@ class Record:
         file: name within the model's folder, or an absolute path elsewhere.
         size_bytes, sha256: when they came.
         user_model: None for a built-in model.
+        revision: commit of the hub that they are of; empty for files from elsewhere.
     """
 
     file: str
     size_bytes: int
     sha256: str
     user_model: UserModel | None = None
+    revision: str = ""
 
 
 class ModelStore:
@@ -176,7 +179,12 @@ class ModelStore:
         if not isinstance(spec.weights, WeightsFile) or spec.weights.sha256 is not None:
             return spec
         record = self._readable_record(spec.name)
-        return spec if record is None else replace(spec, weights=replace(spec.weights, sha256=record.sha256))
+        if record is None:
+            return spec
+        weights = replace(spec.weights, sha256=record.sha256)
+        if isinstance(weights, HubWeights) and record.revision:
+            weights = replace(weights, revision=record.revision)
+        return replace(spec, weights=weights)
 
     def _user_spec(self, name: str, record: Record, user: UserModel) -> ModelSpec:
         family = Family(user.family)
@@ -218,6 +226,7 @@ def _record_from(content: Mapping[str, Any]) -> Record | None:
         size_bytes=content["size_bytes"],
         sha256=content["sha256"],
         user_model=None if user is None else UserModel(**user),
+        revision=content.get("revision", ""),
     )
 
 
