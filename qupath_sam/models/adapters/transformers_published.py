@@ -33,6 +33,8 @@ def published_network(name: str) -> Any:
     """
     import transformers as t
 
+    vision: Any
+    backbone: Any
     if name in _VITS:
         channels, layers, heads, whole = _VITS[name]
         vision = {
