@@ -272,6 +272,13 @@ def test_everything_for_project_works_on_each_images_regions(qupath: QuPath, cop
     assert list(copy.parent.glob(".qupath-sam/script-backups/*/*/data.qpdata"))
 
 
+def test_an_example_is_needed_for_what_looks_like_it(qupath: QuPath, copy: Path, server: str) -> None:
+    script = SCRIPTS / "like_selected.groovy"
+    run = qupath.script(script, "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
+    assert run.exit_code == 1
+    assert run.said == ["qupath-sam: No example is selected. Select objects with an outline, or points in some."]
+
+
 def test_pushed_pixels_give_the_same_outlines(
     qupath: QuPath, copy: Path, server: str, blind_server: str, tmp_path: Path
 ) -> None:

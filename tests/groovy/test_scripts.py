@@ -16,6 +16,8 @@ def test_all_scripts_are_there() -> None:
     assert [script.stem for script in SCRIPTS] == [
         "everything_for_project",
         "everything_in_selected",
+        "like_for_project",
+        "like_selected",
         "live_click",
         "refine_for_project",
         "refine_selected",
@@ -46,7 +48,9 @@ def test_the_missing_jar_is_named_before_it_is_used(script: Path) -> None:
     assert not re.findall(rf"\bnew (?:{'|'.join(names)})\b", text)
 
 
-@pytest.mark.parametrize("name", ["segment_for_project", "refine_for_project", "everything_for_project"])
+@pytest.mark.parametrize(
+    "name", ["segment_for_project", "refine_for_project", "everything_for_project", "like_for_project"]
+)
 def test_scripts_for_projects_never_look_at_the_viewer(name: str) -> None:
     text = next(script for script in SCRIPTS if script.stem == name).read_text("utf-8")
     assert "getCurrentImageData()" in text

@@ -22,6 +22,8 @@ public final class Outlines {
     /** Nearer to a whole number than this, px, a coordinate is one. */
     private static final double ROUNDING = 1e-6;
 
+    private static final double SAME_IOU = 0.5;
+
     private Outlines() {}
 
     /** The outline as the server reads it. */
@@ -62,6 +64,15 @@ public final class Outlines {
     public static Geometry cut(Geometry outline, Collection<Geometry> neighbours) {
         Geometry others = UnaryUnionOp.union(neighbours);
         return others == null ? outline : areas(outline.difference(others));
+    }
+
+    /** Whether two outlines are of one object: an intersection over union of at least a half. */
+    public static boolean areSame(Geometry one, Geometry other) {
+        if (!one.getEnvelopeInternal().intersects(other.getEnvelopeInternal())) {
+            return false;
+        }
+        double both = one.intersection(other).getArea();
+        return both > 0 && both / (one.getArea() + other.getArea() - both) >= SAME_IOU;
     }
 
     private static double whole(double coordinate) {

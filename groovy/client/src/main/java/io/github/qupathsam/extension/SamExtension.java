@@ -28,6 +28,7 @@ public final class SamExtension implements QuPathExtension {
             new Command("Segment selected", "segment_selected", true),
             new Command("Refine selected", "refine_selected", true),
             new Command("Everything in selected", "everything_in_selected", true),
+            new Command("All like selected", "like_selected", true),
             new Command("Server...", "server", false),
             new Command("Settings...", "settings", false),
             new Command("About", "about", false));
@@ -37,7 +38,9 @@ public final class SamExtension implements QuPathExtension {
             new Command("Run for project>Segment...", "segment_for_project", false),
             new Command("Run for project>Refine...", "refine_for_project", false),
             new Command("Run for project>Everything...", "everything_for_project", false),
+            new Command("Run for project>All like examples...", "like_for_project", false),
             new Command("Create script>Everything in selected", "everything_in_selected", false),
+            new Command("Create script>All like selected", "like_selected", false),
             new Command("Create script>Segment selected", "segment_selected", false),
             new Command("Create script>Refine selected", "refine_selected", false));
 

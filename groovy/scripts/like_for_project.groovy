@@ -1,0 +1,189 @@
+/*
+ * Find what looks like examples in every image of a project.
+ *
+ * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
+ * 2. In each image outline a few objects of the example classes below, or put points into some; objects of the other classes below are
+ *    examples of what is not meant. Draw regions to look in; without one that is the whole image.
+ * 3. Run for project in the script editor. Or without a window: QuPath script --save -p P.qpproj everything_for_project.groovy
+ *    It works on that image's own data, prints what it did, and ends with exit 1 if any image failed. What was found becomes detections
+ *    below the region. The image's data is copied first, to .qupath-sam/script-backups beside the project.
+ */
+import io.github.qupathsam.client.*
+import javafx.application.Platform
+import javafx.event.EventHandler
+import javafx.geometry.Insets
+import javafx.scene.Scene
+import javafx.scene.control.Button
+import javafx.scene.control.Label
+import javafx.scene.control.ProgressBar
+import javafx.scene.layout.VBox
+import javafx.stage.Stage
+import org.locationtech.jts.io.WKBReader
+import qupath.lib.analysis.features.ObjectMeasurements
+import qupath.lib.display.ImageDisplay
+import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
+
+// Settings
+def exampleClasses = ['Example*']    // names of classes whose objects are examples
+def otherClasses = ['Ignore*']       // names of classes whose objects are examples of what is not meant
+def regionClasses = ['Region*']      // names of classes whose annotations are regions
+def model = ''                       // empty: the server's default
+def outlineClass = ''                // class of what is found; empty: none
+def asAnnotations = false            // annotations instead of detections
+def replaceEarlier = true            // take away what an earlier run has found in the region
+def minLikeness = 0                  // to the examples, 0 to 1; 0: what the examples suggest
+// minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; effort: 'best' or 'fast'; searchBackground: also where there is no
+// tissue; others are as in RegionOptions
+def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, effort: 'best', searchBackground: false]
+
+// The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
+try {
+    this.class.classLoader.loadClass('io.github.qupathsam.client.SamClient')
+} catch (ClassNotFoundException absent) {
+    def remedy = 'The client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    println "qupath-sam: ${remedy}"
+    if (getQuPath() == null)
+        System.exit(1)
+    Dialogs.showErrorMessage('SAM', remedy)
+    return
+}
+
+ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
+    def imageData = getCurrentImageData()
+    def hierarchy = imageData.getHierarchy()
+
+    // 1. Examples, and where to look
+    def shown = { classes -> hierarchy.getAllObjects(false).findAll {
+        it.hasROI() && (it.getROI().isArea() || it.getROI().isPoint()) && it.getPathClass()?.toString() in classes
+    } }
+    def wanted = shown(exampleClasses), others = shown(otherClasses)
+    if (wanted.isEmpty())
+        return "no examples of class ${exampleClasses.join(', ')}".toString()
+    def planes = wanted.collect { it.getROI().getImagePlane() }.unique()
+    def regions = getAnnotationObjects().findAll { it.getROI()?.isArea() && it.getPathClass()?.toString() in regionClasses }
+    def places = planes.collectMany { plane ->
+        def inPlane = regions.findAll { it.getROI().getImagePlane() == plane }
+        inPlane.isEmpty() ? [[plane, null]] : inPlane.collect { [plane, it] }
+    }
+
+    // 2. Ask the server, region by region; nothing changes before every answer is there
+    def asked = options + [model: model] + (minLikeness ? [minLikeness: minLikeness] : [:])
+    def answers = SamClient.connect().withCloseable { client ->
+        places.collect { plane, region ->
+            def examples = wanted.findAll { it.getROI().getImagePlane() == plane }.collectMany { examplesOf(it, true) } +
+                    others.findAll { it.getROI().getImagePlane() == plane }.collectMany { examplesOf(it, false) }
+            def where = region == null ? null : Outlines.wkb(region.getROI().getGeometry())
+            def task = client.region(samImageOf(imageData, plane), where, examples, RegionOptions.of(asked))
+            [plane, region, withProgress("${getCurrentImageName()}, all like ${examples.size()} examples", task)]
+        }
+    }
+
+    // 3. One change of the hierarchy
+    backUp()
+    def pathClass = outlineClass ? getPathClass(outlineClass) : null
+    def known = wanted.findAll { it.getROI().isArea() }.collect { it.getROI().getGeometry() }
+    answers.each { plane, region, answer ->
+        def parent = region ?: hierarchy.getRootObject()
+        def objects = objectsOf(answer, plane, pathClass, asAnnotations, imageData)
+        if (replaceEarlier)
+            parent.removeChildObjects(earlierLike(parent, plane, asAnnotations).findAll { !(it in wanted) && !(it in others) })
+        parent.addChildObjects(objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } })
+    }
+    hierarchy.fireHierarchyChangedEvent(this)
+    return answers.collect { plane, region, answer -> answer.report() }.join('; ')
+}
+
+/** Copies the image's data as it was last saved. */
+def backUp() {
+    ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
+}
+
+/** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */
+def samImageOf(imageData, plane) {
+    def server = imageData.getServer()
+    def builder = server.getBuilder()
+    def display = server.isRGB() ? null : ImageDisplay.create(imageData)
+    def calibration = server.getPixelCalibration()
+    def image = SamImage.ofBuilder(GsonTools.getInstance().toJson(builder, ServerBuilder), server.getWidth(), server.getHeight())
+            .plane(plane.getZ(), plane.getT())
+            .pixelSize(calibration.hasPixelSizeMicrons() ? calibration.getAveragedPixelSizeMicrons() : 0)
+            .pixels('QuPath rendered RGB') { region, downsample ->
+                def pixels = server.readRegion(RegionRequest.createInstance(server.getPath(), downsample,
+                        region.x(), region.y(), region.width(), region.height(), plane.getZ(), plane.getT()))
+                return display == null ? pixels : display.applyTransforms(pixels, null)
+            }
+    return display == null && builder != null ? image : image.alwaysPush()
+}
+
+/** An object's outline, or its points, as examples. */
+def examplesOf(object, wanted) {
+    def roi = object.getROI()
+    return roi.isPoint() ? roi.getAllPoints().collect { Example.click(it.getX(), it.getY(), wanted) } :
+            [Example.outline(Outlines.wkb(roi.getGeometry()), wanted)]
+}
+
+/** What an earlier run has put below an object, by the likeness that it carries. */
+def earlierLike(parent, plane, asAnnotations) {
+    return parent.getChildObjects().findAll {
+        it.isAnnotation() == asAnnotations && !it.isLocked() && !it.hasChildObjects() && it.getROI()?.getImagePlane() == plane &&
+                it.getMeasurements().containsKey('SAM likeness')
+    }
+}
+
+/** The found objects, with class, score and the measurements of their shape; nothing is added to the image yet. */
+def objectsOf(answer, plane, pathClass, asAnnotations, imageData) {
+    def objects = answer.found().collect { found ->
+        def object = asAnnotations ? PathObjects.createAnnotationObject(roiOf(found.mask(), plane), pathClass) :
+                PathObjects.createDetectionObject(roiOf(found.mask(), plane), pathClass)
+        object.getMeasurementList().put('SAM score', found.mask().score())
+        if (!Double.isNaN(found.likeness()))
+            object.getMeasurementList().put('SAM likeness', found.likeness())
+        if (asAnnotations)
+            Provenance.write(answer.metadata(), object.getMetadata())
+        return object
+    }
+    ObjectMeasurements.addShapeMeasurements(objects, imageData.getServer().getPixelCalibration())
+    return objects
+}
+
+/** Waits for a region's objects; in a window that shows how far the work is, and can end it. */
+def withProgress(title, task) {
+    if (getQuPath() == null) {
+        def next = 0L
+        return task.run { progress ->
+            if (System.currentTimeMillis() > next) {
+                println "qupath-sam: ${title}: ${progress.text()}"
+                next = System.currentTimeMillis() + 10000
+            }
+        }
+    }
+    def bar = new ProgressBar(0), text = new Label('Asking the server ...'), stage = null
+    bar.setPrefWidth(380)
+    Platform.runLater {
+        def cancel = new Button('Cancel')
+        cancel.setOnAction({ text.setText('Stopping ...'); task.cancel() } as EventHandler)
+        def box = new VBox(10, text, bar, cancel)
+        box.setPadding(new Insets(14))
+        stage = new Stage()
+        stage.initOwner(getQuPath().getStage())
+        stage.setTitle("SAM: ${title}".toString())
+        stage.setScene(new Scene(box))
+        stage.setOnCloseRequest({ task.cancel() } as EventHandler)
+        stage.show()
+    }
+    try {
+        return task.run { progress ->
+            Platform.runLater {
+                bar.setProgress(progress.share())
+                text.setText(progress.text())
+            }
+        }
+    } finally {
+        Platform.runLater { stage?.close() }
+    }
+}
+
+/** The outline as QuPath's region of interest on a plane. */
+def roiOf(mask, plane) {
+    return GeometryTools.geometryToROI(new WKBReader(GeometryTools.getDefaultFactory()).read(mask.wkb()), plane)
+}

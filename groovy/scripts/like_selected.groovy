@@ -1,0 +1,186 @@
+/*
+ * Find all objects that look like the selected ones.
+ *
+ * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
+ * 2. Select a few objects with an outline, or points in some: the more, the better. Objects of a class that QuPath ignores (its name ends
+ *    with *) are examples of what is not meant. A selected annotation that contains other selected ones is the region to look in; without
+ *    one that is the annotation that they lie in, or the whole image.
+ * 3. Run. A window shows how far the work is; Cancel there changes nothing. What was found becomes detections of the examples' class, with
+ *    score, likeness and measurements of their shape; what overlaps an example is left out. Everything is one step of undo.
+ */
+import io.github.qupathsam.client.*
+import javafx.application.Platform
+import javafx.event.EventHandler
+import javafx.geometry.Insets
+import javafx.scene.Scene
+import javafx.scene.control.Button
+import javafx.scene.control.Label
+import javafx.scene.control.ProgressBar
+import javafx.scene.layout.VBox
+import javafx.stage.Stage
+import org.locationtech.jts.io.WKBReader
+import qupath.lib.analysis.features.ObjectMeasurements
+import qupath.lib.display.ImageDisplay
+import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
+import io.github.qupathsam.extension.*
+import qupath.lib.plugins.workflow.DefaultScriptableWorkflowStep
+
+// Settings
+def model = ''               // empty: the server's default
+def outlineClass = ''        // class of what is found; empty: that of the examples
+def asAnnotations = false    // annotations instead of detections
+def minLikeness = 0          // to the examples, 0 to 1; 0: what the examples suggest
+// minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; effort: 'best' or 'fast'; searchBackground: also where there is no
+// tissue; others are as in RegionOptions
+def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, effort: 'best', searchBackground: false]
+
+// The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
+try {
+    this.class.classLoader.loadClass('io.github.qupathsam.client.SamClient')
+} catch (ClassNotFoundException absent) {
+    def remedy = 'The client jar is not installed. Run `qupath-sam install-qupath`, or drag qupath-sam-client.jar onto QuPath.'
+    println "qupath-sam: ${remedy}"
+    if (getQuPath() == null)
+        System.exit(1)
+    Dialogs.showErrorMessage('SAM', remedy)
+    return
+}
+
+ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SAM', it) }) {
+    def imageData = getCurrentImageData()
+    if (imageData == null)
+        throw new IllegalStateException('No image is open. Open one and select examples.')
+    def hierarchy = imageData.getHierarchy()
+
+    // 1. Examples, and where to look
+    def selected = getSelectedObjects().findAll { it.hasROI() && (it.getROI().isArea() || it.getROI().isPoint()) }
+    def region = selected.find { around ->
+        around.isAnnotation() && around.getROI().isArea() && selected.size() > 1 &&
+                selected.every { it == around || around.getROI().getGeometry().covers(it.getROI().getGeometry()) }
+    }
+    def examples = selected.findAll { it != region }
+    if (!examples.any { !isIgnored(it) })
+        throw new IllegalStateException('No example is selected. Select objects with an outline, or points in some.')
+    def plane = examples[0].getROI().getImagePlane()
+    if (examples.any { it.getROI().getImagePlane() != plane })
+        throw new IllegalStateException('The examples lie on several planes. Select those of one.')
+    region = region ?: parentOf(examples)
+
+    // 2. Ask the server; nothing changes before the answer is there
+    def wanted = options + [model: model] + (minLikeness ? [minLikeness: minLikeness] : [:])
+    def answer = SamClient.connect().withCloseable { client ->
+        def where = region == null ? null : Outlines.wkb(region.getROI().getGeometry())
+        def task = client.region(samImageOf(imageData, plane), where, examples.collectMany { examplesOf(it, !isIgnored(it)) }, RegionOptions.of(wanted))
+        withProgress("all like ${examples.size()} selected", task)
+    }
+
+    // 3. One change of the hierarchy
+    def positive = examples.find { !isIgnored(it) }
+    def pathClass = outlineClass ? getPathClass(outlineClass) : positive.getPathClass()
+    def known = examples.findAll { it.getROI().isArea() }.collect { it.getROI().getGeometry() }
+    def objects = objectsOf(answer, plane, pathClass, asAnnotations, imageData)
+    def others = objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } }
+    def parent = region ?: hierarchy.getRootObject()
+    parent.addChildObjects(others)
+    hierarchy.fireHierarchyChangedEvent(this)
+    note(imageData, 'SAM: all like selected', 'like_selected', options + [model: model, outlineClass: outlineClass,
+            asAnnotations: asAnnotations, minLikeness: minLikeness])
+    return "${answer.report()}, ${objects.size() - others.size()} of them examples".toString()
+}
+
+/** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */
+def samImageOf(imageData, plane) {
+    def server = imageData.getServer()
+    def builder = server.getBuilder()
+    def display = server.isRGB() ? null : ImageDisplay.create(imageData)
+    def calibration = server.getPixelCalibration()
+    def image = SamImage.ofBuilder(GsonTools.getInstance().toJson(builder, ServerBuilder), server.getWidth(), server.getHeight())
+            .plane(plane.getZ(), plane.getT())
+            .pixelSize(calibration.hasPixelSizeMicrons() ? calibration.getAveragedPixelSizeMicrons() : 0)
+            .pixels('QuPath rendered RGB') { region, downsample ->
+                def pixels = server.readRegion(RegionRequest.createInstance(server.getPath(), downsample,
+                        region.x(), region.y(), region.width(), region.height(), plane.getZ(), plane.getT()))
+                return display == null ? pixels : display.applyTransforms(pixels, null)
+            }
+    return display == null && builder != null ? image : image.alwaysPush()
+}
+
+def isIgnored(annotation) {
+    return annotation.getPathClass() != null && PathClassTools.isIgnoredClass(annotation.getPathClass())
+}
+
+/** The annotation with an area that all examples lie below; null where there is none. */
+def parentOf(examples) {
+    def parents = examples.collect { it.getParent() }.unique()
+    return parents.size() == 1 && parents[0].isAnnotation() && parents[0].getROI()?.isArea() ? parents[0] : null
+}
+
+/** An object's outline, or its points, as examples. */
+def examplesOf(object, wanted) {
+    def roi = object.getROI()
+    return roi.isPoint() ? roi.getAllPoints().collect { Example.click(it.getX(), it.getY(), wanted) } :
+            [Example.outline(Outlines.wkb(roi.getGeometry()), wanted)]
+}
+
+/** The found objects, with class, score and the measurements of their shape; nothing is added to the image yet. */
+def objectsOf(answer, plane, pathClass, asAnnotations, imageData) {
+    def objects = answer.found().collect { found ->
+        def object = asAnnotations ? PathObjects.createAnnotationObject(roiOf(found.mask(), plane), pathClass) :
+                PathObjects.createDetectionObject(roiOf(found.mask(), plane), pathClass)
+        object.getMeasurementList().put('SAM score', found.mask().score())
+        if (!Double.isNaN(found.likeness()))
+            object.getMeasurementList().put('SAM likeness', found.likeness())
+        if (asAnnotations)
+            Provenance.write(answer.metadata(), object.getMetadata())
+        return object
+    }
+    ObjectMeasurements.addShapeMeasurements(objects, imageData.getServer().getPixelCalibration())
+    return objects
+}
+
+/** Waits for a region's objects; in a window that shows how far the work is, and can end it. */
+def withProgress(title, task) {
+    if (getQuPath() == null) {
+        def next = 0L
+        return task.run { progress ->
+            if (System.currentTimeMillis() > next) {
+                println "qupath-sam: ${title}: ${progress.text()}"
+                next = System.currentTimeMillis() + 10000
+            }
+        }
+    }
+    def bar = new ProgressBar(0), text = new Label('Asking the server ...'), stage = null
+    bar.setPrefWidth(380)
+    Platform.runLater {
+        def cancel = new Button('Cancel')
+        cancel.setOnAction({ text.setText('Stopping ...'); task.cancel() } as EventHandler)
+        def box = new VBox(10, text, bar, cancel)
+        box.setPadding(new Insets(14))
+        stage = new Stage()
+        stage.initOwner(getQuPath().getStage())
+        stage.setTitle("SAM: ${title}".toString())
+        stage.setScene(new Scene(box))
+        stage.setOnCloseRequest({ task.cancel() } as EventHandler)
+        stage.show()
+    }
+    try {
+        return task.run { progress ->
+            Platform.runLater {
+                bar.setProgress(progress.share())
+                text.setText(progress.text())
+            }
+        }
+    } finally {
+        Platform.runLater { stage?.close() }
+    }
+}
+
+/** Notes what was done in the image's workflow: "Create script" there writes it down, with its settings. */
+def note(imageData, title, script, settings) {
+    imageData.getHistoryWorkflow().addStep(new DefaultScriptableWorkflowStep(title, ScriptTexts.step(script, settings)))
+}
+
+/** The outline as QuPath's region of interest on a plane. */
+def roiOf(mask, plane) {
+    return GeometryTools.geometryToROI(new WKBReader(GeometryTools.getDefaultFactory()).read(mask.wkb()), plane)
+}
