@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from qupath_sam import __version__
 from qupath_sam.cli import bench, certs, models, project, token
@@ -18,8 +19,22 @@ from qupath_sam.cli.serve import serve
 from qupath_sam.cli.status import status
 from qupath_sam.cli.train import train
 
+
+class _Commands(TyperGroup):
+    """All commands. Their list is plain text: to draw it, rich would take more time than all that is imported here."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the list; each command's own help is drawn as ever."""
+        drawn, self.rich_markup_mode = self.rich_markup_mode, None
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self.rich_markup_mode = drawn
+
+
 app = typer.Typer(
     name="qupath-sam",
+    cls=_Commands,
     help="Click-to-annotation for whole-slide pathology: Segment Anything models for QuPath.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

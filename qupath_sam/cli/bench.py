@@ -35,6 +35,10 @@ def click(
     costs: Annotated[
         Path | None, typer.Option(help="Write a table of all models' times into this document, between its markers.")
     ] = None,
+    busy: Annotated[int, typer.Option(min=0, help="Click also beside so many processes that keep a core busy.")] = 0,
+    prompts: Annotated[
+        int, typer.Option(min=0, help="Also decode so many clicks in one window, together and one by one.")
+    ] = 0,
 ) -> None:
     """A click through gRPC against its bare mask decoder, and what the first click costs."""
     from qupath_sam.cli.benchmarks import click as bench
@@ -50,13 +54,32 @@ def click(
             raise typer.BadParameter("--markdown needs the models whose rows it fills; name them with --model")
         check_column(markdown, SUMMARY_TABLE, CLICK_COLUMN, model)
     chosen: dict[str, Any] = {"models": tuple(model)} if model else {}
-    results = bench.run(device=device, precision=precision, runtime=runtime, **chosen)
+    results = bench.run(device=device, precision=precision, runtime=runtime, busy=busy, prompts=prompts, **chosen)
     _report(results, "models", as_json=as_json, file=file)
     if markdown is not None:
         times = {name: f"{results['models'][name]['warm_click_ms']['p50']:.0f}" for name in model or []}
         fill_column(markdown, SUMMARY_TABLE, CLICK_COLUMN, times)
     if costs is not None:
         write_tables(costs, {bench.COSTS_TABLE: bench.costs_table(results)})
+
+
+@app.command()
+def samapi(
+    file: _File = None,
+    *,
+    url: Annotated[str, typer.Option(help="A samapi server that is running, such as http://localhost:8000.")],
+    kind: Annotated[str, typer.Option("--type", help="samapi's name of the model.")] = "vit_b",
+    views: Annotated[int, typer.Option(min=1, help="Views of 1920 x 1080 px, five clicks each.")] = 4,
+    model: Annotated[str | None, typer.Option(help="Of our server; else its default model.")] = None,
+    device: Annotated[str, typer.Option(help="Of our server, which is started here: auto, cpu, cuda or mps.")] = "auto",
+    as_json: _Json = False,
+) -> None:
+    """The same clicks in the same view at a running samapi server and here: first and further clicks, bytes."""
+    from qupath_sam.cli.benchmarks import samapi as bench
+
+    chosen: dict[str, Any] = {"model": model} if model else {}
+    results = bench.run(url, kind=kind, views=views, device=device, **chosen)
+    _report(results, "servers", as_json=as_json, file=file)
 
 
 @app.command()

@@ -14,14 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from qupath_sam.assets import demo_slide_path
+from qupath_sam.cli.benchmarks.busy import busy_processes
 from qupath_sam.client import SamClient, Slide
 from qupath_sam.client.messages import predict_request
 from qupath_sam.machine.description import report
 from qupath_sam.models.adapters.promptable import PromptableSegmenter
-from qupath_sam.models.base import WindowPrompts
+from qupath_sam.models.base import Segmenter, WindowPrompts
 from qupath_sam.models.load import LoadedModel, load_segmenter
 from qupath_sam.models.random_weights import load_random
 from qupath_sam.models.registry import DEFAULT_MODEL
@@ -56,6 +59,8 @@ def run(
     device: str = "auto",
     precision: str = "auto",
     runtime: str = "auto",
+    busy: int = 0,
+    prompts: int = 0,
 ) -> dict[str, Any]:
     """Time clicks of each model.
 
@@ -64,15 +69,25 @@ def run(
         rounds: how often the first clicks' encodes are timed; a multiple of the places is visited for warm clicks.
         device: where models run.
         precision, runtime: how; see `qupath_sam.models.devices`. Models with random weights run in torch.
+        busy: so many processes keep a core busy beside a second round of clicks; 0 leaves that out.
+        prompts: so many clicks in one window are decoded in one call, and one by one; 0 leaves that out.
 
     Returns:
         ``schema``, ``machine`` and ``models.<name>.{request_bytes, encode_ms {p50, p95, fp32_eager},
         decoder_ms {p50, p95, fp32_eager}, first_click_ms, warm_click_ms {p50, p95}, ratio_p50, overhead_ms_p50, n}``,
         and beside them ``network_ms {p50, p95}`` and ``overhead_network_ms_p50``: all that the model itself does for a
         click, its refinement head included, and what gRPC, tracing and the rest add to that. Milliseconds.
+        With ``busy`` also ``busy.{processes, warm_click_ms {p50, p95}, ratio_p50}``, the ratio to warm clicks of these
+        places without; with ``prompts`` also ``prompts.{n, together_ms, single_ms, ratio}``.
     """
     return report(
-        "bench-click", {"models": {name: _time_model(name, rounds, device, precision, runtime) for name in models}}
+        "bench-click",
+        {
+            "models": {
+                name: _time_model(name, rounds, device, precision, runtime, busy=busy, prompts=prompts)
+                for name in models
+            }
+        },
     )
 
 
@@ -99,7 +114,9 @@ def costs_table(results: Mapping[str, Any]) -> str:
     )
 
 
-def _time_model(name: str, rounds: int, device: str, precision: str, runtime: str) -> dict[str, Any]:
+def _time_model(
+    name: str, rounds: int, device: str, precision: str, runtime: str, *, busy: int, prompts: int
+) -> dict[str, Any]:
     random = not ModelStore().is_present(ModelStore().find(name))
 
     def load(precision: str, runtime: str) -> LoadedModel:
@@ -123,6 +140,11 @@ def _time_model(name: str, rounds: int, device: str, precision: str, runtime: st
         eager_encode = [_on_thread(server, lambda: eager.segmenter.embed(pixels)) for _ in range(1 if slow else rounds)]
         eager_decoder = [_on_thread(server, decode) for decode in _decoders(eager)[:1] for _ in range(2 + 3 * rounds)]
         decoder_p50, warm_p50 = statistics.median(decoders), statistics.median(warm)
+        more: dict[str, Any] = {}
+        if busy:
+            more["busy"] = clicks.beside_busy(places, busy)
+        if prompts:
+            more["prompts"] = server.engine.worker.run(lambda: time_prompts(loaded.segmenter, pixels, prompts))
         return {
             "weights": "random" if random else loaded.weights_sha256,
             "precision": loaded.precision,
@@ -138,6 +160,7 @@ def _time_model(name: str, rounds: int, device: str, precision: str, runtime: st
             "network_ms": _percentiles(networks),
             "overhead_network_ms_p50": _round(statistics.median(w - d for w, d in zip(warm, networks, strict=True))),
             "n": len(warm),
+            **more,
         }
 
 
@@ -162,22 +185,75 @@ class _Clicks:
         self._client.predict(self._slide, [ObjectPrompts(clicks=(Click.at(20.5, 20.5),))], window=SCALE)
         for call in (decoder, network):
             _on_thread(self._server, call)
-        for x, y in places:
-            token = b""
-            for count in range(1, len(CLICKS) + 1):
-                clicks = tuple(Click.at(x + dx + 0.5, y + dy + 0.5, label) for dx, dy, label in CLICKS[:count])
-                if count > 1:
-                    decoders.append(_on_thread(self._server, decoder))
-                    networks.append(_on_thread(self._server, network))
-                started = time.perf_counter()
-                objects = [ObjectRequest(ObjectPrompts(clicks), "gland", token)]
-                prediction = self._client.predict(self._slide, objects, window=SCALE)
-                elapsed = (time.perf_counter() - started) * 1e3
-                (warm if count > 1 else first).append(elapsed)
-                token = prediction.results[0].token
-                size = predict_request(self._slide, objects, window=SCALE).ByteSize()
-                self.request_bytes = max(self.request_bytes, size)
+
+        def beside() -> None:
+            decoders.append(_on_thread(self._server, decoder))
+            networks.append(_on_thread(self._server, network))
+
+        for place in places:
+            elapsed = self._object(place, before_warm=beside)
+            first.append(elapsed[0])
+            warm += elapsed[1:]
         return first, warm, decoders, networks
+
+    def beside_busy(self, places: Sequence[tuple[int, int]], count: int) -> dict[str, Any]:
+        """Warm clicks beside so many busy processes, and the ratio to the same ones without, by turns."""
+        alone: list[float] = []
+        busy: list[float] = []
+        # Each object a px further: none is known already, and all look at the windows of the objects before.
+        for x, y in places:
+            alone += self._object((x + 1, y))[1:]
+            with busy_processes(count):
+                busy += self._object((x + 2, y))[1:]
+        ratio = statistics.median(busy) / statistics.median(alone)
+        return {"processes": count, "warm_click_ms": _percentiles(busy), "ratio_p50": round(ratio, 3)}
+
+    def _object(self, place: tuple[int, int], *, before_warm: Callable[[], None] | None = None) -> list[float]:
+        """Milliseconds of each click on one object."""
+        x, y = place
+        token, times = b"", []
+        for count in range(1, len(CLICKS) + 1):
+            clicks = tuple(Click.at(x + dx + 0.5, y + dy + 0.5, label) for dx, dy, label in CLICKS[:count])
+            if count > 1 and before_warm is not None:
+                before_warm()
+            started = time.perf_counter()
+            objects = [ObjectRequest(ObjectPrompts(clicks), "gland", token)]
+            prediction = self._client.predict(self._slide, objects, window=SCALE)
+            times.append((time.perf_counter() - started) * 1e3)
+            token = prediction.results[0].token
+            size = predict_request(self._slide, objects, window=SCALE).ByteSize()
+            self.request_bytes = max(self.request_bytes, size)
+        return times
+
+
+def time_prompts(segmenter: Segmenter, pixels: NDArray[np.uint8], count: int) -> dict[str, Any]:
+    """Time clicks on ``count`` places of one window, as one call of the model and as one call each.
+
+    Args:
+        segmenter: the model.
+        pixels: uint8 ``(H, W, 3)`` of the window.
+        count: how many clicks.
+
+    Returns:
+        ``n``, ``together_ms``, ``single_ms`` (all of them) and ``ratio``, the first over the second.
+    """
+    embedding = segmenter.embed(pixels)
+    size = np.array(pixels.shape[1::-1])
+    places = (np.random.default_rng(0).random((count, 1, 2)) * size).astype(np.float32)
+    prompts = [WindowPrompts(place, np.ones(1, np.int64), last_click=1) for place in places]
+    segmenter.decode(embedding, prompts[:1])
+    started = time.perf_counter()
+    segmenter.decode(embedding, prompts)
+    together = time.perf_counter()
+    for prompt in prompts:
+        segmenter.decode(embedding, [prompt])
+    single = time.perf_counter()
+    return {
+        "n": count,
+        "together_ms": _round((together - started) * 1e3),
+        "single_ms": _round((single - together) * 1e3),
+        "ratio": round((together - started) / (single - together), 3),
+    }
 
 
 def _decoders(loaded: LoadedModel) -> tuple[Callable[[], object], Callable[[], object]]:
