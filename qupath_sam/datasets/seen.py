@@ -19,7 +19,7 @@ GROUPS_SEEN = "groups_seen"
 def groups_seen(spec: ModelSpec, store: ModelStore) -> frozenset[tuple[str, str]]:
     """``(data set, group)`` of everything that a model's checkpoint says it was trained or tuned on.
 
-    Checkpoints of others say nothing; a delta adds to what its base has seen.
+    Checkpoints of others say nothing; a delta adds to what its base has seen, a second decoder to the first.
 
     Raises:
         WeightsMissing: the weights are not on this machine.
@@ -27,7 +27,10 @@ def groups_seen(spec: ModelSpec, store: ModelStore) -> frozenset[tuple[str, str]
     """
     if spec.weights is None:
         return frozenset()
-    return groups_seen_in(store.weights_path(spec), store)
+    seen = groups_seen_in(store.weights_path(spec), store)
+    if spec.first_clicks_with:
+        seen |= groups_seen(store.find(spec.first_clicks_with), store)
+    return seen
 
 
 def check_unseen(
@@ -77,7 +80,8 @@ def groups_seen_in(path: Path, store: ModelStore) -> frozenset[tuple[str, str]]:
     except (AttributeError, TypeError) as error:
         raise WrongWeights(f"{path} has metadata that cannot be read ({error}); add the model again") from error
     base = entry.get("base")
-    return seen | groups_seen(store.find(base), store) if base else seen
+    # The base's own file: what a second decoder of it has seen is in no weights of a delta.
+    return seen | groups_seen_in(store.weights_path(store.find(base)), store) if base else seen
 
 
 def _groups_called(names: Collection[str], dataset: Dataset) -> list[str]:

@@ -289,6 +289,7 @@ def _window_prompts(steps: Sequence[Step], window: Window, previous: State | Non
         box=box,
         logits=logits,
         last_click=newest,
+        decoder=None if previous is None else previous.masks.decoder_of(previous.chosen),
     )
 
 

@@ -223,7 +223,7 @@ class Evaluation:
                 "object": [item.dataset, item.image_id, item.object_id, item.group, item.mpp, item.digest],
                 "model": [
                     *(model.spec.name, model.weights_sha256, model.segmenter.preprocessing_version),
-                    model.spec.boxes_checked_by,
+                    *(model.spec.boxes_checked_by, model.spec.first_clicks_with),
                 ],
                 "execution": [model.device, model.precision, model.spec.default_mpp, asdict(model.spec.capabilities)],
                 "protocol": [PROTOCOL_VERSION, asdict(self._protocol), self.choices.window.value],

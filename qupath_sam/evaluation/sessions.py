@@ -9,7 +9,7 @@ gets. Coordinates are px of the evaluated image on pixel edges: a click on the p
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -99,7 +99,8 @@ class WholeImage:
         seconds = time.perf_counter() - started
         mask: Mask = answer.masks[0]
         logits: NDArray[np.float32] = answer.logits[0]
-        return _Decoded(mask, logits, seconds, float(answer.scores[0]), tuple(answer.masks[1:]))
+        others = tuple(answer.masks[1:])
+        return _Decoded(mask, logits, seconds, float(answer.scores[0]), others, answer.decoder_of(0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +110,7 @@ class _Decoded:
     seconds: float
     score: float
     others: tuple[Mask, ...]
+    decoder: int
 
 
 class _WholeImageSession:
@@ -118,12 +120,13 @@ class _WholeImageSession:
         self._image = image
         self._clicks: list[tuple[tuple[float, float], Label]] = []
         self._logits: NDArray[np.float32] | None = None
+        self._decoder: int | None = None
 
     def click(self, point: tuple[float, float], label: Label) -> Answer:
         self._clicks.append((point, label))
-        prompts = _prompts(self._clicks, logits=self._logits)
+        prompts = replace(_prompts(self._clicks, logits=self._logits), decoder=self._decoder)
         decoded = self._image.decode(prompts, several_masks=len(self._clicks) == 1)
-        self._logits = decoded.logits
+        self._logits, self._decoder = decoded.logits, decoded.decoder
         return Answer(decoded.mask, decoded.seconds, decoded.score, decoded.others)
 
 

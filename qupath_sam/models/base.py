@@ -25,7 +25,8 @@ class Capabilities:
 
     Attributes:
         input_size: side of the square the encoder sees, in px; windows are cut to this size.
-        mask_count: masks a first prompt may return: 3 where the model resolves ambiguity, else 1.
+        mask_count: masks a first prompt may return: 3 where the model resolves ambiguity, 2 where two decoders answer,
+            else 1.
         points, boxes, mask_prompt: which prompts mean something to the model.
         outlines: whether an outline says enough without a click; else a mask prompt only comes with clicks.
     """
@@ -69,6 +70,8 @@ class WindowPrompts:
             answer is for. 0 where nothing is known.
         keep_parts: whether parts of the mask that no click points at may stay.
         refine_all: whether a refinement head corrects each of several masks; else the best alone.
+        decoder: number of the mask decoder that answers (`MaskSet.decoders`), where a model has several: the one behind
+            ``logits``. None where no decoder has answered before: the model chooses.
     """
 
     points: NDArray[np.float32]
@@ -78,6 +81,7 @@ class WindowPrompts:
     last_click: int = 0
     keep_parts: bool = False
     refine_all: bool = False
+    decoder: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,11 +92,17 @@ class MaskSet:
         masks: bool ``(M, height, width)`` over the window's px.
         scores: float32 ``(M,)``, the model's own estimate of each mask's IoU, in 0..1, falling.
         logits: float32 ``(M, LOW_RES_SIZE, LOW_RES_SIZE)`` over the whole window; mask m's prompt for the next click.
+        decoders: number of the mask decoder behind each mask; empty for a model with one.
     """
 
     masks: NDArray[np.bool_]
     scores: NDArray[np.float32]
     logits: NDArray[np.float32]
+    decoders: tuple[int, ...] = ()
+
+    def decoder_of(self, mask: int) -> int:
+        """Return the number of the decoder behind a mask: the next prompt's `WindowPrompts.decoder`."""
+        return self.decoders[mask] if self.decoders else 0
 
 
 class Segmenter(Protocol):

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from qupath_sam.errors import InvalidRequest, WrongWeights
 from qupath_sam.models.adapters.lite_medsam import LiteMedSamSegmenter
@@ -16,6 +16,7 @@ from qupath_sam.models.adapters.mobile_sam import MobileSamSegmenter
 from qupath_sam.models.adapters.promptable import PromptableSegmenter
 from qupath_sam.models.adapters.sam import SamSegmenter
 from qupath_sam.models.adapters.transformers_sam import family_beside, load_transformers_sam
+from qupath_sam.models.adapters.two_decoders import TwoDecoderSegmenter
 from qupath_sam.models.base import Segmenter
 from qupath_sam.models.dense import DenseMaps, dense_head_for
 from qupath_sam.models.devices import Execution, Precision, Runtime, choose_execution
@@ -29,6 +30,7 @@ from qupath_sam.models.registry import (
     ModelSpec,
     PackagedWeights,
     WeightsFile,
+    default_capabilities,
 )
 from qupath_sam.models.weights.checkpoints import (
     Checkpoint,
@@ -112,6 +114,7 @@ def load_segmenter(
         return _load_transformers_model(spec, store, execution)
     weights = load_weights(spec, store)
     # Before the segmenter takes the tensors over.
+    second = _second_decoder(spec, store, weights)
     head = dense_head_for(weights.tensors, store, named=dense)
     in_torch = replace(execution, runtime=Runtime.TORCH)
     try:
@@ -127,7 +130,7 @@ def load_segmenter(
         # It is asked rarely: not worth a conversion.
         segmenter.check_boxes_with(build_segmenter(other, load_weights(other, store).tensors, in_torch))
     return LoadedModel(
-        segmenter,
+        segmenter if second is None else TwoDecoderSegmenter(segmenter, build_decoder(*second, execution)),
         spec,
         weights.sha256,
         str(execution.device),
@@ -228,7 +231,40 @@ def check_digest(spec: ModelSpec, path: Path, digest: str) -> None:
 def build_segmenter(spec: ModelSpec, tensors: dict[str, Tensor], execution: Execution) -> PromptableSegmenter:
     """The adapter of the model's family round a network with these weights; they must fit."""
     network = build_network_with(tensors, spec.family)
+    capabilities = spec.capabilities
+    if spec.first_clicks_with:
+        # Each decoder by itself gives what its family does.
+        capabilities = replace(capabilities, mask_count=default_capabilities(spec.family).mask_count)
+    return ADAPTERS[spec.family](network, capabilities=capabilities, execution=execution)
+
+
+def build_decoder(spec: ModelSpec, tensors: dict[str, Tensor], execution: Execution) -> PromptableSegmenter:
+    """Build the same without an image encoder, for embeddings of another segmenter with the same one."""
+    network = build_network_with(tensors, spec.family)
+    network.image_encoder = nn.Identity()
     return ADAPTERS[spec.family](network, capabilities=spec.capabilities, execution=execution)
+
+
+def _second_decoder(spec: ModelSpec, store: ModelStore, first: Weights) -> tuple[ModelSpec, dict[str, Tensor]] | None:
+    """The model that answers first clicks beside this one, and its tensors; None where there is none.
+
+    Raises:
+        WrongWeights: it has another encoder.
+    """
+    if not spec.first_clicks_with:
+        return None
+    second = store.find(spec.first_clicks_with)
+    path = store.weights_path(second)
+    check_digest(second, path, store.digests.sha256(path))
+    checkpoint = read_checkpoint(path)
+    metadata = checkpoint.metadata
+    fits = metadata is not None and metadata.format == "delta" and metadata.base_sha256 == first.sha256
+    if not fits or any(key.startswith("image_encoder.") for key in checkpoint.tensors):
+        raise WrongWeights(f"{path} is no decoder for the encoder of {spec.name}; install qupath-sam again")
+    # Copies: a network takes its tensors over, and what is no part of the delta belongs to the first.
+    tensors = {key: tensor.clone() for key, tensor in over_base(checkpoint.tensors, first.tensors).items()}
+    check_fits(tensors, second.family, where=str(path))
+    return second, tensors
 
 
 ADAPTERS: dict[Family, type[PromptableSegmenter]] = {

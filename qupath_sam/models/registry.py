@@ -6,7 +6,7 @@ Pure data. What lies on this machine, and what its user added, is in `qupath_sam
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qupath_sam.models.base import Capabilities
 
@@ -132,6 +132,8 @@ class ModelSpec:
         remark: what a user should know before choosing it.
         boxes_checked_by: name of the model whose answer to a box that comes alone is taken where this one's is about
             something else; empty for none. It has the same family and is on every machine that this one is on.
+        first_clicks_with: name of the model whose mask decoder answers first clicks too; empty for none. Its weights
+            are a delta of this one's that leaves the encoder as it is, and are on every machine that this one is on.
     """
 
     name: str
@@ -144,6 +146,7 @@ class ModelSpec:
     weights: WeightsFile | PackagedWeights | LocalWeights | None
     remark: str = ""
     boxes_checked_by: str = ""
+    first_clicks_with: str = ""
 
 
 def default_capabilities(family: Family) -> Capabilities:
@@ -186,18 +189,22 @@ def _spec(
     source: str,
     remark: str = "",
     boxes_checked_by: str = "",
+    first_clicks_with: str = "",
+    mask_count: int | None = None,
 ) -> ModelSpec:
+    capabilities = default_capabilities(family)
     return ModelSpec(
         name=name,
         family=family,
         title=title,
-        capabilities=default_capabilities(family),
+        capabilities=capabilities if mask_count is None else replace(capabilities, mask_count=mask_count),
         default_mpp=default_mpp(family),
         licence=licence,
         source=source,
         weights=weights,
         remark=remark,
         boxes_checked_by=boxes_checked_by,
+        first_clicks_with=first_clicks_with,
     )
 
 
@@ -262,6 +269,24 @@ _ALL = (
         source="docs/science/model_card.md",
         remark=_TUNED,
         boxes_checked_by="lite_medsam",
+        first_clicks_with="lite_medsam_regions",
+        mask_count=2,
+    ),
+    _spec(
+        "lite_medsam_regions",
+        Family.LITE_MEDSAM,
+        "LiteMedSAM tuned on regions, bright nuclei too",
+        PackagedWeights(
+            package="qupath_sam",
+            distribution="qupath-sam",
+            path="assets/lite_medsam_regions.safetensors",
+            size_bytes=9_990_316,
+            sha256="fb55e6aa404dcb1e3e35c4e5a058dda38cc89c28ad074d1be58948cceabb2182",
+        ),
+        licence=Licence("Apache-2.0", "trained on ten openly licensed sets, see the model card: name them"),
+        source="docs/science/model_card.md",
+        remark="The second decoder of lite_medsam_histology by itself: worse on glands and nuclei in H&E.",
+        mask_count=3,
     ),
     _spec(
         "mobile_sam",

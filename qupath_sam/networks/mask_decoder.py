@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,6 +30,23 @@ class Decoded:
     logits: Tensor
     scores: Tensor
     features: Tensor
+
+    def one_by_one(self) -> list[Decoded]:
+        """The same for each prompt by itself, B of 1."""
+        rows = [slice(i, i + 1) for i in range(len(self.scores))]
+        return [Decoded(self.logits[row], self.scores[row], self.features[row]) for row in rows]
+
+    def only_first(self) -> Decoded:
+        """The same with the first mask alone."""
+        return Decoded(self.logits[:, :1], self.scores[:, :1], self.features)
+
+    @staticmethod
+    def together(several: Sequence[Decoded]) -> Decoded:
+        """The outputs for several prompts as one; each has as many masks as the others."""
+        if len(several) == 1:
+            return several[0]
+        parts = zip(*((each.logits, each.scores, each.features) for each in several), strict=True)
+        return Decoded(*(torch.cat(part) for part in parts))
 
 
 class DecodesMasks(Protocol):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qupath_sam.models.adapters import promptable
 from qupath_sam.models.adapters.promptable import BOX_AGREEMENT, SURER, PromptableSegmenter
+from qupath_sam.models.adapters.two_decoders import TwoDecoderSegmenter
 from qupath_sam.models.base import Segmenter, WindowPrompts
 from qupath_sam.models.load import LoadedModel, load_segmenter
 from qupath_sam.models.registry import DEFAULT_MODEL
@@ -93,6 +94,6 @@ def test_a_box_with_a_click_is_not_checked(default: LoadedModel, monkeypatch: py
 def test_a_model_of_another_kind_checks_no_boxes(untuned: LoadedModel, default: LoadedModel) -> None:
     segmenter: Segmenter = untuned.segmenter
     assert isinstance(segmenter, PromptableSegmenter)
-    assert isinstance(default.segmenter, PromptableSegmenter)
+    assert isinstance(default.segmenter, TwoDecoderSegmenter)
     with pytest.raises(ValueError, match="same family"):
-        segmenter.check_boxes_with(default.segmenter)
+        segmenter.check_boxes_with(default.segmenter.first)

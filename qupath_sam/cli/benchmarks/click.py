@@ -24,6 +24,7 @@ from qupath_sam.client import SamClient, Slide
 from qupath_sam.client.messages import predict_request
 from qupath_sam.machine.description import report
 from qupath_sam.models.adapters.promptable import PromptableSegmenter
+from qupath_sam.models.adapters.two_decoders import TwoDecoderSegmenter
 from qupath_sam.models.base import Segmenter, WindowPrompts
 from qupath_sam.models.load import LoadedModel, load_segmenter
 from qupath_sam.models.random_weights import load_random
@@ -267,7 +268,11 @@ def _decoders(loaded: LoadedModel) -> tuple[Callable[[], object], Callable[[], o
     prompts = WindowPrompts(points, torch.tensor([1, 1, 0]).numpy(), None, first.logits[0], 1)
     whole = partial(segmenter.decode, embedding, [prompts])
     # Models of other kinds have no decoder that could be called alone.
-    bare = segmenter.bare_decoder(embedding, prompts) if isinstance(segmenter, PromptableSegmenter) else whole
+    bare = (
+        segmenter.bare_decoder(embedding, prompts)
+        if isinstance(segmenter, PromptableSegmenter | TwoDecoderSegmenter)
+        else whole
+    )
     return bare, whole
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -38,6 +38,23 @@ BOX_EMBEDDINGS = 32
 CANVAS_RGB = "view"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """The mask decoder's answer to one prompt, before the refinement head and the rules of clicks.
+
+    Attributes:
+        decoded: of one prompt, best score first.
+        mask: logits of the mask so far over the model's square, fp32 ``(256, 256)``; None where there is none.
+    """
+
+    decoded: Decoded
+    mask: Tensor | None
+
+    def only_best(self) -> Draft:
+        """The same with the best mask alone."""
+        return replace(self, decoded=self.decoded.only_first())
+
+
 class PromptableSegmenter(abc.ABC):
     """A `Segmenter` round a `PromptableNetwork`; adapters say how pixels are fitted and normalised.
 
@@ -59,6 +76,8 @@ class PromptableSegmenter(abc.ABC):
         self.click_rules = ClickRules()
         #: The last embedding that was decoded, and its image in fp32: a person clicks in one window for a while.
         self._last_image: tuple[Embedding, Tensor] | None = None
+        #: Whether the embeddings come from a segmenter with the same encoder and another head.
+        self.decodes_for_another = False
         self._box_checker: PromptableSegmenter | None = None
         #: The box checker's embeddings by the identity of ours, which is held so that it stays the same object.
         self._box_embeddings: OrderedDict[int, tuple[Embedding, Embedding]] = OrderedDict()
@@ -143,23 +162,56 @@ class PromptableSegmenter(abc.ABC):
         return answers
 
     def _decode(self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool) -> list[MaskSet]:
+        return self.finish(embedding, prompts, self.draft(embedding, prompts, several_masks=several_masks))
+
+    def draft(
+        self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
+    ) -> list[Draft]:
+        """Return the mask decoder's answer to each prompt, best score first, for `finish`; see `decode`."""
         for prompt in prompts:
             check_prompt(prompt, self._capabilities)
         several = several_masks and self._capabilities.mask_count > 1
         frame = self.frame(embedding.window_size)
-        answers: list[MaskSet | None] = [None] * len(prompts)
+        drafts: dict[int, Draft] = {}
         with out_of_memory_mapped(self.execution.device), torch.inference_mode():
             image = self._image_of(embedding)
             for indices in self._batches(prompts):
                 some = [prompts[i] for i in indices]
                 masks = self._masks(some, frame)
-                decoded = self._decode_batch(image, some, masks, frame)
-                chosen = best_first(decoded, several=several)
-                answered = self._answered(embedding, chosen, some, masks, frame)
+                decoded = best_first(self._decode_batch(image, some, masks, frame), several=several)
+                so_far = [None] * len(some) if masks is None else list(masks[:, 0])
+                drafts |= zip(indices, map(Draft, decoded.one_by_one(), so_far), strict=True)
+        return [drafts[i] for i in range(len(prompts))]
+
+    def finish(
+        self,
+        embedding: Embedding,
+        prompts: Sequence[WindowPrompts],
+        drafts: Sequence[Draft],
+        *,
+        refines: bool = True,
+    ) -> list[MaskSet]:
+        """Return the masks of drafts: refined by the head, under the rules of clicks, over the window.
+
+        Args:
+            embedding: that `draft` got, or of a segmenter with the same encoder.
+            prompts: that `draft` got.
+            drafts: by `draft`.
+            refines: whether the head refines the best mask, or each where the prompt asks for it; else none.
+        """
+        frame = self.frame(embedding.window_size)
+        answers: dict[int, MaskSet] = {}
+        with out_of_memory_mapped(self.execution.device), torch.inference_mode():
+            for indices in self._batches(prompts):
+                some = [prompts[i] for i in indices]
+                some_drafts = [drafts[i] for i in indices]
+                draft = Decoded.together([each.decoded for each in some_drafts])
+                masks = [each.mask for each in some_drafts]
+                answered = self._answered(embedding, draft, some, masks, frame, refines=refines)
                 for place, index in enumerate(indices):
-                    found = mask_set(answered[place], chosen.scores[place], frame)
+                    found = mask_set(answered[place], draft.scores[place], frame)
                     answers[index] = self._in_one_piece(found, some[place], frame)
-        return [answer for answer in answers if answer is not None]
+        return [answers[i] for i in range(len(prompts))]
 
     def _image_of(self, embedding: Embedding) -> Tensor:
         """The image embedding in the decoder's number format, on the device."""
@@ -251,22 +303,22 @@ class PromptableSegmenter(abc.ABC):
         embedding: Embedding,
         decoded: Decoded,
         prompts: Sequence[WindowPrompts],
-        masks: Tensor | None,
+        masks: Sequence[Tensor | None],
         frame: ModelFrame,
+        *,
+        refines: bool,
     ) -> list[SquareLogits]:
         """The masks of each prompt over the model's square, as the rules leave them.
 
         The head refines the first mask; each, where it is asked for. The prompts of a batch ask for the same.
         """
         device = self.execution.device
-        # Prompts of one shape have a mask all of them, or none.
-        before_click = [None] * len(prompts) if masks is None else list(masks[:, 0])
-        asked = [self._canvas_prompts(*each, frame) for each in zip(prompts, before_click, strict=True)]
+        asked = [self._canvas_prompts(*each, frame) for each in zip(prompts, masks, strict=True)]
         logits = decoded.logits.float()
         corrections: list[Refined] = []
         head = self.network.refinement_head
-        if head is not None:
-            canvas, projected = (embedding.tensors[name].to(device) for name in (CANVAS_RGB, "projected"))
+        if head is not None and refines:
+            canvas, projected = embedding.tensors[CANVAS_RGB].to(device), self._projected(embedding).to(device)
             for place in range(logits.shape[1] if prompts[0].refine_all else 1):
                 one = slice(place, place + 1)
                 mask = Decoded(decoded.logits[:, one], decoded.scores[:, one], decoded.features)
@@ -290,7 +342,19 @@ class PromptableSegmenter(abc.ABC):
             for place, after in enumerate(ruled)
         ]
 
+<<<<<<< HEAD
     def _canvas_prompts(self, prompt: WindowPrompts, previous: Tensor | None, frame: ModelFrame) -> CanvasPrompts:
+=======
+    def _projected(self, embedding: Embedding) -> Tensor:
+        """The head's projection of the image; of another segmenter's embedding, its own is made."""
+        projected, head = embedding.tensors["projected"], self.network.refinement_head
+        if head is None or not self.decodes_for_another:
+            return projected
+        image = embedding.tensors["image"].to(self.execution.device)
+        return head.project(image).to(image.dtype)
+
+    def _canvas_prompts(self, prompt: WindowPrompts, frame: ModelFrame) -> CanvasPrompts:
+>>>>>>> eb0d959 (Answer first clicks with two mask decoders on one embedding, the surer one first)
         scale = np.float32(CANVAS_SIZE / frame.input_size)
         points = frame.to_model(prompt.points) * scale - np.float32(0.5)
         box = None
