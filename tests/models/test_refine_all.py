@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from qupath_sam.models.adapters.lite_medsam import LiteMedSamSegmenter
+from qupath_sam.models.adapters.two_decoders import TwoDecoderSegmenter
 from qupath_sam.models.base import WindowPrompts
 from qupath_sam.models.load import load_segmenter
 from qupath_sam.models.registry import DEFAULT_MODEL
@@ -16,7 +17,9 @@ from tests.contracts.segmenters import picture
 
 @pytest.fixture(scope="module")
 def segmenter() -> LiteMedSamSegmenter:
-    loaded = load_segmenter(DEFAULT_MODEL, device="cpu").segmenter
+    default = load_segmenter(DEFAULT_MODEL, device="cpu").segmenter
+    assert isinstance(default, TwoDecoderSegmenter)
+    loaded = default.first
     assert isinstance(loaded, LiteMedSamSegmenter)
     several = dataclasses.replace(loaded.capabilities, mask_count=3)
     return LiteMedSamSegmenter(loaded.network, capabilities=several, execution=loaded.execution)
