@@ -342,9 +342,6 @@ class PromptableSegmenter(abc.ABC):
             for place, after in enumerate(ruled)
         ]
 
-<<<<<<< HEAD
-    def _canvas_prompts(self, prompt: WindowPrompts, previous: Tensor | None, frame: ModelFrame) -> CanvasPrompts:
-=======
     def _projected(self, embedding: Embedding) -> Tensor:
         """The head's projection of the image; of another segmenter's embedding, its own is made."""
         projected, head = embedding.tensors["projected"], self.network.refinement_head
@@ -353,8 +350,7 @@ class PromptableSegmenter(abc.ABC):
         image = embedding.tensors["image"].to(self.execution.device)
         return head.project(image).to(image.dtype)
 
-    def _canvas_prompts(self, prompt: WindowPrompts, frame: ModelFrame) -> CanvasPrompts:
->>>>>>> eb0d959 (Answer first clicks with two mask decoders on one embedding, the surer one first)
+    def _canvas_prompts(self, prompt: WindowPrompts, previous: Tensor | None, frame: ModelFrame) -> CanvasPrompts:
         scale = np.float32(CANVAS_SIZE / frame.input_size)
         points = frame.to_model(prompt.points) * scale - np.float32(0.5)
         box = None
