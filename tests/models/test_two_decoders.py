@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qupath_sam.datasets.seen import groups_seen
-from qupath_sam.engine.steps import run_steps, steps_of
+from qupath_sam.engine.steps import State, run_step, steps_of
 from qupath_sam.engine.windows import Scales
 from qupath_sam.errors import WrongWeights
 from qupath_sam.models import load, registry
@@ -113,20 +113,19 @@ def test_the_steps_name_the_decoder_of_the_chosen_mask() -> None:
     def run(from_mask: int | None) -> None:
         asked.clear()
         prompts = ObjectPrompts((Click.at(120, 120), replace(Click.at(125, 125), from_mask=from_mask)))
-        steps = run_steps(
-            steps_of(prompts),
-            scales=Scales.of(extent=Region(0, 0, 256, 256), mpp=None, input_size=256, default_mpp=1.0),
-            request=WindowRequest(Region(0, 0, 256, 256)),
-            choice=MaskChoice.ALL,
-        )
-        answer: MaskSet | None = None
-        for _ in range(2):
-            wanted = next(steps) if answer is None else steps.send(answer)
+        scales = Scales.of(extent=Region(0, 0, 256, 256), mpp=None, input_size=256, default_mpp=1.0)
+        window = WindowRequest(Region(0, 0, 256, 256))
+        state: State | None = None
+        for last in (1, 2):
+            step = run_step(steps_of(prompts)[:last], state, scales=scales, request=window, choice=MaskChoice.ALL)
+            wanted = next(step)
             asked.append(wanted.prompts)
             count = 2 if wanted.several_masks else 1
             decoders = (1, 0) if wanted.several_masks else (wanted.prompts.decoder or 0,)
             scores = np.linspace(0.9, 0.5, count, dtype=np.float32)
-            answer = MaskSet(window_masks[:count], scores, logits[:count], decoders)
+            with pytest.raises(StopIteration) as done:
+                step.send(MaskSet(window_masks[:count], scores, logits[:count], decoders))
+            state = done.value.value
 
     run(None)
     assert [prompt.decoder for prompt in asked] == [None, 1]
