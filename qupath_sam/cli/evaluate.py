@@ -12,6 +12,7 @@ import typer
 
 from qupath_sam.cli import datasets as data_options
 from qupath_sam.cli.evaluate_automatic import AUTOMATIC_TABLE, evaluate_automatic
+from qupath_sam.cli.evaluate_like import LIKE_TABLE, evaluate_like, parse_counts
 from qupath_sam.cli.evaluation_outputs import command_line, make_report, print_tables, with_suffix, write_files
 from qupath_sam.cli.marked_tables import check_markers, write_tables
 from qupath_sam.cli.option_groups import given_options, grouped
@@ -49,7 +50,7 @@ KINDS_TABLE = "qupath-sam evaluate, kinds"
     {
         "Which objects": ("split", "images", "objects_per_image", "min_area", "crop", "seed", "namesakes"),
         "Clicks and comparison": ("max_clicks", "zero_shot"),
-        "All objects of an image": ("automatic", "effort", "dense"),
+        "All objects of an image": ("automatic", "like", "effort", "dense"),
         "What is written": ("json", "plot", "cases"),
         "Where it runs": ("device", "workers", "threads", "resume_dir", "any_version"),
     }
@@ -122,13 +123,22 @@ def evaluate(
             "--automatic", help="No clicks: the model finds all objects of each image. Dice, IoU, F1, AJI, PQ (DQ, SQ)."
         ),
     ] = False,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            help="No clicks: the model is shown so many objects of a tile, such as 1,3,5, and finds the others. F1, "
+            "AJI, clicks saved."
+        ),
+    ] = None,
     effort: Annotated[
         list[EffortName] | None,
-        typer.Option(help="Of --automatic: fast or best; may be repeated. Else both."),
+        typer.Option(help="fast or best; may be repeated. Else both of --automatic, and best of --like."),
     ] = None,
     dense: Annotated[
         Path | None,
-        typer.Option(help="Of --automatic: file of a dense head; else the one that the model has on this machine."),
+        typer.Option(
+            help="Of --automatic and --like: file of a dense head; else the one that the model has on this machine."
+        ),
     ] = None,
     resume_dir: Annotated[
         Path | None, typer.Option(help="Keep each object's result here, and use those that still hold.")
@@ -147,7 +157,8 @@ def evaluate(
     from qupath_sam.errors import InvalidRequest
 
     names = list(dict.fromkeys(model))
-    _check_options(context, automatic=automatic)
+    _check_options(context, automatic=automatic, like=like is not None)
+    counts = parse_counts(like) if like is not None else []
     windows = list(dict.fromkeys(window or [WindowChoice.IMAGE]))
     if zero_shot is not None and zero_shot not in names:
         raise InvalidRequest(f"--zero-shot {zero_shot} is not among the models; add --model {zero_shot}")
@@ -157,26 +168,32 @@ def evaluate(
             check_target(path and with_suffix(path, suffix), make_folder=True)
     for path in markdown or ():
         check_target(path, make_folder=True)
-        check_markers(path, (AUTOMATIC_TABLE,) if automatic else (FULL_TABLE, SUMMARY_TABLE, KINDS_TABLE))
+        check_markers(
+            path,
+            (AUTOMATIC_TABLE,) if automatic else (LIKE_TABLE,) if counts else (FULL_TABLE, SUMMARY_TABLE, KINDS_TABLE),
+        )
     wanted_split = None if split == "all" else split
     opened = data_options.open_all(replace(data, datasets=tuple(datasets or ())))
     opened = [each.of_split(wanted_split).drawn(images, seed=seed) for each in opened]
-    if automatic:
+    if automatic or counts:
         from qupath_sam.types.region_requests import Effort
 
-        evaluate_automatic(
-            names,
-            opened,
-            efforts=[Effort(each.value) for each in dict.fromkeys(effort or EffortName)],
-            dense=dense,
-            device=device,
-            threads=threads,
-            settings={"split": split, "images": images, "seed": seed},
-            words=[*(datasets or []), *(f"--project {each}" for each in data.project or [])],
-            json=json,
-            markdown=markdown or [],
-            namesakes=namesakes,
-        )
+        asked: dict[str, Any] = {
+            "dense": dense,
+            "device": device,
+            "threads": threads,
+            "settings": {"split": split, "images": images, "seed": seed},
+            "words": [*(datasets or []), *(f"--project {each}" for each in data.project or [])],
+            "json": json,
+            "markdown": markdown or [],
+            "namesakes": namesakes,
+        }
+        all_efforts = list(EffortName) if automatic else [EffortName.BEST]
+        efforts = [Effort(each.value) for each in dict.fromkeys(effort or all_efforts)]
+        if automatic:
+            evaluate_automatic(names, opened, efforts=efforts, **asked)
+        else:
+            evaluate_like(names, opened, counts, efforts=efforts, **asked)
         return
     # torch comes with these, and takes a while: what is wrong with the data is said before.
     from qupath_sam.evaluation.protocol import Protocol
@@ -255,12 +272,15 @@ def evaluate(
             write_tables(path, tables)
 
 
-def _check_options(context: typer.Context, *, automatic: bool) -> None:
+def _check_options(context: typer.Context, *, automatic: bool, like: bool) -> None:
     """Refuse options that mean nothing to what is evaluated, naming them."""
     from qupath_sam.errors import InvalidRequest
 
-    if given := given_options(context, _OF_CLICKS if automatic else _OF_AUTOMATIC):
-        way_out = "leave out with --automatic" if automatic else "add --automatic"
+    if automatic and like:
+        raise InvalidRequest("--automatic and --like are two evaluations; run them one after the other")
+    without_clicks = "--automatic" if automatic else "--like" if like else None
+    if given := given_options(context, _OF_CLICKS if without_clicks else _OF_AUTOMATIC):
+        way_out = f"leave out with {without_clicks}" if without_clicks else "add --automatic or --like"
         raise InvalidRequest(f"{', '.join(given)}: {way_out}")
 
 

@@ -49,26 +49,15 @@ def evaluate_automatic(
     """
     from contextlib import closing
 
-    from qupath_sam.datasets.seen import check_unseen, groups_seen, groups_seen_in
     from qupath_sam.evaluation.automatic import AutomaticChoices, AutomaticEvaluation
     from qupath_sam.evaluation.automatic_report import automatic_table, build_automatic_report
     from qupath_sam.evaluation.report import write_report
     from qupath_sam.machine.description import machine
     from qupath_sam.machine.threads import configure_torch
-    from qupath_sam.models.dense import dense_head_path
-    from qupath_sam.models.load import load_segmenter, load_weights
-    from qupath_sam.models.weights.store import ModelStore
+    from qupath_sam.models.load import load_segmenter
 
     configure_torch(threads)
-    store = ModelStore()
-    for name in models:
-        # All are checked before the first one runs for an hour.
-        spec = store.find(name)
-        seen = groups_seen(spec, store)
-        if spec.weights is not None:
-            head = dense_head_path(load_weights(spec, store).tensors, store, named=dense)
-            seen |= groups_seen_in(head, store) if head is not None else frozenset()
-        check_unseen(name, seen, datasets, namesakes=namesakes)
+    check_models_unseen(models, datasets, dense=dense, namesakes=namesakes)
     results: dict[str, list[ImageResult]] = {}
     heads: dict[str, str] = {}
     for name in models:
@@ -93,6 +82,32 @@ def evaluate_automatic(
         table = f"{automatic_table(report)}\n{automatic_table(report, 'kinds')}\n    {command}\n"
         for path in markdown:
             write_tables(path, {AUTOMATIC_TABLE: table})
+
+
+def check_models_unseen(
+    models: Sequence[str], datasets: Sequence[Dataset], *, dense: Path | None, namesakes: bool
+) -> None:
+    """Refuse data that a model or its dense head was trained on, before the first model runs for an hour.
+
+    Args:
+        models: by name.
+        datasets: to evaluate.
+        dense: file of a dense head; else each model's own.
+        namesakes: see `qupath_sam.datasets.seen.check_unseen`.
+    """
+    from qupath_sam.datasets.seen import check_unseen, groups_seen, groups_seen_in
+    from qupath_sam.models.dense import dense_head_path
+    from qupath_sam.models.load import load_weights
+    from qupath_sam.models.weights.store import ModelStore
+
+    store = ModelStore()
+    for name in models:
+        spec = store.find(name)
+        seen = groups_seen(spec, store)
+        if spec.weights is not None:
+            head = dense_head_path(load_weights(spec, store).tensors, store, named=dense)
+            seen |= groups_seen_in(head, store) if head is not None else frozenset()
+        check_unseen(name, seen, datasets, namesakes=namesakes)
 
 
 def _run(evaluation: Any, datasets: Sequence[Dataset], title: str) -> list[ImageResult]:
