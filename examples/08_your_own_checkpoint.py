@@ -23,7 +23,7 @@ with tempfile.TemporaryDirectory() as folder:
     store = ModelStore(home)
     add("my_model", checkpoint, store, described=Description(title="Mine", licence="CC0-1.0", default_mpp=1.0))
     spec = store.find("my_model")
-    print(f"{spec.name}: family {spec.family.value}, told from its tensors; SHA-256 {verify(spec, store).sha256[:12]}…")
+    print(f"{spec.name}: family {spec.family.value}, by its tensors; SHA-256 {verify(spec, store).sha256[:12]}…")
 
     with LocalClient(EngineSettings(models_home=home)) as sam:
         found = sam.open(demo_slide_path(), model="my_model").segment(Box(1190, 1960, 1350, 2185))

@@ -35,7 +35,7 @@ def main(source: Path, target: Path) -> None:
             compression=page.compression,
             compressionargs={
                 "outcolorspace": page.photometric
-            },  # keeps the tag as it was: the tiles are not encoded anew
+            },  # keeps the tag as it was: the tiles are not encoded again
             jpegtables=page.jpegtables,
             subsampling=None,
             subfiletype=0,

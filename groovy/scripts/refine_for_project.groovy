@@ -70,7 +70,7 @@ def backUp() {
     ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
 }
 
-/** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */
+/** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */
 def samImageOf(imageData, plane) {
     def server = imageData.getServer()
     def builder = server.getBuilder()

@@ -1,4 +1,4 @@
-"""``qupath-sam bench``: figures that anybody can make again."""
+"""``qupath-sam bench``: figures with the command that makes them again."""
 
 from __future__ import annotations
 

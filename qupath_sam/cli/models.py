@@ -124,7 +124,7 @@ def add(
     name: _Name,
     file: Annotated[Path, typer.Argument(help="Checkpoint: .pth, .pt or .safetensors.")],
     *,
-    family: Annotated[str, typer.Option(help="Architecture; told from the file where it can be.")] = "",
+    family: Annotated[str, typer.Option(help="Architecture; by default the file's own, where the file shows it.")] = "",
     title: Annotated[str, typer.Option(help="For people.")] = "",
     licence: Annotated[str, typer.Option(help="SPDX identifier.")] = "LicenseRef-unknown",
     masks: Annotated[int | None, typer.Option(help="Masks a first click may give: 1 or 3.", min=1, max=3)] = None,

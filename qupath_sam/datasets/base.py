@@ -15,7 +15,7 @@ from qupath_sam.datasets.objects import Tile
 from qupath_sam.datasets.options import Target
 from qupath_sam.errors import InvalidRequest
 
-#: Glands and regions of EBHI-Seg are scored from this area on (its masks hold specks), nuclei from the other (px).
+#: Glands and regions of EBHI-Seg are scored from this area on (its masks hold fragments), nuclei from the other (px).
 MIN_AREA_GLANDS, MIN_AREA_NUCLEI = 400, 60
 #: The whole-image protocol shows the top-left 256 px of a tile, so that small nuclei keep the pixels they have.
 TILE_CROP = 256

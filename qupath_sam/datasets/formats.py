@@ -64,8 +64,7 @@ def open_dataset(specification: str, *, annotations: AnnotationChoices | None = 
         if reader.recognises(root):
             return FORMATS[format_name](root)
     raise InvalidRequest(
-        f"{root} is of no format that can be told from its files; name it as FORMAT:FOLDER with one of "
-        f"{', '.join(FORMATS)}"
+        f"{root} has files of no known format; name it as FORMAT:FOLDER with one of {', '.join(FORMATS)}"
     )
 
 

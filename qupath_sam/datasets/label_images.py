@@ -13,7 +13,7 @@ from qupath_sam.datasets.base import open_image
 from qupath_sam.errors import InvalidRequest
 
 #: Of the px of a mask with smooth edges that are neither 0 nor 255, no larger share has only its like around it.
-#: Measured: below .02 of masks that were scaled, blurred or JPEG once; above .17 of labels, even of specks of 6 px.
+#: Measured: below .02 of masks that were scaled, blurred or JPEG once; above .17 of labels, even of fragments of 6 px.
 _MOST_LEVEL = 0.05
 
 

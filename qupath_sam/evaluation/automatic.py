@@ -1,6 +1,6 @@
 """How well a model finds all objects of an image by itself: every image once, through the engine, scored as a whole.
 
-The engine does what it does for a user: tiles, stitching, the scale told by the pixel size or guessed from the objects.
+The engine does what it does for a user: tiles, stitching, the scale from the pixel size, or guessed from the objects.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class AutomaticChoices:
     Attributes:
         effort: see `Effort`.
         min_score: of objects that count; None takes the engine's own.
-        known_mpp: whether the engine is told the pixel size where a data set knows it.
+        known_mpp: whether the engine gets the pixel size where a data set knows it.
     """
 
     effort: Effort = Effort.BEST

@@ -31,8 +31,8 @@ class FakeSegmenter:
       the starting mask; the answer is their union less a disc at every negative point;
     - a pixel belongs to a shape when its centre does;
     - with ``several_masks`` it answers three, the discs and ellipses at 1, 1/2 and 3/2 of their size;
-    - the best score lies in 0.9 to 1 and is a checksum of the window's pixels, so that an answer made from somebody
-      else's pixels shows; the others are 0.1 and 0.2 lower;
+    - the best score lies in 0.9 to 1 and is a checksum of the window's pixels, so that an answer made from
+      other pixels shows; the others are 0.1 and 0.2 lower;
     - equal pixels and prompts give equal answers, on every machine.
 
     Args:

@@ -202,7 +202,7 @@ class _Blend:
             [shapely.box(i * BLOCK, j * BLOCK, (i + 1) * BLOCK, (j + 1) * BLOCK) for i, j in self._keys]
         )
         whole = shapely.union_all([*self._traced, self._old.difference(covered)])
-        # Specks that a window has found elsewhere are other objects.
+        # Small parts that a window finds elsewhere are other objects.
         parts = [part for part in shapely.get_parts(whole) if part.geom_type == "Polygon" and part.area > 0]
         kept = [part for part in parts if part.intersects(self._old)]
         return kept[0] if len(kept) == 1 else MultiPolygon(kept)

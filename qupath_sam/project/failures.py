@@ -51,5 +51,5 @@ def ask_together(
 def reason_of(error: Exception) -> str:
     """The message for the person who drew the outline, in place of GEOS's own words."""
     if isinstance(error, GEOSException):
-        return f"a shape could not be computed with ({error}); draw the outline anew in QuPath, or lock it"
+        return f"a shape could not be computed with ({error}); draw the outline again in QuPath, or lock it"
     return str(error)

@@ -1,4 +1,4 @@
-"""A port that answers at once, before anything heavy is loaded: locks, limits, health, and calls told to come back.
+"""A port that answers at once, before anything heavy is loaded: locks, limits, health, a hint to early calls.
 
 Nothing here imports torch, which takes seconds, on a busy machine a minute.
 """

@@ -1,4 +1,4 @@
-"""What a server is doing: starting, serving or stopping. Logged, told to health checks and to early callers."""
+"""What a server is doing: starting, serving or stopping. It is logged, and given to health checks and early callers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Lifecycle:
     """The phase that a server is in. Safe to use from several threads.
 
     Args:
-        health: told what load balancers ask.
+        health: answers the checks of load balancers.
         services: names of the services that are there from SERVING on; "" is the server as a whole.
     """
 

@@ -1,7 +1,7 @@
 """Tokens by name: kept as digests in a file, each with its limits, given and taken back while the server runs.
 
 A token is 256 random bits, so that a plain SHA-256 of it can be kept: there is nothing to guess, and no salt or slow
-digest would make it harder. The file holds nothing that lets anybody in.
+digest would make it harder. The file holds nothing that gives access.
 """
 
 from __future__ import annotations

@@ -208,13 +208,13 @@ def _every_error_mapped(location: Location) -> Iterator[None]:
     try:
         yield
     except QupathSamError as error:
-        told = str(error)
+        message = str(error)
         for path in (os.path.realpath(location.path), location.target):
             if not location.is_url and path != location.given and len(path) > 1:
-                told = told.replace(path, location.given)
-        if told == str(error):
+                message = message.replace(path, location.given)
+        if message == str(error):
             raise
-        raise type(error)(told) from error
+        raise type(error)(message) from error
     except MemoryError as error:
         raise OutOfMemory(f"no memory left to open {location.given}; close other slides, or push the pixels") from error
     except Exception as error:

@@ -167,8 +167,8 @@ def preferred(stated: PixelSize, tags: PixelSize, *, by: str) -> PixelSize:
         return tags
     assert stated.across is not None
     # 72 dpi and the like are what writers put who know no pixel size: they contradict nothing.
-    told = tags.across is not None and PLAUSIBLE_MPP[0] <= tags.across <= PLAUSIBLE_MPP[1]
-    if told and tags.across is not None and abs(tags.across / stated.across - 1) > CONTRADICTION:
+    plausible = tags.across is not None and PLAUSIBLE_MPP[0] <= tags.across <= PLAUSIBLE_MPP[1]
+    if plausible and tags.across is not None and abs(tags.across / stated.across - 1) > CONTRADICTION:
         return PixelSize(
             stated.across,
             stated.down,

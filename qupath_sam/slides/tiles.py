@@ -162,14 +162,14 @@ class Piece:
         seen = self.place.intersection(region)
         if seen is None:
             return
-        told = set()
+        given = set()
         for part in self.parts:
             if part.present.all():
                 continue
             for tile in _tiles_in(part, seen, self.x, self.y, wanted=False):
                 hole = tile.intersection(seen)
-                if hole is not None and hole not in told:
-                    told.add(hole)
+                if hole is not None and hole not in given:
+                    given.add(hole)
                     yield hole
 
     def has_data(self, region: Region) -> bool:

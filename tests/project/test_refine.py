@@ -86,7 +86,7 @@ def test_a_failure_of_geos_is_one_object_s(project_file: Path, monkeypatch: pyte
     assert [image.error for image in report.images] == [""] * 3
     failed = [d for d in report.decisions if d.refusal is Refusal.FAILED]
     assert {d.object_id for d in failed} == {OBJECTS[1].object_id}
-    assert "side location conflict); draw the outline anew" in failed[0].remark
+    assert "side location conflict); draw the outline again" in failed[0].remark
     assert Tally.of(report.decisions).actions["refined"] == 6
 
     def fails(old: Any, new: Any) -> float:

@@ -39,7 +39,7 @@ def test_a_failure_of_geos_is_one_image_s(project_file: Path) -> None:
 
     report = run_project(project, images, propose, PlainEditor(), RunOptions("refine"))
     assert [bool(image.error) for image in report.images] == [False, True, False]
-    assert "broken); draw the outline anew" in report.images[1].error
+    assert "broken); draw the outline again" in report.images[1].error
 
 
 def test_stop_and_resume(project_file: Path) -> None:

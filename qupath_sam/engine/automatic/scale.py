@@ -49,7 +49,7 @@ def suited_downsample(
 
 
 def _median_diameter(objects: Sequence[DenseObject]) -> float | None:
-    """Of circles of the objects' areas, px, each by its area: specks do not outvote nuclei."""
+    """Of circles of the objects' areas, px, each by its area: debris does not outvote nuclei."""
     areas = np.sort([each.area for each in objects if each.score >= _LEAST_SCORE])
     if len(areas) < _FEWEST:
         return None

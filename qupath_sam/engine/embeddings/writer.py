@@ -70,7 +70,7 @@ class DiskWriter:
         try:
             self._disk.put(key, self._waiting[key])
         except Exception:
-            # A cache: losing it costs time, and no caller is left to be told.
+            # A cache: losing it costs time, and no caller waits for it.
             log.exception("could not keep an embedding on disk")
         finally:
             with self._lock:

@@ -280,7 +280,7 @@ def _tissue(slide: SlideReader, *, search_background: bool) -> tuple[NDArray[np.
         return None, ()
     tissue = tissue_map(slide)
     if not tissue.any():
-        return None, ("no tissue can be told from background by colour: all tiles are looked at",)
+        return None, ("colour does not separate tissue from background: all tiles are looked at",)
     return tissue, ()
 
 

@@ -1,8 +1,8 @@
 """The common part of the three houses: the window's pixels are the embedding, and each click runs the whole network.
 
 What their own code keeps from click to click, this keeps nowhere: the mask so far comes back as the previous logits,
-and the crop follows from it anew. Their crop stays where it was while the object stays roughly inside, so ours moves a
-little more often.
+and the crop follows from it each time. Their crop stays where it was while the object stays roughly inside, so ours
+moves a little more often.
 """
 
 from __future__ import annotations

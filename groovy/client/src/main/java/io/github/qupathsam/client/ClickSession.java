@@ -202,7 +202,7 @@ public final class ClickSession {
         grown = 0;
     }
 
-    /** The person has come back to the image of this object, which has been opened anew since. */
+    /** The person has come back to the image of this object, which has been opened again since. */
     public synchronized void resume(SamImage reopened, Consumer<ClickView> newListener) {
         image = reopened;
         listener = newListener;

@@ -25,7 +25,7 @@ final class Connection implements AutoCloseable {
 
     /** Patience with a server that has never answered: it is probably not there. */
     private static final Duration FIRST_PATIENCE = Duration.ofSeconds(2);
-    /** Saying what it is takes a server no time: whoever needs longer is not there, or behind a wall. */
+    /** Saying what it is takes a server no time: one that needs longer is not there, or behind a wall. */
     private static final Duration FIRST_TIMEOUT = Duration.ofSeconds(15);
 
     private final Settings settings;
@@ -79,7 +79,7 @@ final class Connection implements AutoCloseable {
     /** Asks what the server is, once and without blocking; fails with SamException. */
     CompletableFuture<Capabilities> ask(Duration timeout) {
         CompletableFuture<Capabilities> answer = new CompletableFuture<>();
-        // gRPC waits longer and longer before it dials again; whoever asks here has waited already.
+        // gRPC waits longer and longer before it dials again; the caller has waited already.
         channel.resetConnectBackoff();
         SegmentationServiceGrpc.newStub(channel)
                 .withDeadlineAfter(timeout.toMillis(), TimeUnit.MILLISECONDS)
@@ -157,7 +157,7 @@ final class Connection implements AutoCloseable {
         channel.shutdownNow();
     }
 
-    /** Somebody listens and does not answer the simplest question: no server of ours. */
+    /** A program listens and does not answer the simplest question: no server of ours. */
     private SamException silence(SamException failure) {
         return failure.reason() != FailureReason.DEADLINE_EXCEEDED
                 ? failure

@@ -3,7 +3,7 @@ package io.github.qupathsam.client;
 /**
  * Tells double clicks from clicks that follow each other quickly.
  *
- * <p>Desktops count clicks a few pixels apart as one double click, but whoever clicks along a thin structure means each of them.
+ * <p>Desktops count clicks a few pixels apart as one double click, but a person who clicks along a thin structure means each of them.
  */
 public final class DoubleClicks {
     /** What a click is. */

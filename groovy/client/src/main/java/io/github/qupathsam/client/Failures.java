@@ -64,7 +64,7 @@ final class Failures {
         };
     }
 
-    /** Nobody there, or somebody who does not speak as we do. */
+    /** No server there, or a program with another protocol. */
     private SamException unavailable(Status status, String told, Throwable failure) {
         SSLException handshake = handshakeFault(status);
         if (handshake == null) {

@@ -143,7 +143,7 @@ final class LiveConnection {
         }
     }
 
-    /** Dials again as long as anybody waits: a server that is being started now is there in a minute, or in an hour. */
+    /** Dials again as long as a caller waits: a server that is being started now is there in a minute, or in an hour. */
     private void lost(SamException failure) {
         if (isHopeless(failure.reason())) {
             giveUp(failure);

@@ -24,7 +24,7 @@ import java.util.function.Supplier;
  * {@link Settings#timeout()}. Futures complete on this session's own thread and fail with {@link SamException}.
  */
 public final class LiveSession implements AutoCloseable {
-    /** Whether the server can be reached. DISCONNECTED: not for a while; it is still looked for as long as anybody waits. */
+    /** Whether the server can be reached. DISCONNECTED: not for a while; it is still looked for as long as a caller waits. */
     public enum State {
         CONNECTED,
         RECONNECTING,
@@ -63,7 +63,7 @@ public final class LiveSession implements AutoCloseable {
         return new LiveSession(SamClient::connect, SamClient::close);
     }
 
-    /** Told, on this session's thread, when the server comes and goes. */
+    /** Called, on this session's thread, when the server comes and goes. */
     public void onState(Consumer<State> listener) {
         stateListener = listener;
     }

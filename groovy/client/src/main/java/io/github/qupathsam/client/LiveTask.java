@@ -10,7 +10,7 @@ import java.util.function.Function;
 final class LiveTask<T> {
     private static final int MAX_PUSHES = 2;
 
-    /** Makes the message, when it is known under which number and how the server is told of the image. */
+    /** Makes the message, when it is known under which number and how the server gets the image. */
     interface Message {
         LiveRequest of(long id, ImageRef image, Settings settings);
     }

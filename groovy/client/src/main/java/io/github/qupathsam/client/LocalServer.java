@@ -45,7 +45,7 @@ public final class LocalServer implements AutoCloseable {
      *
      * @param program {@code qupath-sam} with or without its folder; or several words, as {@code python -m qupath_sam}
      * @param more further options of {@code serve}
-     * @param ready told, on a thread of its own, of the port once it listens, or of -1 where it ends before
+     * @param ready gets, on a thread of its own, the port once it listens, or -1 where it ends before
      * @throws SamException where there is no such program
      */
     public static synchronized LocalServer start(String program, List<String> more, Consumer<Integer> ready) {

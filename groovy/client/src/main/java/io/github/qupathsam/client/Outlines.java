@@ -36,7 +36,7 @@ public final class Outlines {
         try {
             return new WKBReader().read(wkb);
         } catch (ParseException unreadable) {
-            throw new SamException(FailureReason.INVALID_PROMPT, "the outline's WKB cannot be read; write it anew", unreadable);
+            throw new SamException(FailureReason.INVALID_PROMPT, "the outline's WKB cannot be read; write it again", unreadable);
         }
     }
 

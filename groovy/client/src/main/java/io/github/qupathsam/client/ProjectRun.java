@@ -22,7 +22,7 @@ public final class ProjectRun {
      * @param say prints a line
      * @param work gives its report
      * @throws ScriptStopped where something failed that a person can put right
-     * @throws Exception what else the work throws, once it has been told
+     * @throws Exception what else the work throws, once the user has seen the message
      */
     public static void image(String image, boolean headless, Consumer<String> say, Callable<String> work) throws Exception {
         try {

@@ -55,7 +55,7 @@ public final class RegionTask {
     /**
      * Waits for all objects.
      *
-     * @param listener is told after each tile, on this thread
+     * @param listener called after each tile, on this thread
      * @throws SamException CANCELLED also where the thread is interrupted
      */
     public RegionAnswer run(Consumer<RegionProgress> listener) {

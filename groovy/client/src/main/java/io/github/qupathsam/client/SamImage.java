@@ -10,7 +10,7 @@ import java.util.Deque;
 import java.util.Objects;
 
 /**
- * One plane of an image, as the server is told of it.
+ * One plane of an image, as the server gets it.
  *
  * <p>First by QuPath's server builder (or a path): the server then reads the slide itself. Once the server has said that it cannot,
  * or after {@link #alwaysPush()}, by pixels that are pushed to it. Safe to use from several threads.

@@ -3,7 +3,7 @@ package io.github.qupathsam.client;
 import java.util.concurrent.Callable;
 import java.util.function.Consumer;
 
-/** A script that a person runs once: what goes wrong is told in one sentence, in the window in a dialog. */
+/** A script that a person runs once: an error is one sentence, in the window in a dialog. */
 public final class ScriptRun {
     private ScriptRun() {}
 

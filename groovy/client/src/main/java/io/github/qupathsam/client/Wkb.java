@@ -36,7 +36,7 @@ final class Wkb {
         try {
             read(ByteBuffer.wrap(wkb), shape);
         } catch (BufferUnderflowException cut) {
-            throw new SamException(FailureReason.INVALID_PROMPT, "the outline's WKB ends too early; write it anew", cut);
+            throw new SamException(FailureReason.INVALID_PROMPT, "the outline's WKB ends too early; write it again", cut);
         }
         return shape;
     }
