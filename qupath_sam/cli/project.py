@@ -171,6 +171,7 @@ def refine(
 
 
 @app.command()
+@grouped()
 def merge(
     project: ProjectArgument,
     *,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -92,3 +95,21 @@ def test_a_run_notes_the_options_of_its_groups() -> None:
         "fast": False,
         "path_class": ["Tumor"],
     }
+
+
+def commands_of(group: typer.Typer) -> Iterator[Callable[..., object]]:
+    for command in group.registered_commands:
+        assert command.callback is not None
+        yield command.callback
+    for inner in group.registered_groups:
+        assert inner.typer_instance is not None
+        yield from commands_of(inner.typer_instance)
+
+
+def test_no_command_leaves_a_group_as_one_parameter() -> None:
+    """`project merge` did: its options were an argument that nobody can give."""
+    callbacks = list(commands_of(app))
+    assert len(callbacks) > 20
+    for callback in callbacks:
+        for parameter in inspect.signature(callback, eval_str=True).parameters.values():
+            assert not dataclasses.is_dataclass(parameter.annotation), f"{callback.__name__}: {parameter.name}"
