@@ -42,6 +42,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert loaded_after("import qupath_sam", heavy) == set()
 
 
+def test_a_server_starts_without_what_clicks_do_not_need() -> None:
+    """scipy's graphs take a quarter of a second, and only the watershed needs them."""
+    not_needed = ("scipy.sparse", "scipy.linalg", "matplotlib", "typer", "rich")
+    assert loaded_after("import qupath_sam.server.app", not_needed) == set()
+
+
 def test_the_command_line_parses_without_what_commands_need() -> None:
     heavy = (
         "torch",

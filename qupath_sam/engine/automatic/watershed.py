@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
-from scipy.sparse import csgraph
+from scipy import ndimage
 
 from qupath_sam.networks.dense_head import BORDER, CENTRE, FOREGROUND
 
@@ -85,6 +84,10 @@ def watershed(cost: NDArray[np.float32], seeds: NDArray[np.integer], inside: NDA
     Returns:
         int32 ``(H, W)``; a part of the mask that no seed reaches has a label of its own, above the seeds'.
     """
+    # Here: a server that starts waits a quarter of a second for it, and clicks need no graphs.
+    from scipy import sparse
+    from scipy.sparse import csgraph
+
     height, width = inside.shape
     count = int(np.count_nonzero(inside))
     labels = np.zeros((height, width), np.int32)
