@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, is_dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from qupath_sam.cli.option_groups import grouped
+from qupath_sam.cli.project_everything import EverythingInProjectOptions, segment_everything
 from qupath_sam.cli.project_info import described_backups, described_images, described_runs, print_info
 from qupath_sam.cli.project_options import (
     DryOption,
@@ -138,7 +138,7 @@ def refine(
 
     opened, images = select_images(project, image or ())
     say_before(opened, check_classes(images, path_class or (), not_class or ()))
-    with _session(model, run) as session:
+    with Session.of(model, run) as session:
         options = RefineOptions(
             selection=ObjectSelection(
                 tuple(path_class or ()), tuple(not_class or ()), tuple(name or ()), min_area, max_area, locked
@@ -219,7 +219,11 @@ def segment(
     image: ImageOption = None,
     path_class: Annotated[
         list[str] | None,
-        typer.Option("--class", help="Class of the prompts, or PROMPTS=OUTLINES; may be repeated. SAM where left out."),
+        typer.Option(
+            "--class",
+            help="Class of the prompts, or PROMPTS=OUTLINES; may be repeated. SAM where left out. With --everything "
+            "class of the regions, or REGIONS=FOUND; Region* where left out.",
+        ),
     ] = None,
     together: Annotated[
         bool, typer.Option("--together", help="All points of one annotation are one object, not one each.")
@@ -227,13 +231,24 @@ def segment(
     keep_prompts: Annotated[
         bool, typer.Option("--keep-prompts/--remove-prompts", help="Leave the points and rectangles in the project.")
     ] = False,
+    every: EverythingInProjectOptions,
     model: ModelOptions,
     min_score: ScoreOption = 0.0,
     outline: OutlineOptions,
     run: ReportedRunOptions,
 ) -> None:
-    """Turn point and rectangle annotations into outlines. Points of an ignored class (name*) say what is not meant."""
+    """Turn point and rectangle annotations into outlines. Points of an ignored class (name*) say what is not meant.
+
+    With --everything: find all objects of regions, as detections below them.
+    """
     asked = _asked(locals())
+    if every.everything:
+        if together or keep_prompts:
+            raise typer.BadParameter("--everything has no prompts: leave --together and --keep-prompts out")
+        segment_everything(project, asked, image, path_class, every, model, min_score, outline, run)
+        return
+    if every.given:
+        raise typer.BadParameter(f"{', '.join(every.given)}: add --everything")
     from qupath_sam.project.classes import check_classes
     from qupath_sam.project.run import RunOptions, select_images
     from qupath_sam.project.segment import SegmentOptions, segment_image
@@ -242,7 +257,7 @@ def segment(
     opened, images = select_images(project, image or ())
     classes = _classes(path_class or (PROMPT_CLASS,))
     say_before(opened, check_classes(images, classes))
-    with _session(model, run) as session:
+    with Session.of(model, run) as session:
         options = SegmentOptions(
             classes=classes,
             together=together,
@@ -412,18 +427,8 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in options.items():
         flat |= asdict(value) if is_dataclass(value) and not isinstance(value, type) else {key: value}
-    return {key: value for key, value in flat.items() if key not in _CIRCUMSTANCES}
-
-
-def _session(model: ModelOptions, run: ReportedRunOptions) -> AbstractContextManager[Session]:
-    return Session.open(
-        model.server or [],
-        model.path_map or [],
-        run.heap,
-        run.time_limit,
-        push_pixels=model.push_pixels,
-        access=model.access,
-    )
+    plain = {key: value.value if isinstance(value, Enum) else value for key, value in flat.items()}
+    return {key: value for key, value in plain.items() if key not in _CIRCUMSTANCES}
 
 
 def _classes(texts: Sequence[str]) -> dict[str, str]:

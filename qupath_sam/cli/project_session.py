@@ -8,13 +8,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    from qupath_sam.cli.project_options import ModelOptions, ReportedRunOptions
     from qupath_sam.client import Access, SamClient
     from qupath_sam.project.jvm.worker import QuPathWorker
     from qupath_sam.project.layout import Project
@@ -75,6 +76,18 @@ class Session:
 
                 servers.append((stack.enter_context(LocalClient()), reads))
             yield cls(editor, servers)
+
+    @classmethod
+    def of(cls, model: ModelOptions, run: ReportedRunOptions) -> AbstractContextManager[Session]:
+        """What a command's options ask for; see `open`."""
+        return cls.open(
+            model.server or [],
+            model.path_map or [],
+            run.heap,
+            run.time_limit,
+            push_pixels=model.push_pixels,
+            access=model.access,
+        )
 
     @classmethod
     @contextmanager

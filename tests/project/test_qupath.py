@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
+import numpy as np
 import psutil
 import pytest
 import shapely
+from shapely.geometry import Point
 
 from qupath_sam.engine.refine_options import PromptOptions
 from qupath_sam.errors import ProjectError
@@ -35,7 +37,7 @@ from qupath_sam.project.store.commit import ProjectStore
 from qupath_sam.project.store.fingerprint import Fingerprint
 from qupath_sam.project.store.lock import ProjectLock
 from qupath_sam.project.undo import undo_run
-from qupath_sam.qupath.geojson import read_features, read_geojson
+from qupath_sam.qupath.geojson import AnnotationFeature, PathClass, read_features, read_geojson, write_geojson
 from qupath_sam.slides.location import parse_location
 from tests.project.conftest import dump
 from tests.project.plain_editor import GrowingPredictor
@@ -377,6 +379,38 @@ def test_command_line_exports_imports_and_segments(small_project: Path, tmp_path
         assert new["geojson"]["geometry"]["type"] == old["geojson"]["geometry"]["type"]
     info = json.loads(_output("info", str(small_project), "--json"))
     assert [run["command"] for run in info["runs"]] == ["segment", "import"]
+
+
+def test_command_line_finds_everything_like_an_example_and_takes_it_back(small_project: Path, tmp_path: Path) -> None:
+    """The slides of the project have dark discs of 60 px; one of them is the example, most others are in the region."""
+    centres = np.random.default_rng(0).integers(100, 2048 - 100, (12, 2))
+    disc, square = tmp_path / "disc.geojson", shapely.box(1, 1, 2047, 2047)
+    features = [
+        AnnotationFeature(Point(centres[0]).buffer(60), classification=PathClass.of("Example*")),
+        AnnotationFeature(square, classification=PathClass.of("Region*")),
+    ]
+    write_geojson(disc, features)
+    _output("import", str(small_project), str(disc), "--image", "1")
+    before, files = dump(small_project), _bytes(small_project)
+    ask = ("segment", str(small_project), "--everything", "--class", "Region*=Disc", "--like", "Example*")
+    ask += ("--model", "fake", "--effort", "fast", "--no-thumbnails", "--image", "1")
+    assert "nothing was written" in _output(*ask, "--dry-run", "--report", str(tmp_path / "report"))
+    assert _bytes(small_project) == files
+    _output(*ask)
+    after = dump(small_project)
+    found = [item for key, item in after[0].items() if key not in before[0]]
+    places = [shapely.geometry.shape(item["geojson"]["geometry"]).centroid for item in found]
+    assert sum(any(place.distance(Point(xy)) < 20 for place in places) for xy in centres) >= 8
+    assert {item["class"] for item in found} == {"Disc"}
+    region = next(item["id"] for item in after[0].values() if item["class"] == "Region*")
+    assert {item["parent"] for item in found} == {region}
+    assert after[1:] == before[1:]
+    _output(*ask)
+    again = [key for key in dump(small_project)[0] if key not in before[0]]
+    assert len(again) == len(found), "what the first run had found is replaced"
+    assert not set(again) & {item["id"] for item in found}
+    for _ in range(2):
+        _output("undo", str(small_project))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal that makes Java crash")

@@ -1,0 +1,237 @@
+"""All objects of an image's regions, or all that look like examples, as detections below the region. Writes nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import shapely
+from shapely.geometry import MultiPolygon, Polygon
+
+from qupath_sam.project.decisions import Action, Decision
+from qupath_sam.project.failures import OF_AN_OBJECT, reason_of
+from qupath_sam.project.layout import ImageEntry
+from qupath_sam.project.objects import Edit, ImageObject, Kind, Plane
+from qupath_sam.project.predictor import ImageSource, extent_of
+from qupath_sam.project.refine import Proposal
+from qupath_sam.project.selection import is_of_class
+from qupath_sam.qupath.annotations import detection_of
+from qupath_sam.types.prompts import Label
+from qupath_sam.types.refinements import Refusal
+from qupath_sam.types.region_requests import Example, Prompting, RegionRequest
+from qupath_sam.types.region_results import RegionBatch, RegionObject
+
+#: Kinds of objects that `everything_in_image` is given.
+KINDS = (Kind.ANNOTATION, Kind.DETECTION)
+#: Measurement by which what an earlier run has found is known.
+SCORE = "SAM score"
+
+
+class RegionPredictor(Protocol):
+    """Finds all objects of a region, as `qupath_sam.client.SamClient.segment_region`."""
+
+    def segment_region(self, image: Any, request: RegionRequest, *, model: str = "") -> Iterator[RegionBatch]:
+        """The objects, as the region's tiles are done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EverythingOptions:
+    """Which objects of which regions.
+
+    Attributes:
+        classes: class of the regions to class of what is found there, None for none.
+        whole_image: of images without a region the whole is one.
+        like: classes of examples; empty finds everything.
+        unlike: classes of examples of what is not wanted.
+        request: how objects are found; its place and examples are those of the image.
+        mpp: um per tile px; on images without a pixel size a downsample.
+        model: empty takes the server's default.
+        replace_earlier: what an earlier run has found in a region goes.
+        provenance: note score and model on each object. Without it a later run does not know them as its own.
+    """
+
+    classes: Mapping[str, str | None]
+    whole_image: bool = False
+    like: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
+    request: RegionRequest = field(default_factory=RegionRequest)
+    mpp: float | None = None
+    model: str = ""
+    replace_earlier: bool = True
+    provenance: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A region of an image; one without an object is the whole image."""
+
+    plane: Plane
+    region: ImageObject | None
+
+    @property
+    def parent_id(self) -> str | None:
+        return None if self.region is None else self.region.object_id
+
+    @property
+    def outline(self) -> Polygon | MultiPolygon | None:
+        if self.region is None:
+            return None
+        outline = self.region.geometry
+        assert isinstance(outline, Polygon | MultiPolygon)
+        return outline
+
+
+def everything_in_image(
+    image: ImageEntry,
+    objects: Sequence[ImageObject],
+    options: EverythingOptions,
+    predictor: RegionPredictor,
+    source: ImageSource,
+) -> Proposal:
+    """Ask for all objects of an image's regions.
+
+    Args:
+        image: of the project.
+        objects: of `KINDS`.
+        options: which.
+        predictor: finds them.
+        source: says how the server is to open the image.
+
+    Raises:
+        QupathSamError: a fault that is no region's, such as a lost server.
+    """
+    additions: list[ImageObject] = []
+    removals: list[ImageObject] = []
+    decisions: list[Decision] = []
+    model, model_ms = options.model, 0.0
+    for place in _places(objects, options):
+        try:
+            batches = list(predictor.segment_region(*_asked(image, objects, place, options, source), model=model))
+        except OF_AN_OBJECT as error:
+            if place.region is None:
+                raise
+            decisions.append(_refused(image, place.region, error))
+            continue
+        made = next((batch.provenance for batch in batches if batch.provenance is not None), None)
+        name = model if made is None else made.model
+        model_ms += sum(batch.timings.total for batch in batches if batch.timings is not None)
+        if options.replace_earlier:
+            removals += _earlier(objects, place)
+        path_class = _class_of_found(place, options)
+        for batch in batches:
+            for found in batch.objects:
+                added = _detection(found, place, path_class, name if options.provenance else None)
+                additions.append(added)
+                decisions.append(_added(image, added, found))
+    decisions += [
+        Decision(image.entry_id, image.name, Action.REMOVED, item.object_id, before=item) for item in removals
+    ]
+    step = f"qupath-sam found {len(additions)} objects"
+    edit = Edit(additions=tuple(additions), removals=tuple(item.object_id for item in removals), step=step)
+    return Proposal(edit if edit else Edit(), tuple(decisions), model_ms / 1000)
+
+
+def _places(objects: Sequence[ImageObject], options: EverythingOptions) -> list[_Place]:
+    """The regions; of a search by examples only those of a plane that has some."""
+    examples = [item for item in objects if options.like and is_of_class(item.path_class, options.like)]
+    planes = list(dict.fromkeys(item.plane for item in examples))
+    regions = [
+        item
+        for item in objects
+        if item.kind is Kind.ANNOTATION
+        and is_of_class(item.path_class, options.classes)
+        and isinstance(item.geometry, Polygon | MultiPolygon)
+        and (not options.like or item.plane in planes)
+    ]
+    if regions or not options.whole_image:
+        return [_Place(item.plane, item) for item in regions]
+    return [_Place(plane, None) for plane in (planes if options.like else [Plane()])]
+
+
+def _asked(
+    image: ImageEntry, objects: Sequence[ImageObject], place: _Place, options: EverythingOptions, source: ImageSource
+) -> tuple[object, RegionRequest]:
+    """What is asked of the server about a region: the image, and the request."""
+    scale: dict[str, Any] = {}
+    if options.mpp is not None:
+        scale = {"mpp": options.mpp} if image.mpp else {"downsample": options.mpp}
+    outline = place.outline
+    request = replace(options.request, place=outline, **scale)
+    if options.like:
+        labelled = ((options.like, Label.POSITIVE), (options.unlike, Label.NEGATIVE))
+        examples = [
+            example
+            for item in objects
+            for classes, label in labelled
+            if item.plane == place.plane and classes and is_of_class(item.path_class, classes)
+            for example in _examples(item, label)
+        ]
+        request = replace(request, prompting=Prompting.LIKE, examples=tuple(examples))
+    bounds = extent_of(image).bounds if outline is None else outline.bounds
+    return source.reference(image, place.plane, bounds), request
+
+
+def _examples(item: ImageObject, label: Label) -> list[Example]:
+    """An object's outline, or its points."""
+    shape = item.geometry
+    if isinstance(shape, Polygon | MultiPolygon):
+        return [Example(shape, label)]
+    if item.roi != "Points":
+        return []
+    return [Example((float(x), float(y)), label) for x, y in shapely.get_coordinates(shape)]
+
+
+def _earlier(objects: Sequence[ImageObject], place: _Place) -> list[ImageObject]:
+    """What an earlier run has put below a region, by the score that it carries."""
+    return [
+        item
+        for item in objects
+        if item.kind is Kind.DETECTION
+        and item.parent_id == place.parent_id
+        and item.plane == place.plane
+        and SCORE in item.measurements
+        and not item.locked
+        and not item.children
+    ]
+
+
+def _class_of_found(place: _Place, options: EverythingOptions) -> str | None:
+    if place.region is None:
+        # Without a region the first class says what is found.
+        return next(iter(options.classes.values()), None)
+    name = place.region.path_class or "Unclassified"
+    return options.classes[max((base for base in options.classes if is_of_class(name, (base,))), key=len)]
+
+
+def _detection(found: RegionObject, place: _Place, path_class: str | None, model: str | None) -> ImageObject:
+    feature = detection_of(found, model=model or "")
+    return ImageObject(
+        object_id=str(uuid.uuid4()),
+        kind=Kind.DETECTION,
+        roi="Polygon" if isinstance(found.geometry, Polygon) else "Geometry",
+        wkb=shapely.to_wkb(found.geometry, output_dimension=2),
+        plane=place.plane,
+        path_class=path_class,
+        parent_id=place.parent_id,
+        measurements=dict(feature.measurements) if model is not None else {},
+        metadata=dict(feature.metadata),
+    )
+
+
+def _added(image: ImageEntry, added: ImageObject, found: RegionObject) -> Decision:
+    return Decision(image.entry_id, image.name, Action.ADDED, added.object_id, new_wkb=added.wkb, score=found.score)
+
+
+def _refused(image: ImageEntry, region: ImageObject, error: Exception) -> Decision:
+    return Decision(
+        image.entry_id,
+        image.name,
+        Action.REFUSED,
+        region.object_id,
+        before=region,
+        refusal=Refusal.FAILED,
+        remark=reason_of(error),
+    )
