@@ -9,7 +9,8 @@
  * 4. Enter or a double click keeps the outline as an annotation of the class that is set ("Auto set"); N keeps it, for the next object;
  *    Escape drops it; Ctrl+Z takes back the last click. An outline that is neither kept nor dropped waits where it is while another image
  *    is shown.
- * 5. Ctrl+click into an annotation of the class that is set refines that one; what is locked or hidden stays as it is.
+ * 5. The right button offers the same as the keys.
+ * 6. Ctrl+click into an annotation of the class that is set refines that one; what is locked or hidden stays as it is.
  */
 import groovy.transform.Field
 import io.github.qupathsam.client.*
@@ -28,7 +29,11 @@ import javafx.beans.property.SimpleObjectProperty
 import javafx.beans.value.ChangeListener
 import javafx.event.EventHandler
 import javafx.scene.Node
+import javafx.scene.control.ContextMenu
+import javafx.scene.control.MenuItem
+import javafx.scene.control.SeparatorMenuItem
 import javafx.scene.control.TextInputControl
+import javafx.scene.input.ContextMenuEvent
 import javafx.scene.input.KeyCode
 import javafx.scene.input.KeyCodeCombination
 import javafx.scene.input.KeyEvent
@@ -133,6 +138,8 @@ class Clicker {
     private viewerChanged = { observable, before, now -> isChosen() ? attach(now) : null } as ChangeListener
     private viewerListener = new ViewerEvents(clicker: this)
     private wheel = { scroll(it) } as EventHandler<ScrollEvent>
+    private rightButton = { offer(it) } as EventHandler<ContextMenuEvent>
+    private menu             // of the right button
 
     void start(samTool) {
         tool = samTool
@@ -222,17 +229,20 @@ class Clicker {
         overlay = new Preview(viewer.getOverlayOptions(), this)
         viewer.getCustomOverlayLayers().add(overlay)
         viewer.getView().addEventFilter(ScrollEvent.SCROLL, wheel)
+        viewer.getView().addEventFilter(ContextMenuEvent.CONTEXT_MENU_REQUESTED, rightButton)
         turn()
         rest.playFromStart()
     }
 
     void detach() {
         rest.stop()
+        menu?.hide()
         putAside()
         if (viewer != null) {
             viewer.removeViewerListener(viewerListener)
             viewer.getCustomOverlayLayers().remove(overlay)
             viewer.getView().removeEventFilter(ScrollEvent.SCROLL, wheel)
+            viewer.getView().removeEventFilter(ContextMenuEvent.CONTEXT_MENU_REQUESTED, rightButton)
         }
         viewer = imageData = image = imageLook = overlay = drag = pointer = null
     }
@@ -349,8 +359,9 @@ class Clicker {
     }
 
     private void clicked(event) {
+        def isPressed = drag != null // else the press has closed the menu of the right button
         drag = null
-        if (!isInImage(pointer))
+        if (!isPressed || !isInImage(pointer))
             return
         event.consume()
         def kind = doubleClicks.next(event.getScreenX(), event.getScreenY(), System.nanoTime().intdiv(1000000)).name()
@@ -405,8 +416,42 @@ class Clicker {
         if (!event.isShortcutDown() || event.getDeltaY() == 0 || view?.mask() == null)
             return
         event.consume() // else it changes the opacity of all overlays
-        def step = Math.max(1, (int) Math.round(viewer.getDownsampleFactor()))
-        session.grow(event.getDeltaY() > 0 ? step : -step)
+        session.grow(event.getDeltaY() > 0 ? step() : -step())
+    }
+
+    /** The fewest whole pixels that can be seen at this zoom. */
+    private int step() {
+        return Math.max(1, (int) Math.round(viewer.getDownsampleFactor()))
+    }
+
+    /** The right button on the object that is being clicked: what the keys do. Else QuPath's own menu comes. */
+    private offer(ContextMenuEvent event) {
+        if (!isChosen() || session == null || session.isEmpty() || session.isBeingKept())
+            return
+        event.consume()
+        menu?.hide()
+        def place = viewer.componentPointToImagePoint(event.getX(), event.getY(), null, false)
+        def mine = session, isHere = isInImage(place), isThere = view?.mask() != null
+        def click = { positive -> mine.click(place.x, place.y, positive, viewer.getDownsampleFactor()) }
+        def item = { String text, boolean isPossible, Closure action ->
+            def made = new MenuItem(text)
+            made.setDisable(!isPossible)
+            made.setOnAction({ mine == session ? action() : null } as EventHandler)
+            return made
+        }
+        menu = new ContextMenu(
+                item('Add here (Shift-click)', isHere) { click(true) },
+                item('Take away here (Alt-click)', isHere) { click(false) },
+                new SeparatorMenuItem(),
+                item('Next outline (Tab)', isThere && view.choices() > 1) { mine.next() },
+                item('Larger (Ctrl and wheel)', isThere) { mine.grow(step()) },
+                item('Smaller (Ctrl and wheel)', isThere) { mine.grow(-step()) },
+                new SeparatorMenuItem(),
+                item('Keep (Enter)', true) { keep(mine.keep()) },
+                item('Keep, and begin the next (N)', true) { keep(mine.keep(), false) },
+                item('Take back the last click (Ctrl+Z)', true) { mine.undo() },
+                item('Discard (Escape)', true) { mine.drop() })
+        menu.show(viewer.getView(), event.getScreenX(), event.getScreenY())
     }
 
     /** What has been drawn with the button down: with Shift or Alt a stroke, else a box. */

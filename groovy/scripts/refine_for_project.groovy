@@ -13,7 +13,8 @@ import qupath.lib.display.ImageDisplay
 import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 
 // Settings
-def classes = []             // names of classes to refine; empty: all but what has objects in it or is larger than a window
+def classes = []             // names of classes to refine; empty: all but what has objects in it or is larger than a window.
+                             // Of a named class such a large one is refined along its border
 def names = ~/.*/            // annotation names to refine (those without a name have the name '')
 def minArea = 0              // px2: smaller ones are left alone
 def maxArea = Double.MAX_VALUE
@@ -51,7 +52,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     def refinement = SamClient.connect().withCloseable { client ->
         Refinement.joined(open.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
             def outlines = onPlane.collectEntries { [it, Outlines.wkb(it.getROI().getGeometry())] }
-            def howTo = RefineOptions.of(refining + [anySize: !classes.isEmpty()])
+            def howTo = RefineOptions.of(refining + [alongBorder: !classes.isEmpty()])
             client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model, batch: true]), howTo)
         })
     }

@@ -47,7 +47,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def refinement = SamClient.connect().withCloseable { client ->
         Refinement.joined(open.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
             def outlines = onPlane.collectEntries { [it, Outlines.wkb(it.getROI().getGeometry())] }
-            def howTo = RefineOptions.of(refining + [anySize: true]) // they have been selected
+            def howTo = RefineOptions.of(refining + [alongBorder: true]) // they have been selected, also the large ones
             client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model]), howTo)
         })
     }

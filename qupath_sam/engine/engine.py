@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from shapely.geometry import MultiPolygon, Polygon
@@ -26,13 +27,14 @@ from qupath_sam.engine.windows import Scales
 from qupath_sam.engine.worker import InferenceWorker, Priority
 from qupath_sam.errors import InvalidPrompt, RequestTooLarge
 from qupath_sam.models.base import WindowPrompts
+from qupath_sam.models.load import LoadedModel
 from qupath_sam.slides.base import SlideInfo, SlideReader
 from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.types.region_requests import RegionRequest
 from qupath_sam.types.region_results import RegionBatch
-from qupath_sam.types.regions import Window
+from qupath_sam.types.regions import Region, Window
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
-from qupath_sam.types.results import Prediction, Timings, WindowStatus
+from qupath_sam.types.results import ObjectResult, Prediction, Timings, WindowStatus
 from qupath_sam.types.service import ImageDescription
 
 
@@ -128,10 +130,28 @@ class Engine:
         else:
             self.check_amount([0 for _ in objects])
             size = loaded.segmenter.capabilities.input_size
-            context = RefineContext(slide.info.extent, slide.info.mpp, size, cleans=output.clean_share > 0)
-            results = refine_objects(objects, refine, context, run.predict)
+            context = RefineContext(slide.info.extent, slide.info.mpp, size, output.clean_share)
+            in_window = partial(self._predict_window, run, slide, loaded, call)
+            results = refine_objects(objects, refine, context, run.predict, in_window)
         run.timings.total = _ms(started)
         return Prediction(tuple(results), run.provenance(), run.timings)
+
+    def _predict_window(
+        self,
+        whole: RunningCall,
+        slide: SlideReader,
+        loaded: LoadedModel,
+        call: Call,
+        item: ObjectRequest,
+        region: Region,
+        downsample: float,
+    ) -> ObjectResult:
+        """Segment the part of an object that a window shows; its times count for the ``whole`` call."""
+        # What is small in a window need not be so beside the whole outline.
+        output = OutputOptions(clean_share=0)
+        run = RunningCall(self, slide, loaded, WindowRequest(region=region, downsample=downsample), output, call)
+        run.timings = whole.timings
+        return run.predict([item])[0]
 
     def segment_region(
         self, slide: SlideReader, request: RegionRequest, *, model: str = "", call: Call | None = None

@@ -14,6 +14,7 @@ import shapely
 from shapely.errors import GEOSException
 from shapely.geometry import MultiPolygon, Polygon
 
+from qupath_sam.engine.boundary import BoundaryOptions, refine_boundary
 from qupath_sam.engine.refine_guards import (
     Guards,
     intersection_over_union,
@@ -23,6 +24,7 @@ from qupath_sam.engine.refine_guards import (
 from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.engine.refine_prompts import prompts_from_outline
 from qupath_sam.errors import InvalidPrompt
+from qupath_sam.polygons.cleaning import clean_against
 from qupath_sam.types.refinements import Refinement, Refusal
 from qupath_sam.types.regions import Region, Window
 from qupath_sam.types.requests import ObjectRequest
@@ -40,13 +42,17 @@ class RefineContext:
         extent: the image.
         mpp: um per level-0 px; None where unknown.
         window_px: side of the model's window.
-        cleans: scraps beside the object go.
+        clean_share: scraps beside the object, and holes and parts below this share of it, go; 0 keeps all.
     """
 
     extent: Region
     mpp: float | None
     window_px: int
-    cleans: bool
+    clean_share: float
+
+
+#: Segments one object in a window that is given: level-0 px, and level-0 px per window px.
+PredictWindow = Callable[[ObjectRequest, Region, float], ObjectResult]
 
 
 def refine_objects(
@@ -54,6 +60,7 @@ def refine_objects(
     options: RefineOptions,
     context: RefineContext,
     predict: Callable[[Sequence[ObjectRequest]], Sequence[ObjectResult]],
+    predict_window: PredictWindow,
 ) -> list[ObjectResult]:
     """One result per object, each with a `Refinement`; of the refused ones without outlines.
 
@@ -62,6 +69,7 @@ def refine_objects(
         options: how.
         context: of the image and the model.
         predict: segments objects; is called once at most.
+        predict_window: segments an object in one window of the border of an outline that is too large for a window.
 
     Raises:
         InvalidPrompt: an object has no outline, or other prompts beside it.
@@ -74,12 +82,51 @@ def refine_objects(
         if refusal is None
     ]
     answers = iter(predict(asked) if asked else ())
-    return [
-        _not_asked(item, outline, refusal)
-        if refusal is not None
-        else judged(next(answers), outline, options.guards, context)
-        for item, outline, refusal in zip(objects, outlines, refusals, strict=True)
-    ]
+    results = []
+    for item, outline, refusal in zip(objects, outlines, refusals, strict=True):
+        if refusal is None:
+            results.append(judged(next(answers), outline, options.guards, context))
+        elif refusal is Refusal.LARGER_THAN_WINDOW and options.along_border:
+            results.append(_along_border(item, outline, options, context, predict_window))
+        else:
+            results.append(_not_asked(item, outline, refusal))
+    return results
+
+
+def _along_border(
+    item: ObjectRequest,
+    outline: Polygon | MultiPolygon,
+    options: RefineOptions,
+    context: RefineContext,
+    predict_window: PredictWindow,
+) -> ObjectResult:
+    """Refine an outline that is larger than a window along its border."""
+    boundary = BoundaryOptions(options.coarsest_mpp / (context.mpp or 1.0), context.window_px)
+    answers: list[ObjectResult] = []
+
+    def refine(window: Region, part: Polygon | MultiPolygon) -> tuple[Polygon | MultiPolygon, float] | None:
+        visible = window.intersection(context.extent)
+        if visible is None:
+            return None
+        prompts = prompts_from_outline(part, visible, options.prompts)
+        answers.append(predict_window(replace(item, prompts=prompts, token=b""), window, boundary.downsample))
+        best = answers[-1].outlines[0] if answers[-1].outlines else None
+        return None if best is None else (best.geometry, best.score)
+
+    refined = refine_boundary(outline, context.extent, boundary, refine)
+    if refined.left_out == refined.windows:  # what is left is the old outline, drawn on a coarse grid
+        found = any(answer.outlines for answer in answers)
+        return _not_asked(item, outline, Refusal.LOW_IOU if found else Refusal.EMPTY)
+    geometry = clean_against(refined.geometry, outline, context.clean_share)
+    area_um2 = geometry.area * context.mpp**2 if context.mpp else None
+    whole = replace(
+        answers[-1],
+        outlines=(Outline(geometry, refined.score, geometry.area, area_um2),),
+        touches_window_edge=False,
+        token=b"",
+        doubts=(),
+    )
+    return judged(whole, outline, options.guards, context)
 
 
 def judged(result: ObjectResult, old: Polygon | MultiPolygon, guards: Guards, context: RefineContext) -> ObjectResult:
@@ -95,7 +142,8 @@ def judged(result: ObjectResult, old: Polygon | MultiPolygon, guards: Guards, co
         return replace(result, refinement=Refinement(Refusal.EMPTY))
     best = result.outlines[0]
     try:
-        new = without_strangers(best.geometry, old) if context.cleans and best.geometry.is_valid else best.geometry
+        cleans = context.clean_share > 0 and best.geometry.is_valid
+        new = without_strangers(best.geometry, old) if cleans else best.geometry
         refusal = guards.refusal(
             old,
             new,

@@ -41,11 +41,13 @@ class RefineOptions:
         guards: what a new outline has to fulfil.
         coarsest_mpp: outlines that do not fit into one window at this scale, um per px (on images without a pixel size
             a downsample), are refused; 0 asks about any.
+        along_border: those outlines are refined along their border instead, window by window at ``coarsest_mpp``.
     """
 
     prompts: PromptOptions = field(default_factory=PromptOptions)
     guards: Guards = field(default_factory=Guards)
     coarsest_mpp: float = 2.0
+    along_border: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.coarsest_mpp) and self.coarsest_mpp >= 0):

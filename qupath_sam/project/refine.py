@@ -12,6 +12,7 @@ import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.client.images import ImageRef
+from qupath_sam.engine.boundary import BoundaryOptions, is_too_large, refine_boundary
 from qupath_sam.engine.refine import RefineContext, judged
 from qupath_sam.engine.refine_guards import Guards, old_refusal
 from qupath_sam.engine.refine_options import PromptOptions
@@ -19,7 +20,6 @@ from qupath_sam.engine.refine_options import RefineOptions as EngineOptions
 from qupath_sam.engine.refine_prompts import prompts_from_outline
 from qupath_sam.errors import QupathSamError
 from qupath_sam.polygons.cleaning import clean_against
-from qupath_sam.project.boundary import BoundaryOptions, is_too_large, refine_boundary
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.failures import OF_AN_OBJECT, ask_together, reason_of
 from qupath_sam.project.layout import ImageEntry
@@ -217,9 +217,7 @@ class _Job:
             )
             metadata = metadata_of(last, made)
             metadata |= {"qupath-sam.window": remark, "qupath-sam.touches_edge": "false"}
-            context = RefineContext(
-                self._extent, self._image.mpp, options.window_px, cleans=self._options.clean_share > 0
-            )
+            context = RefineContext(self._extent, self._image.mpp, options.window_px, self._options.clean_share)
             self._decide(item, judged(whole, outline, self._options.guards, context), metadata, remark=remark)
 
     def refuse(self, item: ImageObject, refusal: Refusal, *, remark: str = "") -> None:

@@ -199,6 +199,7 @@ def refine_of(message: prompt_pb2.RefineOptions) -> RefineOptions:
             min_part_iou=given("min_part_iou", guards.min_part_iou),
         ),
         given("coarsest_mpp", options.coarsest_mpp),
+        along_border=message.along_border,
     )
 
 
@@ -217,6 +218,7 @@ def refine_message(options: RefineOptions) -> prompt_pb2.RefineOptions:
         min_part_iou=guards.min_part_iou,
         coarsest_mpp=options.coarsest_mpp,
         box_margin=prompts.box_margin,
+        along_border=options.along_border,
     )
 
 

@@ -26,6 +26,8 @@ REMOVE_OURS = (
     ".each { shown.removeObject(it, true) }"
 )
 SETTINGS = "def items = gui.getPreferencePane().getPropertySheet().getItems().findAll { it.getCategory() == 'SAM' }"
+MENUS = "javafx.stage.Window.getWindows().findAll { it.isShowing() && it instanceof javafx.scene.control.ContextMenu }"
+SHOWN_MENU = f"{MENUS}.collectMany {{ it.getItems().collect {{ item -> item.getText() }} }}"
 MENU = """
 def sam = gui.getMenu('Extensions>SAM', false)
 sam?.getItems()?.collect { it.getText() }
@@ -207,6 +209,40 @@ def test_ctrl_click_refines_the_annotation_that_is_there(clean: Window, tmp_path
     window.click(310, 310, holding="ctrl")
     window.wait_for(CLICKER + "clicker.@overlay.warning?.contains('no annotation')", "reason")
     assert window.ask(CLICKER + "clicker.@session == null || clicker.@session.isEmpty()")
+
+
+def test_the_right_button_offers_what_the_keys_do(clean: Window, tmp_path: Path) -> None:
+    window = clean
+    ours_shown = f"{SHOWN_MENU}.any {{ it?.startsWith('Take away here') }}"
+    window.right_click(600, 300)  # nothing is being clicked: QuPath's own
+    window.wait_for(f"{SHOWN_MENU}.size() > 0", "QuPath's menu")
+    assert not window.ask(ours_shown)
+    window.ask(f"{MENUS}.each {{ it.hide() }}; null")
+    window.click(300, 300)
+    answered(window, 1)
+    window.right_click(320, 300)
+    window.wait_for(ours_shown, "menu")
+    window.screenshot(tmp_path / "menu.png")
+    window.click_on("it instanceof Label && it.getText()?.startsWith('Take away here')")
+    answered(window, 2)
+    (first, second) = window.ask(VIEW + "view.clicks().collect { [it.points()[0].x(), it.positive()] }")
+    assert [first[1], second[1]] == [True, False]
+    assert abs(second[0] - 320) < 3
+    for chosen, happened in (
+        ("Larger", "view.grown() == 2"),
+        ("Smaller", "view.grown() == 0"),
+        ("Next", "view.choice() == 1"),
+    ):
+        window.right_click(320, 300)
+        window.click_on(f"it instanceof Label && it.getText()?.startsWith('{chosen} ')")
+        window.wait_for(VIEW + happened, chosen)
+    window.right_click(320, 300)
+    window.wait_for(ours_shown, "menu")
+    window.click(500, 150)  # closes the menu, and is no click on an object
+    assert window.ask(VIEW + "view.clicks().size()") == 2
+    window.right_click(320, 300)
+    window.click_on("it instanceof Label && it.getText() == 'Keep (Enter)'")
+    ours(window, 1)
 
 
 def test_children_and_neighbours(clean: Window, tmp_path: Path) -> None:

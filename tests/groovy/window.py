@@ -151,6 +151,11 @@ class Window:
         with self._seen(buttons=times, keys=1 if holding else 0):
             self._xdotool(*(["keydown", holding, *click, "keyup", holding] if holding else click))
 
+    def right_click(self, x: float, y: float) -> None:
+        """Click with the right button on a place of the image, level-0 px; the menu that comes may take the release."""
+        self.point(x, y)
+        self._xdotool("click", "3")
+
     def drag(self, start: tuple[float, float], end: tuple[float, float], *, holding: str | None = None) -> None:
         """Drag from a place of the image to another, level-0 px."""
         self.point(*start)

@@ -77,6 +77,14 @@ def small_project(qupath: Path, tmp_path: Path) -> Path:
     return folder / "project.qpproj"
 
 
+@pytest.fixture
+def twenty_images(qupath: Path, tmp_path: Path) -> Path:
+    """Twenty images, each with regions, children, holes, parts and planes; returns its project.qpproj."""
+    folder = tmp_path / "twenty"
+    _qupath_project("make", str(folder), "20", "50")
+    return folder / "project.qpproj"
+
+
 def dump(project_file: Path) -> list[dict[str, dict[str, Any]]]:
     """For each image, by object id, what QuPath says of each object."""
     target = project_file.parent.with_suffix(".json")

@@ -68,14 +68,8 @@ def test_refine_of_one_class_changes_nothing_else_and_undo_brings_it_back(real_p
     refined = {d.object_id for d in report.decisions if d.action.value == "refined"}
     assert len(refined) == 6, "with the hole, with two parts, on another plane; in two images"
     assert sum(image.recomputed for image in report.images) == 4 * 6 + 2 * 5, "two parts have no circularity"
+    _check_images(before, after, refined)
     for image_before, image_after in zip(before, after, strict=True):
-        assert list(image_before) == list(image_after), "the order of objects has changed"
-        for object_id, old in image_before.items():
-            new = image_after[object_id]
-            if object_id in refined:
-                _check_refined(old, new)
-            else:
-                assert new == old | {"steps": new["steps"]}
         (steps_before,), (steps_after,) = (
             {item["steps"] for item in image.values()} for image in (image_before, image_after)
         )
@@ -86,6 +80,30 @@ def test_refine_of_one_class_changes_nothing_else_and_undo_brings_it_back(real_p
     with QuPathWorker() as editor:
         assert len(undo_run(read_project(real_project), report.run_id, editor).whole) == 2
     assert _bytes(real_project) == bytes_before
+
+
+def test_of_twenty_images_nothing_changes_but_what_was_named(twenty_images: Path) -> None:
+    before = dump(twenty_images)
+    with QuPathWorker() as editor:
+        report = refine(twenty_images, editor)
+    assert [image.error for image in report.images] == [""] * 20
+    refined = {d.object_id for d in report.decisions if d.action.value == "refined"}
+    assert len(refined) == 20 * 3
+    _check_images(before, dump(twenty_images), refined)
+
+
+def _check_images(
+    before: list[dict[str, dict[str, Any]]], after: list[dict[str, dict[str, Any]]], refined: set[str]
+) -> None:
+    """Of refined objects all but the outline is as it was, of others everything; of each image, in order."""
+    for image_before, image_after in zip(before, after, strict=True):
+        assert list(image_before) == list(image_after), "the order of objects has changed"
+        for object_id, old in image_before.items():
+            new = image_after[object_id]
+            if object_id in refined:
+                _check_refined(old, new)
+            else:
+                assert new == old | {"steps": new["steps"]}
 
 
 def _check_refined(old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -83,6 +83,23 @@ def test_regions_and_what_lies_elsewhere_are_not_asked_about(client: SamClient, 
     assert nothing.results[0].outlines == ()
 
 
+def test_a_large_outline_is_refined_along_its_border(client: SamClient, slide: Slide) -> None:
+    region = shapely.box(100, 100, 2000, 2800)
+    options = RefineOptions(along_border=True)
+    answers = refined(client, slide, region, ROUND, options=options)
+    assert answers[0][1].refusal is None
+    assert answers[1] == refined(client, slide, ROUND, options=options)[0], "a small one is asked as ever"
+    (result,) = client.predict(slide, [ObjectPrompts(outline=region)], refine=options).results
+    assert result.window.downsample == pytest.approx(2.0 / 0.499, rel=0.01), "not as coarse as the region is large"
+    assert result.refinement is not None
+    assert result.refinement.iou > 0.9
+    assert not result.touches_window_edge
+    # The fake model's ellipses fill the hole; the guards look at the whole outline.
+    ring = region.difference(shapely.Point(1000, 1400).buffer(300))
+    ((new, verdict),) = refined(client, slide, ring, options=options)
+    assert (new, verdict.refusal) == (None, Refusal.HOLE_LOST)
+
+
 def test_refining_takes_an_outline_and_nothing_else(client: SamClient, slide: Slide) -> None:
     click = Click(((700, 900),), Label.POSITIVE)
     for prompts in (
@@ -98,7 +115,8 @@ def test_refining_takes_an_outline_and_nothing_else(client: SamClient, slide: Sl
 
 def test_what_a_message_leaves_out_is_the_default() -> None:
     assert convert.refine_of(prompt_pb2.RefineOptions()) == RefineOptions()
-    unusual = RefineOptions(PromptOptions(False, True, 0.3, interior=0, exterior=3), Guards(0, 4, 0.2, True, 0), 0)
+    prompts = PromptOptions(False, True, 0.3, interior=0, exterior=3)
+    unusual = RefineOptions(prompts, Guards(0, 4, 0.2, True, 0), 0, True)
     assert convert.refine_of(convert.refine_message(unusual)) == unusual
     with pytest.raises(InvalidRequest, match="min_iou must be a share"):
         convert.refine_of(prompt_pb2.RefineOptions(min_iou=float("nan")))

@@ -68,9 +68,16 @@ final class Messages {
         if (options.maxAreaChange() != null) {
             message.setMaxAreaChange(options.maxAreaChange());
         }
+        if (options.minScore() != null) {
+            message.setMinScore(options.minScore());
+        }
+        if (options.boxMargin() != null) {
+            message.setBoxMargin(options.boxMargin());
+        }
         if (options.anySize()) {
             message.setCoarsestMpp(0);
         }
+        message.setAlongBorder(options.alongBorder());
         return message.build();
     }
 
@@ -307,7 +314,8 @@ final class Messages {
                 result.getResumedSteps(),
                 source(result.getEmbeddingSource()),
                 doubts(result),
-                result.hasRefinement() ? refusal(result.getRefinement()) : null);
+                result.hasRefinement() ? refusal(result.getRefinement()) : null,
+                result.getRefinement().getRefusal() == RefusalReason.REFUSAL_REASON_LARGER_THAN_WINDOW);
     }
 
     /** Those that this client does not know are left out. */

@@ -26,11 +26,27 @@ final class PredictCalls {
             image.startPushing();
         }
         int most = Math.max(1, server.maxObjects());
+        RefineOptions inWindow = refine == null ? null : refine.inWindow();
         List<SamPrediction> parts = new ArrayList<>();
         for (int from = 0; from < objects.size(); from += most) {
-            parts.add(part(image, objects.subList(from, Math.min(objects.size(), from + most)), options, refine));
+            parts.add(part(image, objects.subList(from, Math.min(objects.size(), from + most)), options, inWindow));
         }
-        return joined(parts);
+        SamPrediction answer = joined(parts);
+        return refine == null || !refine.alongBorder() ? answer : alongBorder(image, objects, options, refine, answer);
+    }
+
+    /** The same answer, with the outlines that are too large for a window refined along their border, each in a call of its own. */
+    private SamPrediction alongBorder(
+            SamImage image, List<Prompts> objects, PredictOptions options, RefineOptions refine, SamPrediction answer) {
+        List<SamPrediction> each = new ArrayList<>();
+        for (int i = 0; i < objects.size(); i++) {
+            SamResult result = answer.results().get(i);
+            each.add(result.isTooLarge()
+                    ? part(image, objects.subList(i, i + 1), options, refine)
+                    : new SamPrediction(List.of(result), answer.provenance(), 0, 0));
+        }
+        SamPrediction all = joined(each);
+        return new SamPrediction(all.results(), answer.provenance(), all.totalMs() + answer.totalMs(), all.encodeMs() + answer.encodeMs());
     }
 
     private SamPrediction part(

@@ -11,11 +11,15 @@ import java.util.TreeSet;
  * @param minIoU least intersection over union of old and new outline; null leaves it to the server, 0 takes all
  * @param minPartIoU the same of each part and hole; null leaves it to the server, 0 looks at none
  * @param maxAreaChange the area may become this many times larger or smaller; null leaves it to the server
+ * @param minScore least score that the model gives itself, 0 to 1; null takes any
+ * @param boxMargin share of its longer side by which the box for the model is wider than the outline; null leaves it to the server
  * @param anySize outlines larger than a window too; without, they are refused, so that no region is taken for an object
+ * @param alongBorder outlines larger than a window are refined along their border, window by window, each in a call of its own, so
+ *     that it has the whole patience of a call
  */
-public record RefineOptions(boolean point, Double minIoU, Double minPartIoU, Double maxAreaChange, boolean anySize) {
+public record RefineOptions(boolean point, Double minIoU, Double minPartIoU, Double maxAreaChange, Double minScore, Double boxMargin, boolean anySize, boolean alongBorder) {
     private static final Set<String> NAMES =
-            new TreeSet<>(Set.of("point", "minIoU", "minPartIoU", "maxAreaChange", "anySize"));
+            new TreeSet<>(Set.of("point", "minIoU", "minPartIoU", "maxAreaChange", "minScore", "boxMargin", "anySize", "alongBorder"));
 
     /** All left to the server. */
     public static RefineOptions none() {
@@ -35,7 +39,15 @@ public record RefineOptions(boolean point, Double minIoU, Double minPartIoU, Dou
                 number(values, "minIoU"),
                 number(values, "minPartIoU"),
                 number(values, "maxAreaChange"),
-                Boolean.TRUE.equals(values.get("anySize")));
+                number(values, "minScore"),
+                number(values, "boxMargin"),
+                Boolean.TRUE.equals(values.get("anySize")),
+                Boolean.TRUE.equals(values.get("alongBorder")));
+    }
+
+    /** Without what is larger than a window. */
+    RefineOptions inWindow() {
+        return new RefineOptions(point, minIoU, minPartIoU, maxAreaChange, minScore, boxMargin, anySize, false);
     }
 
     private static Double number(Map<String, ?> values, String name) {

@@ -9,6 +9,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.function.IntFunction;
 
 /**
  * A connection to a qupath-sam server.
@@ -134,6 +135,18 @@ public final class SamClient implements AutoCloseable {
         }
         List<Prompts> prompts = outlines.values().stream().map(Prompts::outline).toList();
         return Refinement.of(List.copyOf(outlines.keySet()), predictions.refine(image, prompts, options, refine));
+    }
+
+    /**
+     * Outlines carried from their plane through others, plane by plane; {@link PropagationTask#run} does the work.
+     *
+     * @param planes the image at each plane of the range
+     * @param outlines objects (the caller's own) and their outlines on {@code range.at()}, as {@link Outlines#wkb} writes them
+     * @param refine what the outline of a plane has to fulfil beside that of the plane before
+     */
+    public PropagationTask propagate(
+            IntFunction<SamImage> planes, PlaneRange range, Map<?, byte[]> outlines, PredictOptions options, RefineOptions refine) {
+        return new PropagationTask(this, planes, range, outlines, options, refine);
     }
 
     /**

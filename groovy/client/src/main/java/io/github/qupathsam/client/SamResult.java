@@ -15,6 +15,7 @@ import java.util.List;
  * @param embedding how the embedding was come by: memory, disk, computed, shared; empty where none was needed
  * @param doubts about the best outline: why it should not be taken unseen
  * @param refusal of an outline that was to be refined: why the old one stays, empty where it does not; null where none was
+ * @param isTooLarge that is because it is larger than a window
  */
 public record SamResult(
         String name,
@@ -26,7 +27,8 @@ public record SamResult(
         int resumedSteps,
         String embedding,
         List<Doubt> doubts,
-        String refusal) {
+        String refusal,
+        boolean isTooLarge) {
 
     /** The best outline, or null where nothing is left. */
     public SamMask best() {

@@ -29,6 +29,7 @@ public final class SamExtension implements QuPathExtension {
             new Command("Refine selected", "refine_selected", true),
             new Command("Everything in selected", "everything_in_selected", true),
             new Command("All like selected", "like_selected", true),
+            new Command("Propagate selected", "propagate_selected", true),
             new Command("Server...", "server", false),
             new Command("Settings...", "settings", false),
             new Command("About", "about", false));
@@ -41,6 +42,7 @@ public final class SamExtension implements QuPathExtension {
             new Command("Run for project>All like examples...", "like_for_project", false),
             new Command("Create script>Everything in selected", "everything_in_selected", false),
             new Command("Create script>All like selected", "like_selected", false),
+            new Command("Create script>Propagate selected", "propagate_selected", false),
             new Command("Create script>Segment selected", "segment_selected", false),
             new Command("Create script>Refine selected", "refine_selected", false));
 

@@ -127,6 +127,20 @@ class ProjectScriptsTest {
                 "larger than a window; name its class to refine it"));
     }
 
+    /** A window at 2 um per px is too small for the region. */
+    @Test
+    void aLargeOutlineIsRefinedAlongItsBorder() throws Exception {
+        SamImage coarse = SamImage.ofPath(Pictures.file(folder), Pictures.WIDTH, Pictures.HEIGHT).pixelSize(1);
+        Map<String, byte[]> outlines = new LinkedHashMap<>();
+        outlines.put("small", PromptsTest.wkb("POLYGON ((340 220, 380 220, 380 260, 340 260, 340 220))"));
+        outlines.put("region", PromptsTest.wkb("POLYGON ((50 50, 850 50, 850 650, 50 650, 50 50))"));
+        RefineOptions border = RefineOptions.of(Map.of("minIoU", 0.5, "maxAreaChange", 10, "minPartIoU", 0, "alongBorder", true));
+        Refinement answer = client.refine(coarse, outlines, PredictOptions.none(), border);
+        assertEquals(Map.of(), answer.refused());
+        assertEquals(List.of("small", "region"), answer.refined().stream().map(Refinement.Refined::source).toList());
+        assertEquals("2", answer.refined().get(1).metadata().get("qupath-sam.downsample"));
+    }
+
     /** As `project refine` and `segment --outline` ask, and note down. */
     @Test
     void pythonRefinesToTheSameOutlineAndNotesTheSame() throws Exception {

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon
 
-from qupath_sam.polygons.distance import LIMIT, rasterize, signed_distance
-from qupath_sam.project.boundary import (
+from qupath_sam.engine.boundary import (
     BoundaryOptions,
     RefinedBoundary,
     RefineWindow,
@@ -21,6 +20,7 @@ from qupath_sam.project.boundary import (
     is_too_large,
     refine_boundary,
 )
+from qupath_sam.polygons.distance import LIMIT, rasterize, signed_distance
 from qupath_sam.types.regions import Region
 
 EXTENT = Region(0, 0, 12_000, 12_000)
