@@ -33,7 +33,6 @@ import javafx.scene.control.ContextMenu
 import javafx.scene.control.MenuItem
 import javafx.scene.control.SeparatorMenuItem
 import javafx.scene.control.TextInputControl
-import javafx.scene.input.ContextMenuEvent
 import javafx.scene.input.KeyCode
 import javafx.scene.input.KeyCodeCombination
 import javafx.scene.input.KeyEvent
@@ -138,7 +137,7 @@ class Clicker {
     private viewerChanged = { observable, before, now -> isChosen() ? attach(now) : null } as ChangeListener
     private viewerListener = new ViewerEvents(clicker: this)
     private wheel = { scroll(it) } as EventHandler<ScrollEvent>
-    private rightButton = { offer(it) } as EventHandler<ContextMenuEvent>
+    private rightButton = { offer(it) } as EventHandler<MouseEvent>
     private menu             // of the right button
 
     void start(samTool) {
@@ -229,7 +228,7 @@ class Clicker {
         overlay = new Preview(viewer.getOverlayOptions(), this)
         viewer.getCustomOverlayLayers().add(overlay)
         viewer.getView().addEventFilter(ScrollEvent.SCROLL, wheel)
-        viewer.getView().addEventFilter(ContextMenuEvent.CONTEXT_MENU_REQUESTED, rightButton)
+        viewer.getView().addEventFilter(MouseEvent.MOUSE_PRESSED, rightButton)
         turn()
         rest.playFromStart()
     }
@@ -242,7 +241,7 @@ class Clicker {
             viewer.removeViewerListener(viewerListener)
             viewer.getCustomOverlayLayers().remove(overlay)
             viewer.getView().removeEventFilter(ScrollEvent.SCROLL, wheel)
-            viewer.getView().removeEventFilter(ContextMenuEvent.CONTEXT_MENU_REQUESTED, rightButton)
+            viewer.getView().removeEventFilter(MouseEvent.MOUSE_PRESSED, rightButton)
         }
         viewer = imageData = image = imageLook = overlay = drag = pointer = null
     }
@@ -425,11 +424,13 @@ class Clicker {
     }
 
     /** The right button on the object that is being clicked: what the keys do. Else QuPath's own menu comes. */
-    private offer(ContextMenuEvent event) {
+    private offer(MouseEvent event) {
+        if (event.getButton() != MouseButton.SECONDARY || event.isShiftDown()) // Shift: QuPath's circle of classes
+            return
+        menu?.hide()
         if (!isChosen() || session == null || session.isEmpty() || session.isBeingKept())
             return
-        event.consume()
-        menu?.hide()
+        event.consume() // else QuPath's own comes as well: it opens with the press, too
         def place = viewer.componentPointToImagePoint(event.getX(), event.getY(), null, false)
         def mine = session, isHere = isInImage(place), isThere = view?.mask() != null
         def click = { positive -> mine.click(place.x, place.y, positive, viewer.getDownsampleFactor()) }
