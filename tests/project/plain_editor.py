@@ -125,7 +125,7 @@ class GrowingPredictor:
     ) -> Prediction:
         """As the engine does it."""
         width, height = getattr(image, "size", None) or (1000, 800)
-        context = RefineContext(Region(0, 0, width, height), None, 256, cleans=output.clean_share > 0)
+        context = RefineContext(Region(0, 0, width, height), None, 256, clean_share=output.clean_share)
 
         def answers(asked: Sequence[ObjectRequest]) -> Sequence[ObjectResult]:
             self.calls.append((image, [item.prompts for item in asked], window))
@@ -137,7 +137,11 @@ class GrowingPredictor:
                 cleaned.append(clean_against(answer, item.prompts.outline, output.clean_share))
             return prediction(cleaned).results
 
-        return replace(prediction([]), results=tuple(refine_objects(objects, refine, context, answers)))
+        def window_of_a_border(*_: object) -> ObjectResult:
+            raise AssertionError("a project's run follows borders itself")
+
+        results = refine_objects(objects, refine, context, answers, window_of_a_border)
+        return replace(prediction([]), results=tuple(results))
 
     def answer(self, prompts: ObjectPrompts, window: WindowRequest | None) -> Polygon | MultiPolygon:
         if prompts.outline is not None:
