@@ -452,7 +452,8 @@ class Clicker {
                 item('Keep, and begin the next (N)', true) { keep(mine.keep(), false) },
                 item('Take back the last click (Ctrl+Z)', true) { mine.undo() },
                 item('Discard (Escape)', true) { mine.drop() })
-        menu.show(viewer.getView(), event.getScreenX(), event.getScreenY())
+        // Owned by the window: a press on a node that owns a menu would not close it.
+        menu.show(viewer.getView().getScene().getWindow(), event.getScreenX(), event.getScreenY())
     }
 
     /** What has been drawn with the button down: with Shift or Alt a stroke, else a box. */
