@@ -2,7 +2,7 @@
 
 The table is Kim et al.'s "8x" for any model. Nothing else may run on the machine, else the seconds mean little.
 
-Usage: python -m tools.training_cost DATASET... [--init lite_medsam] [--device cpu] [--views 100]
+Usage: python -m tools.training_cost DATASET... [--init lite_medsam] [--device cpu] [--crops 100]
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Cost:
     Attributes:
         trained, parameters: how many numbers are trained, and how many there are.
         answer_seconds: median over steps, for one answer; with its encoding where the encoder is trained.
-        epoch_seconds: for every view drawn once, at the mean length of sessions seen.
+        epoch_seconds: for every crop drawn once, at the mean length of sessions seen.
         memory_bytes: of the device at its highest; on a CPU, of the process with all it holds.
     """
 
@@ -109,7 +109,7 @@ def measure_row(
     on_cuda = trainer.device.type == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(trainer.device)
-    trainer.step()  # encodes views that are not kept yet, and warms up
+    trainer.step()  # encodes crops that are not kept yet, and warms up
     seconds = []
     for _ in range(steps):
         before = trainer.progress.seconds
@@ -122,7 +122,7 @@ def measure_row(
         trained=trained,
         parameters=parameters,
         answer_seconds=answer,
-        epoch_seconds=answer * trainer.progress.prompts / max(1, trainer.pool.drawn) * len(trainer.views),
+        epoch_seconds=answer * trainer.progress.prompts / max(1, trainer.pool.drawn) * len(trainer.crops),
         memory_bytes=torch.cuda.max_memory_allocated(trainer.device) if on_cuda else _process_memory(),
     )
 
@@ -159,11 +159,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("datasets", nargs="+", metavar="DATASET", help="as `qupath-sam train` takes them")
     parser.add_argument("--init", default="lite_medsam", help="model to start from; its head is left out")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
-    parser.add_argument("--batch", type=int, default=1, help="views that go through the network together")
+    parser.add_argument("--batch", type=int, default=1, help="crops that go through the network together")
     parser.add_argument("--accumulate", type=int, default=8, help="answers of a step: this times --batch")
-    parser.add_argument("--views", type=int, default=1000, help="squares of an epoch")
+    parser.add_argument("--crops", type=int, default=1000, help="squares of an epoch")
     chosen = parser.parse_args(arguments)
-    settings = TrainingSettings(batch=chosen.batch, accumulate=chosen.accumulate, views=chosen.views)
+    settings = TrainingSettings(batch=chosen.batch, accumulate=chosen.accumulate, crops=chosen.crops)
     try:
         data = training_data([open_dataset(dataset) for dataset in chosen.datasets])
         with tempfile.TemporaryDirectory() as folder:

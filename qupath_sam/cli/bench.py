@@ -153,7 +153,9 @@ def rotation(
     split: Annotated[str, typer.Option(help="Of data sets that name splits; all takes every tile.")] = "validation",
     images: Annotated[int, typer.Option(min=1, help="At most this many of a data set, drawn by the seed.")] = 8,
     objects_per_image: Annotated[int, typer.Option(min=1, help="At most this many of an image.")] = 2,
-    window: Annotated[WindowChoice, typer.Option(help="Engine windows, or the whole view as one.")] = WindowChoice.AUTO,
+    window: Annotated[
+        WindowChoice, typer.Option(help="Engine windows, or the whole image as one.")
+    ] = WindowChoice.AUTO,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: _Json = False,

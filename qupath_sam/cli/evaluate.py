@@ -67,7 +67,7 @@ def evaluate(
     window: Annotated[
         list[WindowChoice] | None,
         typer.Option(
-            help="image: the whole view as one window, as the papers; auto: the engine's own. Repeat it for both: "
+            help="image: the whole image as one window, as the papers; auto: the engine's own. Repeat it for both: "
             "then each has files of its own, such as OUT-auto.json. Else image."
         ),
     ] = None,

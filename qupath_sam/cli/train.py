@@ -60,9 +60,9 @@ class ScheduleName(enum.Enum):
 
 @grouped(
     {
-        "How long": ("epochs", "steps", "views", "sessions_per_view"),
+        "How long": ("epochs", "steps", "crops", "sessions_per_crop"),
         "Which parts": ("method", "train_parts", "decoder", "head", "lora_rank"),
-        "Views and clicks": (
+        "Crops and clicks": (
             "window",
             "augment",
             "clicks_only",
@@ -97,18 +97,18 @@ def train(
     ] = None,
     decoder: Annotated[DecoderName, typer.Option(help="Mask decoder.")] = DecoderName.SAM,
     head: Annotated[HeadName, typer.Option(help="What corrects the decoder's masks.")] = HeadName.NONE,
-    epochs: Annotated[float | None, typer.Option(min=0, help="Times each view is drawn; 30 unless limited.")] = None,
+    epochs: Annotated[float | None, typer.Option(min=0, help="Times each crop is drawn; 30 unless limited.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Time spent training, over all resumptions.")] = None,
-    views: Annotated[int, typer.Option(min=1, help="Squares cut from the tiles.")] = 1000,
+    crops: Annotated[int, typer.Option(min=1, help="Squares cut from the tiles.")] = 1000,
     window: Annotated[
         WindowChoice,
         typer.Option(
             help="Squares of all scales, as the engine chooses them; or what the papers' protocol shows of tiles."
         ),
     ] = WindowChoice.AUTO,
-    sessions_per_view: Annotated[
-        int, typer.Option(min=1, help="Objects of a view that are clicked, sharing its encoding.")
+    sessions_per_crop: Annotated[
+        int, typer.Option(min=1, help="Objects of a crop that are clicked, sharing its encoding.")
     ] = 1,
     lr: Annotated[float, typer.Option(min=0, help="Learning rate at its highest.")] = 5e-4,
     lr_head: Annotated[
@@ -141,7 +141,7 @@ def train(
         typer.Option(min=1, max=3, help="Masks that answer a first click: 1, or 3 of which the best is learnt from."),
     ] = 1,
     schedule: Annotated[ScheduleName, typer.Option(help="How the learning rate falls.")] = ScheduleName.PAPER,
-    batch: Annotated[int, typer.Option(min=1, help="Views that go through the network together.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Crops that go through the network together.")] = 1,
     accumulate: Annotated[int, typer.Option(min=1, help="Answers of an optimiser step: this times --batch.")] = 8,
     lora_rank: Annotated[int, typer.Option(min=1, help="Rank of LoRA's products.")] = 4,
     augment: Annotated[bool, typer.Option(help="Other stains, scanners and orientations.")] = True,
@@ -157,7 +157,7 @@ def train(
     without_embedding: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Of dense: share of views that are seen without their embedding, which cost no encoding."
+            min=0, max=1, help="Of dense: share of crops that are seen without their embedding, which cost no encoding."
         ),
     ] = 0.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -192,7 +192,7 @@ def train(
         dense = DenseSettings(
             length=length,
             schedule=Schedule(schedule.value) if is_given(context, "schedule") else Schedule.COSINE,
-            views=views,
+            crops=crops,
             without_embedding=without_embedding,
             augment=augment,
             mixed_precision=mixed_precision,
@@ -210,7 +210,7 @@ def train(
             learning_rate=lr,
             schedule=Schedule(schedule.value),
             focal_alpha=focal_alpha,
-            views=views,
+            crops=crops,
             augment=augment,
             mixed_precision=mixed_precision,
             seed=seed,
@@ -241,9 +241,9 @@ def train(
         accumulate=accumulate,
         mixed_precision=mixed_precision,
         augment=augment,
-        views=views,
+        crops=crops,
         window=window,
-        sessions_per_view=sessions_per_view,
+        sessions_per_crop=sessions_per_crop,
         seed=seed,
         mix=replace(mix, boxes=0, outlines=0, strokes=0) if clicks_only else mix,
         lora=LoraSettings(rank=lora_rank, alpha=float(lora_rank)),

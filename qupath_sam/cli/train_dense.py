@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: Parameters of ``train`` that say how a model learns from clicks, and nothing to a dense head.
 OF_CLICKS = (
-    *("scenario", "train_parts", "decoder", "head", "window", "sessions_per_view", "lr_head", "lr_encoder"),
+    *("scenario", "train_parts", "decoder", "head", "window", "sessions_per_crop", "lr_head", "lr_encoder"),
     *("clicks_only", "exact_clicks", "single_answers", "focal_alpha", "masks", "accumulate", "lora_rank"),
     *("cost_table", "target"),
 )

@@ -18,6 +18,6 @@ class WindowChoice(enum.Enum):
     """Which pixels the model sees."""
 
     IMAGE = "image"
-    """The whole view as one window: the papers' protocol."""
+    """The whole image as one window: the papers' protocol."""
     AUTO = "auto"
     """The windows that the engine chooses from the prompts alone: the product."""

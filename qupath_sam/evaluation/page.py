@@ -16,7 +16,7 @@ CLICK_COLUMN = "ms a click"
 
 _SHOWN_CLICKS = (1, 5, 20)
 _TITLES = {
-    WindowChoice.IMAGE: "The whole view as one window (`--window image`), as in the papers",
+    WindowChoice.IMAGE: "The whole image as one window (`--window image`), as in the papers",
     WindowChoice.AUTO: "Engine windows on whole tiles (`--window auto`), as in QuPath",
 }
 

@@ -195,10 +195,10 @@ class DenseMaps:
             raise ValueError(f"a dense head sees squares, not {pixels.shape[1]} x {pixels.shape[0]} px")
         device = self._execution.device
         with out_of_memory_mapped(device), torch.inference_mode():
-            view = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
-            if view.shape[-1] != DENSE_SIZE:
-                view = F.interpolate(view, size=(DENSE_SIZE, DENSE_SIZE), mode="bilinear", antialias=True)
-            view = view.to(device).float().contiguous(memory_format=torch.channels_last)
-            maps = torch.sigmoid(self._head(view, embedding.tensors["image"].to(device).float()))[0]
+            image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
+            if image.shape[-1] != DENSE_SIZE:
+                image = F.interpolate(image, size=(DENSE_SIZE, DENSE_SIZE), mode="bilinear", antialias=True)
+            image = image.to(device).float().contiguous(memory_format=torch.channels_last)
+            maps = torch.sigmoid(self._head(image, embedding.tensors["image"].to(device).float()))[0]
             found: NDArray[np.float32] = maps.float().cpu().numpy()
         return found

@@ -16,7 +16,7 @@ from qupath_sam.networks.network import EMBEDDING_CHANNELS, EMBEDDING_SIZE
 #: The maps in their order.
 FOREGROUND, CENTRE, BORDER = 0, 1, 2
 MAPS = 3
-#: Side of the view and of the maps, px: four for a cell of the embedding.
+#: Side of the image and of the maps, px: four for a cell of the embedding.
 DENSE_SIZE = 4 * EMBEDDING_SIZE
 
 #: Channels at a scale of 1/2, 1/4 and 1/8.
@@ -46,15 +46,15 @@ class DenseHead(nn.Module):
         self.lat1, self.dec1 = nn.Conv2d(quarter, half, 1), nn.Sequential(_conv(half, half), _conv(half, half))
         self.out = nn.Sequential(nn.Conv2d(half, 4 * MAPS, 3, padding=1), nn.PixelShuffle(2))
 
-    def forward(self, view: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, image: Tensor, embedding: Tensor) -> Tensor:
         """Logits of the maps, fp32 ``(B, 3, 256, 256)``; sigmoid makes them 0..1.
 
         Args:
-            view: RGB ``(B, 3, 256, 256)`` in 0..255 of any dtype. Its brightness and contrast are taken out, image by
+            image: RGB ``(B, 3, 256, 256)`` in 0..255 of any dtype. Its brightness and contrast are taken out, image by
                 image: many fluorescence images use a tenth of the range.
             embedding: ``(B, 256, 64, 64)``, of the head's own dtype outside of autocast.
         """
-        e1 = self.enc1(self.stem(_standardised(view.float())))
+        e1 = self.enc1(self.stem(_standardised(image.float())))
         e2 = self.enc2(e1)
         e2 = self.fuse(torch.cat([e2, self.emb_proj(embedding)], 1))
         x = self.dec2(e2 + _doubled(self.lat2(self.context(e2))))
@@ -63,10 +63,10 @@ class DenseHead(nn.Module):
         return logits
 
 
-def _standardised(view: Tensor) -> Tensor:
-    mean = view.mean(dim=(1, 2, 3), keepdim=True)
-    spread = view.std(dim=(1, 2, 3), keepdim=True)
-    return (view - mean) / (spread + 1.0)
+def _standardised(image: Tensor) -> Tensor:
+    mean = image.mean(dim=(1, 2, 3), keepdim=True)
+    spread = image.std(dim=(1, 2, 3), keepdim=True)
+    return (image - mean) / (spread + 1.0)
 
 
 def _conv(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:

@@ -18,9 +18,9 @@ _STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 _STAINS = _STAINS / np.linalg.norm(_STAINS, axis=1, keepdims=True)
 _UNMIX = np.linalg.inv(_STAINS)
 
-#: Share of views that look like no stain, so that dark on bright is not all that the model knows.
+#: Share of crops that look like no stain, so that dark on bright is not all that the model knows.
 _OTHER_MODALITY_SHARE = 0.1
-#: Share of views that are turned by an angle that is no multiple of 90 degrees, and the largest such angle, degrees.
+#: Share of crops that are turned by an angle that is no multiple of 90 degrees, and the largest such angle, degrees.
 _TILTED_SHARE, _STEEPEST = 0.25, 45.0
 #: What grey is of R, G, B.
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
@@ -34,12 +34,12 @@ _FROM_LMS, _FROM_LAB = np.linalg.inv(_TO_LMS), np.linalg.inv(_TO_LAB)
 def augment(
     pixels: Pixels, labels: Labels, random: np.random.Generator, *, colours: NDArray[np.float64]
 ) -> tuple[Pixels, Labels]:
-    """A view turned, mirrored and seen through another laboratory and scanner.
+    """A crop turned, mirrored and seen through another laboratory and scanner.
 
     Args:
         pixels: uint8 ``(S, S, 3)`` RGB.
         labels: ``(S, S)``.
-        random: seed it for the same view again.
+        random: seed it for the same crop again.
         colours: ``(N, 2, 3)``, `colour_statistics` of tiles whose look may be taken on; N may be 0.
     """
     if random.random() < _TILTED_SHARE:
@@ -86,7 +86,7 @@ def augment_colour(pixels: Pixels, random: np.random.Generator, *, colours: NDAr
 
 
 def other_modality(pixels: Pixels, random: np.random.Generator) -> Pixels:
-    """Return the view as another technique shows it: bright on dark like fluorescence, grey, or in other colours."""
+    """Return the crop as another technique shows it: bright on dark like fluorescence, grey, or in other colours."""
     if random.random() < 0.7:
         pixels = np.asarray(255 - pixels, dtype=np.uint8)
     if random.random() < 0.5:

@@ -1,4 +1,4 @@
-"""Where the answers of a frozen encoder, or of its frozen half, are kept: each view is made and encoded once.
+"""Where the answers of a frozen encoder, or of its frozen half, are kept: each crop is made and encoded once.
 
 An embedding takes 2.1 MB on disk in fp16, LiteMedSAM's early map 1.3 MB.
 """
@@ -18,14 +18,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from qupath_sam.machine.files import atomic_write
-from qupath_sam.training.views import VIEWS_VERSION, View, ViewPlan
+from qupath_sam.training.crops import CROPS_VERSION, Crop, CropPlan
 
 _TARGETS, _LABELS, _IMAGE, _EMBEDDING = "targets", "labels", "image", "embedding"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EncodedView:
-    """A view with what a model needs to answer prompts in it.
+class EncodedCrop:
+    """A crop with what a model needs to answer prompts in it.
 
     Attributes:
         image: uint8 ``(1, 3, S, S)`` RGB of the encoder's size.
@@ -41,46 +41,46 @@ class EncodedView:
     embedding: Tensor | None = None
 
 
-class FreshViews:
-    """Views for an encoder that is trained: made at each call, not kept, and augmented differently in each epoch.
+class FreshCrops:
+    """Crops for an encoder that is trained: made at each call, not kept, and augmented differently in each epoch.
 
     Args:
-        plans: all views.
+        plans: all crops.
         make: makes the pixels and labels of one.
     """
 
-    def __init__(self, plans: Sequence[ViewPlan], make: Callable[[ViewPlan], View]) -> None:
+    def __init__(self, plans: Sequence[CropPlan], make: Callable[[CropPlan], Crop]) -> None:
         self._plans = plans
         self._make = make
 
     def __len__(self) -> int:
         return len(self._plans)
 
-    def __getitem__(self, index: int) -> EncodedView:
-        """Made now; a view's epochs differ in all that is random about it."""
+    def __getitem__(self, index: int) -> EncodedCrop:
+        """Made now; a crop's epochs differ in all that is random about it."""
         epoch, place = divmod(index, len(self._plans))
         plan = self._plans[place]
         if epoch:
             plan = replace(plan, seed=int(np.random.default_rng((plan.seed, epoch)).integers(2**31)))
-        view = self._make(plan)
-        return EncodedView(image_of(view), view.labels, view.targets)
+        crop = self._make(plan)
+        return EncodedCrop(image_of(crop), crop.labels, crop.targets)
 
 
-class EmbeddedViews:
-    """Views with their embeddings or early maps, by their place in a plan; every epoch shows the same.
+class EmbeddedCrops:
+    """Crops with their embeddings or early maps, by their place in a plan; every epoch shows the same.
 
     Args:
-        plans: all views.
+        plans: all crops.
         make: makes the pixels and labels of one.
-        encode: what is kept of a view's pixels, uint8 ``(S, S, 3)`` RGB.
+        encode: what is kept of a crop's pixels, uint8 ``(S, S, 3)`` RGB.
         source: what tells the data, the encoder's weights and what is kept apart from others.
         folder: of the cache; may be shared by runs.
     """
 
     def __init__(
         self,
-        plans: Sequence[ViewPlan],
-        make: Callable[[ViewPlan], View],
+        plans: Sequence[CropPlan],
+        make: Callable[[CropPlan], Crop],
         *,
         encode: Callable[[NDArray[np.uint8]], Tensor],
         source: str,
@@ -89,14 +89,14 @@ class EmbeddedViews:
         self._plans = plans
         self._make = make
         self._encode = encode
-        self._source = f"{source}:{VIEWS_VERSION}"
+        self._source = f"{source}:{CROPS_VERSION}"
         self._folder = folder
 
     def __len__(self) -> int:
         return len(self._plans)
 
-    def __getitem__(self, index: int) -> EncodedView:
-        """Return a view: from disk where its file is whole, else made now and kept."""
+    def __getitem__(self, index: int) -> EncodedCrop:
+        """Return a crop: from disk where its file is whole, else made now and kept."""
         path = self.path(index)
         try:
             tensors = load_file(path)
@@ -106,31 +106,31 @@ class EmbeddedViews:
             try:
                 with atomic_write(path) as file:
                     file.write(save(tensors))
-            except PermissionError:  # Windows: another run has made the same view, and has it open
+            except PermissionError:  # Windows: another run has made the same crop, and has it open
                 if not path.exists():
                     raise
         targets: list[int] = tensors[_TARGETS].tolist()
-        return EncodedView(tensors[_IMAGE], tensors[_LABELS].numpy(), tuple(targets), tensors[_EMBEDDING])
+        return EncodedCrop(tensors[_IMAGE], tensors[_LABELS].numpy(), tuple(targets), tensors[_EMBEDDING])
 
     def path(self, index: int) -> Path:
-        """Return the file of a view."""
+        """Return the file of a crop."""
         plan = self._plan(index)
         key = hashlib.sha256(f"{self._source}:{plan.tile}:{plan.seed}".encode()).hexdigest()
         return self._folder / f"{key[:32]}.safetensors"
 
-    def _plan(self, index: int) -> ViewPlan:
+    def _plan(self, index: int) -> CropPlan:
         return self._plans[index % len(self._plans)]
 
     def _encoded(self, index: int) -> dict[str, Tensor]:
-        view = self._make(self._plan(index))
+        crop = self._make(self._plan(index))
         return {
-            _EMBEDDING: self._encode(view.pixels).to("cpu", torch.float16).contiguous(),
-            _IMAGE: image_of(view),
-            _LABELS: torch.from_numpy(view.labels),
-            _TARGETS: torch.tensor(view.targets, dtype=torch.int64),
+            _EMBEDDING: self._encode(crop.pixels).to("cpu", torch.float16).contiguous(),
+            _IMAGE: image_of(crop),
+            _LABELS: torch.from_numpy(crop.labels),
+            _TARGETS: torch.tensor(crop.targets, dtype=torch.int64),
         }
 
 
-def image_of(view: View) -> Tensor:
-    """The view's RGB as the encoder and the refinement head see it: uint8 ``(1, 3, S, S)``."""
-    return torch.from_numpy(view.pixels).permute(2, 0, 1)[None].contiguous()
+def image_of(crop: Crop) -> Tensor:
+    """The crop's RGB as the encoder and the refinement head see it: uint8 ``(1, 3, S, S)``."""
+    return torch.from_numpy(crop.pixels).permute(2, 0, 1)[None].contiguous()

@@ -1,4 +1,4 @@
-"""The forward pass: views to embeddings, and the prompts of sessions to masks."""
+"""The forward pass: crops to embeddings, and the prompts of sessions to masks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import PromptableNetwork
 from qupath_sam.networks.refinement_head import Refined, refine
 from qupath_sam.networks.stages import late_map
-from qupath_sam.training.embeddings import EncodedView
+from qupath_sam.training.embeddings import EncodedCrop
 from qupath_sam.training.objective import mask_losses
 from qupath_sam.training.sampling import Session
 from qupath_sam.training.scenarios import Trainable, trains_encoder
@@ -93,19 +93,19 @@ class Forward:
         with torch.no_grad():
             self._dense_position: Tensor = network.prompt_encoder.get_dense_pe()
 
-    def encode(self, views: Sequence[EncodedView]) -> Tensor:
+    def encode(self, crops: Sequence[EncodedCrop]) -> Tensor:
         """Embeddings ``(V, 256, 64, 64)``, fp32: kept ones, or made with gradient by the part that is trained."""
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._in_bf16):
-            return self._encode(views).float()
+            return self._encode(crops).float()
 
     def answer(
-        self, sessions: Sequence[Session], views: Sequence[EncodedView], embedding: Tensor, truth: Tensor
+        self, sessions: Sequence[Session], crops: Sequence[EncodedCrop], embedding: Tensor, truth: Tensor
     ) -> Answer:
         """The masks of the decoder, and what the head makes of the one that is nearest to the truth.
 
         Args:
             sessions: B, with prompts of one shape.
-            views: that they are on.
+            crops: that they are on.
             embedding: of these, ``(B, 256, 64, 64)``.
             truth: fp32 ``(B, 1, 256, 256)``.
         """
@@ -125,7 +125,7 @@ class Forward:
             nearest = Decoded(
                 decoded.logits[rows, best][:, None], decoded.scores[rows, best][:, None], decoded.features
             )
-            image = torch.cat([view.image for view in views]).to(self._device)
+            image = torch.cat([crop.image for crop in crops]).to(self._device)
             refined = refine(head, image, head.project(embedding), nearest, prompts, jitter=self._random)
             return Answer(decoded, losses, best, refined)
 
@@ -139,12 +139,12 @@ class Forward:
             decoded.features.float(),
         )
 
-    def _encode(self, views: Sequence[EncodedView]) -> Tensor:
+    def _encode(self, crops: Sequence[EncodedCrop]) -> Tensor:
         encoder = self.network.image_encoder
         if not self.trains_encoder or self._from_late_half:
-            kept = [view.embedding.to(self._device, torch.float32) for view in views if view.embedding is not None]
+            kept = [crop.embedding.to(self._device, torch.float32) for crop in crops if crop.embedding is not None]
             return late_map(encoder, torch.cat(kept)) if self._from_late_half else torch.cat(kept)
-        pixels = torch.cat([view.image for view in views]).to(self._device).float()
+        pixels = torch.cat([crop.image for crop in crops]).to(self._device).float()
         # One by one, as some models normalise each image by its own values.
         images = torch.cat([self._normalise(image[None]) for image in pixels])
         embedding: Tensor = encoder(images)

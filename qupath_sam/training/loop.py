@@ -1,7 +1,7 @@
 """The training loop: forward, loss, backward, step; one answer of one session at a time.
 
 A pool of sessions runs at once (`pool`). Every optimiser step takes one answer of each: ``batch * accumulate`` answers.
-A session that ends makes room for one on the same view, or on the next one of the order. Sessions on one view share
+A session that ends makes room for one on the same crop, or on the next one of the order. Sessions on one crop share
 its encoding, and its gradient. All that is random comes from one generator and the order from the seed, so a run that
 is stopped between two steps goes on as if it had not been.
 """
@@ -22,7 +22,7 @@ from qupath_sam.networks.network import PromptableNetwork
 from qupath_sam.training.forward import Forward
 from qupath_sam.training.objective import answer_loss
 from qupath_sam.training.optimiser import make_optimizer, update_average
-from qupath_sam.training.pool import SessionPool, Views
+from qupath_sam.training.pool import Crops, SessionPool
 from qupath_sam.training.scenarios import trainable_parameters
 from qupath_sam.training.schedule import learning_rate_factor
 from qupath_sam.training.settings import TrainingSettings
@@ -93,7 +93,7 @@ class Trainer:
 
     Args:
         network: on its device.
-        views: to train on.
+        crops: to train on.
         settings: how.
         normalise: pixels in 0..255 to what the encoder takes; used only where the encoder is trained.
     """
@@ -101,13 +101,13 @@ class Trainer:
     def __init__(
         self,
         network: PromptableNetwork,
-        views: Views,
+        crops: Crops,
         settings: TrainingSettings,
         *,
         normalise: Callable[[Tensor], Tensor],
     ) -> None:
         self.network = network
-        self.views = views
+        self.crops = crops
         self.settings = settings
         self.trained = trainable_parameters(network)
         if not self.trained:
@@ -117,7 +117,7 @@ class Trainer:
             network.refinement_head.to(memory_format=torch.channels_last)
         self.random = np.random.default_rng(settings.seed)
         self.progress = Progress()
-        self.pool = SessionPool(views, settings, self.random)
+        self.pool = SessionPool(crops, settings, self.random)
         self.forward = Forward(network, settings, normalise=normalise, random=self.random, device=self.device)
         self.optimizer = make_optimizer(self.trained, settings)
         self.average = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
@@ -127,7 +127,7 @@ class Trainer:
         """The share of the run that is done, 0..1, by the nearest limit."""
         length, done = self.settings.length, self.progress
         shares = [
-            self.pool.drawn / (length.epochs * len(self.views)) if length.epochs else 0.0,
+            self.pool.drawn / (length.epochs * len(self.crops)) if length.epochs else 0.0,
             done.step / length.steps if length.steps else 0.0,
             done.seconds / (60 * length.minutes) if length.minutes else 0.0,
         ]
@@ -142,15 +142,15 @@ class Trainer:
         """One optimiser step.
 
         Raises:
-            InvalidRequest: training diverged, or no view has anything to learn from.
+            InvalidRequest: training diverged, or no crop has anything to learn from.
         """
         started = time.perf_counter()
         progress = self.progress
         self.pool.fill()
         learning_rate = self._set_learning_rate()
         learnt: list[Learnt] = []
-        for views in self.pool.by_view():
-            learnt += self._learn_views(views)
+        for crops in self.pool.by_crop():
+            learnt += self._learn_crops(crops)
         if not np.isfinite([each.loss for each in learnt]).all():
             raise InvalidRequest(f"training diverged at step {progress.step}; use a lower learning rate (--lr)")
         for group in self.optimizer.param_groups:
@@ -173,19 +173,19 @@ class Trainer:
             group["lr"] = group["base_lr"] * factor
         return settings.learning_rate * factor
 
-    def _learn_views(self, views: Mapping[int, Sequence[int]]) -> list[Learnt]:
-        """Encode some views once each, and learn from all their sessions.
+    def _learn_crops(self, crops: Mapping[int, Sequence[int]]) -> list[Learnt]:
+        """Encode some crops once each, and learn from all their sessions.
 
         Args:
-            views: places in the pool's sessions by view.
+            crops: places in the pool's sessions by crop.
         """
-        embeddings = self.forward.encode([self.pool.load(view) for view in views])  # (V, 256, 64, 64)
+        embeddings = self.forward.encode([self.pool.load(crop) for crop in crops])  # (V, 256, 64, 64)
         # The encoder's backward pass is made once, with what all sessions have to say.
         shared = embeddings.detach().requires_grad_(self.forward.trains_encoder)
-        rows = {view: row for row, view in enumerate(views)}
+        rows = {crop: row for row, crop in enumerate(crops)}
         learnt: list[Learnt] = []
-        for places in self._alike([place for each in views.values() for place in each]):
-            learnt += self._learn(places, shared[[rows[self.pool.sessions[place].view] for place in places]])
+        for places in self._alike([place for each in crops.values() for place in each]):
+            learnt += self._learn(places, shared[[rows[self.pool.sessions[place].crop] for place in places]])
         if shared.grad is not None:
             embeddings.backward(shared.grad)  # type: ignore[no-untyped-call]
         return learnt
@@ -206,12 +206,12 @@ class Trainer:
 
         Args:
             places: of the sessions in the pool.
-            embedding: of their views, ``(B, 256, 64, 64)``.
+            embedding: of their crops, ``(B, 256, 64, 64)``.
         """
         sessions = [self.pool.sessions[place] for place in places]
-        views = [self.pool.load(session.view) for session in sessions]
+        crops = [self.pool.load(session.crop) for session in sessions]
         truth = torch.from_numpy(np.stack([s.truth for s in sessions])).to(self.device, torch.float32)[:, None]
-        answer = self.forward.answer(sessions, views, embedding, truth)
+        answer = self.forward.answer(sessions, crops, embedding, truth)
         loss = answer_loss(answer, truth, sessions, alpha=self.settings.focal_alpha)  # (B,)
         (loss.sum() / len(self.pool.sessions)).backward()  # type: ignore[no-untyped-call]
 
@@ -230,7 +230,7 @@ class Trainer:
         later = [each.iou for each in learnt if not each.is_first]
         return StepReport(
             step=self.progress.step,
-            epoch=self.pool.drawn / len(self.views),
+            epoch=self.pool.drawn / len(self.crops),
             prompts=self.progress.prompts,
             seconds=self.progress.seconds,
             learning_rate=learning_rate,

@@ -1,4 +1,4 @@
-"""The sessions that run at once, and the views that they click on."""
+"""The sessions that run at once, and the crops that they click on."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Protocol
 import numpy as np
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.training.embeddings import EncodedView
+from qupath_sam.training.embeddings import EncodedCrop
 from qupath_sam.training.sampling import PromptMix, Session, start_session
 
 
-class Views(Protocol):
-    """Views by index; see `qupath_sam.training.embeddings`."""
+class Crops(Protocol):
+    """Crops by index; see `qupath_sam.training.embeddings`."""
 
     def __len__(self) -> int:
-        """Views of an epoch."""
+        """Crops of an epoch."""
         ...
 
-    def __getitem__(self, index: int) -> EncodedView:
-        """View ``index % len`` as epoch ``index // len`` shows it."""
+    def __getitem__(self, index: int) -> EncodedCrop:
+        """Crop ``index % len`` as epoch ``index // len`` shows it."""
         ...
 
 
@@ -28,7 +28,7 @@ class PoolSettings(Protocol):
 
     @property
     def batch(self) -> int:
-        """Views that go through the network together."""
+        """Crops that go through the network together."""
         ...
 
     @property
@@ -37,13 +37,13 @@ class PoolSettings(Protocol):
         ...
 
     @property
-    def sessions_per_view(self) -> int:
-        """Sessions that begin on one view."""
+    def sessions_per_crop(self) -> int:
+        """Sessions that begin on one crop."""
         ...
 
     @property
     def seed(self) -> int:
-        """Of the order of the views."""
+        """Of the order of the crops."""
         ...
 
     @property
@@ -53,29 +53,29 @@ class PoolSettings(Protocol):
 
 
 class SessionPool:
-    """Sessions on views of an order that each epoch shuffles; where one ends, the next one begins.
+    """Sessions on crops of an order that each epoch shuffles; where one ends, the next one begins.
 
     Args:
-        views: to draw from.
-        settings: how many sessions run, how many begin on one view, and what they ask.
-        random: of what sessions begin with. The order of the views comes from the seed alone.
+        crops: to draw from.
+        settings: how many sessions run, how many begin on one crop, and what they ask.
+        random: of what sessions begin with. The order of the crops comes from the seed alone.
 
     Attributes:
         sessions: that run; each gives one answer in a step.
-        drawn: views taken from the order so far.
-        view: index of the view that was drawn last.
+        drawn: crops taken from the order so far.
+        crop: index of the crop that was drawn last.
         sessions_left: sessions that may still begin on it.
     """
 
-    def __init__(self, views: Views, settings: PoolSettings, random: np.random.Generator) -> None:
+    def __init__(self, crops: Crops, settings: PoolSettings, random: np.random.Generator) -> None:
         self.sessions: list[Session] = []
         self.drawn = 0
-        self.view = 0
+        self.crop = 0
         self.sessions_left = 0
-        self._views = views
+        self._crops = crops
         self._settings = settings
         self._random = random
-        self._loaded: dict[int, EncodedView] = {}
+        self._loaded: dict[int, EncodedCrop] = {}
 
     def fill(self) -> None:
         """Begin sessions until as many run as an optimiser step takes answers of."""
@@ -83,43 +83,43 @@ class SessionPool:
             self.sessions.append(self.begin())
 
     def begin(self) -> Session:
-        """Begin a session on the view that was drawn last, or, when that has had its share, on the next one.
+        """Begin a session on the crop that was drawn last, or, when that has had its share, on the next one.
 
         Raises:
-            InvalidRequest: no view has anything to learn from.
+            InvalidRequest: no crop has anything to learn from.
         """
         if self.sessions_left == 0:
-            self._draw_view()
+            self._draw_crop()
         self.sessions_left -= 1
-        view = self.load(self.view)
-        pixels = view.image[0].permute(1, 2, 0).numpy()
-        return start_session(self.view, view.labels, view.targets, self._random, self._settings.mix, image=pixels)
+        crop = self.load(self.crop)
+        pixels = crop.image[0].permute(1, 2, 0).numpy()
+        return start_session(self.crop, crop.labels, crop.targets, self._random, self._settings.mix, image=pixels)
 
-    def load(self, index: int) -> EncodedView:
-        """Return a view. Those that a session is on stay in memory."""
+    def load(self, index: int) -> EncodedCrop:
+        """Return a crop. Those that a session is on stay in memory."""
         if index not in self._loaded:
-            self._loaded[index] = self._views[index]
+            self._loaded[index] = self._crops[index]
         return self._loaded[index]
 
-    def by_view(self) -> list[dict[int, list[int]]]:
-        """Return places in ``sessions`` by the view that they are on, as many views together as a batch has."""
-        of_view: dict[int, list[int]] = {}
+    def by_crop(self) -> list[dict[int, list[int]]]:
+        """Return places in ``sessions`` by the crop that they are on, as many crops together as a batch has."""
+        of_crop: dict[int, list[int]] = {}
         for place, session in enumerate(self.sessions):
-            of_view.setdefault(session.view, []).append(place)
-        views, batch = list(of_view), self._settings.batch
-        return [{view: of_view[view] for view in views[i : i + batch]} for i in range(0, len(views), batch)]
+            of_crop.setdefault(session.crop, []).append(place)
+        crops, batch = list(of_crop), self._settings.batch
+        return [{crop: of_crop[crop] for crop in crops[i : i + batch]} for i in range(0, len(crops), batch)]
 
-    def _draw_view(self) -> None:
-        """Go on to the next view of the order that has something to learn from."""
-        count = len(self._views)
+    def _draw_crop(self) -> None:
+        """Go on to the next crop of the order that has something to learn from."""
+        count = len(self._crops)
         for _ in range(count):
             epoch, place = divmod(self.drawn, count)
             order = np.random.default_rng((self._settings.seed, epoch)).permutation(count)
             index = epoch * count + int(order[place])
             self.drawn += 1
-            view = self._views[index]
-            if view.targets:
-                self._loaded = {session.view: self.load(session.view) for session in self.sessions} | {index: view}
-                self.view, self.sessions_left = index, self._settings.sessions_per_view
+            crop = self._crops[index]
+            if crop.targets:
+                self._loaded = {session.crop: self.load(session.crop) for session in self.sessions} | {index: crop}
+                self.crop, self.sessions_left = index, self._settings.sessions_per_crop
                 return
-        raise InvalidRequest("no view shows an object large enough to learn from; check the data sets' masks")
+        raise InvalidRequest("no crop shows an object large enough to learn from; check the data sets' masks")

@@ -21,7 +21,10 @@ from qupath_sam.training.pool import SessionPool
 from qupath_sam.training.sampling import Session, Start
 
 RESUME_FILE = "resume.pt"
-_VERSION = 5
+_VERSION = 6
+#: The version before it differs in two names, of which a setting is one; a run of it goes on.
+_VERSION_OF_VIEWS = 5
+_RENAMED = {"views": "crops", "sessions_per_view": "sessions_per_crop"}
 
 
 class Settings(Protocol):
@@ -89,7 +92,7 @@ def save_state(trainer: Resumable, path: Path, *, source: str, since_row: Sequen
         "prompts": progress.prompts,
         "seconds": progress.seconds,
         "drawn": pool.drawn,
-        "view": pool.view,
+        "crop": pool.crop,
         "sessions_left": pool.sessions_left,
         "sessions": [_session_state(session) for session in pool.sessions],
         "random": _random_states(trainer),
@@ -109,9 +112,11 @@ def load_state(trainer: Resumable, path: Path, *, source: str) -> list[StepRepor
         InvalidRequest: no such file, one that cannot be read, or one of a run with other settings, data or weights.
     """
     state = read_state(path)
+    if not state.get("method") and state["version"] == _VERSION_OF_VIEWS:
+        state = _without_views(state)
     if state.get("method") or state["version"] != _VERSION:
         raise InvalidRequest(f"{path.parent} holds a run of another method or version; choose another --out")
-    before, now = json.loads(state["settings"]), trainer.settings.as_json()
+    before, now = renamed_settings(json.loads(state["settings"])), trainer.settings.as_json()
     if before.get("parts", {}).get("box_decoder") is False:  # of versions that could have one
         del before["parts"]["box_decoder"]
     # A run may be made longer: its length decides nothing but the schedule.
@@ -132,7 +137,7 @@ def load_state(trainer: Resumable, path: Path, *, source: str) -> list[StepRepor
             trainer.average[name].copy_(state["average"][name])
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.progress = Progress(state["step"], state["prompts"], state["seconds"])
-    trainer.pool.drawn, trainer.pool.view = state["drawn"], state["view"]
+    trainer.pool.drawn, trainer.pool.crop = state["drawn"], state["crop"]
     trainer.pool.sessions_left = state["sessions_left"]
     trainer.pool.sessions = [_session(session) for session in state["sessions"]]
     _restore_random(trainer, state["random"])
@@ -154,9 +159,20 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
+def renamed_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run under today's names: crops were called views."""
+    return {_RENAMED.get(name, name): value for name, value in settings.items()}
+
+
+def _without_views(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of an earlier version under today's names."""
+    sessions = [{**session, "crop": session["view"]} for session in state["sessions"]]
+    return {**state, "version": _VERSION, "crop": state["view"], "sessions": sessions}
+
+
 def _session_state(session: Session) -> dict[str, Any]:
     return {
-        "view": session.view,
+        "crop": session.crop,
         "truth": torch.from_numpy(session.truth),
         "fine_truth": torch.from_numpy(session.fine_truth),
         "start": session.start.value,
@@ -172,7 +188,7 @@ def _session(state: dict[str, Any]) -> Session:
     truth: Tensor = state["truth"]
     fine_truth: Tensor = state["fine_truth"]
     return Session(
-        view=state["view"],
+        crop=state["crop"],
         truth=truth.numpy(),
         fine_truth=fine_truth.numpy(),
         start=Start(state["start"]),

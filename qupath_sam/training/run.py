@@ -23,15 +23,15 @@ from qupath_sam.networks.network import PromptableNetwork
 from qupath_sam.networks.stages import early_map
 from qupath_sam.training.build import build_training_network
 from qupath_sam.training.checkpoint import Origin, Report, load_origin, network_state, save_checkpoint
+from qupath_sam.training.crops import colour_donors, make_crop, plan_crops
 from qupath_sam.training.curves import CURVES_FILE, CurveRow, append_row, cut_back, row_of
 from qupath_sam.training.data import TrainingData
-from qupath_sam.training.embeddings import EmbeddedViews, FreshViews
+from qupath_sam.training.embeddings import EmbeddedCrops, FreshCrops
 from qupath_sam.training.loop import StepReport, Trainer
-from qupath_sam.training.pool import Views
+from qupath_sam.training.pool import Crops
 from qupath_sam.training.resume import RESUME_FILE, load_state, save_state
 from qupath_sam.training.scenarios import Trainable, prepare_scenario, trains_encoder
 from qupath_sam.training.settings import TrainingSettings
-from qupath_sam.training.views import colour_donors, make_view, plan_views
 
 CHECKPOINT_FILE = "model.safetensors"
 #: Steps of one row of the curves, and seconds between two saves.
@@ -140,7 +140,7 @@ def step_to_end(
 def prepare_run(
     data: TrainingData, init: str, settings: TrainingSettings, places: Places, *, resume: bool = False
 ) -> TrainingRun:
-    """Build network, views and trainer.
+    """Build network, crops and trainer.
 
     Args:
         data: to train on.
@@ -180,31 +180,31 @@ def build_trainer(
     adapter = ADAPTERS[family]
     colours = colour_donors(data, seed=settings.seed) if settings.augment else np.zeros((0, 2, 3))
     make = partial(
-        make_view,
+        make_crop,
         data,
         input_size=network.input_size,
         colours=colours,
         augmented=settings.augment,
         window=settings.window,
     )
-    plans = plan_views(data, settings.views, seed=settings.seed)
+    plans = plan_crops(data, settings.crops, seed=settings.seed)
     late = Trainable.LATE_ENCODER in settings.trainable
-    views: Views
+    crops: Crops
     if trains_encoder(settings.trainable) and not late:
-        views = FreshViews(plans, make)
+        crops = FreshCrops(plans, make)
     else:
         plain = {key: tensor.clone() for key, tensor in origin.tensors.items()}
         segmenter = build_segmenter(origin.spec, plain, execution)
         encode = partial(_early, network, adapter.normalise) if late else partial(_embedded, segmenter)
         kept = f"early+{segmenter.preprocessing_version}" if late else segmenter.preprocessing_version
-        views = EmbeddedViews(
+        crops = EmbeddedCrops(
             plans,
             make,
             encode=encode,
             source=f"{data_digest}:{settings.seed}:{settings.augment}:{settings.window.value}:{_encoder_digest(origin)}:{kept}",
             folder=places.cache or places.out / "embeddings",
         )
-    return Trainer(network, views, settings, normalise=adapter.normalise)
+    return Trainer(network, crops, settings, normalise=adapter.normalise)
 
 
 def _embedded(segmenter: PromptableSegmenter, pixels: NDArray[np.uint8]) -> Tensor:

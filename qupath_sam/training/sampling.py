@@ -68,10 +68,10 @@ class PromptMix:
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One object of one view that is being prompted.
+    """One object of one crop that is being prompted.
 
     Attributes:
-        view: index of the view.
+        crop: index of the crop.
         truth: bool ``(256, 256)``, not empty.
         fine_truth: bool ``(S, S)``, the same at the resolution of the image.
         start: what it began with.
@@ -82,7 +82,7 @@ class Session:
         answers: how many have been given.
     """
 
-    view: int
+    crop: int
     truth: Mask
     fine_truth: Mask
     start: Start
@@ -147,7 +147,7 @@ class Session:
 
 
 def start_session(
-    view: int,
+    crop: int,
     labels: NDArray[np.integer],
     targets: tuple[int, ...],
     random: np.random.Generator,
@@ -155,10 +155,10 @@ def start_session(
     *,
     image: NDArray[np.uint8] | None = None,
 ) -> Session:
-    """A new session on an object of a view.
+    """A new session on an object of a crop.
 
     Args:
-        view: index of the view.
+        crop: index of the crop.
         labels: ``(S, S)``, S a multiple of `CANVAS_SIZE`.
         targets: labels to choose from.
         random: of all that is drawn.
@@ -166,7 +166,7 @@ def start_session(
         image: uint8 ``(S, S, 3)`` RGB, in which lumens are looked for; None looks for none.
 
     Raises:
-        ValueError: the view has no target.
+        ValueError: the crop has no target.
     """
     fine = choose_target(labels, targets, random, mix)
     if image is not None and random.random() < mix.lumens:
@@ -183,7 +183,7 @@ def start_session(
             start = kind
             break
         drawn -= share
-    session = Session(view, truth, fine, start, _limit(random, mix))
+    session = Session(crop, truth, fine, start, _limit(random, mix))
     if start is Start.CLICK:
         session.clicks = (_canvas_click(sample_first_click(truth, random, exact=mix.exact)),)
     elif start is Start.STROKE:
@@ -217,7 +217,7 @@ def choose_target(
         ValueError: there is none.
     """
     if not targets:
-        raise ValueError("a view without targets cannot be clicked")
+        raise ValueError("a crop without targets cannot be clicked")
     chosen = [targets[int(random.integers(len(targets)))]]
     if len(targets) > 1 and random.random() < mix.unions:
         factor = max(1, labels.shape[0] // CANVAS_SIZE)

@@ -19,7 +19,7 @@ class Length:
     """When a run ends: at the first limit that is reached. A limit in minutes cannot be repeated exactly.
 
     Attributes:
-        epochs: times each view is drawn.
+        epochs: times each crop is drawn.
         steps: of the optimiser.
         minutes: spent in steps, over all resumptions.
     """
@@ -46,20 +46,20 @@ class TrainingSettings:
         head_learning_rate: of what starts from nothing: the refinement head, the layers that the modified decoder adds.
         encoder_learning_rate: of the encoder, where it is trained; None takes ``learning_rate``.
         focal_alpha: weight of the object's pixels in the normalised focal loss, against 1 - alpha for the background.
-            Above .5 where outlines come out too small: the loss divides by what is hard in a view, and what is missed
+            Above .5 where outlines come out too small: the loss divides by what is hard in a crop, and what is missed
             of a large object is much at once.
         masks: that answer a first click: 3, SAM's for ambiguous prompts, of which the best is learnt from (Kirillov et
             al. 2023, appendix A), or 1.
         schedule: how they fall.
-        batch, accumulate: an optimiser step learns from the answers of ``batch * accumulate`` sessions; the views of at
+        batch, accumulate: an optimiser step learns from the answers of ``batch * accumulate`` sessions; the crops of at
             most ``batch`` go through the network together.
         weight_decay: AdamW's.
         warm_up: optimiser steps over which the learning rate rises.
         mixed_precision: forward in bf16 where the device computes in it.
         augment: other stains, scanners and orientations.
-        views: squares cut from the tiles.
+        crops: squares cut from the tiles.
         window: which squares: as the engine chooses them, or as the papers' protocol shows them.
-        sessions_per_view: objects of a view that are clicked before the next one is drawn. Those of one view that
+        sessions_per_crop: objects of a crop that are clicked before the next one is drawn. Those of one crop that
             run at once share its encoding, which is most of the cost where the encoder is trained.
         seed: of all that is random.
     """
@@ -79,9 +79,9 @@ class TrainingSettings:
     warm_up: int = WARM_UP_STEPS
     mixed_precision: bool = True
     augment: bool = True
-    views: int = 1000
+    crops: int = 1000
     window: WindowChoice = WindowChoice.AUTO
-    sessions_per_view: int = 1
+    sessions_per_crop: int = 1
     seed: int = 0
     mix: PromptMix = field(default_factory=PromptMix)
     lora: LoraSettings = field(default_factory=LoraSettings)

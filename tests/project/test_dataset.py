@@ -234,7 +234,7 @@ def test_a_model_is_tuned_on_a_project_and_then_not_measured_on_it(small_project
     monkeypatch.setenv("QUPATH_SAM_HOME", str(tmp_path / "home"))
     app = typer.Typer()
     app.command()(train)
-    options = ["--class", "Tumor", "--image", "slide 1.tiff", "--views", "2", "--accumulate", "1", "--steps", "1"]
+    options = ["--class", "Tumor", "--image", "slide 1.tiff", "--crops", "2", "--accumulate", "1", "--steps", "1"]
     options += ["--device", "cpu", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, ["--project", str(small_project), *options], catch_exceptions=False)
     assert result.exit_code == 0, result.output

@@ -31,7 +31,7 @@ def test_a_row_of_the_cost_table(tmp_path: Path, init: str) -> None:
     save(painted(labels), tmp_path / "data" / "images" / "a.png")
     save(labels.astype(np.uint8), tmp_path / "data" / "labels" / "a.png")
     places = Places(tmp_path / "out", device="cpu", home=tmp_path / "home")
-    settings = TrainingSettings(accumulate=1, views=1)
+    settings = TrainingSettings(accumulate=1, crops=1)
     cost = measure_row("SAM^MD", training_data([open_dataset(str(tmp_path / "data"))]), init, settings, places, steps=1)
     assert (cost.trained, cost.parameters) == (4_058_340, 9_791_300)
     assert min(cost.answer_seconds, cost.epoch_seconds, cost.memory_bytes) > 0

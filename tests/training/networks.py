@@ -1,4 +1,4 @@
-"""Small networks and views for tests of training."""
+"""Small networks and crops for tests of training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from qupath_sam.models.adapters.sam import INPUT_SIZE, vision_transformer
 from qupath_sam.networks.network import Parts, PromptableNetwork
 from qupath_sam.networks.stages import early_map
-from qupath_sam.training.embeddings import EncodedView
+from qupath_sam.training.embeddings import EncodedCrop
 from qupath_sam.training.sampling import PromptMix
 from tests.models.networks import seeded
 
@@ -24,7 +24,7 @@ def small_network(parts: Parts | None = None) -> PromptableNetwork:
     return seeded(PromptableNetwork(encoder, input_size=INPUT_SIZE, parts=parts))
 
 
-class DiscViews:
+class DiscCrops:
     """Discs in the middle of noise; embeddings that hold them, or pixels where the encoder is trained."""
 
     def __init__(self, count: int = 2, *, pixels: bool = False) -> None:
@@ -33,32 +33,32 @@ class DiscViews:
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: int) -> EncodedView:
-        return _view(index % self._count, self._pixels)
+    def __getitem__(self, index: int) -> EncodedCrop:
+        return _crop(index % self._count, self._pixels)
 
 
-class EarlyViews(DiscViews):
-    """Views with what an encoder's early half makes of them."""
+class EarlyCrops(DiscCrops):
+    """Crops with what an encoder's early half makes of them."""
 
     def __init__(self, network: PromptableNetwork, count: int = 2) -> None:
         super().__init__(count, pixels=True)
         self._network = network
 
     @torch.no_grad()
-    def __getitem__(self, index: int) -> EncodedView:
-        view = super().__getitem__(index)
-        early = early_map(self._network.image_encoder, view.image.float() / 255)
-        return EncodedView(view.image, view.labels, view.targets, embedding=early.half())
+    def __getitem__(self, index: int) -> EncodedCrop:
+        crop = super().__getitem__(index)
+        early = early_map(self._network.image_encoder, crop.image.float() / 255)
+        return EncodedCrop(crop.image, crop.labels, crop.targets, embedding=early.half())
 
 
 @functools.cache
-def _view(index: int, pixels: bool) -> EncodedView:
+def _crop(index: int, pixels: bool) -> EncodedCrop:
     rows, columns = np.mgrid[:256, :256]
     labels = (np.hypot(rows - 128, columns - 128) < 30 + 20 * index).astype(np.int32)
     image = torch.from_numpy(np.where(labels, 90, 230).astype(np.uint8)).expand(1, 3, -1, -1).contiguous()
     if pixels:
-        return EncodedView(image.repeat_interleave(4, 2).repeat_interleave(4, 3), labels, (1,))
+        return EncodedCrop(image.repeat_interleave(4, 2).repeat_interleave(4, 3), labels, (1,))
     generator = torch.Generator().manual_seed(index)
     embedding = torch.randn(1, 256, 64, 64, generator=generator)
     embedding[:, :64] += 2 * torch.from_numpy(labels[::4, ::4]).float()
-    return EncodedView(image, labels, (1,), embedding=embedding.half())
+    return EncodedCrop(image, labels, (1,), embedding=embedding.half())

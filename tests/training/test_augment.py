@@ -1,4 +1,4 @@
-"""Augmentation changes what a view looks like, not what is in it."""
+"""Augmentation changes what a crop looks like, not what is in it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_object_stays_where_its_label_is(seed: int) -> None:
     assert abs(np.count_nonzero(labels) - 22 * 38) < 0.3 * 22 * 38
 
 
-def test_some_views_are_bright_on_dark() -> None:
+def test_some_crops_are_bright_on_dark() -> None:
     bright = 0
     for seed in range(300):
         pixels, labels = augment(*tile(), np.random.default_rng(seed), colours=NO_COLOURS)
@@ -49,7 +49,7 @@ def test_another_modality_keeps_contrast_and_range(seed: int) -> None:
 
 
 @pytest.mark.parametrize("degrees", [-45.0, 7.5, 30.0])
-def test_a_tilted_view_has_its_labels_where_its_object_is(degrees: float) -> None:
+def test_a_tilted_crop_has_its_labels_where_its_object_is(degrees: float) -> None:
     rows, columns = np.mgrid[:256, :256]
     labels = ((abs(rows - 90) < 20) & (abs(columns - 130) < 50)).astype(np.int32) * 7
     pixels = np.where(labels, 60, 220)[..., None].repeat(3, -1).astype(np.uint8)

@@ -10,47 +10,47 @@ import numpy as np
 import torch
 
 from qupath_sam.networks.canvas import CANVAS_SIZE
-from qupath_sam.training.embeddings import EmbeddedViews, FreshViews
-from qupath_sam.training.views import View, ViewPlan
+from qupath_sam.training.crops import Crop, CropPlan
+from qupath_sam.training.embeddings import EmbeddedCrops, FreshCrops
 
-PLANS = [ViewPlan(tile=0, seed=3), ViewPlan(tile=1, seed=4)]
+PLANS = [CropPlan(tile=0, seed=3), CropPlan(tile=1, seed=4)]
 
 
-def make(plan: ViewPlan) -> View:
+def make(plan: CropPlan) -> Crop:
     """Noise of the plan's seed; the tile's number is its one label."""
     noise = np.random.default_rng(plan.seed).integers(0, 256, (CANVAS_SIZE, CANVAS_SIZE, 3)).astype(np.uint8)
     labels = np.full((CANVAS_SIZE, CANVAS_SIZE), plan.tile + 1, np.int32)
-    return View(noise, labels, (plan.tile + 1,))
+    return Crop(noise, labels, (plan.tile + 1,))
 
 
-def test_fresh_views_look_different_each_epoch_and_the_same_when_asked_again() -> None:
-    views, again = FreshViews(PLANS, make), FreshViews(PLANS, make)
-    seen = [views[index] for index in range(3 * len(PLANS))]
-    assert [view.targets for view in seen] == [(1,), (2,)] * 3
-    pixels = [view.image for view in seen]
+def test_fresh_crops_look_different_each_epoch_and_the_same_when_asked_again() -> None:
+    crops, again = FreshCrops(PLANS, make), FreshCrops(PLANS, make)
+    seen = [crops[index] for index in range(3 * len(PLANS))]
+    assert [crop.targets for crop in seen] == [(1,), (2,)] * 3
+    pixels = [crop.image for crop in seen]
     assert len({each.numpy().tobytes() for each in pixels}) == len(seen)
     for index in (0, 5, 2):
         assert torch.equal(again[index].image, seen[index].image)
 
 
-def test_embedded_views_are_encoded_once_for_all_epochs(tmp_path: Path) -> None:
+def test_embedded_crops_are_encoded_once_for_all_epochs(tmp_path: Path) -> None:
     encoded: list[int] = []
 
     def encode(pixels: np.ndarray) -> torch.Tensor:
         encoded.append(int(pixels.sum()))
         return torch.full((1, 1, 2, 2), float(pixels[0, 0, 0]))
 
-    views = EmbeddedViews(PLANS, make, encode=encode, source="test", folder=tmp_path)
+    crops = EmbeddedCrops(PLANS, make, encode=encode, source="test", folder=tmp_path)
     for epoch in range(3):
         for place in range(len(PLANS)):
-            view = views[epoch * len(PLANS) + place]
-            assert view.targets == (place + 1,)
-            assert view.embedding is not None
-            assert view.embedding[0, 0, 0, 0] == make(PLANS[place]).pixels[0, 0, 0]
+            crop = crops[epoch * len(PLANS) + place]
+            assert crop.targets == (place + 1,)
+            assert crop.embedding is not None
+            assert crop.embedding[0, 0, 0, 0] == make(PLANS[place]).pixels[0, 0, 0]
     assert len(encoded) == len(PLANS)
 
 
-def test_runs_that_share_a_cache_may_make_the_same_view_at_the_same_time(tmp_path: Path) -> None:
+def test_runs_that_share_a_cache_may_make_the_same_crop_at_the_same_time(tmp_path: Path) -> None:
     """Two wait for each other in the middle of it; each then puts what it made."""
     both = threading.Barrier(2)
 
@@ -58,11 +58,11 @@ def test_runs_that_share_a_cache_may_make_the_same_view_at_the_same_time(tmp_pat
         both.wait(timeout=60)
         return torch.full((1, 1, 2, 2), float(pixels[0, 0, 0]))
 
-    def first_view(run: int) -> torch.Tensor | None:
-        return EmbeddedViews(PLANS, make, encode=encode, source="test", folder=tmp_path)[0].embedding
+    def first_crop(run: int) -> torch.Tensor | None:
+        return EmbeddedCrops(PLANS, make, encode=encode, source="test", folder=tmp_path)[0].embedding
 
     with ThreadPoolExecutor(2) as runs:
-        one, other = runs.map(first_view, range(2))
+        one, other = runs.map(first_crop, range(2))
     assert one is not None
     assert other is not None
     assert torch.equal(one, other)

@@ -13,22 +13,22 @@ from qupath_sam.networks.canvas import CanvasClick, CanvasPrompts
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import DecoderKind, Parts
 from qupath_sam.training import forward
-from qupath_sam.training.embeddings import EncodedView
+from qupath_sam.training.embeddings import EncodedCrop
 from qupath_sam.training.forward import network_prompts
 from qupath_sam.training.loop import Trainer
 from qupath_sam.training.losses import dice_loss, normalised_focal_loss
 from qupath_sam.training.scenarios import LoraSettings, Scenario, Trainable, prepare_scenario
 from qupath_sam.training.settings import Length, TrainingSettings
-from tests.training.networks import ONE_CLICK, DiscViews, EarlyViews, small_network
+from tests.training.networks import ONE_CLICK, DiscCrops, EarlyCrops, small_network
 
 CPU = torch.device("cpu")
 
 
-def trainer(views, **settings) -> Trainer:
+def trainer(crops, **settings) -> Trainer:
     network = small_network()
     prepare_scenario(network, Scenario.SAM_MD.parts, LoraSettings())
     chosen = TrainingSettings(**{"length": Length(steps=1), "mix": ONE_CLICK, "accumulate": 2, **settings})
-    return Trainer(network, views, chosen, normalise=lambda image: image)
+    return Trainer(network, crops, chosen, normalise=lambda image: image)
 
 
 @pytest.mark.parametrize("decoder", list(DecoderKind))
@@ -36,7 +36,7 @@ def trainer(views, **settings) -> Trainer:
 def test_prompts_of_several_images_share_a_batch_without_knowing_each_other(decoder: DecoderKind) -> None:
     network = small_network(Parts(decoder))
     place = network.prompt_encoder.get_dense_pe()
-    embeddings = torch.cat([DiscViews()[i].embedding.float() for i in range(2)])
+    embeddings = torch.cat([DiscCrops()[i].embedding.float() for i in range(2)])
     prompts = [
         CanvasPrompts(
             (CanvasClick(100 + 40 * i, 90, True), CanvasClick(30, 30 + i, False)), 1, previous=torch.randn(256, 256)
@@ -51,8 +51,8 @@ def test_prompts_of_several_images_share_a_batch_without_knowing_each_other(deco
         torch.testing.assert_close(together.scores[i : i + 1], alone.scores, atol=1e-4, rtol=1e-4)
 
 
-def test_a_click_on_the_view_is_the_same_place_for_the_model() -> None:
-    """The middle of the view's last pixel is 2 px from the edge of a square of 1024; SAM adds one half itself."""
+def test_a_click_on_the_crop_is_the_same_place_for_the_model() -> None:
+    """The middle of the crop's last pixel is 2 px from the edge of a square of 1024; SAM adds one half itself."""
     points, boxes, masks = network_prompts(
         [CanvasPrompts((CanvasClick(255, 0, True),), 1, box=(0, 0, 256, 128))], small_network(), CPU
     )
@@ -63,17 +63,17 @@ def test_a_click_on_the_view_is_the_same_place_for_the_model() -> None:
     assert (boxes + 0.5).tolist() == [[0.0, 0.0, 1024.0, 512.0]]
 
 
-def test_an_epoch_draws_every_view_once() -> None:
-    running = trainer(DiscViews(5))
-    drawn = [running.pool.begin().view for _ in range(15)]
+def test_an_epoch_draws_every_crop_once() -> None:
+    running = trainer(DiscCrops(5))
+    drawn = [running.pool.begin().crop for _ in range(15)]
     assert [sorted(drawn[i : i + 5]) for i in (0, 5, 10)] == [list(range(i, i + 5)) for i in (0, 5, 10)]
-    orders = {tuple(view % 5 for view in drawn[i : i + 5]) for i in (0, 5, 10)}
+    orders = {tuple(crop % 5 for crop in drawn[i : i + 5]) for i in (0, 5, 10)}
     assert len(orders) > 1
 
 
 @pytest.mark.parametrize(("batch", "accumulate"), [(2, 1), (1, 2)])
 def test_a_step_takes_one_answer_of_every_session(batch: int, accumulate: int) -> None:
-    running = trainer(DiscViews(2), batch=batch, accumulate=accumulate)
+    running = trainer(DiscCrops(2), batch=batch, accumulate=accumulate)
     report = running.step()
     assert (report.prompts, report.step) == (2, 1)
     assert report.first_iou is not None
@@ -81,11 +81,11 @@ def test_a_step_takes_one_answer_of_every_session(batch: int, accumulate: int) -
     assert running.share_done == 1
 
 
-def test_views_without_objects_end_in_an_error() -> None:
-    class Nothing(DiscViews):
-        def __getitem__(self, index: int) -> EncodedView:
-            view = super().__getitem__(index)
-            return EncodedView(view.image, view.labels, (), view.embedding)
+def test_crops_without_objects_end_in_an_error() -> None:
+    class Nothing(DiscCrops):
+        def __getitem__(self, index: int) -> EncodedCrop:
+            crop = super().__getitem__(index)
+            return EncodedCrop(crop.image, crop.labels, (), crop.embedding)
 
     with pytest.raises(InvalidRequest, match="large enough"):
         trainer(Nothing()).step()
@@ -96,7 +96,7 @@ def test_a_run_needs_an_end() -> None:
         Length()
 
 
-def test_objects_of_one_view_share_its_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_of_one_crop_share_its_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     """The encoder runs once for both, and learns what it would have learnt from each."""
     encoded: list[int] = []
     original = forward.late_map
@@ -117,14 +117,14 @@ def test_objects_of_one_view_share_its_encoding(monkeypatch: pytest.MonkeyPatch)
             length=Length(steps=1),
             mix=ONE_CLICK,
             accumulate=2,
-            sessions_per_view=2,
+            sessions_per_crop=2,
             mixed_precision=False,
         )
-        running = Trainer(network, EarlyViews(network, 1), settings, normalise=lambda image: image)
+        running = Trainer(network, EarlyCrops(network, 1), settings, normalise=lambda image: image)
         monkeypatch.setattr(running.optimizer, "step", lambda: None)
         monkeypatch.setattr(running.optimizer, "zero_grad", lambda **_: None)
         if apart:
-            monkeypatch.setattr(running.pool, "by_view", lambda: [{0: [0]}, {0: [1]}])
+            monkeypatch.setattr(running.pool, "by_crop", lambda: [{0: [0]}, {0: [1]}])
         running.step()
         return {name: parameter.grad.clone() for name, parameter in running.trained.items()}
 
@@ -135,9 +135,9 @@ def test_objects_of_one_view_share_its_encoding(monkeypatch: pytest.MonkeyPatch)
     assert any(gradient.any() for gradient in apart.values())
 
 
-def test_a_view_serves_several_sessions_before_the_next_is_drawn() -> None:
-    running = trainer(DiscViews(3), sessions_per_view=2)
-    drawn = [running.pool.begin().view for _ in range(6)]
+def test_a_crop_serves_several_sessions_before_the_next_is_drawn() -> None:
+    running = trainer(DiscCrops(3), sessions_per_crop=2)
+    drawn = [running.pool.begin().crop for _ in range(6)]
     assert drawn[0::2] == drawn[1::2]
     assert sorted(drawn[0::2]) == [0, 1, 2]
 
@@ -147,7 +147,7 @@ def test_what_begins_from_nothing_learns_at_a_rate_of_its_own(parts: Parts) -> N
     network = small_network(parts)
     prepare_scenario(network, Scenario.SAM_MD.parts, LoraSettings())
     settings = TrainingSettings(length=Length(steps=1), learning_rate=1e-4, head_learning_rate=1e-3)
-    running = Trainer(network, DiscViews(), settings, normalise=lambda image: image)
+    running = Trainer(network, DiscCrops(), settings, normalise=lambda image: image)
     rate_of = {id(p): group["base_lr"] for group in running.optimizer.param_groups for p in group["params"]}
     known = {name for name, _ in small_network().named_parameters()}
     assert {rate_of[id(p)] for name, p in running.trained.items() if name in known} == {1e-4}
@@ -161,14 +161,14 @@ def test_the_encoder_learns_at_the_rate_that_was_given(given: float | None, rate
     settings = TrainingSettings(
         trainable=Scenario.SAM_WHOLE.parts, length=Length(steps=1), learning_rate=1e-4, encoder_learning_rate=given
     )
-    running = Trainer(network, DiscViews(), settings, normalise=lambda image: image)
+    running = Trainer(network, DiscCrops(), settings, normalise=lambda image: image)
     rate_of = {id(p): group["base_lr"] for group in running.optimizer.param_groups for p in group["params"]}
     of_encoder = {rate_of[id(p)] for name, p in running.trained.items() if name.startswith("image_encoder.")}
     assert of_encoder == {rate}
 
 
 def test_of_three_masks_the_nearest_to_the_truth_is_learnt_from_and_all_scores() -> None:
-    running = trainer(DiscViews(1), masks=3, accumulate=1, mixed_precision=False)
+    running = trainer(DiscCrops(1), masks=3, accumulate=1, mixed_precision=False)
     asked: list[torch.Tensor] = []
     decode = running.network.decode
 
@@ -186,19 +186,19 @@ def test_of_three_masks_the_nearest_to_the_truth_is_learnt_from_and_all_scores()
     assert learnt.tolist().count(True) == 1
     assert not learnt[0], "the mask for unambiguous prompts is not asked"
     assert (decoded.scores.grad[0] != 0).tolist() == [False, True, True, True]
-    truth = torch.from_numpy(DiscViews(1)[0].labels == 1).float()[None, None]
+    truth = torch.from_numpy(DiscCrops(1)[0].labels == 1).float()[None, None]
     losses = [float(normalised_focal_loss(m, truth) + dice_loss(m, truth)) for m in decoded.logits.detach().split(1, 1)]
     assert losses[int(learnt.nonzero())] == min(losses[1:])
 
 
 def test_later_clicks_have_one_mask() -> None:
-    running = trainer(DiscViews(1), masks=3, accumulate=1, mix=replace(ONE_CLICK, single=0), length=Length(steps=2))
+    running = trainer(DiscCrops(1), masks=3, accumulate=1, mix=replace(ONE_CLICK, single=0), length=Length(steps=2))
     running.step()
     session = running.pool.sessions[0]
     assert session.answers == 1
     truth = torch.from_numpy(session.truth).float()[None, None]
-    embedding = DiscViews(1)[0].embedding.float()
-    assert running.forward.answer([session], [DiscViews(1)[0]], embedding, truth).decoded.logits.shape[1] == 1
+    embedding = DiscCrops(1)[0].embedding.float()
+    assert running.forward.answer([session], [DiscCrops(1)[0]], embedding, truth).decoded.logits.shape[1] == 1
 
 
 @pytest.mark.parametrize("settings", [{"masks": 2}, {"masks": 3, "parts": Parts(DecoderKind.HISTOLOGY)}], ids=str)

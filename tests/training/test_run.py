@@ -31,7 +31,7 @@ from qupath_sam.training.build import build_training_network
 from qupath_sam.training.checkpoint import load_origin, write_checkpoint
 from qupath_sam.training.curves import CurveRow, append_row, cut_back, row_of
 from qupath_sam.training.data import TrainingData, training_data
-from qupath_sam.training.embeddings import EmbeddedViews
+from qupath_sam.training.embeddings import EmbeddedCrops
 from qupath_sam.training.loop import StepReport
 from qupath_sam.training.resume import RESUME_FILE, load_state
 from qupath_sam.training.run import CHECKPOINT_FILE, Places, TrainingRun, prepare_run
@@ -48,7 +48,7 @@ SETTINGS = TrainingSettings(
     length=Length(steps=4),
     schedule=Schedule.COSINE,
     accumulate=2,
-    views=3,
+    crops=3,
 )
 
 
@@ -90,16 +90,16 @@ def run(folder: Path, settings: TrainingSettings = SETTINGS, *, resume: bool = F
 
 
 def test_a_few_steps_on_the_packaged_weights_lower_the_loss(tmp_path: Path) -> None:
-    """The same first clicks on the same two views, before and after two steps on them."""
+    """The same first clicks on the same two crops, before and after two steps on them."""
     settings = replace(
-        SETTINGS, mix=ONE_CLICK, views=2, augment=False, warm_up=0, schedule=Schedule.CONSTANT, length=Length(steps=3)
+        SETTINGS, mix=ONE_CLICK, crops=2, augment=False, warm_up=0, schedule=Schedule.CONSTANT, length=Length(steps=3)
     )
     losses = []
     run(tmp_path / "run", settings).train(lambda report: losses.append(report.loss))
     assert losses[2] < losses[0]
 
 
-SHORT = replace(SETTINGS, parts=Parts(), accumulate=1, views=2, length=Length(steps=3))
+SHORT = replace(SETTINGS, parts=Parts(), accumulate=1, crops=2, length=Length(steps=3))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def curves(folder: Path) -> list[dict[str, str]]:
 def test_killed_and_resumed_draws_the_same_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saved between two rows, and killed after one that no saved state knows of."""
     monkeypatch.setattr("qupath_sam.training.run.STEPS_A_ROW", 3)
-    settings = replace(SETTINGS, parts=Parts(), mix=ONE_CLICK, accumulate=1, views=2, length=Length(steps=6))
+    settings = replace(SETTINGS, parts=Parts(), mix=ONE_CLICK, accumulate=1, crops=2, length=Length(steps=6))
     run(tmp_path / "whole", settings).train()
     killed = run(tmp_path / "killed", settings)
 
@@ -236,6 +236,24 @@ def test_a_run_of_a_version_that_had_a_decoder_for_boxes_goes_on(tmp_path: Path)
             load_state(first.trainer, state, source=first.source)
 
 
+def test_a_run_of_the_version_that_called_crops_views_goes_on(tmp_path: Path) -> None:
+    state = tmp_path / "run" / RESUME_FILE
+    first = run(tmp_path / "run", SHORT)
+    next(iter(first.trainer.run()))
+    first.save(None)
+    saved = torch.load(state, weights_only=True)
+    settings = json.loads(saved["settings"])
+    old = {"views": settings.pop("crops"), "sessions_per_view": settings.pop("sessions_per_crop"), **settings}
+    sessions = [{"view": session.pop("crop"), **session} for session in saved["sessions"]]
+    renamed = {"version": 5, "settings": json.dumps(old), "view": saved.pop("crop"), "sessions": sessions}
+    torch.save({**saved, **renamed}, state)
+    second = run(tmp_path / "run", SHORT, resume=True)
+    assert second.trainer.progress.step == 1
+    assert [session.crop for session in second.trainer.pool.sessions] == [
+        session.crop for session in first.trainer.pool.sessions
+    ]
+
+
 def test_a_run_is_not_resumed_with_other_settings_or_written_over(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="no run to resume"):
         run(tmp_path / "run", resume=True)
@@ -250,10 +268,10 @@ def test_a_run_is_not_resumed_with_other_settings_or_written_over(tmp_path: Path
 
 def test_runs_in_other_windows_may_share_a_cache(tmp_path: Path) -> None:
     one, other = (
-        run(tmp_path / window.value, replace(SETTINGS, window=window)).trainer.views for window in WindowChoice
+        run(tmp_path / window.value, replace(SETTINGS, window=window)).trainer.crops for window in WindowChoice
     )
-    assert isinstance(one, EmbeddedViews)
-    assert isinstance(other, EmbeddedViews)
+    assert isinstance(one, EmbeddedCrops)
+    assert isinstance(other, EmbeddedCrops)
     assert {one.path(i) for i in range(3)}.isdisjoint(other.path(i) for i in range(3))
 
 
@@ -319,7 +337,7 @@ def test_on_a_model_of_ones_own_everything_is_written(tmp_path: Path) -> None:
 def test_the_checkpoint_says_what_the_last_steps_were_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the last row of the curves, or what there is of the next one."""
     monkeypatch.setattr("qupath_sam.training.run.STEPS_A_ROW", 2)
-    settings = replace(SETTINGS, parts=Parts(), accumulate=1, views=2)
+    settings = replace(SETTINGS, parts=Parts(), accumulate=1, crops=2)
     for steps, since in ((4, 3), (5, 5)):
         reports: list[StepReport] = []
         entry = read_entry(
@@ -424,7 +442,7 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         save(labels(radius).astype(np.uint8), tmp_path / "data" / "labels" / f"{radius}.png")
     app = Typer()
     app.command()(train)
-    options = ["--views", "2", "--accumulate", "1", "--device", "cpu", "--out", str(tmp_path / "out"), "--seed", "3"]
+    options = ["--crops", "2", "--accumulate", "1", "--device", "cpu", "--out", str(tmp_path / "out"), "--seed", "3"]
     options += ["--clicks-only", "--exact-clicks", "0.25", "--window", "image"]
     result = CliRunner().invoke(app, [str(tmp_path / "data"), "--steps", "1", *options])
     assert result.exit_code == 0, result.output

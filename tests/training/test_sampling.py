@@ -67,7 +67,7 @@ def test_first_clicks_are_spread_over_the_object() -> None:
 
 @settings(max_examples=20)
 @given(truth=discs, seed=st.integers(0, 2**31))
-def test_a_box_stays_in_the_view_and_near_the_object(truth: np.ndarray, seed: int) -> None:
+def test_a_box_stays_in_the_crop_and_near_the_object(truth: np.ndarray, seed: int) -> None:
     x0, y0, x1, y1 = sample_box(truth, np.random.default_rng(seed))
     assert 0 <= x0 < x1 <= CANVAS_SIZE
     assert 0 <= y0 < y1 <= CANVAS_SIZE

@@ -19,7 +19,7 @@ from qupath_sam.training.scenarios import (
 )
 from qupath_sam.training.schedule import Schedule
 from qupath_sam.training.settings import Length, TrainingSettings
-from tests.training.networks import ONE_CLICK, DiscViews, EarlyViews, small_network
+from tests.training.networks import ONE_CLICK, DiscCrops, EarlyCrops, small_network
 
 HEAD = Parts(refinement_head=True)
 
@@ -44,8 +44,8 @@ def test_a_step_changes_the_trained_parts_only(trainable, parts: Parts, changed:
         trainable, parts, Length(steps=1), schedule=Schedule.CONSTANT, accumulate=1, warm_up=0, mix=ONE_CLICK
     )
     late = Trainable.LATE_ENCODER in trainable
-    views = EarlyViews(network, 1) if late else DiscViews(1, pixels=trains_encoder(trainable))
-    trainer = Trainer(network, views, settings, normalise=lambda image: image / 255)
+    crops = EarlyCrops(network, 1) if late else DiscCrops(1, pixels=trains_encoder(trainable))
+    trainer = Trainer(network, crops, settings, normalise=lambda image: image / 255)
     trainer.step()
     after = network.state_dict()
     moved = {key for key in before if key in after and not torch.equal(before[key], after[key])}

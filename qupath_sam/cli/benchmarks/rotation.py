@@ -38,7 +38,7 @@ def run(
         split: of data sets that name splits; "all" takes every tile.
         images: at most so many of each data set, drawn by the seed.
         objects_per_image: at most so many of an image, drawn by the seed.
-        window: engine windows, or the whole view as one.
+        window: engine windows, or the whole image as one.
         seed: of all that is drawn.
         device: auto, cpu, cuda, cuda:1 or mps.
         on_image: called after each image.

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from qupath_sam.networks.dense_head import FOREGROUND
 
 _SMOOTH = 1.0
-#: Of the distances against the foreground, and of the background's pixels in them: most of a view is background.
+#: Of the distances against the foreground, and of the background's pixels in them: most of a crop is background.
 _DISTANCE_WEIGHT, _BACKGROUND_WEIGHT = 4.0, 0.5
 
 

@@ -24,21 +24,21 @@ from qupath_sam.networks.dense_head import DENSE_SIZE, DenseHead
 from qupath_sam.training.checkpoint import load_origin
 from qupath_sam.training.curves import CURVES_FILE, cut_back_rows
 from qupath_sam.training.data import TrainingData
-from qupath_sam.training.dense.trainer import DenseSettings, DenseTrainer, Progress, StepReport
-from qupath_sam.training.dense.views import (
-    DENSE_VIEWS_VERSION,
+from qupath_sam.training.dense.crops import (
+    DENSE_CROPS_VERSION,
     LARGEST_OBJECT,
     SMALLEST_OBJECT,
-    DenseViews,
-    plan_dense_views,
+    DenseCrops,
+    plan_dense_crops,
 )
-from qupath_sam.training.embeddings import EmbeddedViews, FreshViews
-from qupath_sam.training.resume import RESUME_FILE, read_state
+from qupath_sam.training.dense.trainer import DenseSettings, DenseTrainer, Progress, StepReport
+from qupath_sam.training.embeddings import EmbeddedCrops, FreshCrops
+from qupath_sam.training.resume import RESUME_FILE, read_state, renamed_settings
 from qupath_sam.training.run import Places
 
 DENSE_FILE = "dense.safetensors"
-#: Views without embedding before they come again, augmented otherwise.
-FRESH_VIEWS = 2000
+#: Crops without embedding before they come again, augmented otherwise.
+FRESH_CROPS = 2000
 _STEPS_A_ROW, _SECONDS_A_SAVE = 10, 120.0
 _VERSION = 1
 _COLUMNS = [each.name for each in fields(StepReport)]
@@ -113,7 +113,7 @@ class DenseRun:
 def prepare_dense_run(
     data: TrainingData, init: str, settings: DenseSettings, places: Places, *, resume: bool = False
 ) -> DenseRun:
-    """Load the encoder, and build head, views and trainer.
+    """Load the encoder, and build head, crops and trainer.
 
     Args:
         data: to train on: objects of about one size in each tile, such as nuclei.
@@ -140,12 +140,12 @@ def prepare_dense_run(
     encoder = encoder_digest(origin.tensors)
     segmenter = build_segmenter(origin.spec, {key: tensor.clone() for key, tensor in origin.tensors.items()}, execution)
     digest = data.digest()
-    make = DenseViews(data, seed=settings.seed, augmented=settings.augment)
-    views = EmbeddedViews(
-        plan_dense_views(data, settings.views, seed=settings.seed),
+    make = DenseCrops(data, seed=settings.seed, augmented=settings.augment)
+    crops = EmbeddedCrops(
+        plan_dense_crops(data, settings.crops, seed=settings.seed),
         make,
         encode=lambda pixels: segmenter.embed(pixels).tensors["image"],
-        source=f"dense{DENSE_VIEWS_VERSION}:{digest}:{settings.seed}:{settings.augment}:{encoder}:"
+        source=f"dense{DENSE_CROPS_VERSION}:{digest}:{settings.seed}:{settings.augment}:{encoder}:"
         f"{segmenter.preprocessing_version}",
         folder=places.cache or places.out / "embeddings",
     )
@@ -153,8 +153,8 @@ def prepare_dense_run(
         torch.manual_seed(settings.seed)
         head = DenseHead()
     head.to(execution.device).to(memory_format=torch.channels_last)
-    plans = plan_dense_views(data, FRESH_VIEWS, seed=settings.seed + 1)
-    trainer = DenseTrainer(head, views, settings, fresh=FreshViews(plans, make))
+    plans = plan_dense_crops(data, FRESH_CROPS, seed=settings.seed + 1)
+    trainer = DenseTrainer(head, crops, settings, fresh=FreshCrops(plans, make))
     entry = {
         "encoder_sha256": encoder,
         "initial_model": init,
@@ -176,7 +176,8 @@ def _load(trainer: DenseTrainer, path: Path, *, source: str) -> None:
     state = read_state(path)
     if state.get("method") != "dense" or state["version"] != _VERSION:
         raise InvalidRequest(f"{path.parent} holds a run of another method or version; choose another --out")
-    before, now = json.loads(state["settings"]), json.loads(json.dumps(trainer.settings.as_json()))
+    before = renamed_settings(json.loads(state["settings"]))
+    now = json.loads(json.dumps(trainer.settings.as_json()))
     # A run may be made longer, or end in a falling rate.
     other = [key for key in now if key not in ("length", "schedule") and before.get(key) != now[key]]
     if other:

@@ -1,4 +1,4 @@
-"""What the three maps of a view should be, made of its labels."""
+"""What the three maps of a crop should be, made of its labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def dense_targets(labels: NDArray[np.integer]) -> NDArray[np.float32]:
     The centre of an object is its pixel that is farthest from its border, the mean of them where there are several.
     Proximity falls linearly from 1 there to 0 at the object's farthest pixel; the distance from the border is divided
     by the object's largest (per-object distances as micro-sam's AIS, Archit et al. 2025). Touching objects have a
-    border where they touch. What the view's edge cuts has no border there.
+    border where they touch. What the crop's edge cuts has no border there.
 
     Args:
         labels: ``(H, W)``; 0 is background.
@@ -35,7 +35,7 @@ def dense_targets(labels: NDArray[np.integer]) -> NDArray[np.float32]:
     for value, place in enumerate(ndimage.find_objects(compact), start=1):
         if place is None:
             continue
-        # Where a view mirrors its tile, one label has two places.
+        # Where a crop mirrors its tile, one label has two places.
         parts = ndimage.label(compact[place] == value, structure=_EIGHT_CONNECTED)[0]
         for part, within in enumerate(ndimage.find_objects(parts), start=1):
             inside = parts[within] == part
@@ -54,7 +54,7 @@ def _distances(
     inside: NDArray[np.bool_], where: tuple[slice, ...], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Proximity to the centre and distance from the border over the bounding box of one object."""
-    # A frame of background where the object ends, none where the view does.
+    # A frame of background where the object ends, none where the crop does.
     frame = [(int(span.start > 0), int(span.stop < extent)) for span, extent in zip(where, shape, strict=True)]
     padded = np.pad(inside, frame)
     if padded.all():

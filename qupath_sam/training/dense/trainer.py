@@ -1,4 +1,4 @@
-"""The steps of a run: batches of embedded views, AdamW, an average of the weights."""
+"""The steps of a run: batches of embedded crops, AdamW, an average of the weights."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from qupath_sam.networks.dense_head import DenseHead
 from qupath_sam.networks.network import EMBEDDING_CHANNELS, EMBEDDING_SIZE
 from qupath_sam.training.dense.loss import dense_loss
 from qupath_sam.training.dense.targets import dense_targets
-from qupath_sam.training.embeddings import EncodedView
+from qupath_sam.training.embeddings import EncodedCrop
 from qupath_sam.training.schedule import Schedule, learning_rate_factor
 from qupath_sam.training.settings import Length
 
-#: Share of views that are turned and mirrored with their embedding: nearly what the encoder makes of a turned view.
+#: Share of crops that are turned and mirrored with their embedding: nearly what the encoder makes of a turned crop.
 _TURNED_SHARE = 0.5
 _LARGEST_GRADIENT = 1.0
 #: What stands for an embedding where there is none.
 NO_EMBEDDING = torch.zeros(1, EMBEDDING_CHANNELS, EMBEDDING_SIZE, EMBEDDING_SIZE)
-#: Of the average of the weights: over the last thousand views or so, fewer in the beginning.
-_AVERAGED_VIEWS = 1000
+#: Of the average of the weights: over the last thousand crops or so, fewer in the beginning.
+_AVERAGED_CROPS = 1000
 
 
-class Views(Protocol):
-    """Views by their place; see `qupath_sam.training.embeddings.EmbeddedViews`."""
+class Crops(Protocol):
+    """Crops by their place; see `qupath_sam.training.embeddings.EmbeddedCrops`."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> EncodedView: ...
+    def __getitem__(self, index: int) -> EncodedCrop: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class DenseSettings:
         length: of the run.
         learning_rate: at its highest.
         schedule: how it falls.
-        batch: views of a step.
+        batch: crops of a step.
         weight_decay: AdamW's.
-        views: squares cut from the tiles.
-        without_embedding: share of examples that are fresh views without an embedding. They cost no encoding, so the
-            pixels' part of the head sees many more views than are encoded.
+        crops: squares cut from the tiles.
+        without_embedding: share of examples that are fresh crops without an embedding. They cost no encoding, so the
+            pixels' part of the head sees many more crops than are encoded.
         augment: other stains, scanners and orientations.
         mixed_precision: forward in bf16 where the device computes in it.
         seed: of all that is random.
@@ -59,7 +59,7 @@ class DenseSettings:
     schedule: Schedule = Schedule.COSINE
     batch: int = 4
     weight_decay: float = 0.01
-    views: int = 1000
+    crops: int = 1000
     without_embedding: float = 0.0
     augment: bool = True
     mixed_precision: bool = True
@@ -72,7 +72,7 @@ class DenseSettings:
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run is: optimiser steps, views seen, seconds in steps."""
+    """Where a run is: optimiser steps, crops seen, seconds in steps."""
 
     step: int = 0
     seen: int = 0
@@ -96,12 +96,12 @@ class DenseTrainer:
 
     Args:
         head: on its device.
-        views: with embeddings.
+        crops: with embeddings.
         settings: of the run.
-        fresh: views without embeddings, for a share of the examples.
+        fresh: crops without embeddings, for a share of the examples.
     """
 
-    def __init__(self, head: DenseHead, views: Views, settings: DenseSettings, *, fresh: Views | None = None) -> None:
+    def __init__(self, head: DenseHead, crops: Crops, settings: DenseSettings, *, fresh: Crops | None = None) -> None:
         self.head = head
         self.settings = settings
         self.progress = Progress()
@@ -110,7 +110,7 @@ class DenseTrainer:
             head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.average: dict[str, Tensor] = {name: tensor.detach().clone() for name, tensor in head.state_dict().items()}
-        self._views = views
+        self._crops = crops
         self._fresh = fresh
         self._bf16 = computes_in_bf16(self.device)
         self._order: tuple[int, list[int]] = -1, []
@@ -119,7 +119,7 @@ class DenseTrainer:
     def share_done(self) -> float:
         """Share of the run that is done, 0..1, by the limit that comes first."""
         length, done = self.settings.length, self.progress
-        epoch = done.seen / len(self._views)
+        epoch = done.seen / len(self._crops)
         shares = (
             (length.epochs, epoch),
             (length.steps, done.step),
@@ -139,9 +139,9 @@ class DenseTrainer:
         rate = settings.learning_rate * factor
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        view, embedding, targets = self._batch()
+        crop, embedding, targets = self._batch()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.mixed_precision and self._bf16):
-            logits = self.head(view, embedding)
+            logits = self.head(crop, embedding)
         logits = logits.float()
         loss = dense_loss(logits, targets)
         self.optimizer.zero_grad(set_to_none=True)
@@ -155,25 +155,25 @@ class DenseTrainer:
         found, truth = logits.detach()[:, 0] > 0, targets[:, 0] > 0
         size = int(found.sum() + truth.sum())
         dice = 2 * int((found & truth).sum()) / size if size else 1.0
-        epoch = progress.seen / len(self._views)
+        epoch = progress.seen / len(self._crops)
         return StepReport(progress.step, epoch, progress.seconds, rate, float(loss.detach()), dice)
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         first = self.progress.seen
         made = [self._example(place) for place in range(first, first + self.settings.batch)]
-        view, embedding, targets = (torch.cat(parts).to(self.device) for parts in zip(*made, strict=True))
-        return view, embedding, targets
+        crop, embedding, targets = (torch.cat(parts).to(self.device) for parts in zip(*made, strict=True))
+        return crop, embedding, targets
 
     def _example(self, place: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The view at a place of the run, each of which has random numbers of its own: a resumed run needs no state."""
+        """The crop at a place of the run, each of which has random numbers of its own: a resumed run needs no state."""
         random = np.random.default_rng((self.settings.seed, place))
-        epoch, within = divmod(place, len(self._views))
+        epoch, within = divmod(place, len(self._crops))
         if self._fresh is not None and random.random() < self.settings.without_embedding:
-            view = self._fresh[place]
+            crop = self._fresh[place]
         else:
-            view = self._views[self._permutation(epoch)[within]]
-        embedding = NO_EMBEDDING if view.embedding is None else view.embedding.float()
-        parts = [view.image, embedding, torch.from_numpy(dense_targets(view.labels))[None]]
+            crop = self._crops[self._permutation(epoch)[within]]
+        embedding = NO_EMBEDDING if crop.embedding is None else crop.embedding.float()
+        parts = [crop.image, embedding, torch.from_numpy(dense_targets(crop.labels))[None]]
         if self.settings.augment and random.random() < _TURNED_SHARE:
             turns, mirrored = int(random.integers(4)), bool(random.random() < 0.5)
             parts = [_turned(part, turns, mirrored=mirrored) for part in parts]
@@ -182,13 +182,13 @@ class DenseTrainer:
     def _permutation(self, epoch: int) -> list[int]:
         if self._order[0] != epoch:
             random = np.random.default_rng((self.settings.seed, epoch))
-            self._order = epoch, random.permutation(len(self._views)).tolist()
+            self._order = epoch, random.permutation(len(self._crops)).tolist()
         return self._order[1]
 
     @torch.no_grad()
     def _add_to_average(self) -> None:
         step = self.progress.step
-        kept = min(1 - self.settings.batch / _AVERAGED_VIEWS, step / (step + 10))
+        kept = min(1 - self.settings.batch / _AVERAGED_CROPS, step / (step + 10))
         state: Mapping[str, Tensor] = self.head.state_dict()
         for name, tensor in self.average.items():
             tensor.lerp_(state[name], 1 - kept)

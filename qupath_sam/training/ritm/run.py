@@ -19,14 +19,14 @@ from qupath_sam.models.weights.checkpoints import NETWORKS
 from qupath_sam.networks.canvas import CANVAS_SIZE
 from qupath_sam.networks.interactive.models import RitmNetwork
 from qupath_sam.training.checkpoint import write_checkpoint
+from qupath_sam.training.crops import colour_donors, make_crop, plan_crops
 from qupath_sam.training.curves import CURVES_FILE, CurveRow, cut_back
 from qupath_sam.training.data import TrainingData
-from qupath_sam.training.embeddings import FreshViews
+from qupath_sam.training.embeddings import FreshCrops
 from qupath_sam.training.loop import StepReport
 from qupath_sam.training.resume import RESUME_FILE, load_state, save_state
 from qupath_sam.training.ritm.trainer import RitmSettings, RitmTrainer
 from qupath_sam.training.run import CHECKPOINT_FILE, Places, step_to_end
-from qupath_sam.training.views import colour_donors, make_view, plan_views
 
 #: The network that is trained, by its name in the registry: the smallest of the three.
 NETWORK = "ritm_hrnet18s"
@@ -83,7 +83,7 @@ class RitmRun:
 
 
 def prepare_ritm_run(data: TrainingData, settings: RitmSettings, places: Places, *, resume: bool = False) -> RitmRun:
-    """Build the network from random weights, and views and trainer.
+    """Build the network from random weights, and crops and trainer.
 
     Args:
         data: to train on.
@@ -103,9 +103,9 @@ def prepare_ritm_run(data: TrainingData, settings: RitmSettings, places: Places,
     assert isinstance(network, RitmNetwork)
     network.to(choose_execution(places.device).device).to(memory_format=torch.channels_last)
     colours = colour_donors(data, seed=settings.seed) if settings.augment else np.zeros((0, 2, 3))
-    make = partial(make_view, data, input_size=CANVAS_SIZE, colours=colours, augmented=settings.augment)
-    views = FreshViews(plan_views(data, settings.views, seed=settings.seed), make)
-    trainer = RitmTrainer(network, views, settings)
+    make = partial(make_crop, data, input_size=CANVAS_SIZE, colours=colours, augmented=settings.augment)
+    crops = FreshCrops(plan_crops(data, settings.crops, seed=settings.seed), make)
+    trainer = RitmTrainer(network, crops, settings)
     digest = data.digest()
     places.out.mkdir(parents=True, exist_ok=True)
     since_row = load_state(trainer, state, source=digest) if resume else []

@@ -1,7 +1,7 @@
 """RITM's training loop: clicks, previous mask and image go through the whole network (Sofiiuk et al. 2022, sec. 3).
 
 Loss, optimiser and schedule are the paper's: normalised focal loss of the mask, cross entropy of the auxiliary head,
-Adam, a tenth of the learning rate in the last third. Views and simulated clicks are those of our own models
+Adam, a tenth of the learning rate in the last third. Crops and simulated clicks are those of our own models
 (`qupath_sam.training.sampling`), so that the comparison is of networks, not of data.
 """
 
@@ -24,7 +24,7 @@ from qupath_sam.networks.interactive.clicks import PixelClicks
 from qupath_sam.networks.interactive.models import RitmNetwork
 from qupath_sam.training.loop import Progress, StepReport
 from qupath_sam.training.losses import normalised_focal_loss
-from qupath_sam.training.pool import SessionPool, Views
+from qupath_sam.training.pool import Crops, SessionPool
 from qupath_sam.training.sampling import PromptMix, Session
 from qupath_sam.training.schedule import Schedule, learning_rate_factor
 from qupath_sam.training.settings import Length
@@ -48,7 +48,7 @@ class RitmSettings:
         schedule: how it falls.
         batch: answers of an optimiser step, each to another session.
         focal_alpha: of `qupath_sam.training.losses.normalised_focal_loss`.
-        views: squares cut from the tiles.
+        crops: squares cut from the tiles.
         augment: other stains, scanners and orientations.
         mixed_precision: forward in bf16 where the device computes in it.
         seed: of all that is random.
@@ -60,7 +60,7 @@ class RitmSettings:
     schedule: Schedule = Schedule.PAPER
     batch: int = 8
     focal_alpha: float = 0.5
-    views: int = 1000
+    crops: int = 1000
     augment: bool = True
     mixed_precision: bool = True
     seed: int = 0
@@ -72,8 +72,8 @@ class RitmSettings:
         return 1
 
     @property
-    def sessions_per_view(self) -> int:
-        """One: each answer runs the whole network, so that sessions on one view share nothing."""
+    def sessions_per_crop(self) -> int:
+        """One: each answer runs the whole network, so that sessions on one crop share nothing."""
         return 1
 
     def as_json(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class RitmTrainer:
 
     Args:
         network: on its device.
-        views: of 256 px a side, to train on.
+        crops: of 256 px a side, to train on.
         settings: of the run.
 
     Attributes:
@@ -94,7 +94,7 @@ class RitmTrainer:
         average: its mean over steps, which is what is shipped.
     """
 
-    def __init__(self, network: RitmNetwork, views: Views, settings: RitmSettings) -> None:
+    def __init__(self, network: RitmNetwork, crops: Crops, settings: RitmSettings) -> None:
         self.network = network.train()
         self.settings = settings
         self.device = next(network.parameters()).device
@@ -103,8 +103,8 @@ class RitmTrainer:
         self.optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         self.progress = Progress()
         self.random = np.random.default_rng(settings.seed)
-        self.pool = SessionPool(views, settings, self.random)
-        self._views = views
+        self.pool = SessionPool(crops, settings, self.random)
+        self._crops = crops
         self._bf16 = settings.mixed_precision and computes_in_bf16(self.device)
 
     @property
@@ -112,7 +112,7 @@ class RitmTrainer:
         """The share of the run that is done, 0..1, by the nearest limit."""
         length, done = self.settings.length, self.progress
         shares = [
-            self.pool.drawn / (length.epochs * len(self._views)) if length.epochs else 0.0,
+            self.pool.drawn / (length.epochs * len(self._crops)) if length.epochs else 0.0,
             done.step / length.steps if length.steps else 0.0,
             done.seconds / (60 * length.minutes) if length.minutes else 0.0,
         ]
@@ -127,7 +127,7 @@ class RitmTrainer:
         """One optimiser step, from one answer of each session.
 
         Raises:
-            InvalidRequest: training diverged, or no view has anything to learn from.
+            InvalidRequest: training diverged, or no crop has anything to learn from.
         """
         started = time.perf_counter()
         self.pool.fill()
@@ -157,7 +157,7 @@ class RitmTrainer:
         self.progress.seconds += time.perf_counter() - started
         return StepReport(
             step=self.progress.step,
-            epoch=self.pool.drawn / len(self._views),
+            epoch=self.pool.drawn / len(self._crops),
             prompts=self.progress.prompts,
             seconds=self.progress.seconds,
             learning_rate=rate,
@@ -170,7 +170,7 @@ class RitmTrainer:
 
     def _answer(self, sessions: Sequence[Session]) -> tuple[Tensor, Tensor]:
         """Logits ``(B, 1, 256, 256)`` of the mask and of the auxiliary head, fp32, with gradient."""
-        images = torch.cat([self.pool.load(session.view).image for session in sessions])
+        images = torch.cat([self.pool.load(session.crop).image for session in sessions])
         images = (images.to(self.device).float() / 255).contiguous(memory_format=torch.channels_last)
         previous = torch.zeros_like(images[:, :1])
         for place, session in enumerate(sessions):

@@ -25,9 +25,9 @@ from qupath_sam.training.dense.trainer import DenseSettings
 from qupath_sam.training.run import Places
 from qupath_sam.training.schedule import Schedule
 from qupath_sam.training.settings import Length
-from tests.training.dense.test_dense_views import data
+from tests.training.dense.test_dense_crops import data
 
-SETTINGS = DenseSettings(Length(steps=3), batch=1, views=2)
+SETTINGS = DenseSettings(Length(steps=3), batch=1, crops=2)
 
 
 def run(
@@ -95,7 +95,7 @@ def test_the_head_answers_over_a_window_of_any_size(tmp_path: Path) -> None:
         maps(pixels[:200], loaded.segmenter.embed(pixels[:200]))
 
 
-def test_views_without_embedding_are_not_encoded(tmp_path: Path) -> None:
+def test_crops_without_embedding_are_not_encoded(tmp_path: Path) -> None:
     made = run(tmp_path / "run", replace(SETTINGS, length=Length(steps=4), without_embedding=1.0))
     made.train()
     assert not (tmp_path / "embeddings").exists()

@@ -32,7 +32,7 @@ def test_objects_that_touch_have_a_border_between_them() -> None:
     assert border[4, 6] == border[4, 7] == pytest.approx(1 / 3)
 
 
-def test_the_edge_of_a_view_is_no_border() -> None:
+def test_the_edge_of_a_crop_is_no_border() -> None:
     labels = np.zeros((8, 8), np.int32)
     labels[2:7, :3] = 1
     border = dense_targets(labels)[BORDER]
@@ -40,7 +40,7 @@ def test_the_edge_of_a_view_is_no_border() -> None:
     assert border[4, 2] < border[4, 1] < 1
 
 
-def test_a_view_that_is_all_object() -> None:
+def test_a_crop_that_is_all_object() -> None:
     maps = dense_targets(np.full((5, 5), 7))
     assert (maps[FOREGROUND] == 1).all()
     assert (maps[BORDER] == 1).all()
@@ -49,7 +49,7 @@ def test_a_view_that_is_all_object() -> None:
 
 
 def test_two_places_of_one_label_are_two_objects() -> None:
-    """As where a view mirrors its tile."""
+    """As where a crop mirrors its tile."""
     labels = np.zeros((9, 20), np.int32)
     labels[2:7, 2:7] = labels[2:7, 13:18] = 1
     maps = dense_targets(labels)

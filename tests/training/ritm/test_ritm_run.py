@@ -27,10 +27,10 @@ from qupath_sam.training.settings import Length
 from tests.contracts.segmenters import clicks, picture
 from tests.evaluation.pictures import disc, save
 from tests.models.click_files import small_network
-from tests.training.dense.test_dense_views import data
-from tests.training.networks import DiscViews
+from tests.training.dense.test_dense_crops import data
+from tests.training.networks import DiscCrops
 
-SETTINGS = RitmSettings(Length(steps=3), batch=2, views=3)
+SETTINGS = RitmSettings(Length(steps=3), batch=2, crops=3)
 
 
 def run(folder: Path, settings: RitmSettings = SETTINGS, *, resume: bool = False) -> RitmRun:
@@ -44,7 +44,7 @@ def test_steps_teach_the_network() -> None:
     settings = RitmSettings(
         Length(steps=16), learning_rate=1e-2, schedule=Schedule.CONSTANT, batch=2, mix=replace(CLICKS, unions=0)
     )
-    reports = list(RitmTrainer(network, DiscViews(), settings).run())
+    reports = list(RitmTrainer(network, DiscCrops(), settings).run())
     assert sum(each.answers for each in reports) == 32
     assert np.mean([each.loss for each in reports[-4:]]) < 0.7 * np.mean([each.loss for each in reports[:4]])
 

@@ -1,4 +1,4 @@
-"""Views for the dense head: objects of the wanted size, the same view of the same plan."""
+"""Crops for the dense head: objects of the wanted size, the same crop of the same plan."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from qupath_sam.datasets.kinds import Kind
 from qupath_sam.datasets.objects import Tile
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.networks.dense_head import DENSE_SIZE
+from qupath_sam.training.crops import CropPlan
 from qupath_sam.training.data import TrainingData, training_data
-from qupath_sam.training.dense.views import (
+from qupath_sam.training.dense.crops import (
     LARGEST_OBJECT,
     SMALLEST_OBJECT,
-    DenseViews,
+    DenseCrops,
     median_diameter,
-    plan_dense_views,
+    plan_dense_crops,
     stretched,
 )
-from qupath_sam.training.views import ViewPlan
 
 
 def grid_of_discs(size: int, diameter: int) -> np.ndarray:
@@ -45,31 +45,31 @@ def data(*, sizes: dict[str, tuple[int, int, int]], kind: Kind = Kind.NUCLEUS) -
 
 @pytest.mark.parametrize("diameter", [8, 30, 90])
 def test_objects_have_the_size_that_the_head_is_made_for(diameter: int) -> None:
-    make = DenseViews(data(sizes={"discs": (1, 900, diameter)}), seed=0, augmented=False)
+    make = DenseCrops(data(sizes={"discs": (1, 900, diameter)}), seed=0, augmented=False)
     found = []
     for seed in range(12):
-        view = make(ViewPlan(0, seed))
-        assert view.pixels.shape == (DENSE_SIZE, DENSE_SIZE, 3)
-        assert view.pixels.dtype == np.uint8
+        crop = make(CropPlan(0, seed))
+        assert crop.pixels.shape == (DENSE_SIZE, DENSE_SIZE, 3)
+        assert crop.pixels.dtype == np.uint8
         # Where the label is, the object is.
-        assert view.pixels[view.labels > 0].mean() < 110
-        assert view.pixels[view.labels == 0].mean() > 190
-        found.append(median_diameter(view.labels))
+        assert crop.pixels[crop.labels > 0].mean() < 110
+        assert crop.pixels[crop.labels == 0].mean() > 190
+        found.append(median_diameter(crop.labels))
     assert min(found) > 0.8 * SMALLEST_OBJECT
     assert max(found) < 1.1 * LARGEST_OBJECT
     assert max(found) > 1.5 * min(found)
 
 
-def test_the_same_plan_gives_the_same_view() -> None:
+def test_the_same_plan_gives_the_same_crop() -> None:
     some = data(sizes={"discs": (2, 300, 30)})
-    one, other = (DenseViews(some, seed=3, augmented=True)(ViewPlan(1, 7)) for _ in range(2))
+    one, other = (DenseCrops(some, seed=3, augmented=True)(CropPlan(1, 7)) for _ in range(2))
     assert (one.pixels == other.pixels).all()
     assert (one.labels == other.labels).all()
 
 
 def test_sets_are_drawn_by_the_root_of_their_objects_and_each_tile_alike() -> None:
     some = data(sizes={"many": (8, 300, 10), "few": (2, 300, 20)})
-    plans = plan_dense_views(some, 2000, seed=0)
+    plans = plan_dense_crops(some, 2000, seed=0)
     names = [some.tiles[plan.tile].tile.dataset for plan in plans]
     objects = {
         name: sum(len(np.unique(t.tile.read_labels())) - 1 for t in some.tiles if t.tile.dataset == name)
@@ -80,12 +80,12 @@ def test_sets_are_drawn_by_the_root_of_their_objects_and_each_tile_alike() -> No
     counts = np.bincount([plan.tile for plan in plans], minlength=10)
     assert np.ptp(counts[:8]) <= 1
     assert np.ptp(counts[8:]) <= 1
-    assert plans == plan_dense_views(some, 2000, seed=0)
+    assert plans == plan_dense_crops(some, 2000, seed=0)
 
 
 def test_tiles_without_an_object_are_nothing_to_learn_from() -> None:
     with pytest.raises(InvalidRequest, match="labelled objects"):
-        plan_dense_views(data(sizes={"empty": (1, 100, 0)}), 3, seed=0)
+        plan_dense_crops(data(sizes={"empty": (1, 100, 0)}), 3, seed=0)
 
 
 def test_a_dim_image_is_stretched_and_a_black_one_stays() -> None:

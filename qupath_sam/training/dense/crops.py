@@ -1,4 +1,4 @@
-"""Views for the dense head: squares in which the objects of a tile have the size that the head is made for."""
+"""Crops for the dense head: squares in which the objects of a tile have the size that the head is made for."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from qupath_sam.datasets.kinds import Kind
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.networks.dense_head import DENSE_SIZE
 from qupath_sam.training.augment import Labels, Pixels, augment, colour_statistics
+from qupath_sam.training.crops import Crop, CropPlan
 from qupath_sam.training.data import TrainingData, TrainingTile
-from qupath_sam.training.views import View, ViewPlan
 
-#: Changes with anything that makes another view of the same plan.
-DENSE_VIEWS_VERSION = 1
-#: Median diameter that the objects of a view get, px of the view: what the head is made for, and some beyond.
+#: Changes with anything that makes another crop of the same plan.
+DENSE_CROPS_VERSION = 1
+#: Median diameter that the objects of a crop get, px of the crop: what the head is made for, and some beyond.
 SMALLEST_OBJECT, LARGEST_OBJECT = 13.0, 44.0
-#: The smallest square that is cut, px, and how far a view may reach beyond a small tile, which is mirrored there.
+#: The smallest square that is cut, px, and how far a crop may reach beyond a small tile, which is mirrored there.
 _SMALLEST_SIDE, _BEYOND = 48, 1.25
-#: Share of bright-on-dark views whose brightest pixels are lifted to white: scanners use a tenth of the range, or all.
+#: Share of bright-on-dark crops whose brightest pixels are lifted to white: scanners use a tenth of the range, or all.
 _STRETCHED_SHARE = 0.5
 _DONORS_A_KIND = 40
 #: Squares that are tried in search of one that holds something.
@@ -35,8 +35,8 @@ def median_diameter(labels: NDArray[np.integer]) -> float:
     return float(np.median(2 * np.sqrt(areas / math.pi))) if len(areas) else 0.0
 
 
-def plan_dense_views(data: TrainingData, count: int, *, seed: int) -> list[ViewPlan]:
-    """``count`` views: a data set as often as the root of the number of its objects says, each of its tiles alike.
+def plan_dense_crops(data: TrainingData, count: int, *, seed: int) -> list[CropPlan]:
+    """``count`` crops: a data set as often as the root of the number of its objects says, each of its tiles alike.
 
     By number alone one large set would be most of what is learnt; each set alike would show one tile for a third of it.
     """
@@ -59,17 +59,17 @@ def plan_dense_views(data: TrainingData, count: int, *, seed: int) -> list[ViewP
         name = names[place]
         if not waiting[name]:
             waiting[name] = random.permutation(tiles[name]).tolist()
-        plans.append(ViewPlan(waiting[name].pop(), int(random.integers(2**31))))
+        plans.append(CropPlan(waiting[name].pop(), int(random.integers(2**31))))
     return plans
 
 
-class DenseViews:
-    """Makes the views of a plan.
+class DenseCrops:
+    """Makes the crops of a plan.
 
     Args:
         data: the tiles.
         seed: of the choice of tiles whose look others of their kind take on.
-        augmented: whether views are augmented; else they differ in place and scale alone.
+        augmented: whether crops are augmented; else they differ in place and scale alone.
     """
 
     def __init__(self, data: TrainingData, *, seed: int, augmented: bool) -> None:
@@ -78,8 +78,8 @@ class DenseViews:
         self._colours = {kind: _donors(data, kind, seed=seed) for kind in {each.kind for each in data.tiles}}
         self._read = lru_cache(maxsize=64)(_read)
 
-    def __call__(self, plan: ViewPlan) -> View:
-        """The view of a plan, 256 px a side; the same plan and data give the same view."""
+    def __call__(self, plan: CropPlan) -> Crop:
+        """The crop of a plan, 256 px a side; the same plan and data give the same crop."""
         random = np.random.default_rng(plan.seed)
         each = self._data.tiles[plan.tile]
         pixels, labels, diameter = self._read(each)
@@ -93,7 +93,7 @@ class DenseViews:
                 pixels = stretched(pixels)
             pixels, labels = augment(pixels, labels, random, colours=self._colours[each.kind])
         targets = tuple(int(value) for value in np.unique(labels[labels != 0]))
-        return View(np.array(pixels), labels.astype(np.int32), targets)
+        return Crop(np.array(pixels), labels.astype(np.int32), targets)
 
 
 def stretched(pixels: Pixels) -> Pixels:

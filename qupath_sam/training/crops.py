@@ -1,7 +1,7 @@
-"""Views: squares that are cut from tiles, augmented and shown to the model. A plan names them, to make each again.
+"""Crops: squares that are cut from tiles, augmented and shown to the model. A plan names them, to make each again.
 
 Nuclei and glands differ in size by an order of magnitude, and the engine chooses its windows by the object's size. So a
-view is the whole tile, a square at its own scale or a random one, scaled to the model's input; or, as the engine's
+crop is the whole tile, a square at its own scale or a random one, scaled to the model's input; or, as the engine's
 windows do, it looks closer at an object, or reaches beyond a small image, white there. `WindowChoice.IMAGE` shows what
 the papers' protocol shows instead.
 """
@@ -22,14 +22,14 @@ from qupath_sam.networks.canvas import CANVAS_SIZE
 from qupath_sam.training.augment import Labels, Pixels, augment, colour_statistics
 from qupath_sam.training.data import TrainingData
 
-#: Changes with anything that makes another view of the same plan.
-VIEWS_VERSION = 5
-#: Share of views that reach beyond the tile, and the longest side of those, in sides of the tile.
+#: Changes with anything that makes another crop of the same plan.
+CROPS_VERSION = 5
+#: Share of crops that reach beyond the tile, and the longest side of those, in sides of the tile.
 _BEYOND_SHARE, _LONGEST_SHARE = 0.12, 2.0
-#: Share of views that look closer at an object, the least and the most of their side that it fills, and how far off
+#: Share of crops that look closer at an object, the least and the most of their side that it fills, and how far off
 #: their middle it may be, in sides: windows stand on a grid.
 _CLOSER_SHARE, _LEAST_FILLED, _MOST_FILLED, _OFF_CENTRE = 0.42, 0.12, 0.95, 0.25
-#: Of the others, share that show as much of the tile as a square can, and of those of a larger tile than a view, share
+#: Of the others, share that show as much of the tile as a square can, and of those of a larger tile than a crop, share
 #: that show a square of it pixel for pixel instead.
 _WHOLE_SHARE, _NATIVE_SHARE = 0.5, 0.5
 _WHITE = 255
@@ -37,15 +37,15 @@ _WHITE = 255
 _SMALLEST_SIDE, _SMALLEST_SHARE = 64, 0.3
 #: Tiles whose look others may take on.
 _COLOUR_DONORS = 60
-#: Smallest target, in px of the view: smaller ones have no outline to speak of.
+#: Smallest target, in px of the crop: smaller ones have no outline to speak of.
 _SMALLEST_TARGET = 40
 #: Squares that are tried in search of one that holds an object.
 _ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class ViewPlan:
-    """How to make a view.
+class CropPlan:
+    """How to make a crop.
 
     Attributes:
         tile: index into the training tiles.
@@ -57,8 +57,8 @@ class ViewPlan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """A view, ready to be encoded and clicked.
+class Crop:
+    """A crop, ready to be encoded and clicked.
 
     Attributes:
         pixels: uint8 ``(S, S, 3)`` RGB, S being the model's input size.
@@ -71,8 +71,8 @@ class View:
     targets: tuple[int, ...]
 
 
-def plan_views(data: TrainingData, count: int, *, seed: int) -> list[ViewPlan]:
-    """``count`` views: each kind of object as often as any other, each data set of a kind, and each of its tiles.
+def plan_crops(data: TrainingData, count: int, *, seed: int) -> list[CropPlan]:
+    """``count`` crops: each kind of object as often as any other, each data set of a kind, and each of its tiles.
 
     One of few large tiles would hardly be seen beside one of many small ones, and tumour regions hardly beside nuclei.
     """
@@ -83,7 +83,7 @@ def plan_views(data: TrainingData, count: int, *, seed: int) -> list[ViewPlan]:
     kinds = sorted(of_kind, key=lambda kind: kind.value)
     sets: dict[Kind, list[str]] = {kind: [] for kind in kinds}
     waiting: dict[str, list[int]] = {}
-    plans: list[ViewPlan] = []
+    plans: list[CropPlan] = []
     while len(plans) < count:
         for place in random.permutation(len(kinds)).tolist():
             kind = kinds[place]
@@ -92,7 +92,7 @@ def plan_views(data: TrainingData, count: int, *, seed: int) -> list[ViewPlan]:
             name = sets[kind].pop()
             if not waiting.get(name):
                 waiting[name] = random.permutation(of_kind[kind][name]).tolist()
-            plans.append(ViewPlan(waiting[name].pop(), int(random.integers(2**31))))
+            plans.append(CropPlan(waiting[name].pop(), int(random.integers(2**31))))
     return plans[:count]
 
 
@@ -102,21 +102,21 @@ def colour_donors(data: TrainingData, *, seed: int) -> NDArray[np.float64]:
     return np.stack([colour_statistics(data.tiles[i].tile.read_pixels()) for i in order])
 
 
-def make_view(
+def make_crop(
     data: TrainingData,
-    plan: ViewPlan,
+    plan: CropPlan,
     *,
     input_size: int,
     colours: NDArray[np.float64],
     augmented: bool = True,
     window: WindowChoice = WindowChoice.AUTO,
-) -> View:
-    """The view of a plan; the same plan and data give the same view.
+) -> Crop:
+    """The crop of a plan; the same plan and data give the same crop.
 
     Args:
         data: the tiles.
-        plan: of `plan_views`.
-        input_size: side of the view, px.
+        plan: of `plan_crops`.
+        input_size: side of the crop, px.
         colours: see `augment`.
         augmented: whether it is.
         window: squares of all sizes, or only those of the papers' protocol.
@@ -136,10 +136,10 @@ def make_view(
     if augmented:
         pixels, labels = augment(pixels, labels, random, colours=colours)
     values, areas = np.unique(labels[labels != 0], return_counts=True)
-    view_areas = areas * (CANVAS_SIZE / input_size) ** 2
+    crop_areas = areas * (CANVAS_SIZE / input_size) ** 2
     enough = max(_SMALLEST_TARGET, min(each.min_area * scale**2, 4 * each.min_area))
-    targets = tuple(int(value) for value, area in zip(values, view_areas, strict=True) if area >= enough)
-    return View(np.array(pixels), labels.astype(np.int32), targets)
+    targets = tuple(int(value) for value, area in zip(values, crop_areas, strict=True) if area >= enough)
+    return Crop(np.array(pixels), labels.astype(np.int32), targets)
 
 
 def _square(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tuple[Pixels, Labels]:
@@ -172,7 +172,7 @@ def _holding(pixels: Pixels, labels: Labels, side: int, random: np.random.Genera
 
 
 def _side(shorter: int, random: np.random.Generator) -> int:
-    """Return the side of a square in a tile: the tile's shorter side, the side of a view, or any length."""
+    """Return the side of a square in a tile: the tile's shorter side, the side of a crop, or any length."""
     if random.random() < _WHOLE_SHARE:
         return CANVAS_SIZE if shorter > CANVAS_SIZE and random.random() < _NATIVE_SHARE else shorter
     smallest = min(shorter, max(_SMALLEST_SIDE, round(_SMALLEST_SHARE * shorter)))
