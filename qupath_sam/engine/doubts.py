@@ -36,17 +36,25 @@ def doubts_of(
     doubts = [Doubt.LOW_SCORE] if best.score < LOW_SCORE else []
     says_size = prompts.box is not None or prompts.outline is not None
     chosen = request.region is not None or request.downsample is not None or request.mpp is not None
-    if not (says_size or chosen) and _is_large(best, request, scales):
+    if not (says_size or chosen) and is_large(best.geometry.bounds, best.area_px2, request=request, scales=scales):
         doubts.append(Doubt.LARGE)
     return tuple(doubts)
 
 
-def _is_large(outline: Outline, request: WindowRequest, scales: Scales) -> bool:
-    min_x, min_y, max_x, max_y = outline.geometry.bounds
+def is_large(bounds: tuple[float, float, float, float], area: float, *, request: WindowRequest, scales: Scales) -> bool:
+    """Return whether an answer runs away: it is larger than what a person sees, or a large share of a slide.
+
+    Args:
+        bounds: of the answer, level-0 px.
+        area: of the answer, level-0 px2.
+        request: what the caller said about the window.
+        scales: of the image and the model.
+    """
+    min_x, min_y, max_x, max_y = bounds
     longer = max(max_x - min_x, max_y - min_y)
     if request.view_downsample > 0 and longer > VIEWS * 2 * VIEW_WINDOW_PX * request.view_downsample:
         return True
     extent = scales.extent
     window = scales.input_size * scales.default_downsample
     is_slide = max(extent.width, extent.height) > LARGE_IMAGE_WINDOWS * window
-    return is_slide and outline.area_px2 > IMAGE_SHARE * extent.width * extent.height
+    return is_slide and area > IMAGE_SHARE * extent.width * extent.height

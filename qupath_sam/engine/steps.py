@@ -19,6 +19,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon
 
+from qupath_sam.engine.doubts import LOW_SCORE, is_large
 from qupath_sam.engine.embedded_windows import EmbeddedWindows
 from qupath_sam.engine.logits import carry_logits, outline_logits
 from qupath_sam.engine.windows import SMALL_SHARE, ZOOMED_SHARE, Scales
@@ -170,7 +171,7 @@ def _step_in_engine_windows(
     if held != window and touches_edge(state.mask, held, scales.extent):
         # The window that the engine would have chosen has more room round the click.
         state = yield from _decode(steps, window, previous, choice=choice)
-    changes = 0
+    first, changes = state, 0
     while changes < MAX_SCALE_CHANGES and touches_edge(state.mask, state.window, scales.extent):
         coarser = scales.coarser(state.window.downsample)
         if coarser is None:
@@ -181,9 +182,44 @@ def _step_in_engine_windows(
             break
         state = yield from _decode(steps, window, previous, choice=choice)
         changes += 1
+    if changes and previous is None and _runs_away(state, request=request, scales=scales):
+        inside = yield from _whole_masks(first, steps, scales=scales, choice=choice)
+        if inside is not None:
+            # Another decoder sees an object in the first window, where this one is unsure of what fills the slide.
+            state, changes = inside, 0
     if changes == 0 and len(steps) <= STEPS_WITH_ZOOMS:
         state = yield from _zoom_in(state, steps, previous, scales=scales, choice=choice, embedded=embedded)
     return state
+
+
+def _runs_away(state: State, *, request: WindowRequest, scales: Scales) -> bool:
+    """Return whether the model doubts a mask that is larger than its window, or than what a person may have meant."""
+    bounds = _mask_bounds(state)
+    if bounds is None or state.masks.scores[state.chosen] >= LOW_SCORE:
+        return False
+    if touches_edge(state.mask, state.window, scales.extent):
+        return True
+    region = state.window.region
+    area = np.count_nonzero(state.mask) / state.mask.size * region.width * region.height
+    return is_large(bounds, float(area), request=request, scales=scales)
+
+
+def _whole_masks(
+    state: State, steps: Sequence[Step], *, scales: Scales, choice: MaskChoice
+) -> Generator[DecodeRequest, MaskSet, State | None]:
+    """Return a state with those masks of its window that are not empty and not cut off; None where there are none."""
+    if len(state.masks.masks) == 1:
+        return None
+    every = yield from _decode(steps, state.window, None, choice=choice, refine_all=True)
+    masks = every.masks
+    whole = [
+        i for i, mask in enumerate(masks.masks) if mask.any() and not touches_edge(mask, state.window, scales.extent)
+    ]
+    if not whole:
+        return None
+    decoders = tuple(masks.decoder_of(i) for i in whole)
+    kept = MaskSet(masks.masks[whole], masks.scores[whole], masks.logits[whole], decoders)
+    return State(state.window, kept, _choose(kept, choice))
 
 
 def _zoom_in(
@@ -243,12 +279,12 @@ def _finer_window(
 
 
 def _decode(
-    steps: Sequence[Step], window: Window, previous: State | None, *, choice: MaskChoice
+    steps: Sequence[Step], window: Window, previous: State | None, *, choice: MaskChoice, refine_all: bool = False
 ) -> Generator[DecodeRequest, MaskSet, State]:
     several = previous is None and len(steps) == 1 and bool(steps[0].clicks)
     prompts = _window_prompts(steps, window, previous)
     # Any of several masks may be chosen, or shown: each is to be as good as the best one.
-    prompts = replace(prompts, refine_all=several and choice is not MaskChoice.BEST)
+    prompts = replace(prompts, refine_all=several and (refine_all or choice is not MaskChoice.BEST))
     answer = yield DecodeRequest(window, prompts, several)
     return State(window, answer, _choose(answer, choice))
 

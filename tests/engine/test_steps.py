@@ -244,6 +244,22 @@ def test_the_chosen_mask_is_the_one_that_is_continued(choice, chosen):
     np.testing.assert_array_equal(asked[1].prompts.logits, states[0].masks.logits[chosen])
 
 
+@pytest.mark.parametrize(("score", "runs_away"), [(0.4, False), (0.8, True)])
+@pytest.mark.parametrize("choice", [MaskChoice.BEST, MaskChoice.ALL])
+def test_a_doubted_mask_that_fills_the_slide_gives_way_to_one_inside_the_first_window(score, runs_away, choice):
+    def decode(request) -> MaskSet:
+        everything, object_ = (painted(disc(10_000, 10_000, radius))(request) for radius in (50_000, 60))
+        masks = np.concatenate([everything.masks, object_.masks])
+        logits = np.concatenate([everything.logits, object_.logits])
+        return MaskSet(masks, np.array([score, 0.3], np.float32), logits, (1, 0))
+
+    (state,), asked = run(ObjectPrompts((Click.at(10_000, 10_000),)), decode, choice=choice)
+    assert bool(state.mask.all()) is runs_away
+    if not runs_away:
+        assert state.masks.decoder_of(state.chosen) == 0
+        assert any(each.prompts.refine_all and each.window == asked[0].window for each in asked[1:])
+
+
 def three_masks(request) -> MaskSet:
     sizes = (50, 40, 60) if request.several_masks else (50,)
     answers = [painted(disc(10_000, 10_000, radius))(request) for radius in sizes]
