@@ -115,7 +115,7 @@ def objectsOf(answer, plane, pathClass, asAnnotations, imageData) {
     return objects
 }
 
-/** Waits for a region's objects; in a window that shows how far the work is, and can end it. */
+/** Waits for all answers; in a window that shows how far the work is, and can end it. */
 def withProgress(title, task) {
     if (getQuPath() == null) {
         def next = 0L

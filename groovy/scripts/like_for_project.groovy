@@ -98,7 +98,7 @@ def backUp() {
     ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
 }
 
-/** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */
+/** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */
 def samImageOf(imageData, plane) {
     def server = imageData.getServer()
     def builder = server.getBuilder()
@@ -146,7 +146,7 @@ def objectsOf(answer, plane, pathClass, asAnnotations, imageData) {
     return objects
 }
 
-/** Waits for a region's objects; in a window that shows how far the work is, and can end it. */
+/** Waits for all answers; in a window that shows how far the work is, and can end it. */
 def withProgress(title, task) {
     if (getQuPath() == null) {
         def next = 0L

@@ -62,7 +62,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def size = axis == 'z' ? imageData.getServer().nZSlices() : imageData.getServer().nTimepoints()
     def answers = SamClient.connect().withCloseable { client ->
         sources.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
-            def range = new PlaneRange(axis == 'z' ? plane.getZ() : plane.getT(), planes ? planes[0] : 0, planes ? planes[1] : size - 1)
+            def range = PlaneRange.of(axis == 'z' ? plane.getZ() : plane.getT(), planes ? planes[0] : 0, planes ? planes[1] : size - 1)
             def at = { samImageOf(imageData, planeAt(plane, axis, it)) } as IntFunction
             def outlines = onPlane.collectEntries { [it, Outlines.wkb(it.getROI().getGeometry())] }
             def task = client.propagate(at, range, outlines, PredictOptions.of(options + [model: model]), RefineOptions.of(refining + [anySize: true]))
@@ -78,7 +78,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def taken = stay.collect { [it.getMetadata()['qupath-sam.propagated_of'], it.getROI().getImagePlane()] }
     def made = answer.found().findAll { found ->
         !([found.source().getID().toString(), planeAt(found.source().getROI().getImagePlane(), axis, found.plane())] in taken)
-    }.collect { annotationOf(it, axis) }
+    }.collect { annotationOn(it, axis) }
     if (replaceEarlier)
         (earlier - stay).each { hierarchy.removeObjectWithoutUpdate(it, true) }
     hierarchy.getRootObject().addChildObjects(made)
@@ -116,7 +116,7 @@ def earlierOf(hierarchy, sources, axis) {
     }
 }
 
-/** How the server is told of this image: QuPath's own recipe for opening it, or, where that does not do, pixels as QuPath shows them. */
+/** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */
 def samImageOf(imageData, plane) {
     def server = imageData.getServer()
     def builder = server.getBuilder()
@@ -134,7 +134,7 @@ def samImageOf(imageData, plane) {
 }
 
 /** The object on another plane: class, name and colour as they are, with what made its outline and what it comes from. */
-def annotationOf(found, axis) {
+def annotationOn(found, axis) {
     def source = found.source(), plane = source.getROI().getImagePlane()
     def annotation = PathObjects.createAnnotationObject(roiOf(found.mask(), planeAt(plane, axis, found.plane())), source.getPathClass())
     annotation.setName(source.getName())
@@ -146,7 +146,7 @@ def annotationOf(found, axis) {
     return annotation
 }
 
-/** Waits for the outlines of all planes; in a window that shows how far the work is, and can end it. */
+/** Waits for all answers; in a window that shows how far the work is, and can end it. */
 def withProgress(title, task) {
     if (getQuPath() == null) {
         def next = 0L

@@ -19,6 +19,7 @@ def test_all_scripts_are_there() -> None:
         "like_for_project",
         "like_selected",
         "live_click",
+        "propagate_selected",
         "refine_for_project",
         "refine_selected",
         "segment_for_project",

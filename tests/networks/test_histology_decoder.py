@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qupath_sam.models.registry import BUILT_IN, CLICK_FAMILIES, Family
+from qupath_sam.models.registry import BUILT_IN, CLICK_FAMILIES, TRANSFORMERS_FAMILIES, Family
 from qupath_sam.models.weights.checkpoints import build_network, expected_shapes
 from qupath_sam.networks import histology_decoder
 from qupath_sam.networks.histology_decoder import (
@@ -22,7 +22,8 @@ from qupath_sam.training.build import build_training_network
 
 HISTOLOGY = Parts(DecoderKind.HISTOLOGY)
 FAMILIES = sorted(
-    {spec.family for spec in BUILT_IN.values()} - {Family.FAKE, *CLICK_FAMILIES}, key=lambda family: family.value
+    {spec.family for spec in BUILT_IN.values()} - {Family.FAKE, *CLICK_FAMILIES, *TRANSFORMERS_FAMILIES},
+    key=lambda family: family.value,
 )
 
 

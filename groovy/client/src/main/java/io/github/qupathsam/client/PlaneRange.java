@@ -20,6 +20,11 @@ public record PlaneRange(int at, int first, int last) {
         }
     }
 
+    /** The same for scripts, which compile without this class where they do not name it after {@code new}. */
+    public static PlaneRange of(int at, int first, int last) {
+        return new PlaneRange(at, first, last);
+    }
+
     /** Upwards and downwards, without the plane to begin with. */
     List<List<Integer>> ways() {
         return List.of(
