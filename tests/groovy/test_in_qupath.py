@@ -164,10 +164,10 @@ def test_what_is_selected_changes_in_one_step(
 ) -> None:
     selecting = SELECTING.replace("NAMES", repr(names))
     text = (SCRIPTS / f"{script}.groovy").read_text("utf-8")
-    first, methods = text.split("\n/** How the server is told", 1)
+    first, methods = text.split("\n/** How the server gets", 1)
     told = '\nprintln "CHANGES ${changes}"\n'
     wrapped = copy.parent / "wrapped.groovy"
-    wrapped.write_text(f"{selecting}{first}{told}\n/** How the server is told{methods}", "utf-8")
+    wrapped.write_text(f"{selecting}{first}{told}\n/** How the server gets{methods}", "utf-8")
     run = qupath.script(wrapped, "-s", "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
     assert run.exit_code == 0, run.output
     assert run.said == [f"qupath-sam: {said}"]
@@ -235,7 +235,7 @@ def below_region(output: str) -> int:
 def test_everything_in_a_region_in_one_step_and_again_from_the_workflow(
     qupath: QuPath, copy: Path, server: str, tmp_path: Path
 ) -> None:
-    first, methods = with_grid("everything_in_selected").split("\n/** How the server is told", 1)
+    first, methods = with_grid("everything_in_selected").split("\n/** How the server gets", 1)
     written = tmp_path / "workflow.groovy"
     told = (
         f'{BELOW}\nprintln "CHANGES ${{changes}}"\n'
@@ -243,7 +243,7 @@ def test_everything_in_a_region_in_one_step_and_again_from_the_workflow(
     )
     wrapped = copy.parent / "wrapped.groovy"
     selecting = SELECTING.replace("NAMES", "['region']")
-    wrapped.write_text(f"{REGION}{selecting}{first}{told}\n/** How the server is told{methods}", "utf-8")
+    wrapped.write_text(f"{REGION}{selecting}{first}{told}\n/** How the server gets{methods}", "utf-8")
     run = qupath.script(wrapped, "-s", "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
     assert run.exit_code == 0, run.output
     assert "CHANGES 1" in run.output
