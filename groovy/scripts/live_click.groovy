@@ -452,6 +452,7 @@ class Clicker {
                 item('Keep, and begin the next (N)', true) { keep(mine.keep(), false) },
                 item('Take back the last click (Ctrl+Z)', true) { mine.undo() },
                 item('Discard (Escape)', true) { mine.drop() })
+        menu.setConsumeAutoHidingEvents(true) // the press that closes it is no click on an object
         // Owned by the window: a press on a node that owns a menu would not close it.
         menu.show(viewer.getView().getScene().getWindow(), event.getScreenX(), event.getScreenY())
     }
