@@ -95,6 +95,20 @@ def test_later_clicks_stay_with_the_decoder_of_the_mask_that_they_continue(
     _equal(given, 0, expected)
 
 
+def test_the_second_head_projects_an_embedding_once_while_a_person_clicks_in_its_window(
+    both: TwoDecoderSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = both.second.network.refinement_head
+    assert head is not None
+    project, calls = head.project, []
+    monkeypatch.setattr(head, "project", lambda image: calls.append(image) or project(image))
+    for _ in range(2):
+        embedding = both.embed(PIXELS)
+        for _ in range(3):
+            both.decode(embedding, [replace(clicks((60, 60)), decoder=1)])
+    assert len(calls) == 2
+
+
 def test_a_box_goes_to_the_first_decoder_and_an_outline_to_the_second(both: TwoDecoderSegmenter) -> None:
     embedding = both.embed(PIXELS)
     square = np.full((256, 256), -6, np.float32)

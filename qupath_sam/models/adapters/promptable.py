@@ -76,6 +76,8 @@ class PromptableSegmenter(abc.ABC):
         self.click_rules = ClickRules()
         #: The last embedding that was decoded, and its image in fp32: a person clicks in one window for a while.
         self._last_image: tuple[Embedding, Tensor] | None = None
+        #: The same of the head's projection, where it is not in the embedding.
+        self._last_projected: tuple[Embedding, Tensor] | None = None
         #: Whether the embeddings come from a segmenter with the same encoder and another head.
         self.decodes_for_another = False
         self._box_checker: PromptableSegmenter | None = None
@@ -343,12 +345,14 @@ class PromptableSegmenter(abc.ABC):
         ]
 
     def _projected(self, embedding: Embedding) -> Tensor:
-        """The head's projection of the image; of another segmenter's embedding, its own is made."""
-        projected, head = embedding.tensors["projected"], self.network.refinement_head
+        """The head's projection of the image; of another segmenter's embedding, its own is made once."""
+        head = self.network.refinement_head
         if head is None or not self.decodes_for_another:
-            return projected
-        image = embedding.tensors["image"].to(self.execution.device)
-        return head.project(image).to(image.dtype)
+            return embedding.tensors["projected"]
+        if self._last_projected is None or self._last_projected[0] is not embedding:
+            image = embedding.tensors["image"].to(self.execution.device)
+            self._last_projected = embedding, head.project(image).to(image.dtype)
+        return self._last_projected[1]
 
     def _canvas_prompts(self, prompt: WindowPrompts, previous: Tensor | None, frame: ModelFrame) -> CanvasPrompts:
         scale = np.float32(CANVAS_SIZE / frame.input_size)
