@@ -230,9 +230,14 @@ _SAM3_LICENCE = Licence("LicenseRef-SAM", "the SAM License of Meta, which its pa
 _EXTRA = "Needs the extra [transformers]."
 _RIVAL = "Trained on photographs; takes clicks only, and each click runs the whole network. A comparator."
 _BOXES_ONLY = "Made for boxes and outlines; its weights were not trained with clicks."
+#: Of both decoders of the default.
+_TRAINED_ON = (
+    "trained on EBHI-Seg, TNBC, RINGS and OCDC (CC BY 4.0) and DSB 2018, CAMELYON, BCSS, S-BSST265 and PUMA (CC0): "
+    "name them"
+)
 _TUNED = (
-    "Trained with clicks on glands and nuclei of three H&E data sets; other stains and structures are untried. "
-    "The first click is a proposal, the next ones refine it."
+    "Trained with clicks on tumour regions, glands and nuclei of ten small data sets, H&E and fluorescence; other "
+    "stains and structures are untried. The first click is a proposal, the next ones refine it."
 )
 _SLOW_ON_CPU = "Takes half a minute or more for each window on a CPU."
 
@@ -257,7 +262,7 @@ _ALL = (
     _spec(
         "lite_medsam_histology",
         Family.LITE_MEDSAM,
-        "LiteMedSAM tuned on clicks in H&E",
+        "LiteMedSAM tuned on clicks in histology",
         PackagedWeights(
             package="qupath_sam",
             distribution="qupath-sam",
@@ -265,7 +270,7 @@ _ALL = (
             size_bytes=21_495_540,
             sha256="ad4a7fbbe3f4aa443edc2f4dc2016e4ead0e9e08c427ddd94b16bce405365bdc",
         ),
-        licence=Licence("Apache-2.0", "trained on EBHI-Seg and TNBC (CC BY 4.0) and DSB 2018 (CC0): name them"),
+        licence=Licence("Apache-2.0", _TRAINED_ON),
         source="docs/science/model_card.md",
         remark=_TUNED,
         boxes_checked_by="lite_medsam",
@@ -283,7 +288,7 @@ _ALL = (
             size_bytes=9_990_316,
             sha256="fb55e6aa404dcb1e3e35c4e5a058dda38cc89c28ad074d1be58948cceabb2182",
         ),
-        licence=Licence("Apache-2.0", "trained on ten openly licensed sets, see the model card: name them"),
+        licence=Licence("Apache-2.0", _TRAINED_ON),
         source="docs/science/model_card.md",
         remark="The second decoder of lite_medsam_histology by itself: worse on glands and nuclei in H&E.",
         mask_count=3,
