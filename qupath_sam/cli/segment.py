@@ -121,7 +121,9 @@ def segment(
         if through.propagate is not None:
             raise InvalidRequest("--everything looks at one plane: leave --propagate out, or give prompts of objects")
         if point or box or outline or clip or overlay:
-            raise InvalidRequest("--everything places the prompts itself: leave points, boxes, outlines, --clip out")
+            raise InvalidRequest(
+                "--everything places the prompts itself: leave points, boxes, outlines, --clip and --overlay out"
+            )
         if output is None:
             raise InvalidRequest("--everything may find thousands of objects: say where to write them with -o FILE")
         asked = region_request(
