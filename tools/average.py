@@ -153,7 +153,7 @@ def _shapes(source: _Source) -> dict[str, torch.Size]:
 
 
 def _mask_count(sources: Sequence[_Source]) -> dict[str, int]:
-    """What all can answer, where any of them says so."""
+    """Return what all can answer, where any of them says so."""
     known = [source.mask_count for source in sources if source.mask_count is not None]
     return {"mask_count": min(known)} if known else {}
 
@@ -165,7 +165,7 @@ def _said(source: _Source) -> dict[str, Any]:
 
 
 def _common_base(sources: Sequence[_Source], store: ModelStore) -> Base | None:
-    """The built-in model that all sources are deltas on; None where one is not, or on another."""
+    """Return the built-in model that all sources are deltas on; None where one is not, or on another."""
     names = {source.entry.get("base", "") for source in sources}
     if len(names) > 1 or "" in names:
         return None

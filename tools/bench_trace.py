@@ -91,7 +91,7 @@ def many_masks() -> NDArray[np.bool_]:
 
 
 def _gdal(labels: NDArray[Any]) -> Outlines:
-    """What GDAL traces, one geometry a label, as one would write it with rasterio."""
+    """Return what GDAL traces, one geometry a label, as one would write it with rasterio."""
     image = labels.astype(np.uint8) if labels.dtype == np.bool_ else labels
     parts: dict[int, list[Any]] = defaultdict(list)
     for outline, label in features.shapes(image, mask=image != 0, connectivity=4):

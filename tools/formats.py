@@ -20,7 +20,7 @@ TABLE = "python -m tools.formats"
 
 
 def table() -> str:
-    """The table, made by reading every layout."""
+    """Make the table by reading every layout."""
     lines = ["| layout | who writes it | read by | size | pixel size | colour |", "|---|---|---|---|---|---|"]
     notes: list[str] = []
     for layout in LAYOUTS:

@@ -22,6 +22,7 @@ JPEG_QUALITY = 87
 
 
 def main(source: Path, target: Path) -> None:
+    """Write the demo slide with its smaller levels; ``source`` is the Aperio file that it is made of."""
     with tifffile.TiffFile(source) as slide, tifffile.TiffWriter(target) as writer:
         page = slide.series[0].keyframe
         height, width = page.shape[:2]

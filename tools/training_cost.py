@@ -128,7 +128,7 @@ def measure_row(
 
 
 def _plain(origin: Origin) -> Origin:
-    """A plain network, as rows bring their own parts. What the model lacks of it is random, and costs the same."""
+    """Build a plain network: rows bring their own parts. What the model lacks is random, and costs the same."""
     plain = build_network(origin.spec.family, Parts()).state_dict()
     return replace(origin, tensors={key: origin.tensors.get(key, tensor) for key, tensor in plain.items()})
 

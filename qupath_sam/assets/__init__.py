@@ -11,7 +11,7 @@ _NAME = "CMU-1-Small-Region.tif"
 
 
 def demo_slide_path() -> Path:
-    """The demo slide: H&E, 2220 x 2967 px at 0.499 um, levels at 1, 2, 4 and 8.
+    """Return the demo slide: H&E, 2220 x 2967 px at 0.499 um, levels at 1, 2, 4 and 8.
 
     Raises:
         SlideNotFound: the package was installed without its data, or as an archive.

@@ -38,7 +38,7 @@ CERTIFICATE_VARIABLE, KEY_VARIABLE = "QUPATH_SAM_CERTIFICATE", "QUPATH_SAM_KEY"
 
 
 def read_access(token_file: Path | None, tls: bool, tls_ca: Path | None) -> Access:  # noqa: FBT001 - in the order above
-    """What the options say, and the variables that name a client's certificate and key.
+    """Read what the options say, and the variables that name a client's certificate and key.
 
     Raises:
         InvalidRequest: a file cannot be read or is not what it should be.

@@ -40,7 +40,7 @@ def click(
         int, typer.Option(min=0, help="Also decode so many clicks in one window, together and one by one.")
     ] = 0,
 ) -> None:
-    """A click through gRPC against its bare mask decoder, and what the first click costs."""
+    """Time a click through gRPC, its bare mask decoder, and a first click."""
     from qupath_sam.cli.benchmarks import click as bench
     from qupath_sam.cli.evaluate import SUMMARY_TABLE
     from qupath_sam.cli.marked_tables import check_column, check_markers, fill_column, write_tables
@@ -74,7 +74,7 @@ def samapi(
     device: Annotated[str, typer.Option(help="Of our server, which is started here: auto, cpu, cuda or mps.")] = "auto",
     as_json: _Json = False,
 ) -> None:
-    """The same clicks in the same view at a running samapi server and here: first and further clicks, bytes."""
+    """Time the same clicks in the same view at a running samapi server and here: first and further clicks, bytes."""
     from qupath_sam.cli.benchmarks import samapi as bench
 
     chosen: dict[str, Any] = {"model": model} if model else {}
@@ -91,7 +91,7 @@ def project(
     images: Annotated[int, typer.Option(min=1, help="Slides of the project that is made for it.")] = 20,
     model: Annotated[str, typer.Option(help="The server's; the fake shows what is not the model's.")] = "fake",
 ) -> None:
-    """Refining a whole project, beyond what the model takes. Needs QuPath."""
+    """Time the refining of a whole project, beyond what the model takes. Needs QuPath."""
     from qupath_sam.cli.benchmarks import project as bench
 
     results = bench.run(annotations=annotations, images=images, model=model)
@@ -116,7 +116,7 @@ def refine(
     ] = False,
     json: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
 ) -> None:
-    """How much `project refine` gains on crude outlines with known truth, for each way to prompt the model."""
+    """Measure what `project refine` gains on crude outlines with known truth, for each way to prompt the model."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -160,7 +160,7 @@ def rotation(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: _Json = False,
 ) -> None:
-    """One click in the eight views of a picture (rotated, mirrored): IoU between the answers."""
+    """Click once in each of the eight views of a picture (rotated, mirrored): IoU between the answers."""
     from qupath_sam.cli.benchmarks import rotation as bench
 
     results = bench.run(
@@ -183,7 +183,7 @@ def region(
     side: Annotated[list[int] | None, typer.Option(min=1000, help="Of a square region, px; may be repeated.")] = None,
     as_json: _Json = False,
 ) -> None:
-    """Peak memory of server and client while all objects of a small and of a large region come (fake model)."""
+    """Measure the memory of server and client while a small and a large region are segmented (fake model)."""
     from qupath_sam.cli.benchmarks import region as bench
 
     results = bench.run(tuple(side)) if side else bench.run()
@@ -207,7 +207,7 @@ def server(
     as_json: _Json = False,
     file: _File = None,
 ) -> None:
-    """Many clients at one server against one alone: latencies, throughput, fairness, and answers that stay the same."""
+    """Compare many clients at one server with one alone: latencies, throughput, fairness, equal answers."""
     from qupath_sam.cli.benchmarks import server as bench
 
     results = bench.run(
@@ -231,7 +231,7 @@ def soak(
     as_json: _Json = False,
     file: _File = None,
 ) -> None:
-    """A server that is treated badly: is any answer wrong, does anything stay behind, does its memory grow?"""
+    """Treat a server badly: is any answer wrong, does anything stay behind, does its memory grow?"""
     from qupath_sam.cli.benchmarks import soak as bench
 
     _report(bench.run(minutes=minutes, model=model, seed=seed), "", as_json=as_json, file=file)
@@ -254,7 +254,9 @@ def _print_refined(name: str, figures: dict[str, Any]) -> None:
 
 
 def _report(results: dict[str, Any], rows: str, *, as_json: bool, file: Path | None) -> None:
-    """As JSON where asked for, else as a table: a column a name in ``results[rows]``, nested figures as name.name.
+    """Print JSON where it is asked for, else a table.
+
+    It has a column for each name in ``results[rows]``; nested figures are name.name.
 
     Without ``rows`` everything is one column.
     """

@@ -71,7 +71,7 @@ def _values(context: typer.Context, file: Path) -> dict[str, Any]:
 
 
 def config_text(options: Mapping[str, Any]) -> str:
-    """The options in force as TOML, which `read_config` reads; those that are not set are left out."""
+    """Return the options in force as TOML, which `read_config` reads; those that are not set are left out."""
     lines = []
     for name, value in sorted(options.items()):
         if name not in _NOT_IN_FILES and value is not None:

@@ -72,7 +72,7 @@ class DatasetOptions:
 
 
 def open_all(options: DatasetOptions) -> list[Dataset]:
-    """Every data set and project, all splits; what they leave out is named on stderr.
+    """Open every data set and project, all splits; what they leave out is named on stderr.
 
     Projects are read by a QuPath that is gone again when this returns.
 

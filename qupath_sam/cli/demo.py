@@ -90,7 +90,7 @@ def _table(answers: Sequence[Answer]) -> Any:
 
 
 def _remarks(made: Any) -> list[str]:
-    """What the reader should know: what the model's entry says of it, then what the server says of the slide."""
+    """Return what the reader should know: what the model's entry says of it, then what the server says of the slide."""
     from qupath_sam.models.weights.store import ModelStore
 
     spec = ModelStore().find(made.model)

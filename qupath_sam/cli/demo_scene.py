@@ -67,7 +67,7 @@ class Answer:
 
 
 def packaged_demo() -> Demo:
-    """Nuclei and structures of the slide that comes with the package: skin with a keratin-filled duct."""
+    """Return nuclei and structures of the slide that comes with the package: skin with a keratin-filled duct."""
     nuclei = ((1215, 906, 25, 20), (1209, 871, 24, 22), (1190, 925, 22, 26), (1241, 857, 20, 21), (1219, 980, 20, 24))
     crude = Polygon([(1222, 640), (1256, 604), (1330, 622), (1338, 690), (1300, 770), (1240, 745)])
     return Demo(
@@ -94,7 +94,10 @@ def packaged_demo() -> Demo:
 
 
 def demo_for(reader: SlideReader) -> Demo:
-    """A box, an outline and a click side by side where a slide has most tissue; what they mean is for the eye."""
+    """Return a box, an outline and a click side by side where a slide has most tissue.
+
+    What they mean is for the eye.
+    """
     info = reader.info
     side = min(round(128 / info.mpp) if info.mpp else 256, info.extent.width // 4, info.extent.height // 2)
     x, y = _densest(reader, 4 * side)
@@ -126,13 +129,13 @@ def ask(client: SamClient, slide: Slide, objects: Sequence[DemoObject], *, model
 
 
 def joined(answers: Sequence[Answer]) -> Prediction:
-    """All answers as if they had come in one call."""
+    """Return all answers as if they had come in one call."""
     timings = Timings(total=sum(answer.prediction.timings.total for answer in answers))
     return Prediction(tuple(answer.result for answer in answers), answers[0].prediction.provenance, timings)
 
 
 def draw(reader: SlideReader, answers: Sequence[Answer], views: Sequence[Window]) -> Image.Image:
-    """The first view at the left, the others below each other at its right."""
+    """Draw the first view at the left, the others below each other at its right."""
     panels = [_draw_view(reader, answers, view) for view in views]
     first, others = panels[0], panels[1:]
     width = first.width + (_GAP + max(p.width for p in others) if others else 0)
@@ -147,7 +150,7 @@ def draw(reader: SlideReader, answers: Sequence[Answer], views: Sequence[Window]
 
 
 def _draw_view(reader: SlideReader, answers: Sequence[Answer], view: Window) -> Image.Image:
-    """Objects in the view; those that would be a few px in it are left to the views that show them larger."""
+    """Draw objects in the view; those that would be a few px in it are left to the views that show them larger."""
     shown = view.region
     items = []
     for index, answer in enumerate(answers):
@@ -167,7 +170,7 @@ def _draw_view(reader: SlideReader, answers: Sequence[Answer], view: Window) -> 
 
 
 def _as_clicked(prompts: ObjectPrompts) -> Iterator[ObjectPrompts]:
-    """The prompts as a person would send them: after every click, all so far."""
+    """Yield the prompts as a person would send them: after every click, all so far."""
     if len(prompts.clicks) < 2:
         yield prompts
         return
@@ -180,7 +183,10 @@ def _box(x: float, y: float, width: float, height: float) -> ObjectPrompts:
 
 
 def _densest(reader: SlideReader, side: int) -> tuple[float, float]:
-    """Centre of the square of that side (level-0 px) with most tissue, on a half-square grid inside the image."""
+    """Return the centre of the square with most tissue, level-0 px.
+
+    Squares of that side lie on a half-square grid inside the image.
+    """
     extent, tissue = reader.info.extent, tissue_map(reader)
     sums = np.pad(tissue.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     scale = extent.width / tissue.shape[1]

@@ -46,7 +46,10 @@ def doctor(
 
 
 def _report(content: dict[str, Any]) -> dict[str, Any]:
-    """With schema and machine, as every JSON of this command line; no machine where torch itself is broken."""
+    """Return results as every JSON of this command line has them.
+
+    Where torch is broken there is no machine in it.
+    """
     from qupath_sam.machine.description import report
 
     try:

@@ -104,7 +104,7 @@ def embed(
 
 
 def _windows(reader: SlideReader, scales: Scales, scale: float, views: list[Region]) -> list[Window]:
-    """Windows of the regions, or of the tissue where no region is given, each once."""
+    """Return the windows of the regions, or of the tissue where no region is given, each once."""
     from qupath_sam.errors import InvalidRegion
     from qupath_sam.slides.tissue import has_tissue, tissue_map
 

@@ -296,7 +296,7 @@ def _compare(
     draw: bool,
     namesakes: bool,
 ) -> Comparison:
-    """The evaluation of all models with one choice of windows, with a progress bar each."""
+    """Evaluate all models with one choice of windows, with a progress bar each."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

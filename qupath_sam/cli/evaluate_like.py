@@ -22,7 +22,7 @@ LIKE_TABLE = "qupath-sam evaluate --like, table"
 
 
 def parse_counts(text: str) -> list[int]:
-    """Numbers of examples from ``1,3,5``; raises `InvalidRequest`."""
+    """Parse numbers of examples such as ``1,3,5``; raise `InvalidRequest`."""
     try:
         counts = sorted({int(part) for part in text.split(",")})
     except ValueError as error:

@@ -22,7 +22,7 @@ _DEFAULTS = {"split": "validation", "max-clicks": 20, "seed": 0}
 def make_report(
     comparison: Comparison, protocol: Protocol, settings: Mapping[str, Any], zero_shot: str
 ) -> dict[str, Any]:
-    """The report of one choice of windows; of several models, with what tuning changed."""
+    """Return the report of one choice of windows; of several models, with what tuning changed."""
     from qupath_sam.evaluation.generalisation import generalisation
     from qupath_sam.evaluation.report import build_report, intervals
     from qupath_sam.machine.description import machine
@@ -57,7 +57,7 @@ def write_files(
     plot: Path | None,
     cases: Path | None,
 ) -> None:
-    """The files of one choice of windows; ``suffix`` goes behind their names."""
+    """Write the files of one choice of windows; ``suffix`` goes behind their names."""
     from qupath_sam.evaluation.curves import draw_curves
     from qupath_sam.evaluation.panels import draw_cases
     from qupath_sam.evaluation.report import write_report
@@ -71,7 +71,7 @@ def write_files(
 
 
 def with_suffix(path: Path, suffix: str) -> Path:
-    """The path with ``suffix`` before its extension; one without a name, such as ".", as it is."""
+    """Return the path with ``suffix`` before its extension; one without a name, such as ".", as it is."""
     return path.with_name(f"{path.stem}{suffix}{path.suffix}") if path.name else path
 
 
@@ -83,7 +83,7 @@ def command_line(
     *,
     flags: Sequence[str] = (),
 ) -> str:
-    """What was asked, without where it was written and computed; a shell takes it as it is.
+    """Return what was asked, without where it was written and computed; a shell takes it as it is.
 
     Args:
         datasets: names, and projects as ``--project FILE``.

@@ -232,7 +232,7 @@ def _download_bytes(weights: WeightsFile) -> int | None:
 
 
 def _described(spec: ModelSpec, store: ModelStore) -> dict[str, Any]:
-    """A flat object, the same in text and JSON."""
+    """Return a flat object, the same in text and JSON."""
     from qupath_sam.models.registry import HubWeights, WeightsFile
 
     can, weights = spec.capabilities, spec.weights

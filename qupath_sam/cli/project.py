@@ -432,6 +432,6 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _classes(texts: Sequence[str]) -> dict[str, str]:
-    """``PROMPTS=OUTLINES`` or just the class of both."""
+    """Parse ``PROMPTS=OUTLINES`` or just the class of both."""
     pairs = (text.partition("=") for text in texts)
     return {prompts: outlines or prompts for prompts, _, outlines in pairs}

@@ -121,6 +121,6 @@ def segment_everything(
 
 
 def region_classes(texts: Sequence[str]) -> dict[str, str | None]:
-    """Class of the regions to that of what is found: ``REGIONS=FOUND``, or the regions' alone for none."""
+    """Map the class of the regions to that of what is found: ``REGIONS=FOUND``, or the regions' alone for none."""
     pairs = (text.partition("=") for text in texts)
     return {regions: found or None for regions, _, found in pairs}

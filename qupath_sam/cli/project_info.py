@@ -50,7 +50,7 @@ def print_info(
 
 
 def described_images(opened: Project) -> list[dict[str, Any]]:
-    """The images of a project as ``project info --json`` has them; "fault" says why one cannot be read."""
+    """Describe the images of a project for ``project info --json``; "fault" says why one cannot be read."""
     from qupath_sam.project.layout import count_objects
 
     return [
@@ -68,7 +68,7 @@ def described_images(opened: Project) -> list[dict[str, Any]]:
 
 
 def described_runs(opened: Project) -> list[dict[str, Any]]:
-    """The runs of a project as ``project info --json`` has them; "overwritten" names images that were saved since."""
+    """Describe the runs of a project for ``project info --json``; "overwritten" names images that were saved since."""
     from qupath_sam.project.overwritten import overwritten_since
     from qupath_sam.project.store.commit import ProjectStore
 
@@ -90,7 +90,7 @@ def described_runs(opened: Project) -> list[dict[str, Any]]:
 
 
 def described_backups(opened: Project) -> list[dict[str, Any]]:
-    """What scripts in QuPath have copied before they changed it, as ``project info --json`` has it."""
+    """Return what scripts in QuPath have copied before they changed it, as ``project info --json`` has it."""
     from qupath_sam.project.script_backups import script_backups
 
     names = {image.entry_id: image.name for image in opened.images}
@@ -116,7 +116,7 @@ def _fault_of(image: ImageEntry) -> str:
 
 
 def _said_of(run: dict[str, Any]) -> str:
-    """One line about a run: what it did, whether it can be taken up, what has happened since."""
+    """Return one line about a run: what it did, whether it can be taken up, what has happened since."""
     parts = [run["command"], f"{run['images']} images" if run["images"] else "changed nothing"]
     if run["failed"]:
         parts.append(f"{run['failed']} images failed")

@@ -79,7 +79,7 @@ class Session:
 
     @classmethod
     def of(cls, model: ModelOptions, run: ReportedRunOptions) -> AbstractContextManager[Session]:
-        """What a command's options ask for; see `open`."""
+        """Take what a command's options ask for; see `open`."""
         return cls.open(
             model.server or [],
             model.path_map or [],
@@ -92,7 +92,7 @@ class Session:
     @classmethod
     @contextmanager
     def open_without_server(cls, heap: str, limit_s: float) -> Iterator[Session]:
-        """QuPath's process only."""
+        """Open a session with QuPath's process only."""
         with _worker(heap, limit_s) as editor:
             yield cls(editor, ())
 
@@ -102,11 +102,11 @@ class Session:
         return len(self._servers)
 
     def server(self, worker: int) -> tuple[Predictor, ImageSource]:
-        """The server for one of the workers, in turn."""
+        """Return the server for one of the workers, in turn."""
         return self._servers[worker % len(self._servers)]
 
     def window_px(self, model: str) -> int:
-        """Side of the window that a model sees.
+        """Return the side of the window that a model sees.
 
         Raises:
             ModelError: one of the servers has no model of that name, or not its weights.
@@ -179,7 +179,9 @@ def check_report_folder(opened: Project, folder: Path | None, options: RunOption
 def run_with_progress(
     opened: Project, images: Sequence[Any], propose: Propose, session: Session, options: RunOptions
 ) -> RunReport:
-    """The run, with a progress bar; Ctrl-C and SIGTERM end it after the images under way, a second one at once.
+    """Run with a progress bar.
+
+    Ctrl-C and SIGTERM end the run after the images under way, a second one at once.
 
     Raises:
         ProjectError: no QuPath on this machine; nothing has been begun.
@@ -247,7 +249,7 @@ def run_one_shard(
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second one ends this process where it stands."""
+    """Give an event that Ctrl-C and SIGTERM set; a second one ends this process where it stands."""
     stop = threading.Event()
 
     def ask(*_: object) -> None:
@@ -266,7 +268,7 @@ def stopping() -> Iterator[threading.Event]:
 
 
 def _end_at_once() -> NoReturn:
-    """As if killed: the images' threads cannot be interrupted, and what they write is whole at every moment."""
+    """End as if killed: the images' threads cannot be interrupted, and what they write is whole at every moment."""
     for child in multiprocessing.active_children():  # QuPath's process
         child.kill()
     if sys.stdout.isatty():
@@ -320,6 +322,7 @@ def _report_folder(opened: Project, options: RunOptions, run_id: str) -> Path:
 
 
 def print_result(result: RunReport, *, dry: bool) -> None:
+    """Print how many objects were changed or refused, what failed, and how to go on or to undo the run."""
     from qupath_sam.project.decisions import Tally
 
     tally = Tally.of(result.decisions)
@@ -344,6 +347,7 @@ def print_result(result: RunReport, *, dry: bool) -> None:
 
 
 def exit_if_failed(result: RunReport) -> None:
+    """Exit with status 1 where an image of the run has failed."""
     if any(image.error for image in result.images):
         raise typer.Exit(1)
 

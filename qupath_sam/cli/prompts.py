@@ -18,7 +18,7 @@ from qupath_sam.types.regions import Region
 
 
 def parse_point(text: str) -> Click:
-    """``X,Y`` or ``X,Y,neg`` in level-0 px."""
+    """Parse ``X,Y`` or ``X,Y,neg`` in level-0 px."""
     parts = [part.strip() for part in text.split(",")]
     if len(parts) == 3 and parts[2] in ("neg", "pos"):
         label = Label.NEGATIVE if parts.pop() == "neg" else Label.POSITIVE
@@ -29,7 +29,7 @@ def parse_point(text: str) -> Click:
 
 
 def parse_box(text: str) -> Box:
-    """``X,Y,W,H`` in level-0 px."""
+    """Parse ``X,Y,W,H`` in level-0 px."""
     x, y, width, height = _numbers(
         text.split(","), 4, text, "a box is X,Y,WIDTH,HEIGHT in level-0 pixels", InvalidPrompt
     )
@@ -37,7 +37,7 @@ def parse_box(text: str) -> Box:
 
 
 def parse_region(text: str) -> Region:
-    """``X,Y,W,H`` in whole level-0 px."""
+    """Parse ``X,Y,W,H`` in whole level-0 px."""
     values = _numbers(text.split(","), 4, text, "a region is X,Y,WIDTH,HEIGHT in level-0 pixels", InvalidRegion)
     if not all(math.isfinite(value) for value in values):
         raise InvalidRegion(f"{text!r} has a number that is not finite; a region is X,Y,WIDTH,HEIGHT in level-0 pixels")
@@ -48,7 +48,7 @@ def parse_region(text: str) -> Region:
 def read_outlines(
     path: Path, *, skip_bad: bool = False, note: Callable[[str], None] = lambda text: None
 ) -> list[Polygon | MultiPolygon]:
-    """The polygons of a GeoJSON file, level-0 px.
+    """Read the polygons of a GeoJSON file, level-0 px.
 
     Args:
         skip_bad: use the others where a feature is no outline.
@@ -70,7 +70,7 @@ def read_outlines(
 def read_examples(
     path: Path, *, skip_bad: bool = False, note: Callable[[str], None] = lambda text: None
 ) -> list[Polygon | MultiPolygon | tuple[float, float]]:
-    """The polygons and points of a GeoJSON file, level-0 px; each point of several is one.
+    """Read the polygons and points of a GeoJSON file, level-0 px; each point of several is one.
 
     Args and raises: as `read_outlines`.
     """
@@ -89,7 +89,7 @@ def read_examples(
 def _features(
     path: Path, shapes: tuple[type, ...], wanted: str, *, skip_bad: bool, note: Callable[[str], None]
 ) -> list[AnnotationFeature]:
-    """The features of a file that have one of these shapes; the others are faults."""
+    """Return the features of a file that have one of these shapes; the others are faults."""
     collection = read_collection(path)
     faults = [
         Fault(f"object {feature.id}", f"it is a {feature.geometry.geom_type}, but only {wanted}")
@@ -104,7 +104,7 @@ def _features(
 def usable(
     collection: FeatureCollection, path: Path, *, skip_bad: bool, note: Callable[[str], None]
 ) -> list[AnnotationFeature]:
-    """The features of a file that can be used, as ``--skip-bad`` says.
+    """Return the features of a file that can be used, as ``--skip-bad`` says.
 
     Args:
         note: called with a sentence on what was skipped and left out.
@@ -126,7 +126,7 @@ def usable(
 def objects_from(
     clicks: Sequence[Click], boxes: Sequence[Box], outlines: Sequence[Polygon | MultiPolygon]
 ) -> list[ObjectPrompts]:
-    """The objects that the prompts describe: clicks belong to one, together with at most one box or outline.
+    """Return the objects that the prompts describe: clicks belong to one, together with at most one box or outline.
 
     Raises:
         InvalidPrompt: no prompt at all, or clicks beside several boxes or outlines.
@@ -147,7 +147,7 @@ def objects_from(
 def refining(
     objects: Sequence[ObjectPrompts], extent: Callable[[], Region], *, interior: int = 1
 ) -> list[ObjectPrompts]:
-    """Outlines as `qupath-sam project refine` asks about them; a person's own clicks take the place of its point.
+    """Return outlines as `qupath-sam project refine` asks about them; a person's clicks take the place of its point.
 
     Args:
         objects: as `objects_from` gives them.

@@ -171,7 +171,7 @@ def _begin(
     window: WindowRequest,
     output: OutputOptions,
 ) -> tuple[list[Polygon | MultiPolygon], Prediction | None]:
-    """The outlines to be carried, and the answer where some were made here."""
+    """Return the outlines to be carried, and the answer where some were made here."""
     from qupath_sam.cli.prompts import refining
     from qupath_sam.types.regions import Region
 

@@ -39,7 +39,7 @@ _COLORED = re.compile(r"^(.*\S)\s*=\s*#?([0-9A-Fa-f]{6})$")
 
 
 def parse_rendering(channels: Sequence[str], ranges: Sequence[str], display: Path | None) -> Rendering | None:
-    """What the options say, or None where they say nothing.
+    """Parse what the options say; None where they say nothing.
 
     Raises:
         InvalidRequest: they contradict each other, or one cannot be understood.

@@ -244,7 +244,7 @@ def _union(outlines: list[Any]) -> Any:
 
 
 def _undrawable(slide: Slide) -> str:
-    """Why no overlay can be drawn of a slide; empty where it can be opened here."""
+    """Return why no overlay can be drawn of a slide; empty where it can be opened here."""
     try:
         with _opened(slide):
             return ""

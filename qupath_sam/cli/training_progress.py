@@ -26,7 +26,7 @@ class Trainer(Protocol):
 
 @contextmanager
 def training_progress(trainer: Trainer) -> Iterator[Callable[[StepReport], None]]:
-    """Show a bar on stderr; yields what to call after each step."""
+    """Show a bar on stderr; yield what to call after each step."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 

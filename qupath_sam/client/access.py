@@ -76,7 +76,7 @@ def read_pem(path: Path, option: str) -> bytes:
 
 
 def read_ca(path: Path) -> bytes:
-    """Certificates to trust, as PEM.
+    """Read certificates to trust, as PEM.
 
     Raises:
         InvalidRequest: the file cannot be read, or holds no certificate.

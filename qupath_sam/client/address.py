@@ -11,7 +11,7 @@ _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:/\\@?#,;\[\]]+
 
 
 def checked_address(text: str) -> str:
-    """``HOST:PORT`` without the space round it; an IPv6 address stands in brackets.
+    """Return ``HOST:PORT`` without the space round it; an IPv6 address stands in brackets.
 
     gRPC takes much more, and makes something else of it: a port above 65535 wraps round, a missing one is 443.
 

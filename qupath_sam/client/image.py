@@ -245,7 +245,7 @@ class Image:
 
     @contextmanager
     def _reader(self) -> Iterator[SlideReader | None]:
-        """The pixels as this process can read them; None where it cannot."""
+        """Open the pixels as this process can read them; None where it cannot."""
         if self._pixels is None and not isinstance(self.ref, Slide):
             yield None
             return

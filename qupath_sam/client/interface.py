@@ -59,7 +59,7 @@ class Live(Protocol):
         ...
 
     def __enter__(self) -> Self:
-        """Itself; `close` when the block ends."""
+        """Return itself; `close` when the block ends."""
         ...
 
     def __exit__(self, *_: object) -> None: ...
@@ -116,11 +116,11 @@ class Client(Protocol):
         output: OutputOptions | None = None,
         refine: RefineOptions | None = None,
     ) -> Prediction:
-        """Outlines of independent objects of one image, in order; with ``refine``, better ones than they have."""
+        """Outline independent objects of one image, in order; with ``refine``, better than they are."""
         ...
 
     def segment_region(self, image: ImageRef, request: RegionRequest, *, model: str = "") -> Iterator[RegionBatch]:
-        """All objects of a region, as its tiles are done; the work goes on while the batches are taken."""
+        """Yield all objects of a region, as its tiles are done; the work goes on while the batches are taken."""
         ...
 
     def live(self) -> Live:

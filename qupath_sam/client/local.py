@@ -146,7 +146,7 @@ class LocalClient:
         refine: RefineOptions | None = None,
         call: Call | None = None,
     ) -> Prediction:
-        """As `qupath_sam.client.SamClient.predict`; ``call`` cancels it."""
+        """Predict as `qupath_sam.client.SamClient.predict` does; ``call`` cancels it."""
 
         def ask(part: Sequence[ObjectRequest | ObjectPrompts]) -> Prediction:
             requests = [item if isinstance(item, ObjectRequest) else ObjectRequest(item) for item in part]
@@ -160,12 +160,12 @@ class LocalClient:
     def segment_region(
         self, image: ImageRef, request: RegionRequest, *, model: str = "", call: Call | None = None
     ) -> Iterator[RegionBatch]:
-        """As `qupath_sam.client.SamClient.segment_region`; ``call`` cancels it."""
+        """Segment as `qupath_sam.client.SamClient.segment_region` does; ``call`` cancels it."""
         with self.reader(image) as reader:
             yield from self.engine.segment_region(reader, request, model=model, call=call)
 
     def live(self) -> LocalLive:
-        """Requests that replace each other, as a stream to a server has them."""
+        """Open requests that replace each other, as a stream to a server has them."""
         return LocalLive(self)
 
     def _prefetch(self, image: ImageRef, windows: Sequence[Window], model: str, *, owner: str) -> None:

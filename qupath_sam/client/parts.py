@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 
 def in_parts(objects: Sequence[Item], ask: Callable[[Sequence[Item]], Prediction], *, most: int) -> Prediction:
-    """One prediction of all objects, in order.
+    """Return one prediction of all objects, in order.
 
     Args:
         objects: to ask about.

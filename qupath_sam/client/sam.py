@@ -371,7 +371,7 @@ class SamClient:
             raise ServerUnavailable(f"this client of {self.address} is closed; make a new one") from error
 
     def _limits(self) -> tuple[int, int]:
-        """Most objects and most bytes of one call; asked once."""
+        """Return the most objects and the most bytes of one call; asked once."""
         known = self._check_protocol()
         return max(1, known.max_objects), known.max_message_bytes or MAX_MESSAGE_BYTES
 

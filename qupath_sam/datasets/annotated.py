@@ -69,14 +69,14 @@ class AnnotationChoices:
             raise InvalidRequest("--mpp and --downsample are positive numbers; give another")
 
     def wants(self, path_class: str | None) -> bool:
-        """Whether annotations of a class (None: of none) are objects."""
+        """Return whether annotations of a class (None: of none) are objects."""
         name = path_class or "Unclassified"
         if not self.classes:
             return not name.endswith("*")
         return any(name == wanted or name.startswith(f"{wanted}: ") for wanted in self.classes)
 
     def scale(self, mpp: float | None) -> float | None:
-        """Level-0 px per tile px that the caller names for an image of that pixel size, or None.
+        """Return the level-0 px per tile px that the caller names for an image of that pixel size, or None.
 
         Raises:
             SlideUnsupported: the image has no pixel size, or not such small pixels.
@@ -131,7 +131,7 @@ class _Frame:
 def annotated_dataset(
     name: str, images: Iterable[AnnotatedImage], choices: AnnotationChoices, *, left_out: Iterable[LeftOut] = ()
 ) -> Dataset:
-    """Tiles of all images; one that cannot be opened is left out, and named.
+    """Return the tiles of all images; one that cannot be opened is left out, and named.
 
     Raises:
         InvalidRequest: nothing is left.
@@ -161,7 +161,7 @@ def annotated_dataset(
 
 
 def _areas_of(annotations: Iterable[Annotation], choices: AnnotationChoices) -> tuple[list[Area], Counter[str]]:
-    """The areas of the wanted annotations, and how many are left out for what reason."""
+    """Return the areas of the wanted annotations, and how many are left out for what reason."""
     areas: list[Area] = []
     dropped: Counter[str] = Counter()
     for annotation in annotations:
@@ -180,7 +180,7 @@ def _areas_of(annotations: Iterable[Annotation], choices: AnnotationChoices) -> 
 def _tiles(
     dataset: str, image: AnnotatedImage, areas: Sequence[Area], choices: AnnotationChoices
 ) -> tuple[list[Tile], int]:
-    """Tiles of an image, and how many of its annotations are too large for one."""
+    """Return the tiles of an image, and how many of its annotations are too large for one."""
     with closing(open_slide(image.source, path_map=image.path_map)) as slide:
         info = slide.info
     if info.rendering:
@@ -222,7 +222,7 @@ def _tile(
 
 
 def _frame(area: Area, downsample: float | None) -> _Frame | None:
-    """Scale and size of the tile for an object; None where it would be too large."""
+    """Return the scale and size of the tile for an object; None where it would be too large."""
     min_x, min_y, max_x, max_y = area.bounds
     longer = max(max_x - min_x, max_y - min_y)
     if downsample is None:
@@ -235,7 +235,7 @@ def _frame(area: Area, downsample: float | None) -> _Frame | None:
 
 
 def _shared(areas: Sequence[Area], frame: _Frame, extent: Region) -> Iterator[tuple[Window, list[Area]]]:
-    """Tiles that hold every area once, whole, and none that overlaps another."""
+    """Yield tiles that hold every area once, whole, and none that overlaps another."""
     tree = shapely.STRtree(areas)
     overlaps = _overlaps(areas, tree)
     waiting = dict.fromkeys(sorted(range(len(areas)), key=lambda i: (areas[i].bounds[1], areas[i].bounds[0], i)))
@@ -252,7 +252,7 @@ def _shared(areas: Sequence[Area], frame: _Frame, extent: Region) -> Iterator[tu
 
 
 def _overlaps(areas: Sequence[Area], tree: shapely.STRtree) -> list[set[int]]:
-    """For each area the numbers of those that it shares more than a border with."""
+    """Return for each area the numbers of those that it shares more than a border with."""
     overlaps: list[set[int]] = [set() for _ in areas]
     array = np.asarray(areas, dtype=object)
     one, other = tree.query(array, predicate="intersects")
@@ -266,7 +266,7 @@ def _overlaps(areas: Sequence[Area], tree: shapely.STRtree) -> list[set[int]]:
 
 
 def _window_round(area: Area, frame: _Frame, extent: Region) -> Window:
-    """The tile on the grid in whose middle half the area's centre lies, moved inside the image where that goes."""
+    """Return the tile on the grid whose middle half holds the area's centre, moved inside the image where that goes."""
     side = round(frame.side * frame.downsample)
     min_x, min_y, max_x, max_y = area.bounds
     x = _corner((min_x + max_x) / 2, side, extent.x, extent.right)
@@ -281,7 +281,7 @@ def _corner(centre: float, side: int, low: int, high: int) -> int:
 
 
 def _patches(areas: Sequence[Area], info: SlideInfo, choices: AnnotationChoices) -> Iterator[tuple[Window, list[Area]]]:
-    """The papers' patches, with the part of the areas in each."""
+    """Yield the papers' patches, with the part of the areas in each."""
     named = choices.scale(info.mpp)
     if named is None and info.mpp is None:
         raise SlideUnsupported("it has no pixel size; set it in QuPath, or give --downsample")

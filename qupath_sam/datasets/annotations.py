@@ -37,7 +37,7 @@ class Outline:
 
 
 def read_asap(path: Path) -> list[Outline]:
-    """Outlines of an ASAP file (``ASAP_Annotations/Annotations/Annotation/Coordinates/Coordinate``).
+    """Read the outlines of an ASAP file (``ASAP_Annotations/Annotations/Annotation/Coordinates/Coordinate``).
 
     Raises:
         InvalidRequest: not such a file.
@@ -55,7 +55,7 @@ def read_asap(path: Path) -> list[Outline]:
 
 
 def read_imagescope(path: Path) -> list[Outline]:
-    """Outlines of an Aperio ImageScope file (``Annotations/Annotation/Regions/Region/Vertices/Vertex``).
+    """Read the outlines of an Aperio ImageScope file (``Annotations/Annotation/Regions/Region/Vertices/Vertex``).
 
     Raises:
         InvalidRequest: not such a file.
@@ -70,7 +70,7 @@ def read_imagescope(path: Path) -> list[Outline]:
 
 
 def imagescope_mpp(path: Path) -> float | None:
-    """um per px that an ImageScope file states, or None.
+    """Return the um per px that an ImageScope file states, or None.
 
     Raises:
         InvalidRequest: not such a file, or it states what is no number.
@@ -89,7 +89,7 @@ def union_of(outlines: Iterable[Outline], *, cut_out: Iterable[Outline] = ()) ->
 
 
 def area_of(geometry: BaseGeometry) -> Area:
-    """The parts of a geometry that have an area, valid; an empty MultiPolygon where none has."""
+    """Return the parts of a geometry that have an area, valid; an empty MultiPolygon where none has."""
     parts = _areas(geometry)
     return parts[0] if len(parts) == 1 else MultiPolygon(parts)
 
@@ -102,7 +102,7 @@ def _outlines(points: list[tuple[float, float]], group: str, *, negative: bool) 
 
 
 def _areas(geometry: BaseGeometry) -> list[Polygon]:
-    """The parts of a geometry that have an area, valid."""
+    """Return the parts of a geometry that have an area, valid."""
     valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
     parts = valid.geoms if isinstance(valid, MultiPolygon | GeometryCollection) else [valid]
     flat = [p for part in parts for p in (part.geoms if isinstance(part, MultiPolygon) else [part])]

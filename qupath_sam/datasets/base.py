@@ -25,12 +25,12 @@ SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".v
 
 
 def min_area_of(kind: Kind) -> int:
-    """Area from which on objects of a kind are scored, px."""
+    """Return the area from which on objects of a kind are scored, px."""
     return MIN_AREA_NUCLEI if kind in (Kind.NUCLEUS, Kind.BRIGHT_NUCLEUS) else MIN_AREA_GLANDS
 
 
 def crop_of(kind: Kind) -> int | None:
-    """Side of the square of a tile that the whole-image protocol shows, px; None shows all of it."""
+    """Return the side of the square of a tile that the whole-image protocol shows, px; None shows all of it."""
     return TILE_CROP if kind in (Kind.NUCLEUS, Kind.BRIGHT_NUCLEUS) else None
 
 
@@ -65,14 +65,14 @@ class Dataset:
     left_out: tuple[LeftOut, ...] = ()
 
     def drawn(self, images: int | None, *, seed: int) -> Dataset:
-        """At most so many tiles, drawn without regard to what they show, in their order; all of them for None."""
+        """Return at most so many tiles in their order, drawn without regard to what they show; all of them for None."""
         if images is None or images >= len(self.tiles):
             return self
         order = np.random.default_rng(seed).permutation(len(self.tiles))
         return replace(self, tiles=tuple(self.tiles[i] for i in sorted(order[:images])))
 
     def of_split(self, split: str | None) -> Dataset:
-        """The tiles of one split; all tiles where ``split`` is None or the data set names no splits.
+        """Return the tiles of one split; all tiles where ``split`` is None or the data set names no splits.
 
         Raises:
             InvalidRequest: no tile has this split.
@@ -94,7 +94,7 @@ class Dataset:
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Pixels of an image file: uint8 ``(H, W, 3)`` RGB; an alpha channel is dropped, grey becomes RGB.
+    """Read the pixels of an image file: uint8 ``(H, W, 3)`` RGB; an alpha channel is dropped, grey becomes RGB.
 
     Raises:
         InvalidRequest: missing, not an image, or of more than 8 bits, which Pillow would clip to white or to a byte.
@@ -108,13 +108,13 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 
 def _is_stored_deeper(path: Path) -> bool:
-    """Whether Pillow has an 8-bit mode for 16 bits of the file: it drops the lower byte of RGB without a word."""
+    """Return whether Pillow has an 8-bit mode for 16 bits of the file: it drops RGB's lower byte without a word."""
     with Image.open(path) as header:
         return any(";16" in str(tile[3]) for tile in header.tile)
 
 
 def open_image(path: Path) -> Image.Image:
-    """An image file, read whole.
+    """Open an image file and read it whole.
 
     Raises:
         InvalidRequest: missing, or not an image.
@@ -130,7 +130,7 @@ def open_image(path: Path) -> Image.Image:
 
 
 def by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """Files of a folder by name without suffix, sorted; suffixes are compared without case.
+    """Return the files of a folder by name without suffix, sorted; suffixes are compared without case.
 
     Raises:
         InvalidRequest: two files differ in their suffixes alone, and only one could be had.
@@ -147,7 +147,7 @@ def by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
 
 
 def without_partner(one: Mapping[str, Path], other: Mapping[str, Path], *, folders: tuple[str, str]) -> list[LeftOut]:
-    """Files that have none of their name among the others.
+    """Return files that have none of their name among the others.
 
     Args:
         one, other: of `by_stem`.
@@ -160,7 +160,7 @@ def without_partner(one: Mapping[str, Path], other: Mapping[str, Path], *, folde
 
 
 def first_folder(root: Path, names: Sequence[str]) -> Path | None:
-    """The first of the named folders that exists in ``root``; names are compared without case."""
+    """Return the first of the named folders that exists in ``root``; names are compared without case."""
     if not root.is_dir():
         return None
     folders = {p.name.lower(): p for p in root.iterdir() if p.is_dir()}
@@ -168,7 +168,7 @@ def first_folder(root: Path, names: Sequence[str]) -> Path | None:
 
 
 def walk_folders(root: Path) -> Iterator[Path]:
-    """``root`` and every folder below it, sorted."""
+    """Yield ``root`` and every folder below it, sorted."""
     yield root
     for folder in sorted(p for p in root.iterdir() if p.is_dir()):
         yield from walk_folders(folder)

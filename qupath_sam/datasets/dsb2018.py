@@ -18,12 +18,12 @@ from qupath_sam.errors import InvalidRequest
 
 
 def recognises(root: Path) -> bool:
-    """Whether some folder of ``root`` holds an image of its own name, and masks."""
+    """Return whether some folder of ``root`` holds an image of its own name, and masks."""
     return root.is_dir() and any(_image(folder) is not None for folder in root.iterdir())
 
 
 def read(root: Path) -> Dataset:
-    """One tile for every image that has masks; each image is a group of its own, as the set names no patients."""
+    """Read one tile for every image that has masks; each image is its own group, as the set names no patients."""
     name = root.resolve().name
     tiles = []
     for folder in sorted(root.iterdir()):
@@ -44,7 +44,7 @@ def read(root: Path) -> Dataset:
 
 
 def read_nuclei(masks: Path) -> NDArray[np.integer]:
-    """The masks of a folder as one label image, numbered in the order of their names. No two masks overlap.
+    """Read the masks of a folder as one label image, numbered in the order of their names. No two masks overlap.
 
     Raises:
         InvalidRequest: the folder holds no mask, or masks of several sizes.

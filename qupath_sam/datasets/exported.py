@@ -26,7 +26,7 @@ GEOJSON_SUFFIXES = (".geojson", ".json")
 
 
 def read(root: Path, choices: AnnotationChoices | None = None) -> Dataset:
-    """The annotations of all GeoJSON files that belong to a slide.
+    """Read the annotations of all GeoJSON files that belong to a slide.
 
     Raises:
         InvalidRequest: a file is no GeoJSON, or nothing is left.
@@ -46,7 +46,7 @@ def read(root: Path, choices: AnnotationChoices | None = None) -> Dataset:
 
 
 def read_annotations(path: Path) -> tuple[list[Annotation], int]:
-    """Annotations of a GeoJSON file, and the number of features that are no areas (points, lines).
+    """Read the annotations of a GeoJSON file, and the number of features that are no areas (points, lines).
 
     Detections, cells and tiles are not among them. Outlines that cross themselves are repaired.
 
@@ -85,7 +85,7 @@ def _features(document: Any) -> Iterator[dict[str, Any]]:
 
 
 def _repaired(feature: dict[str, Any]) -> dict[str, Any]:
-    """The feature with a geometry that is valid, where it has an area; its plane is kept."""
+    """Return the feature with a geometry that is valid, where it has an area; its plane is kept."""
     geometry = feature.get("geometry")
     if not isinstance(geometry, dict) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
         return feature

@@ -19,14 +19,14 @@ _LABEL_FOLDERS, _MASK_FOLDERS = ("instances", "labels"), ("masks", "mask", "regi
 
 
 def recognises(root: Path) -> bool:
-    """Whether there is an image folder with a folder of labels or masks beside it."""
+    """Return whether there is an image folder with a folder of labels or masks beside it."""
     return (
         first_folder(root, ("images",)) is not None and first_folder(root, _LABEL_FOLDERS + _MASK_FOLDERS) is not None
     )
 
 
 def read(root: Path) -> Dataset:
-    """One tile for every image that has a mask; whole tiles, as the data set is of unknown scale.
+    """Read one tile for every image that has a mask; whole tiles, as the data set is of unknown scale.
 
     Raises:
         InvalidRequest: no image has a mask.

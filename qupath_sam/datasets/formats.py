@@ -44,7 +44,7 @@ _RECOGNISED = {"index": indexed, "pannuke": pannuke, "dsb2018": dsb2018, "monuse
 
 
 def open_dataset(specification: str, *, annotations: AnnotationChoices | None = None) -> Dataset:
-    """The data set of ``FOLDER`` or ``FORMAT:FOLDER``.
+    """Open the data set of ``FOLDER`` or ``FORMAT:FOLDER``.
 
     Args:
         specification: the text.

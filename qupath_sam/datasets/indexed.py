@@ -23,12 +23,14 @@ _COLUMNS = {"image", "instances", "group", "split"}
 
 
 def recognises(root: Path) -> bool:
-    """Whether the folder holds an index."""
+    """Return whether the folder holds an index."""
     return (root / INDEX).is_file()
 
 
 def read(root: Path) -> Dataset:
-    """The tiles of the index. Its kind decides from which area on objects are scored, and whether tiles are cropped.
+    """Read the tiles of the index.
+
+    Its kind decides from which area on objects are scored, and whether tiles are cropped.
 
     Raises:
         InvalidRequest: the index is no UTF-8, lacks a column, a row or a cell, a pixel size is no number, or a kind is
@@ -54,7 +56,7 @@ def read(root: Path) -> Dataset:
 
 
 def _in_several_splits(rows: Sequence[Mapping[str, str]]) -> frozenset[str]:
-    """Groups with rows of more than one split."""
+    """Return groups with rows of more than one split."""
     splits: dict[str, set[str]] = {}
     for row in rows:
         splits.setdefault(row["group"], set()).add(row["split"])
@@ -74,7 +76,7 @@ def _kind(name: str, rows: Sequence[Mapping[str, str]], index: Path) -> Kind:
 
 
 def _rows(index: Path) -> list[tuple[int, dict[str, str]]]:
-    """Its rows, each with the number of its line."""
+    """Return the rows of the index, each with the number of its line."""
     rows: list[tuple[int, dict[str, str]]] = []
     try:
         # Excel begins a file with a byte order mark.

@@ -28,7 +28,7 @@ _BRIGHT = ("fluorescence", "dapi", "hoechst", "immunofluorescence")
 
 
 def kind_of(name: str, *, stated: str = "", stain: str = "") -> Kind:
-    """The kind of a data set's objects.
+    """Return the kind of a data set's objects.
 
     Args:
         name: of the data set; its words decide where nothing is stated, and nuclei are the rest.

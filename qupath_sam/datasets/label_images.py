@@ -18,7 +18,9 @@ _MOST_LEVEL = 0.05
 
 
 def read_labels(path: Path) -> NDArray[np.integer]:
-    """Labels of an image file: integer ``(H, W)``. An image of two colours is a mask: any channel above 0 is an object.
+    """Read the labels of an image file: integer ``(H, W)``.
+
+    An image of two colours is a mask: any channel above 0 is an object.
 
     Raises:
         InvalidRequest: missing, not an image, a JPEG, in several colours, or of floating-point labels.
@@ -42,7 +44,7 @@ def read_labels(path: Path) -> NDArray[np.integer]:
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """The foreground of a binary mask: bool ``(H, W)``; any channel above 0.
+    """Read the foreground of a binary mask: bool ``(H, W)``; any channel above 0.
 
     Raises:
         InvalidRequest: missing, not an image, or of floating-point values.
@@ -52,7 +54,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def read_components(path: Path) -> NDArray[np.integer]:
-    """A mask's 4-connected parts as labels, or the labels that the file holds already: integer ``(H, W)``.
+    """Read a mask's 4-connected parts as labels, or the labels that the file holds already: integer ``(H, W)``.
 
     A file of two values is a mask: all but 0 is foreground. So is one in colour: any channel above 0. What lies above
     half of a file's largest value is foreground
@@ -80,7 +82,7 @@ def read_components(path: Path) -> NDArray[np.integer]:
 
 
 def _values(image: Image.Image, path: Path) -> NDArray[np.integer]:
-    """Integers ``(H, W)``, of a palette its numbers, or uint8 ``(H, W, 3)`` RGB of a colour image; no alpha."""
+    """Return integers ``(H, W)``, of a palette its numbers, or uint8 ``(H, W, 3)`` RGB of a colour image; no alpha."""
     if image.mode in ("LA", "La", "PA"):
         return np.asarray(image)[..., 0]
     if len(image.getbands()) > 1:

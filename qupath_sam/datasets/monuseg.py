@@ -20,14 +20,14 @@ from qupath_sam.datasets.painting import paint
 
 
 def recognises(root: Path) -> bool:
-    """Whether there are TIFF tiles with ImageScope files of the same names."""
+    """Return whether there are TIFF tiles with ImageScope files of the same names."""
     images, annotations = _files(root)
     paired = [annotations[stem] for stem in images if stem in annotations]
     return any(b"<Annotations" in xml.read_bytes()[:2048] for xml in paired[:1])
 
 
 def read(root: Path) -> Dataset:
-    """One tile for every image with an annotation file. Where nuclei overlap, the later one has the pixels."""
+    """Read one tile for every image with an annotation file. Where nuclei overlap, the later one has the pixels."""
     root = root.resolve()
     images, annotations = _files(root)
     tiles = tuple(
@@ -54,7 +54,7 @@ def _read_nuclei(image: Path, xml: Path) -> NDArray[np.integer]:
 
 
 def _files(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Images and annotation files by the names that pair them."""
+    """Return the images and annotation files by the names that pair them."""
     if not root.is_dir():
         return {}, {}
     return by_stem(_image_folder(root), (".tif", ".tiff")), by_stem(_annotation_folder(root), (".xml",))

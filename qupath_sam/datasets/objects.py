@@ -62,7 +62,7 @@ class EvaluationObject:
 
     @property
     def mask(self) -> Mask:
-        """bool ``(H, W)``, not empty; made at each call, as all masks of a large tile do not fit into memory."""
+        """Mask, bool ``(H, W)``, not empty; made at each call, as all masks of a large tile do not fit into memory."""
         return _mask(self.labels, self.value)
 
 
@@ -101,7 +101,7 @@ class Selection:
     seed: int = 0
 
     def view(self, tile: Tile) -> TileView:
-        """The view of ``tile`` with its chosen objects, by falling area.
+        """Return the view of ``tile`` with its chosen objects, by falling area.
 
         Raises:
             InvalidRequest: image and labels differ in size.
@@ -132,7 +132,7 @@ class Selection:
         return TileView(pixels, tuple(self._draw(objects)), tile.mpp)
 
     def _values(self, labels: NDArray[np.integer]) -> Iterator[tuple[str, int | None]]:
-        """Name and value of every object that is large enough, by falling area."""
+        """Yield the name and value of every object that is large enough, by falling area."""
         if self.target is Target.REGION:
             if np.count_nonzero(labels) >= max(1, self.min_area):
                 yield "region", None
@@ -145,7 +145,7 @@ class Selection:
                 yield str(value), value
 
     def _draw(self, objects: list[EvaluationObject]) -> list[EvaluationObject]:
-        """``per_tile`` of the objects; which ones depends on the seed and on what each object is, not on its place."""
+        """Draw ``per_tile`` of the objects; which ones depends on the seed and on each object, not on its place."""
         if self.per_tile is None or len(objects) <= self.per_tile:
             return objects
         lots = {o.object_id: hashlib.sha256(f"{self.seed}:{o.digest}".encode()).digest() for o in objects}

@@ -17,7 +17,7 @@ def paint(
     origin: tuple[float, float] = (0, 0),
     scale: float = 1,
 ) -> NDArray[np.int32]:
-    """Areas as a label image: a pixel belongs to an area that holds its centre, the last of several.
+    """Paint areas as a label image: a pixel belongs to an area that holds its centre, the last of several.
 
     Args:
         areas: level-0 px; area k (from 0) is painted as k + 1.

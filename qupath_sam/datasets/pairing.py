@@ -54,7 +54,7 @@ def pair_files(root: Path, *, annotations: Sequence[str], slides: Sequence[str])
 
 
 def _owners(path: Path, slides: Sequence[Path]) -> list[Path]:
-    """Slides that a file of annotations may belong to."""
+    """Return slides that a file of annotations may belong to."""
     names = {path.stem, _EXPORT_NUMBER.sub("", path.stem)}
     found = [s for s in slides if s.name in names] or [s for s in slides if s.stem in names]
     found = [s for s in found if s.parent == path.parent] or found

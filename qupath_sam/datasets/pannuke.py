@@ -35,7 +35,7 @@ class Fold:
 
 
 def recognises(root: Path) -> bool:
-    """Whether some folder in or below ``root`` is a fold."""
+    """Return whether some folder in or below ``root`` is a fold."""
     return root.is_dir() and bool(_folds(root))
 
 
@@ -72,7 +72,7 @@ def read(root: Path) -> Dataset:
 
 
 def _load(path: Path) -> NDArray[Any]:
-    """An array, mapped rather than read: a fold's masks take 8 GB."""
+    """Map an array rather than read it: a fold's masks take 8 GB."""
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError) as error:
@@ -88,7 +88,7 @@ def _read_pixels(images: Path, index: int) -> NDArray[np.uint8]:
 
 
 def _read_cells(path: Path, index: int) -> NDArray[np.integer]:
-    """Cells of all classes as one label image; ids are unique in a class only, so they get new numbers."""
+    """Read the cells of all classes as one label image; ids are unique in a class only, so they get new numbers."""
     masks = _load(path)
     labels = np.zeros(masks.shape[1:3], dtype=np.int32)
     last = 0

@@ -113,7 +113,7 @@ def _tiles(name: str, slide: AnnotatedSlide, cut: Cut) -> Iterator[Tile]:
 
 
 def patches(area: Area, *, extent: Region, side: int, cut: Cut) -> Iterator[tuple[int, int, Area]]:
-    """Corner (level-0 px) and annotated part of every whole patch on the grid with the wanted share of area.
+    """Yield the corner (level-0 px) and annotated part of every whole patch on the grid with the wanted share of area.
 
     Args:
         area: annotated area, level-0 px.
@@ -134,7 +134,7 @@ def patches(area: Area, *, extent: Region, side: int, cut: Cut) -> Iterator[tupl
 
 
 def _downsample(path: Path, mpp: float | None, magnification: float) -> float:
-    """Level-0 px per patch px, by nominal magnifications: a slide of 0.243 um/px is an x40 slide."""
+    """Return the level-0 px per patch px, by nominal magnifications: a slide of 0.243 um/px is an x40 slide."""
     if mpp is None:
         raise InvalidRequest(f"{path} states no pixel size, so x{magnification:g} means nothing; set it in the slide")
     nominal = 2.0 ** round(float(np.log2(MPP_AT_X1 / mpp / 10))) * 10

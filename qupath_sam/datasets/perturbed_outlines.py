@@ -19,7 +19,7 @@ _CLOSE = 0.05
 
 
 def perturbed_outline(truth: Mask, *, seed: Seed, iou: float) -> Mask:
-    """The object with its outline moved in and out by a smooth random field.
+    """Return the object with its outline moved in and out by a smooth random field.
 
     The signed distance to the object's outline gets a random field added whose waves are a quarter of the object's
     diameter wide, and the part above 0 is the new object: it swells here, shrinks there, may lose a tip or a hole. The
@@ -59,7 +59,7 @@ def perturbed_outline(truth: Mask, *, seed: Seed, iou: float) -> Mask:
 def _bent(
     truth: Mask, distance: NDArray[np.float64], field: NDArray[np.float64], *, strongest: float, iou: float
 ) -> tuple[Mask, float]:
-    """The bend of a field that comes nearest to the IoU, and how far from it that is."""
+    """Return the bend of a field that comes nearest to the IoU, and how far from it that is."""
     weakest = 0.0
     best, best_gap = truth, abs(1.0 - iou)
     for _ in range(_BISECTIONS):
@@ -73,7 +73,7 @@ def _bent(
 
 
 def _signed_distance(mask: Mask) -> NDArray[np.float64]:
-    """Distance to the outline in px: positive inside, negative outside, never 0. Beyond the image is outside."""
+    """Return the distance to the outline in px: positive inside, negative outside (also beyond the image), never 0."""
     padded = np.pad(mask, 1)
     inside = ndimage.distance_transform_edt(padded)
     outside = ndimage.distance_transform_edt(~padded)
@@ -82,7 +82,7 @@ def _signed_distance(mask: Mask) -> NDArray[np.float64]:
 
 
 def _smooth_field(shape: tuple[int, int], *, wave: float, seed: Seed) -> NDArray[np.float64]:
-    """White noise smoothed over ``wave`` px, of standard deviation 1."""
+    """Return white noise smoothed over ``wave`` px, of standard deviation 1."""
     noise = np.random.default_rng(seed).standard_normal(shape)
     field: NDArray[np.float64] = ndimage.gaussian_filter(noise, wave)
     return field / max(float(field.std()), 1e-12)

@@ -17,7 +17,7 @@ GROUPS_SEEN = "groups_seen"
 
 
 def groups_seen(spec: ModelSpec, store: ModelStore) -> frozenset[tuple[str, str]]:
-    """``(data set, group)`` of everything that a model's checkpoint says it was trained or tuned on.
+    """Return ``(data set, group)`` of everything that a model's checkpoint says it was trained or tuned on.
 
     Checkpoints of others say nothing; a delta adds to what its base has seen, a second decoder to the first.
 
@@ -68,7 +68,7 @@ def check_unseen(
 
 
 def groups_seen_in(path: Path, store: ModelStore) -> frozenset[tuple[str, str]]:
-    """The same of a checkpoint file, whether it is registered or not.
+    """Return the same of a checkpoint file, whether it is registered or not.
 
     Raises:
         WeightsMissing, UnknownModel: the model that it is a delta on is not on this machine.
@@ -89,7 +89,7 @@ def _groups_called(names: Collection[str], dataset: Dataset) -> list[str]:
 
 
 def _names(tile: Tile) -> set[str]:
-    """What a tile may be known by: its group, and its slide."""
+    """Return what a tile may be known by: its group, and its slide."""
     return {_without_suffix(name) for name in (tile.group, tile.cut_from) if name}
 
 

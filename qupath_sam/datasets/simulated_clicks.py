@@ -54,7 +54,7 @@ class Jitter:
     spread: float
 
     def displace(self, distance: NDArray[np.float64], y: int, x: int) -> tuple[int, int]:
-        """Another ``(row, column)`` in the same connected error (4-connected)."""
+        """Return another ``(row, column)`` in the same connected error (4-connected)."""
         components, _ = ndimage.label(distance > 0)
         same = components == components[y, x]
         rows, columns = np.nonzero(same & (distance >= (1 - self.spread) * distance[y, x]))
@@ -63,7 +63,7 @@ class Jitter:
 
 
 def next_click(prediction: Mask, truth: Mask, clicked: Mask, *, jitter: Jitter | None = None) -> SimulatedClick | None:
-    """The click that a user of the protocol makes next.
+    """Return the click that a user of the protocol makes next.
 
     Args:
         prediction: the mask so far.
@@ -87,7 +87,7 @@ def next_click(prediction: Mask, truth: Mask, clicked: Mask, *, jitter: Jitter |
 
 
 def error_distance(error: Mask) -> NDArray[np.float64]:
-    """Distance in px (L2, exact) of each error pixel to the nearest pixel that is none; 0 elsewhere.
+    """Return the distance in px (L2, exact) of each error pixel to the nearest pixel that is none; 0 elsewhere.
 
     Pixels beyond the image's border are no error, as RITM has it by padding with one pixel.
     """

@@ -24,7 +24,9 @@ PAIP2019_WHOLE, PAIP2019_VIABLE = "1", "2"
 
 
 def read_camelyon16(root: Path, *, magnification: float) -> Dataset:
-    """CAMELYON16 (Ehteshami Bejnordi et al. 2017): ``tumor_001.tif`` with ASAP ``tumor_001.xml``, in any folders.
+    """Read CAMELYON16 (Ehteshami Bejnordi et al. 2017).
+
+    ``tumor_001.tif`` with ASAP ``tumor_001.xml``, in any folders.
 
     Each slide is of another patient, so the slide is the group.
     """
@@ -32,7 +34,7 @@ def read_camelyon16(root: Path, *, magnification: float) -> Dataset:
 
 
 def read_paip2019(root: Path, *, magnification: float, annotation: str = PAIP2019_VIABLE) -> Dataset:
-    """PAIP2019 (Kim et al. 2021): ``01_01_0083.svs`` with ImageScope ``01_01_0083.xml``, in any folders.
+    """Read PAIP2019 (Kim et al. 2021): ``01_01_0083.svs`` with ImageScope ``01_01_0083.xml``, in any folders.
 
     Each slide is of another patient, so the slide is the group. The papers do not say which of the two annotated areas
     they segment; the challenge's own task is the viable tumour.
@@ -43,7 +45,9 @@ def read_paip2019(root: Path, *, magnification: float, annotation: str = PAIP201
 
 
 def read_geojson_slides(root: Path, choices: AnnotationChoices | None = None, *, magnification: float) -> Dataset:
-    """Slides with GeoJSON named as for `exported.read`; every annotation of the wanted classes belongs to the target.
+    """Read slides with GeoJSON named as for `exported.read`.
+
+    Every annotation of the wanted classes belongs to the target.
 
     Raises:
         InvalidRequest: another scale or target is asked for, and what `cut_slides` raises.
@@ -60,7 +64,7 @@ def read_geojson_slides(root: Path, choices: AnnotationChoices | None = None, *,
 def _cut(
     root: Path, name: str, suffixes: Sequence[str], area_in: Callable[[Sequence[Path]], Area], magnification: float
 ) -> Dataset:
-    """Patches of all slides below ``root`` that have annotations; several files of one slide count together."""
+    """Cut the patches of all slides below ``root`` that have annotations; several files of one slide count together."""
     pairs = pair_files(root, annotations=suffixes, slides=SLIDE_SUFFIXES)
     slides = [AnnotatedSlide(s, s.stem, partial(area_in, files)) for s, files in pairs.of_slides.items()]
     return cut_slides(f"{name}-x{magnification:g}", slides, Cut(magnification), left_out=pairs.left_out)

@@ -76,7 +76,7 @@ class RefinedBoundary:
 
 
 def is_too_large(outline: Polygon | MultiPolygon, options: BoundaryOptions) -> bool:
-    """Whether an outline (level-0 px) does not fit a single window with an eighth of it free on either side."""
+    """Return whether an outline (level-0 px) does not fit a single window with an eighth of it free on either side."""
     min_x, min_y, max_x, max_y = outline.bounds
     return max(max_x - min_x, max_y - min_y) > 0.75 * options.side
 
@@ -115,7 +115,7 @@ def refine_boundary(
 
 
 def boundary_windows(outline: Polygon | MultiPolygon, side: int, extent: Region) -> list[Region]:
-    """Square windows such that every point of the border is in the middle of one, in order along the rings.
+    """Return square windows such that every point of the border is in the middle of one, in order along the rings.
 
     Args:
         outline: level-0 px.
@@ -197,7 +197,7 @@ class _Blend:
                 self._trace(key, self._blocks.pop(key))
 
     def outline(self) -> Polygon | MultiPolygon:
-        """The new outline, cell units: all blocks, and the untouched interior beyond them."""
+        """Return the new outline, cell units: all blocks, and the untouched interior beyond them."""
         covered = shapely.union_all(
             [shapely.box(i * BLOCK, j * BLOCK, (i + 1) * BLOCK, (j + 1) * BLOCK) for i, j in self._keys]
         )
@@ -218,7 +218,7 @@ class _Blend:
             self._traced.append(shapely.transform(traced, lambda c: c + np.array([x, y])))
 
     def _cells(self, window: Region) -> tuple[range, range]:
-        """Columns and rows of the cells that lie in a window."""
+        """Return the columns and rows of the cells that lie in a window."""
         return (
             range(math.ceil(window.x / self._cell), math.floor(window.right / self._cell)),
             range(math.ceil(window.y / self._cell), math.floor(window.bottom / self._cell)),
@@ -231,7 +231,7 @@ class _Blend:
                 yield i, j
 
     def _taper(self, cells: range, low: int, high: int, first: int, last: int) -> NDArray[np.float32]:
-        """Weight along one axis: 0 at the window's edges, 1 in its middle, and 1 at an edge that is the image's."""
+        """Return weights along one axis: 0 at the window's edges, 1 in its middle, and 1 at an edge of the image."""
         centres = (np.arange(cells.start, cells.stop) + 0.5) * self._cell
         margin = CORE_MARGIN * (high - low)
         rise = np.ones(len(centres)) if low <= first else np.clip((centres - low) / margin, 0, 1)

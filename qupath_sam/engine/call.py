@@ -154,7 +154,7 @@ class RunningCall:
             item.send(answer)
 
     def _fitting(self, wanted: DecodeRequest) -> WindowPrompts:
-        """Prompts without what the model cannot take; refused where nothing would be left of what was meant."""
+        """Return prompts without what the model cannot take; refuse where nothing would be left of what was meant."""
         can = self._loaded.segmenter.capabilities
         prompts = replace(wanted.prompts, keep_parts=self._output.keep_parts)
         if len(prompts.points) and not can.points:
@@ -289,7 +289,7 @@ class RunningObject:
         return self._state
 
     def place(self) -> tuple[float, ...]:
-        """Sorts objects that look at one window together."""
+        """Sort objects that look at one window together."""
         if self.wanted is None:
             return ()
         region = self.wanted.window.region

@@ -37,7 +37,7 @@ def outline_logits(outline: Polygon | MultiPolygon, window: Window) -> NDArray[n
 
 
 def carry_logits(logits: NDArray[np.float32], source: Window, target: Window) -> NDArray[np.float32]:
-    """Logits over one window as logits over another: bilinear between px centres, `-OUTLINE_LOGIT` where unknown.
+    """Resample logits over one window for another: bilinear between px centres, `-OUTLINE_LOGIT` where unknown.
 
     Args:
         logits: float32 ``(LOW_RES_SIZE, LOW_RES_SIZE)`` over ``source``.
@@ -58,7 +58,7 @@ def carry_logits(logits: NDArray[np.float32], source: Window, target: Window) ->
 def _resample(
     source: int, source_length: int, target: int, target_length: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
-    """For each target px: the source px before its centre, the weight of the next one, and whether it is inside."""
+    """Return for each target px the source px before its centre, the next one's weight, and whether it is inside."""
     centres = target + (np.arange(LOW_RES_SIZE) + 0.5) * target_length / LOW_RES_SIZE
     position = (centres - source) * LOW_RES_SIZE / source_length - 0.5
     known = (position >= -0.5) & (position <= LOW_RES_SIZE - 0.5)
@@ -109,7 +109,7 @@ def mask_on_grid(
 
 
 def _span(highest: NDArray[np.float32], side: int) -> tuple[int, int] | None:
-    """First and last (exclusive) px of a grid's side where logits enlarged to it may be above 0; None if nowhere.
+    """Return the first and last (exclusive) px of a grid's side where enlarged logits may be above 0; None if nowhere.
 
     Args:
         highest: of each row or column of the logits.

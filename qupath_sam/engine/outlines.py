@@ -73,7 +73,7 @@ def _in_one_piece(mask: Mask, prompts: ObjectPrompts, grid: Window, at: tuple[in
 def _beside_old_outline(
     geometry: Polygon | MultiPolygon, prompts: ObjectPrompts, share: float
 ) -> Polygon | MultiPolygon:
-    """Without what is too small beside the outline that is refined, if there is one, unless a click asked for it."""
+    """Drop what is too small beside the outline that is refined, if there is one, unless a click asked for it."""
     if prompts.outline is None:
         return geometry
     points = {label: [p for c in prompts.clicks if c.label is label for p in c.points] for label in Label}

@@ -62,7 +62,7 @@ def refine_objects(
     predict: Callable[[Sequence[ObjectRequest]], Sequence[ObjectResult]],
     predict_window: PredictWindow,
 ) -> list[ObjectResult]:
-    """One result per object, each with a `Refinement`; of the refused ones without outlines.
+    """Refine objects: one result each with a `Refinement`; those of refused ones are without outlines.
 
     Args:
         objects: with an outline each, and no other prompts.

@@ -125,7 +125,10 @@ def _all_matched(old: Sequence[Polygon], new: Sequence[Polygon], min_iou: float,
 
 
 def _matches(old: Sequence[Polygon], new: Sequence[Polygon], *, least: float) -> list[_Match]:
-    """Pairs of overlapping shapes with an IoU of at least ``least``, the best first; each shape is in one pair."""
+    """Return pairs of overlapping shapes with an IoU of at least ``least``, the best first.
+
+    Each shape is in one pair.
+    """
     if not old or not new:
         return []
     candidates = [
@@ -154,6 +157,6 @@ def old_refusal(old: object, *, locked: bool, extent: Region, has_children: bool
 
 
 def intersection_over_union(a: Polygon | MultiPolygon, b: Polygon | MultiPolygon) -> float:
-    """IoU of two valid areas, 0 to 1; 0 for two empty ones."""
+    """Return the IoU of two valid areas, 0 to 1; 0 for two empty ones."""
     together = a.union(b).area
     return float(a.intersection(b).area / together) if together > 0 else 0.0

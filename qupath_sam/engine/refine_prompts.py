@@ -21,7 +21,7 @@ LONGEST_GRID = 2047
 def prompts_from_outline(
     outline: Polygon | MultiPolygon, extent: Region, options: PromptOptions | None = None
 ) -> ObjectPrompts:
-    """Box, mask prompt and points for an outline, all in level-0 px and inside the image.
+    """Make box, mask prompt and points of an outline, all in level-0 px and inside the image.
 
     What `project refine` and ``segment --outline`` ask; with the default options ``OutlinePrompts.java`` asks the same.
 
@@ -54,7 +54,7 @@ def prompts_from_outline(
 def deepest_points(
     area: Polygon | MultiPolygon, count: int, *, within: tuple[float, float, float, float], outside: bool = False
 ) -> tuple[tuple[float, float], ...]:
-    """Up to ``count`` points of an area that lie far from its border and from each other.
+    """Return up to ``count`` points of an area that lie far from its border and from each other.
 
     Each is the centre of the largest circle inscribed in what is left (the pole of inaccessibility); the circle is
     then taken away. Circles below a hundredth of the first one's area are not worth a point. An area too thin for the

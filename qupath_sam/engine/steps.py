@@ -163,7 +163,7 @@ def _step_in_engine_windows(
     choice: MaskChoice,
     embedded: EmbeddedWindows | None,
 ) -> Generator[DecodeRequest, MaskSet, State]:
-    """One step with windows that the engine chooses: coarser while the mask is cut off, finer where it is small."""
+    """Run one step in windows that the engine chooses: coarser while the mask is cut off, finer where it is small."""
     window = _engine_window(steps, previous, scales=scales, request=request)
     _check_fits(steps[-1], window)
     held = embedded.in_place_of(window, _bounds(steps)) if embedded is not None and previous is None else window
@@ -359,7 +359,7 @@ def _agree(coarse: State, fine: State) -> bool:
 
 
 def _mask_bounds(state: State) -> tuple[float, float, float, float] | None:
-    """Bounds of the chosen mask, level-0 px; None where it is empty."""
+    """Return the bounds of the chosen mask, level-0 px; None where it is empty."""
     rows = np.flatnonzero(state.mask.any(axis=1))
     columns = np.flatnonzero(state.mask.any(axis=0))
     if rows.size == 0:
@@ -370,7 +370,10 @@ def _mask_bounds(state: State) -> tuple[float, float, float, float] | None:
 
 
 def _bounds(steps: Sequence[Step]) -> tuple[float, float, float, float]:
-    """Bounds of everything positive in the steps; of the negative clicks where there is nothing else. Level-0 px."""
+    """Return the bounds of all that is positive in the steps, level-0 px.
+
+    Where there is nothing else they are those of the negative clicks.
+    """
     clicks = tuple(click for s in steps for click in s.clicks if click.label is Label.POSITIVE)
     box = next((s.box for s in steps if s.box is not None), None)
     outline = next((s.outline for s in steps if s.outline is not None), None)
@@ -380,24 +383,24 @@ def _bounds(steps: Sequence[Step]) -> tuple[float, float, float, float]:
 
 
 def _step_bounds(step: Step) -> tuple[float, float, float, float]:
-    """Bounds of what a step brings, of either label. Level-0 px."""
+    """Return the bounds of what a step brings, of either label. Level-0 px."""
     return _click_bounds(step.clicks) if step.clicks else _bounds((step,))
 
 
 def _bounds_of_last(step: Step) -> tuple[float, float, float, float]:
-    """Bounds of the last click of a step, or of its box and outline. Level-0 px."""
+    """Return the bounds of the last click of a step, or of its box and outline. Level-0 px."""
     return _click_bounds(step.clicks[-1:]) if step.clicks else _bounds((step,))
 
 
 def _click_bounds(clicks: Sequence[Click]) -> tuple[float, float, float, float]:
-    """Bounds of clicks of either label, level-0 px."""
+    """Return the bounds of clicks of either label, level-0 px."""
     points = [point for click in clicks for point in click.points]
     (min_x, max_x), (min_y, max_y) = ((min(values), max(values)) for values in zip(*points, strict=True))
     return min_x, min_y, max_x, max_y
 
 
 def _joint_bounds(state: State, steps: Sequence[Step]) -> tuple[float, float, float, float]:
-    """Bounds of the chosen mask and of the positive prompts, and of the newest clicks, of either label."""
+    """Return the bounds of the chosen mask and of the positive prompts, and of the newest clicks, of either label."""
     boxes = [_bounds(steps), _step_bounds(steps[-1])]
     mask = _mask_bounds(state)
     if mask is not None:

@@ -288,7 +288,7 @@ def _nearest(downsamples: list[float] | tuple[float, ...], wanted: float) -> flo
 
 
 def _snap(position: float, side: int, low: int, high: int) -> int:
-    """Origin of the grid window whose middle half holds ``position``, moved inside ``[low, high]``."""
+    """Return the origin of the grid window whose middle half holds ``position``, moved inside ``[low, high]``."""
     half = max(1, side // 2)
     origin = math.floor((position - side / 4) / half) * half
     if high - low <= side:
@@ -299,7 +299,7 @@ def _snap(position: float, side: int, low: int, high: int) -> int:
 def _nearest_origins(
     first: int, last: int, low: int, high: int, side: int, step: int, focus: float, limit: int | None
 ) -> list[int]:
-    """Origins on one axis of the grid windows for positions in ``[first, last)``, nearest to ``focus`` first."""
+    """Return origins on one axis of the grid windows for positions in ``[first, last)``, nearest to ``focus`` first."""
     if limit is not None:
         # Positions further from the focus than that cannot be among the nearest: no list as long as a slide.
         middle = min(max(math.floor(focus), first), last - 1)

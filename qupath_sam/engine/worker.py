@@ -242,7 +242,7 @@ class InferenceWorker:
         return [min(below, key=lambda other: other.urgency.priority)] if below else []
 
     def _take(self, jobs: list[_Job]) -> list[_Job]:
-        """Those of ``jobs`` that still wait; they wait no more. Needs the lock."""
+        """Take those of ``jobs`` that still wait; they wait no more. Needs the lock."""
         taken = [job for job in jobs if job in self._queue]
         self._queue = [job for job in self._queue if job not in taken]
         return taken

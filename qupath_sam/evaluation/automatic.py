@@ -100,7 +100,7 @@ class AutomaticEvaluation:
     def run(
         self, datasets: Sequence[Dataset], *, on_image: Callable[[ImageResult], None] = lambda result: None
     ) -> Iterator[ImageResult]:
-        """The result of every tile of the data sets, in their order.
+        """Yield the result of every tile of the data sets, in their order.
 
         Args:
             datasets: to evaluate.
@@ -162,7 +162,7 @@ class AutomaticEvaluation:
 
 
 def painted(objects: Sequence[RegionObject], size: tuple[int, int]) -> NDArray[np.int32]:
-    """Outlines as labels; where two overlap, the pixel is of the one with the higher score.
+    """Paint outlines as labels; where two overlap, the pixel is of the one with the higher score.
 
     Args:
         objects: in level-0 px.

@@ -60,7 +60,7 @@ def summarise(results: Sequence[ImageResult]) -> dict[str, Any]:
 
 
 def _f1_interval(counts: NDArray[np.int64], groups: Sequence[object], strata: Sequence[str]) -> list[float]:
-    """Percentile interval of F1, which is no mean: groups are drawn, and their counts added up."""
+    """Return the percentile interval of F1, which is no mean: groups are drawn, and their counts added up."""
     names, members = np.unique([str(each) for each in groups], return_inverse=True)
     sums = np.zeros((len(names), 3))
     np.add.at(sums, members, counts)
@@ -85,7 +85,7 @@ def build_automatic_report(
     settings: Mapping[str, Any],
     machine: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The whole report.
+    """Build the whole report.
 
     Args:
         results: of each row, such as "lite_medsam_histology, fast": every image.
@@ -122,7 +122,7 @@ def build_automatic_report(
 
 
 def _by(results: Sequence[ImageResult], part_of: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Summaries by what a data set is a part of, in the order of the results."""
+    """Return summaries by what a data set is a part of, in the order of the results."""
     parts: dict[str, list[ImageResult]] = {}
     for each in results:
         parts.setdefault(part_of[each.dataset], []).append(each)
@@ -130,7 +130,7 @@ def _by(results: Sequence[ImageResult], part_of: Mapping[str, str]) -> dict[str,
 
 
 def automatic_table(report: Mapping[str, Any], part: str = "results") -> str:
-    """Markdown: every row on every data set (``part`` "results") or kind ("kinds"), with intervals."""
+    """Return Markdown: every row on every data set (``part`` "results") or kind ("kinds"), with intervals."""
     header = [
         "Data set" if part == "results" else "Objects",
         "images (groups), objects",

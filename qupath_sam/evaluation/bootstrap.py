@@ -19,7 +19,9 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Percentile interval of the mean over objects, drawing whole groups (Efron & Tibshirani 1993, ch. 8 and 13).
+    """Return the percentile interval of the mean over objects.
+
+    Whole groups are drawn (Efron & Tibshirani 1993, ch. 8 and 13).
 
     Objects of one patient are alike, so resampling objects would claim too much. The mean of a resample weighs every
     drawn object alike, as the mean it is an interval for.

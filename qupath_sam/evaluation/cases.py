@@ -16,7 +16,7 @@ BAD_FIRST_CLICK = 0.5
 
 
 def success_and_failure(results: Sequence[ObjectResult]) -> list[tuple[str, ObjectResult]]:
-    """A success, the worst failure and the worst first click of each data set, each with what it is.
+    """Return a success, the worst failure and the worst first click of each data set, each with what it is.
 
     The success is the object of median IoU after the last click among those that reached the highest threshold; the
     failure is the object of lowest IoU after the last click, where that never reached it; the bad first click is the

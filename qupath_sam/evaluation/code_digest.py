@@ -32,7 +32,7 @@ WITHOUT_EFFECT = frozenset(
 
 @cache
 def code_digest(modules: tuple[str, ...]) -> str:
-    """Hex SHA-256 of what these modules of the package, and all that they import of it, do.
+    """Return the hex SHA-256 of what these modules of the package, and all that they import of it, do.
 
     Args:
         modules: full names; those of other packages are passed over.
@@ -44,7 +44,7 @@ def code_digest(modules: tuple[str, ...]) -> str:
 
 
 def import_closure(modules: tuple[str, ...]) -> frozenset[str]:
-    """Full names of these modules and of everything in the package that they import, at any depth and anywhere."""
+    """Return the full names of these modules and of all that they import of the package, at any depth, anywhere."""
     found: set[str] = set()
     waiting = [name for name in modules if _source(name) is not None]
     while waiting:
@@ -57,7 +57,7 @@ def import_closure(modules: tuple[str, ...]) -> frozenset[str]:
 
 
 def _imported_by(name: str) -> Iterator[str]:
-    """Modules of the package that a module imports when it runs; those for its annotations alone are not."""
+    """Yield the modules of the package that a module imports when it runs; those for its annotations alone are not."""
     waiting: list[ast.AST] = [_parsed(name)]
     while waiting:
         node = waiting.pop()
@@ -72,7 +72,10 @@ def _imported_by(name: str) -> Iterator[str]:
 
 
 def _named(module: str, names: list[str]) -> Iterator[str]:
-    """The modules behind ``from module import names``; a package may load a name's module only when it is asked for."""
+    """Yield the modules behind ``from module import names``.
+
+    A package may load a name's module only when it is asked for.
+    """
     yield module
     submodules = [f"{module}.{name}" for name in names if _source(f"{module}.{name}") is not None]
     yield from submodules
@@ -89,7 +92,7 @@ def _parsed(name: str) -> ast.Module:
 
 
 def _source(name: str) -> Path | None:
-    """The file of a module or package; None for what is not of this package."""
+    """Return the file of a module or package; None for what is not of this package."""
     if name != _PACKAGE and not name.startswith(f"{_PACKAGE}."):
         return None
     path = Path(qupath_sam.__file__).parent.joinpath(*name.split(".")[1:])
@@ -97,7 +100,7 @@ def _source(name: str) -> Path | None:
 
 
 def _without_docstrings(module: ast.Module) -> ast.Module:
-    """The same module, less every text that stands alone as a statement."""
+    """Return the same module, less every text that stands alone as a statement."""
     for node in ast.walk(module):
         body = getattr(node, "body", None)
         if isinstance(body, list):

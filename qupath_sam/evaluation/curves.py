@@ -40,7 +40,7 @@ class _Axes:
 
 
 def draw_curves(report: Mapping[str, Any]) -> Image.Image:
-    """The figure.
+    """Draw the figure.
 
     Args:
         report: as `qupath_sam.evaluation.report.build_report` makes it.

@@ -39,7 +39,7 @@ class OwnWindowsEngine:
         )
 
     def image(self, pixels: NDArray[np.uint8], mpp: float | None) -> OwnWindows:
-        """An image to be prompted.
+        """Open an image to be prompted.
 
         Args:
             pixels: uint8 ``(H, W, 3)`` RGB, taken as level 0.
@@ -83,7 +83,7 @@ class OwnWindows:
         return self.predict(ObjectPrompts(outline=outline))[0].mask
 
     def predict(self, prompts: ObjectPrompts, token: bytes = b"") -> tuple[Answer, bytes]:
-        """The engine's answer, and the token for the next click."""
+        """Return the engine's answer, and the token for the next click."""
         prediction = self._engine.predict(self._slide, [ObjectRequest(prompts, token=token)])
         result = prediction.results[0]
         info = self._slide.info

@@ -43,7 +43,7 @@ def generalisation(results: Results, *, zero_shot: str, tuned_on: Mapping[str, S
 
 
 def generalisation_table(report: Mapping[str, Any]) -> str:
-    """The table, as Markdown: the change from zero-shot in parentheses, the better figure of each column in bold.
+    """Return the table, as Markdown: the change from zero-shot in parentheses, each column's better figure in bold.
 
     Args:
         report: with what `generalisation` says of its results.

@@ -54,7 +54,7 @@ class InstanceScores:
 
 
 def f1(true_positives: int, false_positives: int, false_negatives: int) -> float:
-    """2 TP / (2 TP + FP + FN); 1 where there is nothing and nothing was found."""
+    """Return 2 TP / (2 TP + FP + FN); 1 where there is nothing and nothing was found."""
     of = 2 * true_positives + false_positives + false_negatives
     return 2 * true_positives / of if of else 1.0
 
@@ -92,7 +92,7 @@ def score_instances(found: Labels, truth: Labels) -> InstanceScores:
 def _aji(
     both: NDArray[np.int64], ratios: NDArray[np.float64], truth: NDArray[np.int64], found: NDArray[np.int64]
 ) -> float:
-    """Aggregated Jaccard index (Kumar et al. 2017, IEEE TMI 36:1550, algorithm 1).
+    """Return the aggregated Jaccard index (Kumar et al. 2017, IEEE TMI 36:1550, algorithm 1).
 
     Each true object is held against the found one of the highest IoU, which may serve several; those that serve none
     add their area to the union.
@@ -110,7 +110,7 @@ def _aji(
 
 
 def _intersections(found: Labels, truth: Labels) -> NDArray[np.int64]:
-    """Shared px of each true (rows) and each found (columns) object, both by rising value."""
+    """Return the shared px of each true (rows) and each found (columns) object, both by rising value."""
     of_truth, of_found = _compact(truth), _compact(found)
     columns = int(of_found.max(initial=0)) + 1
     rows = int(of_truth.max(initial=0)) + 1
@@ -123,6 +123,6 @@ def _areas(labels: Labels) -> NDArray[np.int64]:
 
 
 def _compact(labels: Labels) -> NDArray[np.int64]:
-    """Objects numbered from 1 by rising value; 0 stays."""
+    """Return objects numbered from 1 by rising value; 0 stays."""
     values = np.unique(labels[labels != 0])
     return np.where(labels != 0, np.searchsorted(values, labels) + 1, 0).astype(np.int64)

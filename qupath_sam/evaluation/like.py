@@ -90,7 +90,7 @@ class LikeEvaluation:
         *,
         on_image: Callable[[], None] = lambda: None,
     ) -> Iterator[LikeResult]:
-        """The results of every tile that has enough objects, for each number of examples.
+        """Yield the results of every tile that has enough objects, for each number of examples.
 
         Args:
             datasets: to evaluate.
@@ -103,7 +103,9 @@ class LikeEvaluation:
                 on_image()
 
     def score(self, tile: Tile, counts: Sequence[int], *, min_area: int = 1) -> list[LikeResult]:
-        """The results of one tile; for numbers of examples that leave fewer than `LEAST_OTHERS` objects there is none.
+        """Return the results of one tile.
+
+        Numbers of examples that leave fewer than `LEAST_OTHERS` objects have none.
 
         Args:
             min_area: px of the smallest object; smaller ones are no objects.

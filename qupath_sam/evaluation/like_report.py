@@ -35,7 +35,7 @@ def summarise_like(results: Sequence[LikeResult]) -> dict[str, Any]:
 
 
 def _ratio_interval(clicks: Any, results: Sequence[LikeResult]) -> list[float]:
-    """Percentile interval of a ratio of sums: whole groups are drawn, within each data set."""
+    """Return the percentile interval of a ratio of sums: whole groups are drawn, within each data set."""
     groups = [(each.image.dataset, each.image.group) for each in results]
     names = sorted(set(groups))
     sums = np.array([clicks[[group == name for group in groups]].sum(axis=0) for name in names])
@@ -56,7 +56,7 @@ def build_like_report(
     settings: Mapping[str, Any],
     machine: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The whole report.
+    """Build the whole report.
 
     Args:
         results: of each row, such as "lite_medsam_histology, best": every tile and number of examples.
@@ -75,7 +75,7 @@ def build_like_report(
 
 
 def _by(results: Sequence[LikeResult], part_of: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
-    """Summaries by what a data set is a part of, one for each number of examples."""
+    """Return summaries by what a data set is a part of, one for each number of examples."""
     parts: dict[str, dict[int, list[LikeResult]]] = {}
     for each in results:
         parts.setdefault(part_of[each.image.dataset], {}).setdefault(each.examples, []).append(each)
@@ -85,7 +85,7 @@ def _by(results: Sequence[LikeResult], part_of: Mapping[str, str]) -> dict[str, 
 
 
 def like_table(report: Mapping[str, Any], part: str = "results") -> str:
-    """Markdown: every row on every data set (``part`` "results") or kind ("kinds"), with intervals."""
+    """Return Markdown: every row on every data set (``part`` "results") or kind ("kinds"), with intervals."""
     title = "Data set" if part == "results" else "Objects"
     header = [title, "Model", "examples", "tiles (groups), others", "F1 at .5", "AJI", "clicks saved", "s a tile"]
     rows = [

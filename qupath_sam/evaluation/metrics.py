@@ -19,7 +19,7 @@ _SHORTEST_BORDER, _PIECE_SHARE, _SQUARE_SHARE = 160.0, 0.1, 0.2
 
 
 def harm(before: Mask, after: Mask, truth: Mask) -> float:
-    """Pixels that were right before a click and are wrong after it, over the object's area.
+    """Return the pixels that were right before a click and are wrong after it, over the object's area.
 
     The wound that the histopathology papers name ("a local modification affects a large area": Kim et al., sec. 2.3)
     as a number. Before the first click the mask is empty, so the first click's harm is its false positives.
@@ -39,7 +39,7 @@ def harm(before: Mask, after: Mask, truth: Mask) -> float:
 
 
 def locality(before: Mask, after: Mask, pixel: tuple[int, int]) -> float:
-    """Share of the changed pixels that do not hang together (8-connected) with the pixel that was clicked.
+    """Return the share of the changed pixels that do not hang together (8-connected) with the pixel that was clicked.
 
     The changed component that holds the click is what FocalClick's progressive merge would keep (Chen et al. 2022,
     sec. 3.3); the rest changed without a click there.
@@ -65,7 +65,7 @@ def locality(before: Mask, after: Mask, pixel: tuple[int, int]) -> float:
 
 
 def is_square(mask: Mask) -> bool:
-    """Whether the border of a mask runs straight along rows or columns for more than a fifth of its length.
+    """Return whether the border of a mask runs straight along rows or columns for more than a fifth of its length.
 
     Such an answer shows where a network's window ends, not where an object does. Only pieces longer than a tenth of
     the border count, and only borders of at least 160 px, as small masks are straight in part in any case. The

@@ -22,7 +22,7 @@ _TITLES = {
 
 
 def page(reports: Mapping[WindowChoice, Mapping[str, Any]], *, command: str) -> str:
-    """A table for each choice of windows: a block of rows for each data set, a row for each model.
+    """Draw a table for each choice of windows: a block of rows for each data set, a row for each model.
 
     Args:
         reports: as `qupath_sam.evaluation.report.build_report` makes them, with ``intervals`` of each model.

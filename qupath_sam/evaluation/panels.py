@@ -43,7 +43,7 @@ class Case:
 
 
 def draw_cases(cases: Sequence[Case]) -> Image.Image:
-    """One row a case, one column a number of clicks. Yellow: the truth; blue: the mask; dots: clicks.
+    """Draw one row a case, one column a number of clicks. Yellow: the truth; blue: the mask; dots: clicks.
 
     Raises:
         ValueError: there are no cases.
@@ -82,12 +82,12 @@ def _panel(case: Case, mask: Mask, clicks: Sequence[SimulatedClick]) -> Image.Im
 
 
 def _enlarged(image: Image.Image, x: int, y: int, side: int, resampling: Image.Resampling) -> Image.Image:
-    """The square at ``(x, y)`` of ``side`` px; what lies outside the image is black."""
+    """Return the square at ``(x, y)`` of ``side`` px; what lies outside the image is black."""
     return image.crop((x, y, x + side, y + side)).resize((_PANEL, _PANEL), resampling)
 
 
 def _shown_square(truth: Mask) -> tuple[int, int, int]:
-    """Corner and side of the square to show: the object with a margin, inside the image where that is possible."""
+    """Return the corner and side of the square to show: the object with a margin, if possible inside the image."""
     height, width = truth.shape
     min_x, min_y, max_x, max_y = (int(v) for v in box_of(truth).bounds)
     longer = max(max_x - min_x, max_y - min_y)

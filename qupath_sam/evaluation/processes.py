@@ -84,7 +84,7 @@ class EvaluationProcesses:
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    """Ctrl-C must not wait for twenty clicks on every object of a tile."""
+    """End at once: Ctrl-C must not wait for twenty clicks on every object of a tile."""
     for process in list((pool._processes or {}).values()):  # `kill_workers` is new in Python 3.14
         process.kill()
 
@@ -105,7 +105,7 @@ def _start(job: Job) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed cannot end its processes, and they would wait for work for ever."""
+    """End when the parent has ended: one that was killed cannot end its processes, which would wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

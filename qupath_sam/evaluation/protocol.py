@@ -196,12 +196,12 @@ def run_clicks(
 
 
 def number_of_clicks(ious: Sequence[float], threshold: float) -> int:
-    """NoC of one object: the first click whose IoU is at least ``threshold`` (0..1); all clicks where none is."""
+    """Return the NoC of one object: the first click with an IoU of at least ``threshold`` (0..1); else all clicks."""
     return next((number for number, iou in enumerate(ious, start=1) if iou >= threshold), len(ious))
 
 
 def is_failure(ious: Sequence[float], threshold: float) -> bool:
-    """Whether no click reached ``threshold`` (0..1): what NoF counts."""
+    """Return whether no click reached ``threshold`` (0..1): what NoF counts."""
     return max(ious) < threshold
 
 

@@ -34,7 +34,7 @@ def build_report(
     settings: Mapping[str, Any],
     machine: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The whole report.
+    """Build the whole report.
 
     Args:
         results: of each model, every object of every data set.
@@ -54,7 +54,7 @@ def build_report(
 
 
 def kind_summaries(results: Sequence[ObjectResult], kinds: Mapping[str, str]) -> dict[str, Summary]:
-    """A summary for each kind of object, in the order of `Kind`, where every data set of a kind counts alike.
+    """Return a summary for each kind of object, in the order of `Kind`, where every data set of a kind counts alike.
 
     Args:
         results: of one model.
@@ -74,7 +74,7 @@ def _by_dataset(results: Sequence[ObjectResult]) -> list[list[ObjectResult]]:
 
 
 def _mean_summary(parts: Sequence[Summary]) -> Summary:
-    """Means of figures over data sets; a count is the sum."""
+    """Return the means of figures over data sets; a count is the sum."""
     names = (
         "first_iou",
         "first_best_iou",
@@ -95,14 +95,14 @@ def _mean_summary(parts: Sequence[Summary]) -> Summary:
 
 
 def summaries(results: Sequence[ObjectResult]) -> dict[str, Summary]:
-    """A summary for each data set, and one for all together (`POOLED`), where every object counts alike."""
+    """Return a summary for each data set, and one for all together (`POOLED`), where every object counts alike."""
     datasets = sorted({r.dataset for r in results})
     by_dataset = {name: summarise([r for r in results if r.dataset == name]) for name in datasets}
     return {**by_dataset, POOLED: summarise(results)} if results else {}
 
 
 def summarise(results: Sequence[ObjectResult]) -> Summary:
-    """Figures over objects.
+    """Compute figures over objects.
 
     - ``n``, ``groups``: objects and groups.
     - ``noc``, ``nof_rate``: mean number of clicks to 80, 85 and 90 % IoU; share of objects that never get there, the
@@ -165,7 +165,7 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
 
 
 def intervals(results: Sequence[ObjectResult]) -> dict[str, dict[str, Any]]:
-    """95 % intervals of what `summarise` gives no interval of, for each data set and for all together.
+    """Return 95 % intervals of what `summarise` gives no interval of, for each data set and for all together.
 
     Returns:
         ``{data set: {"nof_rate": {"80": [low, high], ...}, "harm": ..., "box_iou": ...}}``: of harm the mean over the

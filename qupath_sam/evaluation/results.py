@@ -63,7 +63,7 @@ class ObjectResult:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The result that `dataclasses.asdict` and JSON made into ``values``.
+        """Return the result that `dataclasses.asdict` and JSON made into ``values``.
 
         Raises:
             KeyError: a field is missing.
@@ -113,7 +113,7 @@ class ResultStore:
         return sum(len(makings) for makings in self._results.values())
 
     def get(self, key: str, made_by: str) -> ObjectResult | None:
-        """The result filed under ``key`` that ``made_by`` has made, or None; of any making, the newest."""
+        """Return the result filed under ``key`` that ``made_by`` has made, or None; of any making, the newest."""
         makings = self._results.get(key, {})
         if made_by not in makings and makings and self._any_making:
             self.foreign.add(key)
@@ -133,7 +133,7 @@ class ResultStore:
 
 
 def result_key(parts: Mapping[str, Any]) -> str:
-    """Hex SHA-256 of ``parts`` (JSON values)."""
+    """Return the hex SHA-256 of ``parts`` (JSON values)."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

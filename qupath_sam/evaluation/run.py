@@ -127,7 +127,7 @@ class Evaluation:
         on_tile: Callable[[int], None] = lambda objects: None,
         submit: Submit | None = None,
     ) -> list[ObjectResult]:
-        """Results of all objects of the data sets, in their order.
+        """Run the sessions of all objects of the data sets; return their results in the objects' order.
 
         Args:
             datasets: to evaluate.
@@ -165,7 +165,7 @@ class Evaluation:
         return [result for of_tile in tiles for result in of_tile.results.values() if result is not None]
 
     def score(self, view: TileView, object_ids: Collection[str], *, reading_s: float) -> Iterator[ObjectResult]:
-        """Results of the named objects of a view, in its order; kept ones are not looked up.
+        """Yield the results of the named objects of a view, in its order; kept ones are not looked up.
 
         Args:
             view: of a tile.
@@ -185,7 +185,7 @@ class Evaluation:
             yield self._score(item, image, setup)
 
     def prompt(self, pixels: NDArray[np.uint8], mpp: float | None) -> PromptableImage:
-        """An image that is ready for prompts, in the windows that were chosen.
+        """Prepare an image for prompts, in the windows that were chosen.
 
         Args:
             pixels: uint8 ``(H, W, 3)`` RGB.
@@ -196,7 +196,7 @@ class Evaluation:
         return WholeImage(self._model.segmenter, pixels)
 
     def _kept(self, view: TileView) -> _TileResults:
-        """Places for the results of a view, those that are kept in theirs."""
+        """Return places for the results of a view, those that are kept in theirs."""
         keys = {item.object_id: self._key(item) for item in view.objects}
         get = self._store.get if self._store is not None else lambda key, made_by: None
         return _TileResults(keys, {name: get(key, self._made_by) for name, key in keys.items()})
@@ -231,13 +231,13 @@ class Evaluation:
         )
 
     def _answering_modules(self) -> tuple[str, ...]:
-        """The modules that decide about an answer, with all that they import."""
+        """Return the modules that decide about an answer, with all that they import."""
         windows = "engine_windows" if self._engine is not None else "sessions"
         names = ("evaluation.protocol", f"evaluation.{windows}", "models.load")
         return (type(self._model.segmenter).__module__, *(f"qupath_sam.{name}" for name in names))
 
     def _warm_up(self) -> None:
-        """One throw-away click: the first call of a network pays for what later ones do not."""
+        """Make one throw-away click: the first call of a network pays for what later ones do not."""
         if not self._warm:
             self._warm = True
             blank = np.full((64, 64, 3), 255, dtype=np.uint8)

@@ -45,7 +45,7 @@ class ClickSession(Protocol):
     """One object that is being clicked; each click refines the mask that the last one left."""
 
     def click(self, point: tuple[float, float], label: Label) -> Answer:
-        """The object after one more click."""
+        """Return the object after one more click."""
         ...
 
 
@@ -57,11 +57,11 @@ class PromptableImage(Protocol):
         ...
 
     def from_box(self, box: Box) -> Mask:
-        """The object in a box."""
+        """Return the object in a box."""
         ...
 
     def from_outline(self, outline: Polygon | MultiPolygon) -> Mask:
-        """An existing outline, refined."""
+        """Return an existing outline, refined."""
         ...
 
 
@@ -93,7 +93,7 @@ class WholeImage:
         return self.decode(_prompts([], box=box, logits=logits)).mask
 
     def decode(self, prompts: WindowPrompts, *, several_masks: bool = False) -> _Decoded:
-        """The model's answer for one object; of several masks, the one that the model itself scores best."""
+        """Return the model's answer for one object; of several masks, the one that the model itself scores best."""
         started = time.perf_counter()
         answer = self._segmenter.decode(self._embedding, [prompts], several_masks=several_masks)[0]
         seconds = time.perf_counter() - started

@@ -104,12 +104,12 @@ def kinds_table(report: Mapping[str, Any]) -> str:
 
 
 def dataset_names(results: Results) -> list[str]:
-    """Names of the data sets of all models, in the order of the report."""
+    """Return the names of the data sets of all models, in the order of the report."""
     return list(dict.fromkeys(name for of_model in results.values() for name in of_model))
 
 
 def noc_text(summary: Mapping[str, Any], threshold: int, clicks: int, *, digits: int = 2) -> str:
-    """The mean number of clicks to a threshold, as a table shows it.
+    """Return the mean number of clicks to a threshold, as a table shows it.
 
     An object that never gets there counts with all its clicks, as in the papers, who give twenty. Of fewer clicks that
     says too little: ``>= 1.40`` where some objects never got there, ``> 1`` where none did.
@@ -148,6 +148,6 @@ def _optional(value: float | None, pattern: str) -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
+    """Return a table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

@@ -16,7 +16,7 @@ Json = dict[str, object]
 
 
 def report(name: str, results: Mapping[str, object], *, version: int = 1) -> Json:
-    """``results`` as every ``--json`` file has them: behind ``schema`` and ``machine``.
+    """Return ``results`` as every ``--json`` file has them: behind ``schema`` and ``machine``.
 
     Args:
         name: of the command, such as "bench-trace".
@@ -27,7 +27,7 @@ def report(name: str, results: Mapping[str, object], *, version: int = 1) -> Jso
 
 
 def machine() -> Json:
-    """This machine, now.
+    """Describe this machine, now.
 
     Returns:
         ``cpu``: name of the processor; ``cores``: those this process may use; ``torch``: version; ``threads``: those

@@ -58,7 +58,7 @@ def prepare_process() -> str:
 
 
 def waiting_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables to add to ``environment`` so that OpenMP threads sleep soon when they wait."""
+    """Return the variables to add to ``environment`` so that OpenMP threads sleep soon when they wait."""
     if "OMP_WAIT_POLICY" in environment:  # the user's word; both runtimes would put their own variable above it
         return {}
     wanted = {"GOMP_SPINCOUNT": _GOMP_SPINCOUNT, "KMP_BLOCKTIME": _KMP_BLOCKTIME}
@@ -66,7 +66,7 @@ def waiting_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def chooses_allocator(environment: Mapping[str, str]) -> bool:
-    """Whether the user has tuned malloc, or put another in its place."""
+    """Return whether the user has tuned malloc, or put another in its place."""
     tuned = "glibc.malloc." in environment.get("GLIBC_TUNABLES", "")
     preloaded = "malloc" in environment.get("LD_PRELOAD", "")
     return tuned or preloaded or any(name in environment for name in _MALLOC_VARIABLES)
@@ -115,7 +115,7 @@ def configure_torch(threads: int | None = None) -> int:
 
 
 def available_cores() -> int:
-    """Physical cores this process may use, at least 1.
+    """Return the number of physical cores that this process may use, at least 1.
 
     Two hardware threads of one core share its vector units, so more threads than cores only wait for each other.
     A CPU affinity and a container's quota (cgroup v2) count, which the number of cores alone would not show.
@@ -131,7 +131,7 @@ def available_cores() -> int:
 
 
 def cgroup_cores(cpu_max: str) -> float:
-    """Cores granted by a ``cpu.max`` file ("200000 100000": microseconds, of each period), or infinity.
+    """Return the cores granted by a ``cpu.max`` file ("200000 100000": microseconds, of each period), or infinity.
 
     Source: Linux documentation, admin-guide/cgroup-v2, "cpu.max".
     """

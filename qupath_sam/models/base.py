@@ -132,7 +132,7 @@ class Segmenter(Protocol):
     def decode(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
     ) -> list[MaskSet]:
-        """Masks for each of several independent objects of one window.
+        """Decode masks for each of several independent objects of one window.
 
         The answer for an object does not depend on what else is in the call (within float tolerance).
 

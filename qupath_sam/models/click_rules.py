@@ -69,7 +69,7 @@ def apply_rules(logits: Logits, prompts: Sequence[CanvasPrompts], rules: ClickRu
 
 
 def keep_clicked_parts(logits: Logits, prompts: CanvasPrompts) -> Logits:
-    """The logits of one object that hangs together, for prompts of clicks alone; see `in_one_piece`.
+    """Return the logits of one object that hangs together, for prompts of clicks alone; see `in_one_piece`.
 
     With a box or an outline (a mask before the first click) several parts may be meant: all stay.
 
@@ -88,7 +88,7 @@ def keep_clicked_parts(logits: Logits, prompts: CanvasPrompts) -> Logits:
 
 
 def apply_click_rules(logits: Logits, prompts: CanvasPrompts, rules: ClickRules) -> Logits:
-    """The new logits as far as the newest clicks may change the old ones.
+    """Return the new logits as far as the newest clicks may change the old ones.
 
     Args:
         logits: float32 ``(256, 256)`` over the canvas, after the newest clicks; left as they are.
@@ -115,7 +115,7 @@ def apply_click_rules(logits: Logits, prompts: CanvasPrompts, rules: ClickRules)
 
 
 def apply_box_rule(logits: Logits, prompts: CanvasPrompts, rules: ClickRules) -> Logits:
-    """The logits with nothing far outside a box that came alone; unchanged for other prompts.
+    """Return the logits with nothing far outside a box that came alone; unchanged for other prompts.
 
     Args:
         logits: float32 ``(256, 256)`` over the canvas; left as they are.
@@ -136,7 +136,7 @@ def apply_box_rule(logits: Logits, prompts: CanvasPrompts, rules: ClickRules) ->
 
 
 def _merged(new: Logits, old: Logits, prompts: CanvasPrompts, rules: ClickRules) -> Logits:
-    """Old logits where a change is refused. Where both have the same side, the new may be surer."""
+    """Return old logits where a change is refused. Where both have the same side, the new may be surer."""
     changed = (new > 0) != (old > 0)
     components, _ = ndimage.label(changed)
     kept = np.zeros_like(changed)

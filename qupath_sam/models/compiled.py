@@ -31,12 +31,12 @@ _NAME = "network.xml"
 
 
 def is_installed() -> bool:
-    """Whether the extra is there; nothing is imported."""
+    """Return whether the extra is there; nothing is imported."""
     return importlib.util.find_spec("openvino") is not None
 
 
 def default_folder() -> Path:
-    """Where converted networks are kept: the user's cache folder, so that it may be emptied at any time."""
+    """Return the folder of converted networks: in the user's cache folder, which may be emptied at any time."""
     return Path(platformdirs.user_cache_dir("qupath-sam", appauthor=False)) / "openvino"
 
 
@@ -105,7 +105,7 @@ class CompiledNetwork:
                 raise ValueError(f"its answers are {error:.0%} off those of torch")
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        """The network's answers, fp32. They are overwritten by the next call.
+        """Return the network's answers, fp32. They are overwritten by the next call.
 
         Args:
             inputs: fp32; read in place where they are contiguous.
@@ -116,7 +116,7 @@ class CompiledNetwork:
 
 
 def _kept(folder: Path) -> Any | None:
-    """The network that is kept there; None where there is none, or a spoilt one, which is removed."""
+    """Load the network that is kept there; None where there is none, or a spoilt one, which is removed."""
     import openvino
 
     path = folder / _NAME
@@ -193,7 +193,7 @@ def _compiled(model: Any, *, bf16: bool, threads: int) -> Any:
 
 
 def _key(network: nn.Module, shapes: Sequence[Sequence[int]], *, bf16: bool) -> str:
-    """Of what is converted and where it was found right: weights, code, shapes, both libraries and the processor."""
+    """Digest what is converted and where it was found right: weights, code, shapes, both libraries, the processor."""
     import openvino
 
     core = openvino.Core()

@@ -55,7 +55,10 @@ class DenseWeights:
 
 
 def encoder_digest(tensors: Mapping[str, Tensor]) -> str:
-    """Hex SHA-256 of the image encoder among a network's tensors, in fp32: a delta's frozen encoder is its base's."""
+    """Return the hex SHA-256 of the image encoder among a network's tensors, in fp32.
+
+    That of a delta with a frozen encoder is its base's.
+    """
     digest = hashlib.sha256()
     for key, tensor in sorted(tensors.items()):
         if key.startswith("image_encoder."):
@@ -118,7 +121,7 @@ def add_dense_head(file: Path, store: ModelStore) -> Path:
 
 
 def dense_head_path(tensors: Mapping[str, Tensor], store: ModelStore, *, named: Path | None = None) -> Path | None:
-    """Where the dense head of an encoder lies: the one that is named, the one in the store, the one of the package.
+    """Return where the dense head of an encoder lies: the named one, the one in the store, or the package's.
 
     Args:
         tensors: of the model, with its encoder.
@@ -152,7 +155,7 @@ def dense_head_path(tensors: Mapping[str, Tensor], store: ModelStore, *, named: 
 def dense_head_for(
     tensors: Mapping[str, Tensor], store: ModelStore, *, named: Path | None = None
 ) -> DenseWeights | None:
-    """The dense head of an encoder, or None; see `dense_head_path`."""
+    """Load the dense head of an encoder, or None; see `dense_head_path`."""
     path = dense_head_path(tensors, store, named=named)
     return None if path is None else read_dense_head(path)
 
@@ -178,7 +181,7 @@ class DenseMaps:
         self.sha256 = weights.sha256
 
     def __call__(self, pixels: NDArray[np.uint8], embedding: Embedding) -> NDArray[np.float32]:
-        """Foreground, proximity to the centre and distance from the border of the objects of a square window.
+        """Return foreground, proximity to the centre and distance from the border of the objects of a square window.
 
         Args:
             pixels: uint8 ``(S, S, 3)`` RGB of the window.

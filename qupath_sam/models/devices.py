@@ -71,7 +71,7 @@ class Execution:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
+    """Choose the device of that name; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
 
     Raises:
         InvalidRequest: torch does not know the name, or this machine has no such device.
@@ -97,7 +97,7 @@ def choose_execution(
     precision: str | Precision = Precision.AUTO,
     runtime: str | Runtime = Runtime.TORCH,
 ) -> Execution:
-    """Device, number format and runtime by name.
+    """Choose device, number format and runtime by name.
 
     Raises:
         InvalidRequest: no such device, precision or runtime, or not together.
@@ -126,7 +126,7 @@ def _named(kind: type[_Choice], name: str | _Choice, what: str) -> _Choice:
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 in hardware. Where it is emulated it is slower than fp32."""
+    """Return whether the device multiplies bf16 in hardware. Where it is emulated it is slower than fp32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
@@ -191,7 +191,7 @@ class CompiledEncoder(nn.Module):
         self.run = run
 
     def forward(self, image: Tensor) -> Tensor:
-        """The embedding, the caller's own, in channels-last order as the decoder wants it."""
+        """Return the embedding, the caller's own, in channels-last order as the decoder wants it."""
         return self.run(image.float())[0].clone(memory_format=torch.channels_last)
 
 
@@ -245,7 +245,7 @@ def _is_present(device: torch.device) -> bool:
 
 
 def describe_device(device: torch.device) -> str:
-    """The device for people to read: its name in torch, and for CUDA that of the card."""
+    """Describe the device for people to read: its name in torch, and for CUDA that of the card."""
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}"
     return str(device)

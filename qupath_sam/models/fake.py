@@ -109,7 +109,7 @@ class FakeSegmenter:
 
 
 def _centres(window_size: tuple[int, int], grid: tuple[int, int]) -> _Grid:
-    """Centres of a grid's cells over the window, in window px: a row of x and a column of y."""
+    """Return the centres of a grid's cells over the window, in window px: a row of x and a column of y."""
     (height, width), (rows, columns) = window_size, grid
     return (np.arange(columns) + 0.5) * width / columns, ((np.arange(rows) + 0.5) * height / rows)[:, None]
 

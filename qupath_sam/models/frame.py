@@ -36,12 +36,12 @@ class ModelFrame:
 
     @classmethod
     def stretched(cls, window_size: tuple[int, int], input_size: int) -> ModelFrame:
-        """The window fills the whole square, whatever its aspect (LiteMedSAM)."""
+        """Return a frame in which the window fills the whole square, whatever its aspect (LiteMedSAM)."""
         return cls(window_size, (input_size, input_size), input_size)
 
     @classmethod
     def padded(cls, window_size: tuple[int, int], input_size: int) -> ModelFrame:
-        """The window's longer side fills the square and the rest is padding (SAM's ``ResizeLongestSide``)."""
+        """Return a frame: the longer side fills the square, the rest is padding (SAM's ``ResizeLongestSide``)."""
         scale = input_size / max(window_size)
         height, width = (max(1, int(side * scale + 0.5)) for side in window_size)
         return cls(window_size, (height, width), input_size)
@@ -52,13 +52,13 @@ class ModelFrame:
         return self.content_size == (self.input_size, self.input_size)
 
     def to_model(self, xy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Points ``(N, 2)``, x then y, from window px to model px."""
+        """Map points ``(N, 2)``, x then y, from window px to model px."""
         height, width = self.window_size
         content_height, content_width = self.content_size
         return xy * np.array([content_width / width, content_height / height], np.float32)
 
     def logits_over_window(self, logits: Tensor) -> Tensor:
-        """``(M, 256, 256)`` over the model's square to as many over the window, interpolated bilinearly."""
+        """Map ``(M, 256, 256)`` over the model's square to as many over the window, interpolated bilinearly."""
         if self.fills_square:
             return logits
         height, width = self._content_fraction()
@@ -67,7 +67,7 @@ class ModelFrame:
         return _resample(logits, theta)
 
     def logits_over_square(self, logits: Tensor) -> Tensor:
-        """The inverse of `logits_over_window`; the padding is set to `PADDING_LOGIT`."""
+        """Invert `logits_over_window`; the padding is set to `PADDING_LOGIT`."""
         if self.fills_square:
             return logits
         height, width = self._content_fraction()
@@ -86,7 +86,7 @@ class ModelFrame:
 
 
 def masks_over_window(logits: Tensor, window_size: tuple[int, int]) -> Tensor:
-    """Logits ``(M, 256, 256)`` over a window to bool masks ``(M, height, width)``: upsampled bilinearly, above zero."""
+    """Map logits ``(M, 256, 256)`` to bool masks ``(M, height, width)`` over a window: bilinear, above zero."""
     if logits.shape[1:] == window_size:
         # What the interpolation would give, bit by bit.
         return logits > 0

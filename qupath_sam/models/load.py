@@ -183,7 +183,7 @@ def check_content(checkpoint: Checkpoint, path: Path, family: Family, store: Mod
 
 
 def click_networks(checkpoint: Checkpoint, family: Family, *, where: str) -> list[ClickNetwork]:
-    """The networks of a checkpoint of RITM, FocalClick or SimpleClick, with their weights.
+    """Load the networks of a checkpoint of RITM, FocalClick or SimpleClick, with their weights.
 
     Raises:
         WrongWeights: it is none, of another of these families, or its tensors do not fit its config.
@@ -229,7 +229,7 @@ def check_digest(spec: ModelSpec, path: Path, digest: str) -> None:
 
 
 def build_segmenter(spec: ModelSpec, tensors: dict[str, Tensor], execution: Execution) -> PromptableSegmenter:
-    """The adapter of the model's family round a network with these weights; they must fit."""
+    """Build the adapter of the model's family round a network with these weights; they must fit."""
     network = build_network_with(tensors, spec.family)
     capabilities = spec.capabilities
     if spec.first_clicks_with:
@@ -246,7 +246,7 @@ def build_decoder(spec: ModelSpec, tensors: dict[str, Tensor], execution: Execut
 
 
 def _second_decoder(spec: ModelSpec, store: ModelStore, first: Weights) -> tuple[ModelSpec, dict[str, Tensor]] | None:
-    """The model that answers first clicks beside this one, and its tensors; None where there is none.
+    """Load the model that answers first clicks beside this one, and its tensors; None where there is none.
 
     Raises:
         WrongWeights: it has another encoder.
@@ -297,5 +297,5 @@ def complete(checkpoint: Checkpoint, path: Path, store: ModelStore) -> dict[str,
 
 
 def _single(tensor: Tensor) -> Tensor:
-    """fp32, where a file was saved in half the precision."""
+    """Convert to fp32, where a file was saved in half the precision."""
     return tensor.float() if tensor.is_floating_point() else tensor

@@ -17,7 +17,7 @@ Pixel = tuple[int, int]
 
 
 def in_one_piece(mask: Mask, positive: Sequence[Pixel], negative: Sequence[Pixel], *, pinhole_area: float) -> Mask:
-    """The mask without parts that no positive click points at and without pinholes.
+    """Return the mask without parts that no positive click points at and without pinholes.
 
     A part (4-connected) stays where a positive click lies in it, or where it is the nearest to a click that lies in
     none. A hole below ``pinhole_area`` or `PINHOLE_SHARE` of the object is filled, unless a negative click lies in it.
@@ -62,14 +62,14 @@ def _pinholes(mask: Mask, pixels: Sequence[Pixel], *, area: float) -> Mask:
 
 
 def _at(labels: NDArray[np.integer], pixel: Pixel) -> int:
-    """The label of a pixel; 0 outside."""
+    """Return the label of a pixel; 0 outside."""
     row, column = pixel
     inside = 0 <= row < labels.shape[0] and 0 <= column < labels.shape[1]
     return int(labels[row, column]) if inside else 0
 
 
 def _nearest(parts: NDArray[np.integer], pixel: Pixel) -> int:
-    """The number of the part that is nearest to a pixel."""
+    """Return the number of the part that is nearest to a pixel."""
     rows, columns = np.nonzero(parts)
     nearest = int(np.argmin((rows - pixel[0]) ** 2 + (columns - pixel[1]) ** 2))
     return int(parts[rows[nearest], columns[nearest]])

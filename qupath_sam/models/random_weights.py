@@ -21,7 +21,7 @@ _DECODER_OF = "lite_medsam"
 
 
 def load_random(name: str, *, device: str = "auto", precision: str | Precision = Precision.AUTO) -> LoadedModel:
-    """A built-in model with seeded random weights in its image encoder.
+    """Load a built-in model with seeded random weights in its image encoder.
 
     Its prompt encoder and mask decoder are LiteMedSAM's, which have the same shapes: random ones would answer with
     noise, and tracing noise takes longer than tracing tissue.
@@ -46,7 +46,10 @@ def load_random(name: str, *, device: str = "auto", precision: str | Precision =
 
 
 def _random_transformers_model(spec: ModelSpec, device: str) -> LoadedModel:
-    """Its decoder is random too. Where it enlarges its maps, its answer is made smooth, as trained ones are."""
+    """Build a model of `transformers` whose decoder is random too.
+
+    Where it enlarges its maps, its answer is made smooth, as trained ones are.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:

@@ -175,7 +175,7 @@ def _clicks_only(input_size: int) -> Capabilities:
 
 
 def default_mpp(family: Family) -> float:
-    """um/px at which a window of the family's input size spans 200 to 250 um (up to 512 px) or 500 um (1024 px)."""
+    """Return um/px at which a window of the family's input size spans 200 to 250 um (to 512 px) or 500 um (1024 px)."""
     return 1.0 if family in (Family.LITE_MEDSAM, Family.FAKE) else 0.5
 
 

@@ -45,7 +45,7 @@ class SquareLogits:
 
 
 def mask_set(answer: SquareLogits, scores: Tensor, frame: ModelFrame) -> MaskSet:
-    """The masks of one prompt over its window.
+    """Return the masks of one prompt over its window.
 
     Args:
         answer: over the model's square.
@@ -86,7 +86,7 @@ def _put_detail(mask: Tensor, detail: Detail, frame: ModelFrame) -> None:
 
 
 def _sampled(values: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """``(R, R)`` at columns ``x`` and rows ``y``, in `torch.nn.functional.grid_sample`'s frame."""
+    """Sample ``(R, R)`` at columns ``x`` and rows ``y``, in `torch.nn.functional.grid_sample`'s frame."""
     shape = 1, len(y), len(x)
     grid = torch.stack([x[None, None, :].expand(shape), y[None, :, None].expand(shape)], dim=-1)
     sampled = F.grid_sample(

@@ -77,7 +77,7 @@ def reach_of(click: CanvasClick, mask: NDArray[np.bool_]) -> float:
 
 
 def squared_distance(click: CanvasClick) -> NDArray[np.float64]:
-    """``(CANVAS_SIZE, CANVAS_SIZE)``: of every pixel's centre to the click, in canvas px squared."""
+    """Return the distance of every pixel's centre to the click, canvas px squared: ``(CANVAS_SIZE, CANVAS_SIZE)``."""
     at = np.arange(CANVAS_SIZE)
     distance: NDArray[np.float64] = ((at - click.y) ** 2)[:, None] + ((at - click.x) ** 2)[None, :]
     return distance

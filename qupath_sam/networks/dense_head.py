@@ -47,7 +47,7 @@ class DenseHead(nn.Module):
         self.out = nn.Sequential(nn.Conv2d(half, 4 * MAPS, 3, padding=1), nn.PixelShuffle(2))
 
     def forward(self, image: Tensor, embedding: Tensor) -> Tensor:
-        """Logits of the maps, fp32 ``(B, 3, 256, 256)``; sigmoid makes them 0..1.
+        """Return the logits of the maps, fp32 ``(B, 3, 256, 256)``; sigmoid makes them 0..1.
 
         Args:
             image: RGB ``(B, 3, 256, 256)`` in 0..255 of any dtype. Its brightness and contrast are taken out, image by

@@ -35,6 +35,7 @@ class ConvGelu(nn.Module):
         self.conv = conv
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` as the convolution does, then GELU; one call of oneDNN on a CPU that has it."""
         conv = self.conv
         if x.device.type != "cpu" or not _fuses():
             return F.gelu(conv(x))

@@ -69,7 +69,7 @@ class FrozenMaskDecoder(nn.Module):
         return Decoded(in_order(logits), scores.clone(), in_order(features))
 
     def forward(self, cells: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits ``(B, 65536, 4)``, scores ``(B, 4)`` and features ``(B, 65536, FEATURE_CHANNELS)``.
+        """Return logits ``(B, 65536, 4)``, scores ``(B, 4)`` and features ``(B, 65536, FEATURE_CHANNELS)``.
 
         Args:
             cells: ``(B, 4096, 256)``, embedding and dense prompt together, see `cells_of`.
@@ -87,13 +87,13 @@ class FrozenMaskDecoder(nn.Module):
         return features @ self._mask_weights(tokens).transpose(1, 2), self.scores(tokens[:, 0]), features
 
     def _features(self, cells: Tensor) -> Tensor:
-        """``(B, 4096, 256)`` to ``(B, 65536, FEATURE_CHANNELS)``: the 16 outputs of each cell, one after the other."""
+        """Map ``(B, 4096, 256)`` to ``(B, 65536, FEATURE_CHANNELS)``: the 16 outputs of each cell together."""
         count = len(cells)
         quarter = F.gelu(self.norm(self.up1(cells).view(count, -1, self.norm.normalized_shape[0])))
         return F.gelu(self.up2(quarter)).view(count, -1, FEATURE_CHANNELS)
 
     def _mask_weights(self, tokens: Tensor) -> Tensor:
-        """``(B, T, 256)`` to ``(B, 4, FEATURE_CHANNELS)``, all masks at once."""
+        """Map ``(B, T, 256)`` to ``(B, 4, FEATURE_CHANNELS)``, all masks at once."""
         masks = self.own_tokens.shape[1] - 1
         x = tokens[:, 1 : 1 + masks].transpose(0, 1)
         for index, (weight, bias) in enumerate(zip(self.hyper, self.hyper_bias, strict=True)):
@@ -116,7 +116,7 @@ class FrozenBlock(nn.Module):
         self.to_tokens = ImageToToken(block.cross_attn_image_to_token)
 
     def forward(self, tokens: Tensor, cells: Tensor, asked: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, T, 256)`` and cells ``(B, 4096, 256)`` to the same.
+        """Map tokens ``(B, T, 256)`` and cells ``(B, 4096, 256)`` to the same.
 
         Args:
             asked: the tokens before the first block, added as their position.
@@ -149,7 +149,7 @@ class TokenToImage(nn.Module):
         self.out = attention.out_proj
 
     def forward(self, query: Tensor, placed: Tensor, cells: Tensor) -> Tensor:
-        """``(B, T, 256)`` from tokens ``(B, T, 256)``, cells with their position, and cells, ``(B, 4096, 256)``."""
+        """Return ``(B, T, 256)`` of tokens ``(B, T, 256)``, cells with their position, and cells ``(B, 4096, 256)``."""
         count, tokens, _ = query.shape
         heads = _by_head(self.query(query), self.heads)
         towards = (heads @ self.key).flatten(1, 2)
@@ -174,7 +174,7 @@ class ImageToToken(nn.Module):
         self.out_bias = _kept(attention.out_proj.bias)
 
     def forward(self, placed: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """``(B, 4096, 256)`` from cells with their position and from tokens ``(B, T, 256)``."""
+        """Return ``(B, 4096, 256)`` from cells with their position and from tokens ``(B, T, 256)``."""
         count, tokens, _ = key.shape
         keys = _by_head(self.key(key), self.heads)
         towards, same = (keys @ self.query).flatten(1, 2), (keys @ self.query_bias).flatten(1, 2)
@@ -186,18 +186,18 @@ class ImageToToken(nn.Module):
 
 
 def _by_head(x: Tensor, heads: int) -> Tensor:
-    """``(B, T, C)`` to ``(B, heads, T, C / heads)``."""
+    """Map ``(B, T, C)`` to ``(B, heads, T, C / heads)``."""
     count, tokens, channels = x.shape
     return x.view(count, tokens, heads, channels // heads).transpose(1, 2)
 
 
 def cells_of(maps: Tensor) -> Tensor:
-    """``(B, 256, 64, 64)`` to ``(B, 4096, 256)``; costs nothing where maps lie in channels-last order."""
+    """Map ``(B, 256, 64, 64)`` to ``(B, 4096, 256)``; costs nothing where maps lie in channels-last order."""
     return maps.flatten(2).transpose(1, 2).contiguous()
 
 
 def in_order(outputs: Tensor) -> Tensor:
-    """``(B, 65536, C)``, 16 outputs of each cell one after the other, to ``(B, C, 256, 256)``, channels last."""
+    """Map ``(B, 65536, C)``, 16 outputs of each cell one after the other, to ``(B, C, 256, 256)``, channels last."""
     count, _, channels = outputs.shape
     # A cell's outputs are numbered by the first layer's row and column, then the second's.
     apart = outputs.view(count, _CELLS, _CELLS, 2, 2, 2, 2, channels).permute(0, 1, 3, 5, 2, 4, 6, 7)
@@ -206,14 +206,14 @@ def in_order(outputs: Tensor) -> Tensor:
 
 
 def _on_cells(layer: nn.Module) -> nn.Linear:
-    """A transposed convolution of kernel and stride 2 as a linear layer: row, column, channel of the output last."""
+    """Return a transposed convolution of kernel and stride 2 as a linear layer: row, column, output channel last."""
     layer = cast("nn.ConvTranspose2d", layer)
     inputs, outputs = layer.weight.shape[:2]
     return _linear(layer.weight.permute(2, 3, 1, 0).reshape(4 * outputs, inputs), cast("Tensor", layer.bias).repeat(4))
 
 
 def _over_channels(norm: nn.Module) -> nn.LayerNorm:
-    """A `LayerNorm2d` for channels that come last."""
+    """Return a `LayerNorm2d` for channels that come last."""
     weight, bias = cast("Tensor", norm.weight), cast("Tensor", norm.bias)
     layer = nn.LayerNorm(len(weight), eps=cast("float", norm.eps))
     with torch.no_grad():
@@ -223,7 +223,7 @@ def _over_channels(norm: nn.Module) -> nn.LayerNorm:
 
 
 def _side_by_side(layers: list[nn.ModuleList]) -> tuple[nn.ParameterList, nn.ParameterList]:
-    """Weights and biases of M networks of equal linear layers, a layer's stacked: ``(M, inputs, outputs)``."""
+    """Stack weights and biases of M networks of equal linear layers, layer by layer: ``(M, inputs, outputs)``."""
     by_layer = list(zip(*layers, strict=True))
     weights = nn.ParameterList(_kept(torch.stack([each.weight.T for each in same])) for same in by_layer)
     return weights, nn.ParameterList(_kept(torch.stack([each.bias[None] for each in same])) for same in by_layer)

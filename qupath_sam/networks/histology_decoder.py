@@ -1,6 +1,7 @@
-"""The mask decoder for histology of Kim et al. 2023 ("Evaluation and improvement of Segment Anything Model for
-interactive histopathology image segmentation", sec. 2.3 and Fig. 2(c)). Rebuilt from the text: its code was never
-released.
+"""The mask decoder for histology of Kim et al. 2023.
+
+"Evaluation and improvement of Segment Anything Model for interactive histopathology image segmentation", sec. 2.3 and
+Fig. 2(c). Rebuilt from the text: its code was never released.
 
 After SAM's two-way transformer the image embedding passes a global self-attention layer, two `UpConvBlock` and a
 `ConvBlock`; a 1 x 1 convolution makes the mask, where SAM takes the product with an output token. The transformer, the
@@ -47,7 +48,7 @@ class GlobalSelfAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
-        """``(B, cells, channels)`` and the position encoding ``(1, cells, channels)`` to ``(B, cells, channels)``."""
+        """Map ``(B, cells, channels)``, with the position encoding ``(1, cells, channels)``, to the same shape."""
         placed = tokens + position
         attended = attention(self.query(placed), self.key(placed), self.value(tokens))
         output: Tensor = self.norm(tokens + self.projection(attended))
@@ -55,7 +56,10 @@ class GlobalSelfAttention(nn.Module):
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention of one head, each ``(B, cells, channels)``. On a CPU torch's fused attention takes twice as long."""
+    """Compute the attention of one head, each ``(B, cells, channels)``.
+
+    On a CPU torch's fused attention takes twice as long.
+    """
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value)
     attended: Tensor = _weights(query, key) @ value
@@ -63,7 +67,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _weights(query: Tensor, key: Tensor) -> Tensor:
-    """``(B, cells, cells)``, each row of which sums to 1."""
+    """Return ``(B, cells, cells)``, each row of which sums to 1."""
     scaled = query * query.shape[-1] ** -0.5  # there are 16 times as many weights
     similarity = scaled @ key.transpose(-2, -1)
     if similarity.dtype == torch.float32:  # bf16 products take numbers too small for 0 by themselves
@@ -81,7 +85,7 @@ class InstanceNorm(nn.InstanceNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """``(B, channels, H, W)`` to the same."""
+        """Map ``(B, channels, H, W)`` to the same."""
         if len(input) > 1:
             return super().forward(input)
         return F.batch_norm(input, None, None, self.weight, self.bias, training=True, eps=self.eps)
@@ -100,6 +104,7 @@ class ConvBlock(nn.Module):
         self.shortcut = nn.Conv2d(channels, half, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, channels, H, W)`` to ``(B, channels / 2, H, W)``."""
         y = F.gelu(self.norm1(self.conv1(x)))
         return F.gelu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
@@ -114,6 +119,7 @@ class UpConvBlock(ConvBlock):
         self.norm3 = InstanceNorm(half, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, channels, H, W)`` to ``(B, channels / 2, 2 H, 2 W)``."""
         return F.gelu(self.norm3(self.up(super().forward(x))))
 
 

@@ -35,6 +35,7 @@ class LowRankLinear(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(..., in_features)`` to ``(..., out_features)``."""
         adapted: Tensor = self.linear(x) + self.scale * (x @ self.down.T @ self.up.T)
         return adapted
 

@@ -32,17 +32,17 @@ class Decoded:
     features: Tensor
 
     def one_by_one(self) -> list[Decoded]:
-        """The same for each prompt by itself, B of 1."""
+        """Return the same for each prompt by itself, B of 1."""
         rows = [slice(i, i + 1) for i in range(len(self.scores))]
         return [Decoded(self.logits[row], self.scores[row], self.features[row]) for row in rows]
 
     def only_first(self) -> Decoded:
-        """The same with the first mask alone."""
+        """Return the same with the first mask alone."""
         return Decoded(self.logits[:, :1], self.scores[:, :1], self.features)
 
     @staticmethod
     def together(several: Sequence[Decoded]) -> Decoded:
-        """The outputs for several prompts as one; each has as many masks as the others."""
+        """Return the outputs for several prompts as one; each has as many masks as the others."""
         if len(several) == 1:
             return several[0]
         parts = zip(*((each.logits, each.scores, each.features) for each in several), strict=True)
@@ -65,7 +65,7 @@ class DecodesMasks(Protocol):
 
 
 def two_way_transformer() -> TwoWayTransformer:
-    """SAM's: two blocks, eight heads."""
+    """Build SAM's: two blocks, eight heads."""
     return TwoWayTransformer(depth=2, embedding_dim=_CHANNELS, mlp_dim=2048, num_heads=8)
 
 

@@ -46,7 +46,7 @@ class Parts:
 
     @classmethod
     def of(cls, keys: Iterable[str]) -> Parts:
-        """The parts of a network with these keys in its state dict."""
+        """Return the parts of a network with these keys in its state dict."""
         keys = tuple(keys)
         histology = any(key.startswith("mask_decoder.global_attention.") for key in keys)
         return cls(
@@ -55,7 +55,7 @@ class Parts:
         )
 
     def is_replaced(self, key: str) -> bool:
-        """Whether a key of the original network has no place in one of these parts."""
+        """Return whether a key of the original network has no place in one of these parts."""
         replaced = tuple(f"mask_decoder.{part}" for part in REPLACED_PARTS)
         return self.decoder is DecoderKind.HISTOLOGY and key.startswith(replaced)
 

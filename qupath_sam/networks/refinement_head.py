@@ -72,7 +72,7 @@ class RefinementHead(nn.Module):
             nn.init.zeros_(self.out.bias)
 
     def project(self, embedding: Tensor) -> Tensor:
-        """The image embedding ``(B, 256, 64, 64)`` to the `EMBEDDING_PLANES` that the head needs; once an image."""
+        """Map the image embedding ``(B, 256, 64, 64)`` to the `EMBEDDING_PLANES` that the head needs; once an image."""
         projected: Tensor = self.emb_proj(embedding.to(self.dtype))
         return projected
 
@@ -176,7 +176,7 @@ def _planes(colour: Tensor, decoder: Tensor, previous: Tensor, prompted: Tensor)
 
 
 def _prompted(prompts: CanvasPrompts, mask: NDArray[np.bool_], region: RefinementRegion) -> Tensor:
-    """Seven maps ``(7, R, R)`` of what was asked.
+    """Return seven maps ``(7, R, R)`` of what was asked.
 
     Positive clicks; negative clicks; the newest, soft, and as a disc as large as its error (both signed); the box; the
     region's scale; whether there was a mask before.
@@ -203,7 +203,7 @@ def _prompted(prompts: CanvasPrompts, mask: NDArray[np.bool_], region: Refinemen
 
 
 def _distance2(click: CanvasClick, region: RefinementRegion) -> Tensor:
-    """Squared distance of each cell's centre to the click, in cells."""
+    """Return the squared distance of each cell's centre to the click, in cells."""
     at = torch.arange(REGION_CELLS, dtype=torch.float32)
     x, y = ((v + 0.5 - o) * region.scale - 0.5 for v, o in ((click.x, region.x), (click.y, region.y)))
     return ((at - x) ** 2)[None, :] + ((at - y) ** 2)[:, None]

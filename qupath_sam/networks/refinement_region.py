@@ -46,7 +46,7 @@ def choose_region(
     image_size: int = CANVAS_SIZE,
     jitter: np.random.Generator | None = None,
 ) -> RefinementRegion:
-    """The region round the mask so far, the positive clicks, the newest clicks and a first box.
+    """Choose the region round the mask so far, the positive clicks, the newest clicks and a first box.
 
     Args:
         prompts: of the object.
@@ -69,7 +69,7 @@ def choose_region(
 
 
 def sampling_grid(regions: Sequence[RefinementRegion], *, cells: int = REGION_CELLS, device: torch.device) -> Tensor:
-    """``(B, cells, cells, 2)``: where `torch.nn.functional.grid_sample` finds the centres of the regions' cells."""
+    """Return ``(B, cells, cells, 2)``: where `torch.nn.functional.grid_sample` finds the regions' cell centres."""
     place = torch.tensor([[r.x, r.y, r.side] for r in regions], device=device)[:, :, None]
     steps = (torch.arange(cells, device=device, dtype=torch.float32) + 0.5) / cells
     x, y = (2 * (place[:, i] + steps * place[:, 2]) / CANVAS_SIZE - 1 for i in (0, 1))
@@ -78,12 +78,12 @@ def sampling_grid(regions: Sequence[RefinementRegion], *, cells: int = REGION_CE
 
 
 def cut(canvas: Tensor, grid: Tensor) -> Tensor:
-    """``(B, C, S, S)`` over the canvas to ``(B, C, cells, cells)`` over the regions, bilinearly."""
+    """Map ``(B, C, S, S)`` over the canvas to ``(B, C, cells, cells)`` over the regions, bilinearly."""
     return F.grid_sample(canvas, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def cut_image(image: Tensor, regions: Sequence[RefinementRegion]) -> Tensor:
-    """The image's own pixels over the regions, not those of the canvas: fp32 ``(B, 3, REGION_CELLS, REGION_CELLS)``.
+    """Cut the image's own pixels over the regions, not the canvas's: fp32 ``(B, 3, REGION_CELLS, REGION_CELLS)``.
 
     Where a cell spans more than two px, these are averaged first, so that no pixel is skipped.
 
@@ -115,7 +115,7 @@ def cut_image(image: Tensor, regions: Sequence[RefinementRegion]) -> Tensor:
 
 
 def paste(part: Tensor, regions: Sequence[RefinementRegion]) -> Tensor:
-    """The inverse of `cut`: ``(B, C, cells, cells)`` to ``(B, C, 256, 256)`` over the canvas, zero outside of them."""
+    """Invert `cut`: ``(B, C, cells, cells)`` to ``(B, C, 256, 256)`` over the canvas, zero outside of the regions."""
     place = torch.tensor([[r.x, r.y, r.side] for r in regions], device=part.device)[:, :, None]
     at = torch.arange(CANVAS_SIZE, device=part.device, dtype=torch.float32) + 0.5
     x, y = (2 * (at - place[:, i]) / place[:, 2] - 1 for i in (0, 1))
@@ -126,7 +126,7 @@ def paste(part: Tensor, regions: Sequence[RefinementRegion]) -> Tensor:
 
 
 def _bounds(prompts: CanvasPrompts, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """``(N, 4)`` bounds that the region must hold."""
+    """Return ``(N, 4)`` bounds that the region must hold."""
     bounds: list[tuple[float, float, float, float]] = []
     kept = [c for c in prompts.clicks if c.positive] + list(prompts.new_clicks)
     points = [(c.x, c.y) for c in kept or prompts.clicks]

@@ -22,7 +22,7 @@ _LATE_SHARE = 1 / 3
 
 
 def late_modules(encoder: nn.Module) -> list[nn.Module]:
-    """The modules of the late half.
+    """Return the modules of the late half.
 
     Raises:
         InvalidRequest: an encoder of another kind.
@@ -51,7 +51,7 @@ def early_map(encoder: nn.Module, image: Tensor) -> Tensor:
 
 
 def late_map(encoder: nn.Module, early: Tensor) -> Tensor:
-    """The embedding ``(B, 256, 64, 64)`` of an `early_map`."""
+    """Return the embedding ``(B, 256, 64, 64)`` of an `early_map`."""
     x = early
     if isinstance(encoder, TinyViT):
         for stage in encoder.layers[_EARLY_STAGES:]:

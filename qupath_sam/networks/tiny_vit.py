@@ -50,6 +50,7 @@ class ConvNorm(nn.Sequential):
         self.gelu = gelu
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, inputs, H, W)`` to ``(B, outputs, H / stride, W / stride)``."""
         x = self.bn(self.c(x))
         return F.gelu(x) if self.gelu else x
 
@@ -67,6 +68,7 @@ class Stem(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
+        """Map RGB ``(B, 3, H, W)`` to ``(B, channels, H, W)``, or to a quarter of the size."""
         x: Tensor = self.seq(image)
         return x
 
@@ -82,6 +84,7 @@ class InvertedBottleneck(nn.Module):
         self.conv3 = ConvNorm(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, channels, H, W)`` to the same."""
         return F.gelu(x + self.conv3(self.conv2(self.conv1(x))))
 
 
@@ -95,6 +98,7 @@ class PatchMerging(nn.Module):
         self.conv3 = ConvNorm(outputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, inputs, H, W)`` to ``(B, outputs, H / stride, W / stride)``."""
         x = self.conv3(self.conv2(self.conv1(x)))
         return x
 
@@ -130,7 +134,7 @@ class WindowAttention(nn.Module):
         return self.attention_biases[:, self.get_buffer("bias_index")]
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(windows, cells, channels)`` to the same."""
+        """Map ``(windows, cells, channels)`` to the same."""
         windows, cells, channels = tokens.shape
         qkv = self.qkv(self.norm(tokens)).view(windows, cells, self.heads, 3, channels // self.heads)
         query, key, value = qkv.permute(3, 0, 2, 1, 4)
@@ -155,6 +159,7 @@ class FeedForward(nn.Module):
         self.fc2 = nn.Linear(channels * EXPANSION, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(..., channels)`` to the same."""
         y: Tensor = self.fc2(F.gelu(self.fc1(self.norm(x))))
         return y
 
@@ -170,13 +175,14 @@ class TinyViTBlock(nn.Module):
         self.mlp = FeedForward(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, channels, H, W)`` to the same."""
         x = x + self._attend(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         x = self.local_conv(x)
         x = x + self.mlp(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return x
 
     def _attend(self, x: Tensor) -> Tensor:
-        """Attention in windows over ``(batch, height, width, channels)``, padded with zeros to whole windows."""
+        """Attend in windows over ``(batch, height, width, channels)``, padded with zeros to whole windows."""
         batch, height, width, channels = x.shape
         side = self.window
         x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
@@ -196,7 +202,7 @@ class Stage(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The map for the next stage, and this stage's own at its own resolution."""
+        """Return the map for the next stage, and this stage's own at its own resolution."""
         for block in self.blocks:
             x = block(x)
         return (x, x) if self.downsample is None else (self.downsample(x), x)
@@ -222,7 +228,7 @@ class TinyViT(nn.Module):
         )
 
     def forward_features(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The embedding and the finer maps made on the way to it.
+        """Return the embedding and the finer maps made on the way to it.
 
         Args:
             image: ``(B, 3, S, S)``, normalised as the model wants it.
@@ -240,7 +246,7 @@ class TinyViT(nn.Module):
         return self.neck(x), early
 
     def forward(self, image: Tensor) -> Tensor:
-        """The embedding alone: ``(B, 3, S, S)`` to ``(B, 256, 64, 64)``."""
+        """Return the embedding alone: ``(B, 3, S, S)`` to ``(B, 256, 64, 64)``."""
         return self.forward_features(image)[0]
 
 

@@ -86,7 +86,7 @@ def _is_small(
 def _with_holes(
     geometry: Polygon | MultiPolygon, kept: Callable[[NDArray[np.object_]], NDArray[np.bool_]]
 ) -> Polygon | MultiPolygon:
-    """With those of its holes that ``kept`` says, of an array of them as polygons."""
+    """Keep those holes that ``kept`` names, of an array of them as polygons."""
     polygons = list(shapely.get_parts(geometry))
     stays = iter(kept(_holes(geometry)))
     filled = []
@@ -100,12 +100,12 @@ def _with_holes(
 
 
 def _holes(geometry: Polygon | MultiPolygon) -> NDArray[np.object_]:
-    """Holes as polygons, part by part."""
+    """Return holes as polygons, part by part."""
     return np.array([Polygon(ring) for part in shapely.get_parts(geometry) for ring in part.interiors], object)
 
 
 def _polygonal(geometry: BaseGeometry) -> Polygon | MultiPolygon:
-    """Only the polygons of what an overlay returns, which may hold lines and points where shapes touch."""
+    """Return only the polygons of what an overlay returns, which may hold lines and points where shapes touch."""
     parts = shapely.get_parts(shapely.get_parts(geometry))
     found = _gather([part for part in parts if isinstance(part, Polygon) and not part.is_empty])
     if found.is_valid:

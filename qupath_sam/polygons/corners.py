@@ -50,7 +50,10 @@ class Corners:
 
 
 def corners_of_mask(mask: NDArray[np.bool_], label: int) -> Corners:
-    """Corners of a bool ``(H, W)`` mask. Only the rows and columns that hold anything are looked at closely."""
+    """Return the corners of a bool ``(H, W)`` mask.
+
+    Only the rows and columns that hold anything are looked at closely.
+    """
     rows = np.flatnonzero(mask.any(axis=1))
     top, bottom = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, 0)
     columns = np.flatnonzero(mask[top:bottom].any(axis=0))
@@ -62,7 +65,7 @@ def corners_of_mask(mask: NDArray[np.bool_], label: int) -> Corners:
 
 
 def corners_of_labels(labels: NDArray[np.integer[Any]]) -> Corners:
-    """Corners of every label but 0 of an integer ``(H, W)`` image."""
+    """Return the corners of every label but 0 of an integer ``(H, W)`` image."""
     x, y, pixels = _turning_points(labels)
     # One code for each of the four pixels: which of the others are of its label.
     code = np.packbits(pixels[:, :, None] == pixels[:, None, :], axis=2, bitorder="little")[:, :, 0]
@@ -80,14 +83,14 @@ def is_saddle(code: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def stable_order(values: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
-    """Stable argsort. For 16 bits numpy's is a radix sort, several times faster than for wider types."""
+    """Sort stably, as argsort. For 16 bits numpy's is a radix sort, several times faster than for wider types."""
     if values.size and values.min() >= 0 and values.max() < 2**16:
         values = values.astype(np.uint16)
     return np.argsort(values, kind="stable")
 
 
 def _turning_points(image: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any]]:
-    """Lattice points where any outline turns, in raster order: x, y, and the four pixels round each, ``(n, 4)``."""
+    """Return lattice points where outlines turn, in raster order: x, y, and the four pixels round each, ``(n, 4)``."""
     height, width = image.shape
     padded = np.zeros((height + 2, width + 2), image.dtype)
     padded[1:-1, 1:-1] = image

@@ -44,7 +44,7 @@ def rasterize(geometry: Polygon | MultiPolygon, x: int, y: int, width: int, heig
 
 
 def signed_distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Distance of each cell's centre to the border: positive inside, at most `LIMIT` either way.
+    """Return the distance of each cell's centre to the border: positive inside, at most `LIMIT` either way.
 
     Args:
         mask: bool ``(H, W)``; what lies beyond is taken to be as its nearest cell.

@@ -14,7 +14,7 @@ SHORT_RING = 24
 
 
 def without_stairs(geometry: Polygon | MultiPolygon, cell: float) -> Polygon | MultiPolygon:
-    """Slants in place of the stairs that tracing on a grid leaves.
+    """Lay slants in place of the stairs that tracing on a grid leaves.
 
     The outline goes through the middles of the cells' edges, as marching squares does; each is moved to the mean of the
     five about it, and the whole straightened by half a cell (Douglas & Peucker). Parts and holes stay in number.

@@ -107,7 +107,7 @@ def _linear_rings(edges: Edges, rings: Rings) -> NDArray[np.object_]:
 
 
 def _owners(edges: Edges, rings: Rings, is_shell: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """By ring, the shell of its polygon, which for a shell is itself; intp ``(r,)``."""
+    """Return for each ring the shell of its polygon, which for a shell is itself; intp ``(r,)``."""
     owner = np.arange(is_shell.size)
     holes, shells = np.flatnonzero(~is_shell), np.flatnonzero(is_shell)
     label_of_hole, label_of_shell = edges.label[rings.first[holes]], edges.label[rings.first[shells]]
@@ -123,7 +123,7 @@ def _owners(edges: Edges, rings: Rings, is_shell: NDArray[np.bool_]) -> NDArray[
 
 
 def _left_neighbours(edges: Edges, rings: Rings, holes: NDArray[np.intp]) -> NDArray[np.intp]:
-    """For each hole, the ring that is met first on the way left from its topmost pixel.
+    """Return for each hole the ring that is met first on the way left from its topmost pixel.
 
     The way leads through pixels of the label alone, so that the ring met bounds the same polygon: its shell or another
     of its holes (Suzuki & Abe 1985, "Topological structural analysis of digitized binary images by border following").

@@ -11,7 +11,7 @@ from qupath_sam.project.selection import is_of_class
 
 
 def annotation_classes(images: Iterable[ImageEntry]) -> list[str] | None:
-    """Classes of the images' annotations, "Unclassified" for none, as QuPath counted them when it saved.
+    """Return the classes of the images' annotations, "Unclassified" for none, as QuPath counted them when it saved.
 
     None where an image with objects has no count.
     """
@@ -64,7 +64,7 @@ def _missing(names: Iterable[str], known: Sequence[str]) -> Iterator[str]:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str | None:
-    """The class that differs by its case or a letter or two; classes that others are derived from count as well."""
+    """Return the class that differs by its case or a letter or two; classes that others derive from count as well."""
     every = dict.fromkeys(
         ": ".join(parts[:end]) for each in known for parts in [each.split(": ")] for end in _ends(parts)
     )

@@ -21,11 +21,11 @@ class ObjectReader(Protocol):
     """Reads objects of images, as `qupath_sam.project.jvm.worker.QuPathWorker`."""
 
     def qupath_version(self) -> str:
-        """Version of the QuPath in use; starts it."""
+        """Return the version of the QuPath in use; starts it."""
         ...
 
     def read(self, image: ImageEntry, kinds: tuple[Kind, ...] = ...) -> ImageContents:
-        """Objects of an image."""
+        """Read the objects of an image."""
         ...
 
 
@@ -87,6 +87,6 @@ def _check_groups(entries: list[ImageEntry], key: str) -> None:
 
 
 def _unique_names(entries: list[ImageEntry]) -> list[str]:
-    """Names of images, with the entry's id where several have one name."""
+    """Return the names of images, with the entry's id where several have one name."""
     counts = Counter(entry.name for entry in entries)
     return [entry.name if counts[entry.name] == 1 else f"{entry.entry_id} {entry.name}" for entry in entries]

@@ -79,7 +79,7 @@ _NOT_ASKED = (
 
 
 def why_unanswered(decisions: Iterable[Decision]) -> str:
-    """Why the server could answer for none of the objects that it was asked about; empty where it could for one."""
+    """Return why the server could answer for none of the objects in its request; empty where it could for one."""
     asked = [decision for decision in decisions if decision.refusal not in _NOT_ASKED]
     if any(decision.refusal is not Refusal.FAILED for decision in asked):
         return ""
@@ -105,7 +105,7 @@ def to_json(decisions: Iterable[Decision]) -> list[dict[str, Any]]:
 
 
 def from_json(found: Iterable[dict[str, Any]]) -> Iterator[Decision]:
-    """Inverse of `to_json`."""
+    """Invert `to_json`."""
     yield from map(_from_json, found)
 
 

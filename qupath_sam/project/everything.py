@@ -33,7 +33,7 @@ class RegionPredictor(Protocol):
     """Finds all objects of a region, as `qupath_sam.client.SamClient.segment_region`."""
 
     def segment_region(self, image: Any, request: RegionRequest, *, model: str = "") -> Iterator[RegionBatch]:
-        """The objects, as the region's tiles are done."""
+        """Yield the objects, as the region's tiles are done."""
         ...
 
 
@@ -135,7 +135,7 @@ def everything_in_image(
 
 
 def _places(objects: Sequence[ImageObject], options: EverythingOptions) -> list[_Place]:
-    """The regions; of a search by examples only those of a plane that has some."""
+    """Return the regions; of a search by examples only those of a plane that has some."""
     examples = [item for item in objects if options.like and is_of_class(item.path_class, options.like)]
     planes = list(dict.fromkeys(item.plane for item in examples))
     regions = [
@@ -154,7 +154,7 @@ def _places(objects: Sequence[ImageObject], options: EverythingOptions) -> list[
 def _asked(
     image: ImageEntry, objects: Sequence[ImageObject], place: _Place, options: EverythingOptions, source: ImageSource
 ) -> tuple[object, RegionRequest]:
-    """What is asked of the server about a region: the image, and the request."""
+    """Return what is asked of the server about a region: the image, and the request."""
     scale: dict[str, Any] = {}
     if options.mpp is not None:
         scale = {"mpp": options.mpp} if image.mpp else {"downsample": options.mpp}
@@ -175,7 +175,7 @@ def _asked(
 
 
 def _examples(item: ImageObject, label: Label) -> list[Example]:
-    """An object's outline, or its points."""
+    """Return an object's outline, or its points."""
     shape = item.geometry
     if isinstance(shape, Polygon | MultiPolygon):
         return [Example(shape, label)]
@@ -185,7 +185,7 @@ def _examples(item: ImageObject, label: Label) -> list[Example]:
 
 
 def _earlier(objects: Sequence[ImageObject], place: _Place) -> list[ImageObject]:
-    """What an earlier run has put below a region, by the score that it carries."""
+    """Return what an earlier run has put below a region, by the score that it carries."""
     return [
         item
         for item in objects

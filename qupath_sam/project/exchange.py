@@ -53,13 +53,13 @@ class Exported:
 
 
 def file_name(image: ImageEntry) -> str:
-    """Name of an image's GeoJSON file: its entry id makes it unique, its name readable, on every system."""
+    """Return the name of an image's GeoJSON file: its entry id makes it unique, its name readable, on every system."""
     readable = _NO_FILE_NAME.sub("_", image.name).strip(" .")[:100]
     return f"{image.entry_id} {readable}.geojson"
 
 
 def file_of(folder: Path, image: ImageEntry) -> Path | None:
-    """The file in ``folder`` that `file_name` made for an image.
+    """Return the file in ``folder`` that `file_name` made for an image.
 
     It may have been renamed behind its number, and compressed as QuPath's export dialog does it.
     """
@@ -79,7 +79,7 @@ def export_image(image: ImageEntry, objects: Sequence[ImageObject], folder: Path
 
 
 def feature_of(item: ImageObject) -> AnnotationFeature | None:
-    """An object as a feature; None where its shape is not valid or it is of a kind that GeoJSON does not know."""
+    """Return an object as a feature; None where its shape is not valid or GeoJSON does not know its kind."""
     geometry = item.geometry
     if item.kind not in _TYPES or not isinstance(geometry, Shape):
         return None
@@ -103,7 +103,7 @@ def feature_of(item: ImageObject) -> AnnotationFeature | None:
 
 
 def object_of(feature: AnnotationFeature) -> ImageObject:
-    """A feature as an object of the image, below the root."""
+    """Return a feature as an object of the image, below the root."""
     return ImageObject(
         object_id=str(feature.id),
         kind=_KINDS[feature.object_type],
@@ -150,7 +150,7 @@ def import_features(
 
 
 def source_of(image: ImageEntry, source: Path) -> Path:
-    """The file to import into an image: ``source`` itself, or the one in the folder that an export wrote.
+    """Return the file to import into an image: ``source`` itself, or the one in the folder that an export wrote.
 
     Raises:
         ProjectError: nothing in the folder is for this image.
@@ -184,7 +184,7 @@ class _Holders:
         self._tree = shapely.STRtree([shape for _, shape in areas])
 
     def below(self, item: ImageObject) -> ImageObject:
-        """The object with its parent, if it has one."""
+        """Return the object with its parent, if it has one."""
         shape = item.geometry
         holders = [
             index
@@ -197,7 +197,7 @@ class _Holders:
 
 
 def _in_one_plane(a: ImageObject, b: ImageObject) -> bool:
-    """Whether one can hold the other; QuPath looks at their z and t only (``RoiRelate.samePlane``)."""
+    """Return whether one can hold the other; QuPath looks at their z and t only (``RoiRelate.samePlane``)."""
     return (a.plane.z, a.plane.t) == (b.plane.z, b.plane.t)
 
 
@@ -218,5 +218,5 @@ def _unpacked(argb: int) -> Color:
 
 
 def _packed(color: Color) -> int:
-    """Opaque ARGB as Java's signed int."""
+    """Pack opaque ARGB as Java's signed int."""
     return ((255 << 24) | (color.red << 16) | (color.green << 8) | color.blue) - (1 << 32)

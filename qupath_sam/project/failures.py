@@ -19,7 +19,7 @@ OF_AN_OBJECT = (SlideError, InvalidRequest, ModelError, GEOSException)
 def ask_together(
     items: Sequence[Item], ask: Callable[[Sequence[Item]], Answer]
 ) -> Iterator[tuple[Sequence[Item], Answer | str]]:
-    """The items, in order, with the answer to them, or the reason why one of them has none.
+    """Yield the items, in order, with the answer to them, or the reason why one of them has none.
 
     A call that fails is halved: to find the item at fault, or to ask for less at once.
 
@@ -49,7 +49,7 @@ def ask_together(
 
 
 def reason_of(error: Exception) -> str:
-    """The message for the person who drew the outline, in place of GEOS's own words."""
+    """Return the message for the person who drew the outline, in place of GEOS's own words."""
     if isinstance(error, GEOSException):
         return f"a shape could not be computed with ({error}); draw the outline again in QuPath, or lock it"
     return str(error)

@@ -97,7 +97,7 @@ class Project:
         return self.file.parent
 
     def image(self, entry_id: str) -> ImageEntry:
-        """The image of that entry id, or `ProjectError`."""
+        """Return the image of that entry id, or `ProjectError`."""
         for image in self.images:
             if image.entry_id == entry_id:
                 return image
@@ -136,7 +136,9 @@ def read_project(file: Path) -> Project:
 
 
 def checked_entry_id(entry_id: object) -> str:
-    """QuPath's number of an entry, as text. It becomes the name of a folder, so that nothing but digits may be in it.
+    """Return QuPath's number of an entry, as text.
+
+    It becomes the name of a folder, so that nothing but digits may be in it.
 
     Raises:
         ProjectError: it is no number.
@@ -151,7 +153,7 @@ def checked_entry_id(entry_id: object) -> str:
 
 
 def count_objects(image: ImageEntry) -> dict[str, Any]:
-    """The "hierarchy" part of summary.json; empty where there is none."""
+    """Return the "hierarchy" part of summary.json; empty where there is none."""
     try:
         summary = json.loads(image.summary_file.read_bytes())
     except (OSError, ValueError):
@@ -224,12 +226,12 @@ def _entry(image: dict[str, Any], project_file: Path, saved_at: object) -> Image
 
 
 def _object(value: Any) -> dict[str, Any]:
-    """A JSON object; wrappers leave out metadata of their own, which leaves size and scale unknown."""
+    """Return a JSON object; wrappers leave out metadata of their own, which leaves size and scale unknown."""
     return value if isinstance(value, dict) else {}
 
 
 def _number(value: Any) -> float:
-    """A number; 0 where there is none."""
+    """Return a number; 0 where there is none."""
     number = float(value or 0)
     return number if math.isfinite(number) else 0.0
 

@@ -25,7 +25,7 @@ _AREA_UNITS = ("µm^2", "mm^2", "px^2")
 
 
 def depends_on_shape(name: str, names: Collection[str] = ()) -> bool:
-    """Whether a measurement of that name was computed from the object's own outline.
+    """Return whether a measurement of that name was computed from the object's own outline.
 
     Args:
         name: the measurement's.

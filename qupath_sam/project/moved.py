@@ -16,7 +16,7 @@ from qupath_sam.slides.location import parse_location
 
 
 def moved_with(builder: dict[str, Any], folder: Path, saved_at: object) -> dict[str, Any] | None:
-    """A server builder with the present places of its files; None where nothing has moved.
+    """Return a server builder with the present places of its files; None where nothing has moved.
 
     Args:
         builder: QuPath's description of how to open an image.
@@ -36,7 +36,7 @@ def moved_with(builder: dict[str, Any], folder: Path, saved_at: object) -> dict[
 
 
 def _moved(value: Any, former_folder: str, folder: Path) -> Any:
-    """The value with every URI in it moved that leads to nothing here, and to something beside the project."""
+    """Return the value with every URI in it moved that leads to nothing here, and to something beside the project."""
     if isinstance(value, list):
         return [_moved(item, former_folder, folder) for item in value]
     if not isinstance(value, dict):
@@ -61,7 +61,7 @@ def _moved_uri(uri: str, former_folder: str, folder: Path) -> str:
 
 
 def _relative(place: str, folder: str) -> list[str] | None:
-    """The way from a folder to a place; None where they are on different drives or shares."""
+    """Return the way from a folder to a place; None where they are on different drives or shares."""
     drive = _drive(place)
     if drive != _drive(folder):
         return None
@@ -75,7 +75,7 @@ def _relative(place: str, folder: str) -> list[str] | None:
 
 
 def _path(uri: str) -> str | None:
-    """The path of a file's URI with forward slashes; None where it is no file's."""
+    """Return the path of a file's URI with forward slashes; None where it is no file's."""
     try:
         location = parse_location(uri)
     except QupathSamError:
@@ -88,7 +88,7 @@ def _posix(path: str) -> str:
 
 
 def _drive(path: str) -> str:
-    """``C:`` of a Windows path, the share of a UNC path; empty for others."""
+    """Return ``C:`` of a Windows path, the share of a UNC path; empty for others."""
     if path[1:2] == ":":
         return path[:2].casefold()
     return "/".join(path.split("/")[:4]).casefold() if path.startswith("//") else ""

@@ -10,7 +10,7 @@ from qupath_sam.project.store.lock import ProjectLock
 
 
 def notices(project: Project) -> Iterator[str]:
-    """Sentences, the gravest first; none where all is well."""
+    """Yield sentences, the gravest first; none where all is well."""
     for process in running_qupath():
         where = "with this project" if process.has_opened(project.file) else "on this machine"
         yield (
@@ -34,7 +34,7 @@ def _count(images: list[ImageEntry]) -> str:
 
 
 def _place(image: ImageEntry) -> str:
-    """The first place that differs from what the project says."""
+    """Return the first place that differs from what the project says."""
     return next(iter(_uris(image.slide_builder)), image.name)
 
 

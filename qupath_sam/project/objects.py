@@ -73,7 +73,7 @@ class ImageObject:
 
 
 def parents_first(objects: Iterable[ImageObject]) -> list[ImageObject]:
-    """The objects in their order, but each behind its parent where that is one of them."""
+    """Return the objects in their order, but each behind its parent where that is one of them."""
     by_id = {item.object_id: item for item in objects}
 
     def depth(item: ImageObject) -> int:

@@ -44,7 +44,7 @@ class Predictor(Protocol):
         output: OutputOptions | None = None,
         refine: RefineOptions | None = None,
     ) -> Prediction:
-        """One result per object, in order."""
+        """Return one result per object, in order."""
         ...
 
 
@@ -72,7 +72,7 @@ class PixelSource(Protocol):
     def pixels(
         self, image: ImageEntry, region: tuple[int, int, int, int], downsample: float, *, z: int = 0, t: int = 0
     ) -> tuple[int, int, bytes]:
-        """Width, height and RGB bytes of a region."""
+        """Return width, height and RGB bytes of a region."""
         ...
 
 
@@ -80,7 +80,7 @@ class ImageSource(Protocol):
     """Says how the server is to get the pixels for an object."""
 
     def reference(self, image: ImageEntry, plane: Plane, bounds: tuple[float, float, float, float]) -> ImageRef:
-        """The image, good for windows around ``bounds`` (level-0 px). Equal references can share a call."""
+        """Return the image, good for windows around ``bounds`` (level-0 px). Equal references can share a call."""
         ...
 
 
@@ -95,7 +95,7 @@ class ServerReadsSlides:
     path_map: PathMap = field(default_factory=PathMap)
 
     def reference(self, image: ImageEntry, plane: Plane, bounds: tuple[float, float, float, float]) -> Slide:
-        """QuPath's server builder, its path translated."""
+        """Return QuPath's server builder, its path translated."""
         builder = image.slide_builder
         if self.path_map.pairs:
             builder = _translated(builder, self.path_map)
@@ -133,7 +133,7 @@ class PushedPixels:
 
 
 def extent_of(image: ImageEntry) -> Region:
-    """The whole image, level-0 px; raises `ProjectError` where the project does not know its size."""
+    """Return the whole image, level-0 px; raises `ProjectError` where the project does not know its size."""
     if image.width < 1 or image.height < 1:
         raise ProjectError(f"the project does not say how large image {image.name!r} is; open and save it in QuPath")
     return Region(0, 0, image.width, image.height)
@@ -142,7 +142,7 @@ def extent_of(image: ImageEntry) -> Region:
 def region_around(
     bounds: tuple[float, float, float, float], extent: Region, *, share: float = 1.0, least: float = 256.0
 ) -> Region:
-    """The bounds with room on each side, cut to the image.
+    """Return the bounds with room on each side, cut to the image.
 
     Args:
         bounds: level-0 px.

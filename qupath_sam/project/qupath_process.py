@@ -30,7 +30,7 @@ class QuPathProcess:
     opened: tuple[str, ...]
 
     def has_opened(self, project_file: Path) -> bool:
-        """Whether its command line names this project or its folder."""
+        """Return whether its command line names this project or its folder."""
         return any(_same_place(text, project_file) for text in self.opened)
 
 
@@ -49,7 +49,7 @@ def running_qupath() -> list[QuPathProcess]:
 
 
 def is_qupath(name: str, command: Sequence[str]) -> bool:
-    """Whether a process of that name and command line is QuPath: its launcher, or Java with QuPath's main class."""
+    """Return whether a process is QuPath, by its name and command line: its launcher, or Java with its main class."""
     program = Path(command[0].replace("\\", "/")).name if command else ""
     if any(_PROGRAM.fullmatch(text) for text in (name, program)):
         return True

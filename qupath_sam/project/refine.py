@@ -68,13 +68,13 @@ class RefineOptions:
     provenance: bool = True
 
     def window(self, image: ImageEntry) -> WindowRequest:
-        """The window request to the server."""
+        """Return the window request to the server."""
         if self.mpp is None:
             return WindowRequest()
         return WindowRequest(mpp=self.mpp) if image.mpp else WindowRequest(downsample=self.mpp)
 
     def boundary(self, image: ImageEntry) -> BoundaryOptions:
-        """Scale of the windows along the border of large outlines, and from which size on these are used."""
+        """Return the scale of the windows along the border of large outlines, and from which size on these are used."""
         scale = self.mpp if self.mpp is not None else self.coarsest_mpp
         um = image.mpp or 1.0
         tolerance = self.output.simplify_tolerance / um
@@ -315,7 +315,7 @@ class _Job:
 
 
 def _area(item: ImageObject) -> Polygon | MultiPolygon:
-    """The shape of an object whose `old_refusal` is None."""
+    """Return the shape of an object whose `old_refusal` is None."""
     geometry = item.geometry
     assert isinstance(geometry, Polygon | MultiPolygon)
     return geometry

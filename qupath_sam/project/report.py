@@ -48,7 +48,7 @@ class Heading:
 
 
 def write_csv(path: Path, decisions: Iterable[Decision]) -> None:
-    """One line per object, UTF-8 with a mark so that spreadsheets see it."""
+    """Write one line per object, UTF-8 with a mark so that spreadsheets see it."""
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
@@ -64,7 +64,7 @@ def write_html(
     *,
     errors: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """The page: counts, the objects worth looking at with their old and new outlines, errors.
+    """Write the page: counts, the objects worth looking at with their old and new outlines, errors.
 
     Args:
         path: to write.
@@ -110,7 +110,7 @@ def _row(decision: Decision) -> tuple[object, ...]:
 
 
 def _worth_seeing(decisions: Sequence[Decision]) -> list[Decision]:
-    """Refused with a new outline first, then by how much they changed; removed prompts are not shown."""
+    """Return refused ones with a new outline first, then by how much they changed; removed prompts are not shown."""
     candidates = [d for d in decisions if d.action is not Action.REMOVED and (d.new_wkb or d.before is not None)]
 
     def rank(decision: Decision) -> tuple[int, float]:
@@ -155,7 +155,7 @@ def _card(decision: Decision, image: ImageEntry, pixels: PixelSource | None) -> 
 
 
 def _thumbnails(decision: Decision, image: ImageEntry, pixels: PixelSource | None) -> bytes:
-    """A JPEG: the place as it is, and beside it with the old and the new outline."""
+    """Draw a JPEG: the place as it is, and beside it with the old and the new outline."""
     shapes = [
         (before, color)
         for before, color in (
@@ -180,7 +180,7 @@ def _thumbnails(decision: Decision, image: ImageEntry, pixels: PixelSource | Non
 def _pixels(
     image: ImageEntry, bounds: tuple[float, float, float, float], plane: Plane, pixels: PixelSource | None
 ) -> tuple[Window, NDArray[np.uint8]]:
-    """Pixels around an object; white where the slide cannot be read here."""
+    """Return the pixels around an object; white where the slide cannot be read here."""
     extent = extent_of(image)
     try:
         region = region_around(bounds, extent, share=0.25, least=12.0)

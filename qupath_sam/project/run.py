@@ -34,7 +34,7 @@ class Editor(Protocol):
     """Reads and edits images, as `qupath_sam.project.jvm.worker.QuPathWorker`."""
 
     def read(self, image: ImageEntry, kinds: tuple[Kind, ...] = ...) -> ImageContents:
-        """Objects of an image."""
+        """Read the objects of an image."""
         ...
 
     def write(self, image: ImageEntry, edit: Edit, path: str) -> Written:

@@ -65,7 +65,10 @@ class PromptedObject:
 
 
 def prompted_objects(objects: Iterable[ImageObject], options: SegmentOptions) -> list[PromptedObject]:
-    """The objects that an image's prompt annotations ask for, in order. What a model has outlined asks for nothing."""
+    """Return the objects that an image's prompt annotations ask for, in order.
+
+    What a model has outlined asks for nothing.
+    """
     objects = [item for item in objects if item.kind is Kind.ANNOTATION]
     found: list[PromptedObject] = []
     for item in objects:
@@ -83,7 +86,7 @@ def prompted_objects(objects: Iterable[ImageObject], options: SegmentOptions) ->
 
 
 def is_ignored(path_class: str | None) -> bool:
-    """Whether QuPath ignores a class: the name ends with ``*``."""
+    """Return whether QuPath ignores a class: the name ends with ``*``."""
     return path_class is not None and path_class.endswith("*")
 
 
@@ -168,7 +171,7 @@ def _answers(
     predictor: Predictor,
     source: ImageSource,
 ) -> Iterator[tuple[Sequence[PromptedObject], Prediction | str]]:
-    """Objects with the answer to them, or why there is none."""
+    """Yield objects with the answer to them, or why there is none."""
     window = options.window
     if window.mpp is not None and not image.mpp:
         window = WindowRequest(downsample=window.mpp)
@@ -183,7 +186,7 @@ def _answers(
 
 
 def _calls(image: ImageEntry, asked: Sequence[PromptedObject], source: ImageSource) -> Iterable[_Call]:
-    """Objects that can share a call, in order."""
+    """Yield objects that can share a call, in order."""
     waiting: list[PromptedObject] = []
     last: object = None
     for item in asked:
@@ -231,7 +234,7 @@ def _childless(prompts: Collection[str], by_id: Mapping[str, ImageObject]) -> se
 
 
 def _staying_parent(parent_id: str | None, by_id: Mapping[str, ImageObject], removals: Sequence[str]) -> str | None:
-    """The nearest ancestor that is not itself a prompt which goes."""
+    """Return the nearest ancestor that is not itself a prompt which goes."""
     while parent_id is not None and parent_id in removals:
         parent_id = by_id[parent_id].parent_id
     return parent_id

@@ -21,7 +21,7 @@ class ImageSelection:
     patterns: tuple[str, ...] = ()
 
     def matches(self, image: ImageEntry) -> bool:
-        """Whether the run is about that image."""
+        """Return whether the run is about that image."""
         return not self.patterns or any(
             pattern == image.entry_id or fnmatchcase(image.name, pattern) for pattern in self.patterns
         )
@@ -52,7 +52,7 @@ class ObjectSelection:
         return [item for item in objects if self.matches(item, image)]
 
     def matches(self, item: ImageObject, image: ImageEntry) -> bool:
-        """Whether an object is wanted. Lines and points have no area, and never are."""
+        """Return whether an object is wanted. Lines and points have no area, and never are."""
         if item.kind is not Kind.ANNOTATION or item.geometry.geom_type not in ("Polygon", "MultiPolygon"):
             return False
         if self.path_classes and not is_of_class(item.path_class, self.path_classes):
@@ -66,6 +66,6 @@ class ObjectSelection:
 
 
 def is_of_class(path_class: str | None, wanted: Iterable[str]) -> bool:
-    """Whether a class is one of ``wanted`` or derived from one."""
+    """Return whether a class is one of ``wanted`` or derived from one."""
     name = path_class or "Unclassified"
     return any(name == base or name.startswith(f"{base}: ") for base in wanted)

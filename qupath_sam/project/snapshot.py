@@ -129,7 +129,7 @@ def _check_shape(object_id: str, written: bytes, wanted: bytes) -> None:
 
 
 def is_same_shape(a: BaseGeometry, b: BaseGeometry) -> bool:
-    """Whether two shapes, level-0 px, are the same but for QuPath's rounding."""
+    """Return whether two shapes, level-0 px, are the same but for QuPath's rounding."""
     if shapely.get_dimensions(b) < 2:  # points and lines, between which there is no area
         same_count = len(shapely.get_parts(a)) == len(shapely.get_parts(b))
         return same_count and bool(shapely.hausdorff_distance(a, b) <= 2 * ROUNDING_PX)

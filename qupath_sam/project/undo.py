@@ -89,7 +89,7 @@ def _last(store: ProjectStore) -> Run:
 
 
 def inverse(decisions: Iterable[Decision], objects: Iterable[ImageObject], run_id: str) -> tuple[Edit, int]:
-    """The edit that takes decisions back, and how many objects it leaves as they are now."""
+    """Return the edit that takes decisions back, and how many objects it leaves as they are now."""
     now = {item.object_id: item for item in objects}
     changes: list[ShapeChange] = []
     additions: list[ImageObject] = []

@@ -81,7 +81,7 @@ def region_message(region: Region) -> image_pb2.Region:
 
 
 def prompts_of(message: prompt_pb2.ObjectPrompts) -> ObjectRequest:
-    """One object's prompts.
+    """Convert one object's prompts.
 
     Raises:
         InvalidPrompt: empty, not finite, no label, or an outline that is no polygon.
@@ -368,7 +368,7 @@ def timings_message(timings: Timings) -> result_pb2.Timings:
 
 
 def timings_of(message: result_pb2.Timings) -> Timings:
-    """Timings from their message."""
+    """Convert timings from their message."""
     return Timings(
         total=message.total_ms,
         queue=message.queue_ms,
@@ -387,7 +387,7 @@ def status_message(status: WindowStatus, mpp: float | None) -> service_pb2.Embed
 
 
 def status_of(message: service_pb2.EmbeddingStatus) -> WindowStatus:
-    """One window's embedding from its message."""
+    """Convert one window's embedding from its message."""
     return WindowStatus(window_of(message.window), message.ready, _SOURCE_VALUES.get(message.source))
 
 

@@ -46,7 +46,7 @@ def geometry_of(wkb: bytes, *, what: str, max_bytes: int = MAX_WKB_BYTES) -> Pol
 
 
 def geometry_wkb(geometry: Polygon | MultiPolygon) -> bytes:
-    """Little-endian 2-D WKB."""
+    """Return little-endian 2-D WKB."""
     wkb: bytes = shapely.to_wkb(geometry, byte_order=1, output_dimension=2)
     return wkb
 
@@ -72,7 +72,7 @@ def _check_structure(wkb: bytes) -> None:
 
 
 def _kind(wkb: bytes, at: int) -> tuple[int, str, int]:
-    """Type of the geometry that begins at a byte, its byte order, and where its content begins."""
+    """Return the type of the geometry that begins at a byte, its byte order, and where its content begins."""
     order = {b"\x00": ">", b"\x01": "<"}.get(wkb[at : at + 1])
     if order is None:
         raise struct.error("no byte order")

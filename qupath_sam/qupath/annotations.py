@@ -20,7 +20,7 @@ FORMER_KEYS = frozenset(
 def annotations_of(
     prediction: Prediction, *, path_class: PathClass | None = None, name: str | None = None
 ) -> list[AnnotationFeature]:
-    """One annotation per outline, in order; objects of which nothing is left have none.
+    """Return one annotation per outline, in order; objects of which nothing is left have none.
 
     Args:
         prediction: geometry in level-0 px.
@@ -53,7 +53,9 @@ def annotation_of(
 
 
 def detection_of(found: RegionObject, *, model: str, path_class: PathClass | None = None) -> AnnotationFeature:
-    """The detection of one object of a region; of what made it the model's name alone, for there may be thousands.
+    """Return the detection of one object of a region.
+
+    Its metadata name the model alone, for there may be thousands.
 
     Args:
         found: geometry in level-0 px.
@@ -101,10 +103,10 @@ def metadata_of(result: ObjectResult, provenance: Provenance) -> dict[str, str]:
 
 
 def is_made_by_model(metadata: Mapping[str, str]) -> bool:
-    """Whether an annotation's metadata say that a model has made its outline."""
+    """Return whether an annotation's metadata say that a model has made its outline."""
     return f"{PREFIX}model" in metadata or "SAM model" in metadata
 
 
 def without_provenance(metadata: Mapping[str, str]) -> dict[str, str]:
-    """An annotation's metadata without what made its outline: they would speak of another one after a change."""
+    """Return an annotation's metadata without what made its outline: they would speak of another one after a change."""
     return {key: value for key, value in metadata.items() if not key.startswith(PREFIX) and key not in FORMER_KEYS}

@@ -45,7 +45,7 @@ class Installed:
 
 
 def find_jar() -> Path:
-    """The client jar: of the installed package, or of a checkout in which it was built.
+    """Find the client jar: of the installed package, or of a checkout in which it was built.
 
     Raises:
         QupathSamError: there is none.
@@ -61,7 +61,7 @@ def find_jar() -> Path:
 
 
 def find_scripts() -> tuple[Path, ...]:
-    """The Groovy scripts, sorted by name.
+    """Find the Groovy scripts, sorted by name.
 
     Raises:
         QupathSamError: there are none.
@@ -102,7 +102,7 @@ def _copy(source: Path, folder: Path) -> Path:
 
 
 def user_directories(*, home: Path | None = None) -> tuple[UserDirectory, ...]:
-    """The user directories in QuPath's settings that exist, newest version first.
+    """Find the user directories in QuPath's settings that exist, newest version first.
 
     Args:
         home: of the user, where preferences are looked for on Linux and macOS.
@@ -175,7 +175,7 @@ def registry_text(stored: str) -> str:
 
 
 def folder_name(node: str) -> str:
-    """The folder that java.util.prefs.FileSystemPreferences keeps a node in: its name, or ``_`` and a base 64 of it."""
+    """Return the folder of a node of java.util.prefs.FileSystemPreferences: its name, or ``_`` and its base 64."""
     if all(" " <= c < "\x7f" and c not in "/._" for c in node):
         return node
     data = b"".join(ord(c).to_bytes(2, "big") for c in node)

@@ -51,7 +51,7 @@ class OverlayItem:
 def draw_prediction(
     slide: SlideReader, prediction: Prediction, objects: Sequence[ObjectPrompts], *, max_side: int = 1400
 ) -> Image.Image:
-    """A picture of a prediction: the part of the slide that holds all prompts and outlines, with a margin.
+    """Draw a prediction: the part of the slide that holds all prompts and outlines, with a margin.
 
     Args:
         slide: that was segmented.
@@ -74,7 +74,7 @@ def draw_prediction(
 def _window_round(
     boxes: Sequence[tuple[float, float, float, float]], extent: Region, max_side: int, margin: float = 0.12
 ) -> Window:
-    """The window that shows all boxes (level-0 px) with a margin, at most ``max_side`` px, inside the extent."""
+    """Return the window that shows all boxes (level-0 px) with a margin, at most ``max_side`` px, inside the extent."""
     min_x, min_y, max_x, max_y = (choose(box[i] for box in boxes) for i, choose in enumerate((min, min, max, max)))
     pad = margin * max(max_x - min_x, max_y - min_y) + 32
     wanted = Region(
@@ -218,7 +218,7 @@ def _draw_click(image: Image.Image, window: Window, click: Click) -> None:
 
 
 def _draw_label(image: Image.Image, corner: Points, text: str, color: Color) -> None:
-    """A tag above ``corner``, or as near to it as the image allows."""
+    """Draw a tag above ``corner``, or as near to it as the image allows."""
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(_FONT_SIZE)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
@@ -231,6 +231,6 @@ def _draw_label(image: Image.Image, corner: Points, text: str, color: Color) -> 
 
 
 def _to_window(points: object, window: Window) -> Points:
-    """Level-0 px to window px, ``(n, 2)``."""
+    """Map level-0 px to window px, ``(n, 2)``."""
     level0 = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     return (level0 - [window.region.x, window.region.y]) / window.scale

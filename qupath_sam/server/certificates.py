@@ -60,7 +60,7 @@ class Authority:
             self._make(days)
 
     def server(self, hosts: Sequence[str], *, days: int) -> Pair:
-        """A server's certificate, good for these names and addresses; replaces an older one.
+        """Issue a server's certificate, good for these names and addresses; it replaces an older one.
 
         Raises:
             InvalidRequest: no host, or one that is none.
@@ -71,7 +71,7 @@ class Authority:
         return self._sign("server", hosts[0], days, ExtendedKeyUsageOID.SERVER_AUTH, names)
 
     def client(self, name: str, *, days: int) -> Pair:
-        """A client's certificate, by which a server knows its name.
+        """Issue a client's certificate, by which a server knows its name.
 
         Raises:
             InvalidRequest: it is no name, or one that has a file already.
@@ -170,7 +170,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _write(pair: Pair, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
-    """The key first: a server that looks in between finds a pair that does not fit, and looks again."""
+    """Write the key first: a server that looks in between finds a pair that does not fit, and looks again."""
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

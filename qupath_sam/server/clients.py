@@ -41,7 +41,7 @@ class Clients:
         self.tokens = tokens
 
     def token_in(self, metadata: Metadata) -> NamedToken | None:
-        """The token that a call carries; None where it carries none that is known."""
+        """Return the token that a call carries; None where it carries none that is known."""
         for key, value in metadata:
             if key == AUTHORIZATION and isinstance(value, str):
                 found = self.tokens.find(token_of(value))
@@ -82,7 +82,7 @@ class CallsUnderWay:
         return self._count
 
     def by_client(self) -> dict[str, tuple[int, int]]:
-        """Calls and streams under way by the client's name."""
+        """Count the calls and streams under way by the client's name."""
         with self._lock:
             return {
                 name: (len(calls), sum(stream for _, stream in calls.values())) for name, calls in self._calls.items()

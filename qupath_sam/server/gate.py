@@ -58,7 +58,7 @@ class Handlers:
         self.by_name: dict[str, Any] = {}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Nothing: `add_registered_method_handlers` is given the same ones."""
+        """Do nothing: `add_registered_method_handlers` is given the same ones."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Take the handlers of a service by the short names of their rpcs."""

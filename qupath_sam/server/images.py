@@ -67,7 +67,7 @@ class PushedStore:
             self._held.resize(max_bytes)
 
     def bytes_of(self, name: str) -> int:
-        """Bytes that a client has pushed and that are still held."""
+        """Return the bytes that a client has pushed and that are still held."""
         with self._lock:
             return self._bytes_of(name)
 
@@ -95,7 +95,7 @@ class PushedStore:
         return digest
 
     def get(self, digest: str) -> PushedReader:
-        """The pixels of a digest; raises `PixelsMissing` where they are not held."""
+        """Return the pixels of a digest; raise `PixelsMissing` where they are not held."""
         with self._lock:
             held = self._held.get(digest)
             if held is None:
@@ -123,7 +123,7 @@ class Images:
 
     @contextmanager
     def borrow(self, image: image_pb2.ImageRef) -> Iterator[SlideReader]:
-        """The reader, with the pixel size that the client insists on, if any.
+        """Borrow the reader, with the pixel size that the client insists on, if any.
 
         Raises:
             InvalidRequest: no source is set, or what it says of the image cannot be.

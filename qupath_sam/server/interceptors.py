@@ -25,7 +25,10 @@ _ALWAYS_ANSWERED = "/grpc.health.v1.Health/Check"
 
 
 def failure(error: BaseException) -> tuple[grpc.StatusCode, error_pb2.ErrorInfo]:
-    """Status and ErrorInfo of any error; a fault of ours is logged under an id, and the client gets the id alone."""
+    """Return the status and ErrorInfo of any error.
+
+    A fault of ours is logged under an id, and the client gets the id alone.
+    """
     if isinstance(error, QupathSamError):
         return error_info(error)
     if isinstance(error, MemoryError):
@@ -45,6 +48,7 @@ class ErrorInterceptor(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
     ) -> Any:
+        """Wrap the handler so that its errors become statuses."""
         return wrapped(continuation(details), self._answer, self._stream)
 
     def _answer(self, behaviour: Callable[..., Any], request: Any, context: grpc.ServicerContext) -> Any:
@@ -73,6 +77,7 @@ class TokenInterceptor(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
     ) -> Any:
+        """Give the handler to callers with a token, and a refusal to all others."""
         if details.method == _ALWAYS_ANSWERED or self._clients.token_in(details.invocation_metadata) is not None:
             return continuation(details)
         # As a stream, whatever the rpc: gRPC receives the request of any other kind before it calls the handler.
@@ -102,6 +107,7 @@ class LimitInterceptor(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
     ) -> Any:
+        """Wrap the handler so that its calls are counted."""
         handler = continuation(details)
         if details.method == _ALWAYS_ANSWERED:
             return handler
@@ -123,7 +129,7 @@ def _abort(context: grpc.ServicerContext, error: Exception) -> None:
 
 
 def wrapped(handler: Any, answer: Callable[..., Any], stream: Callable[..., Any]) -> Any:
-    """The handler with its behaviour wrapped; ``answer`` for one response, ``stream`` for many."""
+    """Return the handler with its behaviour wrapped; ``answer`` for one response, ``stream`` for many."""
     if handler is None:
         return None
     kinds = {

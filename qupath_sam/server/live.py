@@ -133,7 +133,7 @@ class LiveSession:
         pool.submit(self._work, request, kind, pending)
 
     def _refusal(self, request: pb.LiveRequest) -> QupathSamError | None:
-        """Why a request is not even begun, or None. Needs the lock."""
+        """Return why a request is not even begun, or None. Needs the lock."""
         if request.request_id in self._pending:
             return InvalidRequest(f"request_id {request.request_id} is under way already; use each number once")
         if len(self._pending) >= MAX_PENDING:

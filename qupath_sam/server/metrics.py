@@ -63,7 +63,7 @@ class _StatusCollector(Collector):
         self._status = status
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: a status that is asked for before there is a server would be in vain."""
+        """Describe nothing: a status that is asked for before there is a server would be in vain."""
         return ()
 
     def collect(self) -> Iterable[Metric]:

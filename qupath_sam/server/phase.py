@@ -81,7 +81,7 @@ class Lifecycle:
             self._health.set(f"model/{name}", _NOT_SERVING)
 
     def not_ready(self) -> ServerStarting:
-        """The error of a call that came too early."""
+        """Return the error of a call that came too early."""
         return ServerStarting(
             f"the server is starting ({self.words}); ask again in a moment", retry_after_s=RETRY_AFTER_S
         )

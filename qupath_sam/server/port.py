@@ -53,7 +53,7 @@ def _failure(place: tuple[Any, ...]) -> OSError | None:
 
 
 def cannot_listen(address: str, reason: str = "", *, option: str = "--port") -> ServerUnavailable:
-    """The error of a server that gets no address; ``option`` chooses another."""
+    """Return the error of a server that gets no address; ``option`` chooses another."""
     why = f" ({reason})" if reason else ""
     return ServerUnavailable(
         f"cannot listen on {address}{why}: another program has the port, or the address is not this machine's; "

@@ -57,7 +57,7 @@ def _budgets(server: RunningServer, settings: ServerSettings) -> None:
 
 
 def _nothing(server: RunningServer, settings: ServerSettings) -> None:
-    """Looked up when it is needed."""
+    """Do nothing: the setting is looked up when it is needed."""
 
 
 _CHANGES: dict[str, Change] = {

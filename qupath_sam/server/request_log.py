@@ -69,7 +69,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, and what a request's line has beyond these."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Return the line of a record."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -136,6 +136,7 @@ class RequestLogInterceptor(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
     ) -> Any:
+        """Wrap the handler so that each call leaves a record."""
         handler = continuation(details)
         if details.method.startswith(_QUIET):
             return handler

@@ -72,6 +72,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
     def GetCapabilities(
         self, request: pb.GetCapabilitiesRequest, context: grpc.ServicerContext
     ) -> pb.GetCapabilitiesResponse:
+        """Answer the rpc: versions, default model, device and limits."""
         return pb.GetCapabilitiesResponse(
             server_version=__version__,
             protocol_version=PROTOCOL_VERSION,
@@ -85,9 +86,11 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         )
 
     def Status(self, request: status_pb2.StatusRequest, context: grpc.ServicerContext) -> status_pb2.StatusResponse:
+        """Answer the rpc; see `qupath_sam.server.status`."""
         return self._status.answer(request, context)
 
     def ListModels(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:
+        """Answer the rpc: every model that is known, the default first."""
         loaded, automatic = self._engine.models.loaded(), self._engine.models.with_dense_head()
         default = self._engine.models.default
         specs = sorted(self._store.models().values(), key=lambda spec: spec.name != default)
@@ -115,10 +118,12 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
     def DescribeImage(
         self, request: pb.DescribeImageRequest, context: grpc.ServicerContext
     ) -> pb.DescribeImageResponse:
+        """Answer the rpc: size, pixel size and channels of an image."""
         with self._images.borrow(request.image) as slide:
             return pb.DescribeImageResponse(**asdict(self._engine.describe(slide)))
 
     def PushPixels(self, request: pb.PushPixelsRequest, context: grpc.ServicerContext) -> pb.PushPixelsResponse:
+        """Answer the rpc: keep pixels that the client sends, and return their digest."""
         pixel_format = _FORMATS.get(request.format)
         if pixel_format is None:
             raise InvalidRequest(f"unknown pixel format {request.format}; send JPEG, PNG or raw RGB")
@@ -147,20 +152,24 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         return pb.PushPixelsResponse(digest=bytes.fromhex(digest))
 
     def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:
+        """Answer the rpc; see `embed`."""
         return self.embed(request, self._call(context), owner=context.peer())
 
     def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
+        """Answer the rpc; see `predict`."""
         return self.predict(request, self._call(context))
 
     def SegmentRegion(
         self, request: region_pb2.SegmentRegionRequest, context: grpc.ServicerContext
     ) -> Iterator[region_pb2.SegmentRegionResponse]:
+        """Answer the rpc: a batch of objects for each part of the region that is done."""
         call, asked = self._call(context), region_request_of(request)
         with self._images.borrow(request.image) as slide:
             for batch in self._engine.segment_region(slide, asked, model=request.model, call=call):
                 yield region_batch_message(batch)
 
     def Live(self, requests: Iterator[pb.LiveRequest], context: grpc.ServicerContext) -> Iterator[pb.LiveResponse]:
+        """Answer the rpc: requests of which a newer one replaces an older one; see `LiveSession`."""
         session = LiveSession(
             self,
             owner=f"{context.peer()} {id(context)}",

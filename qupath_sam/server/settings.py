@@ -93,7 +93,7 @@ class ServerSettings(EngineSettings):
         self._check_slides()
 
     def within(self, memory_bytes: int) -> ServerSettings:
-        """The same with its caches and its decoding in one budget, which the models' weights are not part of.
+        """Return the same with its caches and its decoding in one budget, which the models' weights are not part of.
 
         Raises:
             InvalidRequest: too little to work with.
@@ -172,6 +172,6 @@ class ServerSettings(EngineSettings):
         return f"{who}; encrypted" if self.is_encrypted else who
 
     def address(self, port: int) -> str:
-        """``host:port`` as gRPC wants it; IPv6 in brackets."""
+        """Return ``host:port`` as gRPC wants it; IPv6 in brackets."""
         host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
         return f"{host}:{port}"

@@ -52,7 +52,7 @@ class TlsFiles:
         return grpc.ssl_server_certificate_configuration([(private, chain)], self._authorities())
 
     def stamp(self) -> tuple[object, ...]:
-        """Changes when one of the files does."""
+        """Return what changes when one of the files does."""
         return tuple(_stamp(path) for path in (self.certificate, self.key, self.client_ca) if path is not None)
 
     def _authorities(self) -> bytes | None:
@@ -99,7 +99,7 @@ class ReloadingTls:
             self._looked = -float("inf")
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Asked by gRPC before each handshake; None keeps what there is, and so does a file that cannot be used."""
+        """Answer gRPC before each handshake; None keeps what there is, and so does a file that cannot be used."""
         with self._lock:
             now = self._clock()
             if now - self._looked < LOOK_EVERY_S:

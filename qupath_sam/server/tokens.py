@@ -80,7 +80,7 @@ class TokenFile:
         self.path = path
 
     def read(self) -> tuple[NamedToken, ...]:
-        """The tokens, oldest first; none where there is no file.
+        """Read the tokens, oldest first; none where there is no file.
 
         Raises:
             InvalidRequest: the file cannot be read, or is none of ours.
@@ -168,7 +168,7 @@ class TokenRegistry:
         self.refresh(force=True)
 
     def find(self, token: str) -> NamedToken | None:
-        """Whose token it is; None where it is not known."""
+        """Return whose token it is; None where it is not known."""
         # Looked up by its digest: how long that takes tells nothing of the tokens themselves.
         with self._lock:
             return self._known.get(digest_of(token))

@@ -79,7 +79,7 @@ class SlideReader(Protocol):
         ...
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        """Pixels of ``window``: uint8 ``(window.height, window.width, 3)`` RGB, C-contiguous.
+        """Read the pixels of ``window``: uint8 ``(window.height, window.width, 3)`` RGB, C-contiguous.
 
         Area outside `SlideInfo.extent` is white (255). The level used is the coarsest one that is at least as
         fine as asked; where none is near, the region is read in bounded pieces and averaged down, so that memory

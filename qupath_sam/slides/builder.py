@@ -112,7 +112,7 @@ def _parsed(builder: str | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _chain(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Wrappers from the outermost to the leaf."""
+    """Yield wrappers from the outermost to the leaf."""
     for _ in range(MAX_NESTING):
         yield node
         if node.get("builderType") == "uri":

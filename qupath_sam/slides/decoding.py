@@ -70,7 +70,7 @@ def decode_rgb(
 
 
 def _depth_of_png(stream: IO[bytes], start: int) -> int:
-    """Bits of a sample, by the header; leaves the stream where it was."""
+    """Return the bits of a sample, by the header; leave the stream where it was."""
     place = stream.tell()
     stream.seek(start + _PNG_DEPTH_AT)
     depth = stream.read(1)

@@ -6,7 +6,10 @@ import hashlib
 
 
 def fingerprint(*facts: object) -> str:
-    """SHA-256 of facts, each written out with its length, so that no two lists of facts run into one text."""
+    """Return the SHA-256 of facts.
+
+    Each is written out with its length, so that no two lists of facts run into one text.
+    """
     digest = hashlib.sha256()
     for fact in facts:
         data = fact if isinstance(fact, bytes) else str(fact).encode("utf-8", "surrogatepass")

@@ -100,13 +100,13 @@ class _Shown:
         self.remark = ""
 
     def of_eight_bits(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """RGB as it is, unless the caller wants to see something of it, or more than 8 bits were shown already."""
+        """Return RGB as it is, unless the caller wants to see a part of it, or more than 8 bits are shown already."""
         if self.how or self._rendering == Rendering():
             return rgb
         return self._rendered(rgb, RGB_CHANNELS)
 
     def of_deep(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
-        """More than 8 bits a sample: grey or RGB, perhaps with alpha as the last sample."""
+        """Show more than 8 bits a sample: grey or RGB, perhaps with alpha as the last sample."""
         samples = pixels.shape[2]
         if samples == 1 or self._rendering != Rendering():
             rgb = self._rendered(pixels, RGB_CHANNELS if samples >= 3 else default_channels(1))

@@ -58,9 +58,9 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class PathMap:
-    """Where the client's folders are on this machine: pairs of prefixes ``(client, server)``.
+    r"""Where the client's folders are on this machine: pairs of prefixes ``(client, server)``.
 
-    A client prefix is a Windows path (``D:\\slides``, ``\\\\host\\share``; compared without regard to case, either
+    A client prefix is a Windows path (``D:\slides``, ``\\host\share``; compared without regard to case, either
     slash) or a POSIX one. It matches whole folder names, and the longest match wins. A server prefix is a path of this
     machine or a URL.
     """
@@ -76,7 +76,7 @@ class PathMap:
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> PathMap:
-        """From texts ``CLIENT=SERVER``, as the command line takes them; the first ``=`` separates.
+        """Parse texts ``CLIENT=SERVER``, as the command line takes them; the first ``=`` separates.
 
         Raises:
             InvalidRequest: a text without ``=`` or with an empty side.
@@ -85,7 +85,7 @@ class PathMap:
         return cls(tuple((client.strip(), server.strip()) for client, _, server in split))
 
     def translate(self, path: str) -> str:
-        """``path`` as this machine sees it; unchanged where no prefix matches."""
+        """Return ``path`` as this machine sees it; unchanged where no prefix matches."""
         length, rest, server = max(self._matches(path), key=lambda match: match[0], default=(0, (), path))
         if length == 0 or not rest:
             return server
@@ -93,7 +93,7 @@ class PathMap:
         return separator.join([server.rstrip("\\/"), *rest])
 
     def _matches(self, path: str) -> Iterator[tuple[int, tuple[str, ...], str]]:
-        """Length of the prefix in folders, what follows it, and what replaces it."""
+        """Yield the length of the prefix in folders, what follows it, and what replaces it."""
         for given, server in self.pairs:
             client = _plain_path(given)
             windows = _is_windows(client)
@@ -150,7 +150,7 @@ def _plain_path(text: str) -> str:
 
 
 def _without_authority(path: str) -> str:
-    """``///a`` -> ``/a``, ``/C:/a`` and ``//C:/a`` -> ``C:/a``, ``//host/share`` and ``////host/share`` -> UNC."""
+    """Map ``///a`` to ``/a``, ``/C:/a`` and ``//C:/a`` to ``C:/a``, ``//host/share`` and ``////host/share`` to UNC."""
     slashes = len(path) - len(path.lstrip("/"))
     rest = path[slashes:]
     if _DRIVE.match(rest) and slashes <= 3:
@@ -167,9 +167,9 @@ def _is_windows(path: str) -> bool:
 
 
 def _folders(path: str, *, windows: bool) -> tuple[str, ...]:
-    """Folders of a path, ``..`` resolved, so that no path leaves a mapped folder by the back door.
+    r"""Return the folders of a path, ``..`` resolved, so that no path leaves a mapped folder by the back door.
 
-    ``/a/b`` is ("", "a", "b"); ``\\\\host\\share`` is ("", "", "host", "share").
+    ``/a/b`` is ("", "a", "b"); ``\\host\share`` is ("", "", "host", "share").
     """
     normal = ntpath.normpath(path) if windows else posixpath.normpath(path)
     separator = "\\" if windows else "/"

@@ -119,11 +119,11 @@ class _Image:
         return tuple(str(axis["name"] if isinstance(axis, Mapping) else axis).lower() for axis in stated)
 
     def axis(self, name: str) -> int:
-        """Position of an axis; raises ValueError where there is none."""
+        """Return the position of an axis; raise ValueError where there is none."""
         return self.axes.index(name)
 
     def count(self, name: str) -> int:
-        """Length of an axis; 1 where there is none."""
+        """Return the length of an axis; 1 where there is none."""
         return int(self.levels[0].shape[self.axis(name)]) if name in self.axes else 1
 
     @property
@@ -133,7 +133,7 @@ class _Image:
 
     @property
     def pixel_size(self) -> tuple[float | None, float | None]:
-        """um per px across and down, by the scales of level 0 and of the whole."""
+        """Micrometres per px across and down, by the scales of level 0 and of the whole."""
         across, down = (self._micrometres(name) for name in ("x", "y"))
         return across, down
 
@@ -186,7 +186,7 @@ class _Image:
         return Rendering(tuple(displays)) if displays else None
 
     def read(self, level: int, region: Region, chosen: Sequence[int], z: int, t: int) -> NDArray[Any]:
-        """Px of the chosen channels, ``(height, width, channels)``."""
+        """Read the px of the chosen channels, ``(height, width, channels)``."""
         places: dict[str, Any] = {
             "x": slice(region.x, region.right),
             "y": slice(region.y, region.bottom),
@@ -293,7 +293,7 @@ _NOTHING = np.zeros((0, 1), np.uint8)
 
 
 def _sample(image: _Image, chosen: Sequence[int], z: int, t: int) -> NDArray[Any]:
-    """Px to find ranges in, ``(N, channels)``: of the coarsest level, or of its middle where it is large."""
+    """Return the px to find ranges in, ``(N, channels)``: of the coarsest level, or of its middle where it is large."""
     coarsest = len(image.levels) - 1
     shape = image.levels[coarsest].shape
     width, height = shape[image.axis("x")], shape[image.axis("y")]

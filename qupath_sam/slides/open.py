@@ -85,7 +85,7 @@ def open_located(
     rendering: Rendering | None = None,
     memory: DecodeMemory | None = None,
 ) -> SlideReader:
-    """`open_slide` for a caller that has already looked at the file; ``memory`` bounds what is decoded at once."""
+    """Open as `open_slide` for a caller that has looked at the file; ``memory`` bounds what is decoded at once."""
     recipe = source if isinstance(source, SlideRecipe) else None
     with _every_error_mapped(location):
         reader, bounds = _reader(location, found, z, t, rendering, memory)
@@ -170,7 +170,10 @@ def _reader(
 
 
 def _size_of_image(location: Location) -> int:
-    """Bytes that decoding a plain image takes, by its header: as stored, as RGBA and as RGB. 0 where it has none."""
+    """Return the bytes that decoding a plain image takes, by its header: as stored, as RGBA and as RGB.
+
+    0 where it has none.
+    """
     from PIL import Image
 
     try:

@@ -31,8 +31,10 @@ HEAD_BYTES = _DICOM_AT + 4
 
 
 def knows_content(head: bytes) -> bool:
-    """Return whether OpenSlide reads a file that begins like this (`HEAD_BYTES`), whatever its name: PACS export DICOM
-    without an ending."""
+    """Return whether OpenSlide reads a file that begins like this (`HEAD_BYTES`), whatever its name.
+
+    PACS export DICOM without an ending.
+    """
     return head[_DICOM_AT:HEAD_BYTES] == b"DICM" or head.startswith(_BY_CONTENT)
 
 
@@ -125,7 +127,7 @@ def _decoding(openslide: ModuleType, given: str) -> Iterator[None]:
 
 
 def _on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGBA to RGB. OpenSlide marks missing area as transparent; no format has anything in between."""
+    """Convert RGBA to RGB. OpenSlide marks missing area as transparent; no format has anything in between."""
     rgb = np.ascontiguousarray(pixels[:, :, :3])
     missing = pixels[:, :, 3] == 0
     if missing.any():

@@ -41,7 +41,7 @@ class ReopeningSlide:
         return self._current.slide
 
     def read_region(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """As ``OpenSlide.read_region``: uint8 ``(height, width, 4)`` RGBA; raises OpenSlide's error."""
+        """Read as ``OpenSlide.read_region`` does: uint8 ``(height, width, 4)`` RGBA; raise OpenSlide's error."""
         with self._reading() as handle:
             try:
                 return np.asarray(handle.slide.read_region(place, level, size))

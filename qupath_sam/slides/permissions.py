@@ -33,7 +33,7 @@ class Permissions:
 
     @classmethod
     def of(cls, roots: Iterable[str | os.PathLike[str]] | None, urls: UrlRules = NO_URLS) -> Permissions:
-        """From folders of this machine.
+        """Make rules from folders of this machine.
 
         Raises:
             InvalidRequest: one is no folder here.

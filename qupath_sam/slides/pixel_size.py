@@ -80,14 +80,14 @@ def micrometres(value: object, unit: str) -> float | None:
 
 
 def um_per(unit: str) -> float | None:
-    """um per ``unit``, written as OME, ImageJ or OME-Zarr do; None where it is no length."""
+    """Return the um per ``unit``, written as OME, ImageJ or OME-Zarr do; None where it is no length."""
     # ImageJ escapes the micro sign; others write the Greek mu, which is what casefold makes of both.
     plain = unit.strip().casefold().replace("\\u00b5", "\u03bc").replace("\u03bc", "\u00b5")
     return _UM_PER_UNIT.get(plain)
 
 
 def of_resolution_tags(page: Any) -> PixelSize:
-    """Of a page of tifffile, by ``XResolution``, ``YResolution`` and ``ResolutionUnit``."""
+    """Read a page of tifffile, by ``XResolution``, ``YResolution`` and ``ResolutionUnit``."""
     unit = page.tags.valueof("ResolutionUnit", 2)  # TIFF 6.0: inches, unless it says otherwise
     scale = _UM_PER_RESOLUTION_UNIT.get(unit) if isinstance(unit, int) else None
     if scale is None:
@@ -101,7 +101,7 @@ def _of_resolutions(page: Any, scale: float) -> PixelSize:
 
 
 def _per_pixel(resolution: Any, scale: float) -> float | None:
-    """um per px from px per unit, a pair ``(numerator, denominator)``."""
+    """Return um per px from px per unit, a pair ``(numerator, denominator)``."""
     try:
         numerator, denominator = resolution
         return scale * denominator / numerator if numerator > 0 and denominator > 0 else None
@@ -110,7 +110,7 @@ def _per_pixel(resolution: Any, scale: float) -> float | None:
 
 
 def of_aperio(description: str) -> PixelSize:
-    """By "MPP = 0.25" or "MPP = 0,25" in an Aperio description."""
+    """Read "MPP = 0.25" or "MPP = 0,25" in an Aperio description."""
     for part in description.split("|")[1:]:
         name, _, value = part.partition("=")
         if name.strip() == "MPP":
@@ -119,7 +119,7 @@ def of_aperio(description: str) -> PixelSize:
 
 
 def of_philips(xml: str) -> PixelSize:
-    """By the DICOM_PIXEL_SPACING (mm, rows before columns) of the scanned image, else the first one there is."""
+    """Read the DICOM_PIXEL_SPACING (mm, rows before columns) of the scanned image, else the first one there is."""
     root = _parsed(xml)
     if root is None:
         return NO_PIXEL_SIZE
@@ -140,7 +140,7 @@ def _is_whole_slide(item: ElementTree.Element) -> bool:
 
 
 def of_ome(pixels: ElementTree.Element | None) -> PixelSize:
-    """By PhysicalSizeX and PhysicalSizeY of an OME ``Pixels`` element, in any of OME's units (um by default)."""
+    """Read PhysicalSizeX and PhysicalSizeY of an OME ``Pixels`` element, in any of OME's units (um by default)."""
     if pixels is None:
         return NO_PIXEL_SIZE
     across, down = (
@@ -150,7 +150,7 @@ def of_ome(pixels: ElementTree.Element | None) -> PixelSize:
 
 
 def of_imagej(page: Any, metadata: dict[str, Any]) -> PixelSize:
-    """By the resolution tags, in the unit that ImageJ's description names."""
+    """Read the resolution tags, in the unit that ImageJ's description names."""
     scale = um_per(str(metadata.get("unit", "")))
     if scale is None:
         return NO_PIXEL_SIZE

@@ -91,7 +91,7 @@ class PushedReader(RasterReader):
 
     @classmethod
     def of_image(cls, pixels: NDArray[np.uint8], mpp: float | None) -> Self:
-        """A whole image that is at hand, of any size.
+        """Wrap a whole image that is at hand, of any size.
 
         Args:
             pixels: uint8 ``(H, W, 3)`` RGB, taken as level 0.

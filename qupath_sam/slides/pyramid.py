@@ -15,7 +15,7 @@ PLAUSIBLE_MPP = (0.05, 50.0)
 
 
 def estimate_downsample(full: tuple[int, int], level: tuple[int, int]) -> float:
-    """Level-0 px per level px, from the two sizes ``(width, height)``.
+    """Return the level-0 px per level px, from the two sizes ``(width, height)``.
 
     Level sizes are rounded, so that their ratio is not the factor with which the pyramid was made: 250 px become 62 at
     a downsample of 4, not 4.03. Follows ``ImageServerMetadata.estimateDownsample`` of QuPath: the nearest power of two
@@ -36,12 +36,12 @@ def estimate_downsample(full: tuple[int, int], level: tuple[int, int]) -> float:
 
 
 def levels_of(sizes: Sequence[tuple[int, int]]) -> tuple[Level, ...]:
-    """Levels from their sizes ``(width, height)``, level 0 first."""
+    """Return levels from their sizes ``(width, height)``, level 0 first."""
     return tuple(Level(estimate_downsample(sizes[0], size), *size) for size in sizes)
 
 
 def choose_level(downsamples: Iterable[float], wanted: float) -> int:
-    """Index of the coarsest level that is at least as fine as ``wanted`` (1 % slack); the finest where none is."""
+    """Return the index of the coarsest level that is at least as fine as ``wanted`` (1 % slack); else of the finest."""
     return max(
         ((ds, i) for i, ds in enumerate(downsamples) if ds <= wanted * LEVEL_SLACK),
         default=(0.0, 0),

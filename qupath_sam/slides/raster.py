@@ -38,7 +38,7 @@ class RasterReader:
 
 
 def rasters_of(levels: Sequence[Level], read: Callable[[int, Region], NDArray[np.uint8]]) -> tuple[Raster, ...]:
-    """Rasters for the levels of a slide; ``read(level, region)`` takes level px inside the level."""
+    """Return rasters for the levels of a slide; ``read(level, region)`` takes level px inside the level."""
     return tuple(
         Raster(0, 0, (level.downsample, level.downsample), level.width, level.height, partial(read, index))
         for index, level in enumerate(levels)

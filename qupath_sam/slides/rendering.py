@@ -77,7 +77,7 @@ class Rendering:
 
     @classmethod
     def of_qupath(cls, settings: Mapping[str, Any]) -> Self:
-        """From display settings as QuPath saves them (Brightness & contrast; ``ImageDisplaySettings`` as JSON).
+        """Read display settings as QuPath saves them (Brightness & contrast; ``ImageDisplaySettings`` as JSON).
 
         Raises:
             InvalidRequest: not such settings, none of its channels is showing, or gamma or an inverted background,
@@ -135,7 +135,7 @@ def default_color(index: int) -> int:
 
 
 def default_channels(count: int) -> tuple[Channel, ...]:
-    """Channels of an image that names none, as QuPath calls them."""
+    """Return the channels of an image that names none, as QuPath calls them."""
     if count == 1:
         return (Channel("Channel 1", WHITE_COLOR),)
     return tuple(Channel(f"Channel {i + 1}", default_color(i)) for i in range(count))
@@ -207,7 +207,7 @@ def shown_channels(
 
 
 def found_range(values: NDArray[Any]) -> tuple[float, float]:
-    """Lowest and highest value to show: all but `SATURATED` of the px at each end, as QuPath's auto contrast."""
+    """Return lowest and highest value to show: all but `SATURATED` of the px at each end, as QuPath's auto contrast."""
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if finite.size == 0:
         return 0.0, 1.0
@@ -240,7 +240,7 @@ def _depth_of(largest: float, depths: Sequence[int] = _BIT_DEPTHS) -> float:
 
 
 def scaled(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Values of ``low`` to ``high`` as 0 to 255, rounded; what lies beyond is cut off, NaN is ``low``."""
+    """Scale values of ``low`` to ``high`` to 0 to 255, rounded; what lies beyond is cut off, NaN is ``low``."""
     if pixels.dtype == np.uint8 and (low, high) == (0, 255):
         return pixels
     if pixels.dtype.kind in "ub" and pixels.dtype.itemsize <= 2:
@@ -256,7 +256,7 @@ def _levels(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.
 
 
 def composite(shown: Sequence[ShownChannel], *, inverted: bool = False) -> Colours:
-    """Adds the colours of channels, each by its range; px have one sample for each of ``shown``.
+    """Add the colours of channels, each by its range; px have one sample for each of ``shown``.
 
     Args:
         inverted: whether the lowest value of a range is the full colour and not black (MinIsWhite).
@@ -281,7 +281,7 @@ def composite(shown: Sequence[ShownChannel], *, inverted: bool = False) -> Colou
 
 
 def true_colours(*, high: float, alpha: str = "", low: float = 0.0) -> Colours:
-    """RGB of any depth, with alpha laid on white.
+    """Return RGB of any depth, with alpha laid on white.
 
     Args:
         low, high: stored values that are 0 and 255.
@@ -302,7 +302,7 @@ def true_colours(*, high: float, alpha: str = "", low: float = 0.0) -> Colours:
 
 
 def palette(colormap: NDArray[Any]) -> Colours:
-    """Colours by number, from a TIFF's ``(3, 2**bits)`` colour map of 16 bits (or, against the standard, of 8)."""
+    """Return colours by number, from a TIFF's ``(3, 2**bits)`` colour map of 16 bits (against the standard, of 8)."""
     table = colormap.T.astype(np.uint32)
     eight_bits = (table >> 8 if table.max(initial=0) > 255 else table).astype(np.uint8)
 

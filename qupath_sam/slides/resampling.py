@@ -67,7 +67,7 @@ class _Axis:
         return _Axis(self.start, self.step / factor, self.count * factor)
 
     def centres_within(self, low: float, high: float) -> tuple[int, int]:
-        """Range of px whose centres lie in ``[low, high)``."""
+        """Return the range of px whose centres lie in ``[low, high)``."""
         first = math.ceil((low - self.start) / self.step - 0.5 - _EPSILON)
         last = math.ceil((high - self.start) / self.step - 0.5 - _EPSILON)
         first = min(max(first, 0), self.count)
@@ -93,7 +93,7 @@ def check_window(window: Window, extent: Region) -> None:
 
 
 def read_window(window: Window, rasters: Sequence[Raster], extent: Region) -> NDArray[np.uint8]:
-    """Pixels of ``window`` from the raster that suits it: uint8 ``(height, width, 3)`` RGB, C-contiguous.
+    """Read the pixels of ``window`` from the raster that suits it: uint8 ``(height, width, 3)`` RGB, C-contiguous.
 
     Args:
         rasters: finest first.
@@ -112,7 +112,7 @@ def read_window(window: Window, rasters: Sequence[Raster], extent: Region) -> ND
 
 
 def read_scaled(raster: Raster, x: float, y: float, step: float, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Px of another grid, computed from a raster's: uint8 ``(height, width, 3)``.
+    """Compute the px of another grid from a raster's: uint8 ``(height, width, 3)``.
 
     Args:
         x, y: top-left corner of the grid, in level-0 px; its px lie inside the raster.
@@ -151,7 +151,7 @@ def _read_grid(raster: Raster, across: _Axis, down: _Axis, extent: Region) -> ND
 
 
 def _blocks(raster: Raster, across: _Axis, down: _Axis) -> Iterator[tuple[int, int, int, int]]:
-    """Parts ``(x0, x1, y0, y1)`` of a grid, each needing at most about `BLOCK_SIDE` raster px a side."""
+    """Yield parts ``(x0, x1, y0, y1)`` of a grid, each needing at most about `BLOCK_SIDE` raster px a side."""
     width = max(1, int(BLOCK_SIDE * raster.scale[0] / across.step))
     height = max(1, int(BLOCK_SIDE * raster.scale[1] / down.step))
     for y in range(0, down.count, height):

@@ -160,7 +160,10 @@ def _open(stream: Any, location: Location, found: Stamp, rendering: Rendering, z
 
 
 def _read(opened: _Opened, rasters: Sequence[Raster], index: int, region: Region) -> NDArray[np.uint8]:
-    """RGB of a region in level px. Tiles that this level alone lacks come from the next finer one, as in OpenSlide."""
+    """Read RGB of a region in level px.
+
+    Tiles that this level alone lacks come from the next finer one, as in OpenSlide.
+    """
     stored, missing = opened.pixels[index].read(region)
     rgb = opened.shown.colours(stored)
     if missing is None:

@@ -63,7 +63,7 @@ class Shown:
 
 
 def samples_wanted(layout: Layout, rendering: Rendering, location: Location) -> tuple[int, ...]:
-    """Channels or samples that have to be read, by index.
+    """Return the channels or samples that have to be read, by index.
 
     Raises:
         SlideUnsupported: pixels that are no colours and no measurements.
@@ -142,7 +142,7 @@ def _channels_shown(layout: Layout, rendering: Rendering, seen: _Once) -> Shown:
 
 
 def _grey(key: Any, *, inverted: bool) -> Colours:
-    """Grey of at most 8 bits as it is: three equal channels."""
+    """Show grey of at most 8 bits as it is: three equal channels."""
     white = float(2 ** _bits(key) - 1) if np.dtype(key.dtype).kind in "ub" else 255.0
 
     def apply(pixels: NDArray[Any]) -> NDArray[np.uint8]:
@@ -170,7 +170,7 @@ def _white_value(key: Any, rendering: Rendering, seen: _Once, *, colours: int) -
 
 
 def _bits(key: Any) -> int:
-    """Bits of a sample; the most where samples differ (5, 6, 5)."""
+    """Return the bits of a sample; the most where samples differ (5, 6, 5)."""
     stated = key.bitspersample
     return int(max(stated)) if isinstance(stated, tuple) else int(stated)
 
@@ -195,8 +195,11 @@ def _after(before: Callable[[NDArray[Any]], NDArray[Any]] | None, colours: Colou
 
 
 def _is_stored_as_ycbcr(level: LevelPixels, key: Any) -> bool:
-    """Return whether decoding gives YCbCr. JPEG's decoder converts; JPEG 2000's does as the stream says, and
-    Aperio's 33003 is YCbCr, also where its tags say otherwise. No decoder converts planes, which it sees one by one."""
+    """Return whether decoding gives YCbCr.
+
+    JPEG's decoder converts; JPEG 2000's does as the stream says, and Aperio's 33003 is YCbCr, also where its tags say
+    otherwise. No decoder converts planes, which it sees one by one.
+    """
     ycbcr = key.photometric == _PHOTOMETRIC.YCBCR or key.compression == _APERIO_YCBCR
     if ycbcr and key.planarconfig == _SEPARATE:
         return True
@@ -215,7 +218,7 @@ def _rgb_of_ycbcr(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def sample_pixels(level: LevelPixels) -> NDArray[Any]:
-    """Px of a level to find ranges in, ``(N, samples)``: all of a small one, patches on a grid of a large one."""
+    """Return the px of a level to find ranges in, ``(N, samples)``: all of a small one, patches on a grid else."""
     if level.width * level.height <= _WHOLE_PX:
         regions = [Region(0, 0, level.width, level.height)]
     else:

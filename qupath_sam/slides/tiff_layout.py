@@ -139,7 +139,7 @@ def _layout(
 
 
 def _focal_planes(series: Any, location: Location) -> tuple[int, ...]:
-    """Hamamatsu's planes, the one in focus first: OpenSlide, and so QuPath, shows that one alone."""
+    """Return Hamamatsu's planes, the one in focus first: OpenSlide, and so QuPath, shows that one alone."""
     offsets = [series[index].tags.valueof(_NDPI_FOCAL_PLANE) for index in range(len(series))]
     if not all(isinstance(offset, int) for offset in offsets) or 0 not in offsets:
         raise SlideUnsupported(
@@ -185,7 +185,10 @@ def _leading_axes(series: Any, location: Location) -> dict[str, int]:
 
 
 def _parts(level: Any, source: FileBytes, chosen: Sequence[int], z: int, t: int, location: Location) -> Iterator[Tiles]:
-    """Pages of a level that hold the chosen channels, in their order; neighbours in one page are read at once."""
+    """Yield the pages of a level that hold the chosen channels, in their order.
+
+    Neighbours in one page are read at once.
+    """
     lead = _leading_axes(level, location)
     per_page = level.keyframe.samplesperpixel
     runs: list[tuple[int, list[int]]] = []
@@ -210,7 +213,7 @@ def _parts(level: Any, source: FileBytes, chosen: Sequence[int], z: int, t: int,
 
 
 def _page_index(lead: dict[str, int], channel: int, z: int, t: int) -> int:
-    """Position of a page among those of its level.
+    """Return the position of a page among those of its level.
 
     Axes that are neither C nor Z count as time, the last of them fastest.
     """
@@ -229,7 +232,7 @@ def _page_index(lead: dict[str, int], channel: int, z: int, t: int) -> int:
 
 
 def _leica(tiff: tifffile.TiffFile, location: Location) -> Layout:
-    """Leica's scanned areas, placed as tiffslide reads them from the SCN's XML."""
+    """Return Leica's scanned areas, placed as tiffslide reads them from the SCN's XML."""
     from tiffslide import tiffslide
 
     stream = tiff.filehandle
@@ -281,7 +284,7 @@ def _check_in_this_file(tiff: tifffile.TiffFile, index: int, location: Location)
 
 
 def _named_channels(tiff: tifffile.TiffFile, index: int, series: Any, count: int) -> tuple[Channel, ...]:
-    """Channels with the names and colours that OME-XML, PerkinElmer's XML or ImageJ's description give them."""
+    """Return channels with the names and colours that OME-XML, PerkinElmer's XML or ImageJ's description give them."""
     defaults = default_channels(count)
     if series.kind == "ome":
         found = _ome_channels(ome_image(tiff, index))

@@ -52,7 +52,7 @@ def chunk_table(page: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def chunk_size(page: Any) -> tuple[int, int]:
-    """Width and height of a page's tiles, or of its strips."""
+    """Return the width and height of a page's tiles, or of its strips."""
     key = page.keyframe
     if key.is_tiled:
         return int(key.tilewidth), int(key.tilelength)
@@ -91,7 +91,7 @@ class Tiles:
         self.present = np.logical_and.reduce([self._filled(plane) for plane in self._planes])
 
     def _filled(self, plane: int) -> NDArray[np.bool_]:
-        """Tiles of a plane that have data; some writers leave the last row of tiles out of the table."""
+        """Return the tiles of a plane that have data; some writers leave the last row of tiles out of the table."""
         size = self._rows * self._columns
         filled = ((self._offsets > 0) & (self._counts > 0))[plane * size : (plane + 1) * size]
         present = np.zeros(size, bool)
@@ -111,7 +111,7 @@ class Tiles:
         return self._source.read(int(self._offsets[filled[0]]), min(size, int(self._counts[filled[0]])))
 
     def read(self, region: Region) -> NDArray[Any]:
-        """Px of a region inside the page: ``(height, width, samples)`` as stored, 0 where tiles are missing."""
+        """Read px of a region inside the page: ``(height, width, samples)`` as stored, 0 where tiles are missing."""
         across, down = self.tile
         out = np.zeros((region.height, region.width, self.samples), self.dtype)
         for row in range(region.y // down, -(-region.bottom // down)):
@@ -181,7 +181,7 @@ class Piece:
 
 
 def _tiles_in(part: Tiles, seen: Region, x: int, y: int, *, wanted: bool) -> Iterator[Region]:
-    """Tiles under ``seen`` that have data (or have none), in level px; ``x, y`` is the page's own corner."""
+    """Yield tiles under ``seen`` that have data (or have none), in level px; ``x, y`` is the page's own corner."""
     width, height = part.tile
     first_row, first_column = (seen.y - y) // height, (seen.x - x) // width
     last_row, last_column = -(-(seen.bottom - y) // height), -(-(seen.right - x) // width)
@@ -203,7 +203,7 @@ class LevelPixels:
     pieces: tuple[Piece, ...]
 
     def read(self, region: Region) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Px of a region inside the level as stored, and where the file has none (None where it has all)."""
+        """Read px of a region inside the level as stored, and where the file has none (None where it has all)."""
         first = self.pieces[0]
         if len(self.pieces) == 1 and first.place.encloses(region):
             return self._with_holes(_stored(first, region), region)

@@ -15,7 +15,7 @@ GLASS_SATURATION = 8
 
 
 def tissue_map(reader: SlideReader) -> NDArray[np.bool_]:
-    """Tissue in a small picture of the whole extent: saturation above Otsu's threshold.
+    """Return tissue in a small picture of the whole extent: saturation above Otsu's threshold.
 
     Source: Otsu 1979, on HSV saturation as CLAM does (Lu et al. 2021, Methods, "WSI processing").
 

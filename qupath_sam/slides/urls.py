@@ -46,7 +46,7 @@ class UrlRules:
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> UrlRules:
-        """From texts such as ``https,s3`` and ``https://slides.lab.example``.
+        """Parse texts such as ``https,s3`` and ``https://slides.lab.example``.
 
         Raises:
             InvalidRequest: a scheme that is not in `OPENABLE`, or no origin.
@@ -100,7 +100,7 @@ NO_URLS = UrlRules()
 
 
 def host_of(parts: SplitResult) -> Host:
-    """Host and port of an ``http`` or ``https`` URL."""
+    """Return the host and port of an ``http`` or ``https`` URL."""
     return (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS[parts.scheme.lower()]
 
 

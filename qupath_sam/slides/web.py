@@ -97,11 +97,11 @@ class WebFile(io.RawIOBase):
             raise
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -141,7 +141,7 @@ class WebFile(io.RawIOBase):
 
     @contextmanager
     def _answer(self, start: int, count: int) -> Iterator[httpcore.Response]:
-        """The server's answer to a range, its body not yet read; redirections are followed and kept."""
+        """Open the server's answer to a range, its body not yet read; redirections are followed and kept."""
         headers = [("Range", f"bytes={start}-{start + count - 1}"), ("Accept-Encoding", "identity")]
         for _ in range(MAX_REDIRECTIONS + 1):
             self._rules.check(self.url, given=self._given)

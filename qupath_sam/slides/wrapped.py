@@ -54,7 +54,7 @@ class Orientation(Enum):
                 return Region(region.x, top, region.width, region.height)
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Pixels of the image beneath, turned or flipped to lie as this image does; C-contiguous."""
+        """Return the pixels of the image beneath, turned or flipped to lie as this image does; C-contiguous."""
         match self:
             case Orientation.ROTATE_90:
                 turned = np.rot90(pixels, -1)

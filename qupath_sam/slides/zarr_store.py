@@ -54,7 +54,7 @@ class SlideStore(Store):
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
-        """Several parts of files."""
+        """Read several parts of files."""
         return [await self.get(key, prototype, part) for key, part in key_ranges]
 
     async def exists(self, key: str) -> bool:
@@ -62,25 +62,25 @@ class SlideStore(Store):
         return await asyncio.to_thread(read_file, self._location, key, None) is not None
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Refused."""
+        """Refuse."""
         raise PermissionError("slides are not written")
 
     async def delete(self, key: str) -> None:
-        """Refused."""
+        """Refuse."""
         raise PermissionError("slides are not written")
 
     async def list(self) -> AsyncIterator[str]:
-        """Nothing."""
+        """Yield nothing."""
         for key in _NO_KEYS:
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """Nothing."""
+        """Yield nothing."""
         for key in _NO_KEYS:
             yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Nothing."""
+        """Yield nothing."""
         for key in _NO_KEYS:
             yield key
 

@@ -34,7 +34,7 @@ _FROM_LMS, _FROM_LAB = np.linalg.inv(_TO_LMS), np.linalg.inv(_TO_LAB)
 def augment(
     pixels: Pixels, labels: Labels, random: np.random.Generator, *, colours: NDArray[np.float64]
 ) -> tuple[Pixels, Labels]:
-    """A crop turned, mirrored and seen through another laboratory and scanner.
+    """Turn and mirror a crop, and see it through another laboratory and scanner.
 
     Args:
         pixels: uint8 ``(S, S, 3)`` RGB.
@@ -55,7 +55,7 @@ def augment(
 
 
 def tilted(pixels: Pixels, labels: Labels, degrees: float) -> tuple[Pixels, Labels]:
-    """Turned by any angle about the middle; what comes in at the corners mirrors the border."""
+    """Turn by any angle about the middle; what comes in at the corners mirrors the border."""
     side = labels.shape[0]
     margin = math.ceil(side * 0.21)
     around = (margin, margin), (margin, margin)
@@ -68,7 +68,7 @@ def tilted(pixels: Pixels, labels: Labels, degrees: float) -> tuple[Pixels, Labe
 
 
 def augment_colour(pixels: Pixels, random: np.random.Generator, *, colours: NDArray[np.float64]) -> Pixels:
-    """Three tenths as they are; others with jittered stains or another tile's; then light, blur and compression."""
+    """Leave three tenths as they are, give others jittered stains or another tile's; then light, blur, compression."""
     drawn = random.random()
     if drawn >= 0.65 and len(colours):
         other = colours[int(random.integers(len(colours)))]
@@ -119,7 +119,7 @@ def reinhard(pixels: Pixels, statistics: NDArray[np.float64], *, share: float = 
 
 
 def colour_statistics(pixels: Pixels) -> NDArray[np.float64]:
-    """``(2, 3)``: mean and standard deviation on each of Reinhard's axes."""
+    """Return ``(2, 3)``: mean and standard deviation on each of Reinhard's axes."""
     axes = _to_axes(pixels).reshape(-1, 3)
     return np.stack([axes.mean(axis=0), axes.std(axis=0) + 1e-3])
 
@@ -131,7 +131,7 @@ def _to_axes(pixels: Pixels) -> NDArray[np.float64]:
 
 
 def _light(pixels: Pixels, random: np.random.Generator) -> Pixels:
-    """Gamma, contrast and brightness."""
+    """Vary gamma, contrast and brightness."""
     x = (pixels / 255) ** np.exp(random.normal(0, 0.18))
     return _bytes(((x - 0.5) * random.uniform(0.85, 1.15) + 0.5 + random.uniform(-0.05, 0.05)) * 255)
 

@@ -16,7 +16,7 @@ from qupath_sam.networks.network import DecoderKind, Parts, PromptableNetwork
 def build_training_network(
     tensors: Mapping[str, Tensor], family: Family, parts: Parts, *, seed: int
 ) -> PromptableNetwork:
-    """A network of these parts on the CPU, with what the model has of them; the rest is random.
+    """Build a network of these parts on the CPU, with what the model has of them; the rest is random.
 
     Args:
         tensors: of the model, all of them; copied.

@@ -60,7 +60,7 @@ class Origin:
 
 
 def load_origin(name: str, store: ModelStore) -> Origin:
-    """A model to start from.
+    """Load a model to start from.
 
     Raises:
         InvalidRequest: it is the fake.
@@ -146,7 +146,7 @@ def save_checkpoint(
 
 
 def merged_groups(groups: Mapping[str, Iterable[str]], more: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Groups by data set, sorted, with ``(data set, group)`` added to them."""
+    """Return groups by data set, sorted, with ``(data set, group)`` added to them."""
     merged = {name: set(each) for name, each in groups.items()}
     for name, group in more:
         merged.setdefault(name, set()).add(group)

@@ -72,7 +72,7 @@ class Crop:
 
 
 def plan_crops(data: TrainingData, count: int, *, seed: int) -> list[CropPlan]:
-    """``count`` crops: each kind of object as often as any other, each data set of a kind, and each of its tiles.
+    """Plan ``count`` crops: each kind of object as often as any other, each data set of a kind, each of its tiles.
 
     One of few large tiles would hardly be seen beside one of many small ones, and tumour regions hardly beside nuclei.
     """
@@ -97,7 +97,7 @@ def plan_crops(data: TrainingData, count: int, *, seed: int) -> list[CropPlan]:
 
 
 def colour_donors(data: TrainingData, *, seed: int) -> NDArray[np.float64]:
-    """``(N, 2, 3)``: `colour_statistics` of some of the tiles."""
+    """Return ``(N, 2, 3)``: `colour_statistics` of some of the tiles."""
     order = np.random.default_rng(seed).permutation(len(data.tiles))[:_COLOUR_DONORS]
     return np.stack([colour_statistics(data.tiles[i].tile.read_pixels()) for i in order])
 
@@ -111,7 +111,7 @@ def make_crop(
     augmented: bool = True,
     window: WindowChoice = WindowChoice.AUTO,
 ) -> Crop:
-    """The crop of a plan; the same plan and data give the same crop.
+    """Make the crop of a plan; the same plan and data give the same crop.
 
     Args:
         data: the tiles.
@@ -143,7 +143,7 @@ def make_crop(
 
 
 def _square(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tuple[Pixels, Labels]:
-    """A square as the engine might choose it."""
+    """Return a square as the engine might choose it."""
     drawn = random.random()
     if drawn < _BEYOND_SHARE:
         return _beyond(pixels, labels, random)
@@ -161,7 +161,7 @@ def _papers_square(
 
 
 def _holding(pixels: Pixels, labels: Labels, side: int, random: np.random.Generator) -> tuple[Pixels, Labels]:
-    """A random square of that side; the first of a few that holds something."""
+    """Return a random square of that side; the first of a few that holds something."""
     height, width = labels.shape
     for attempt in range(_ATTEMPTS):
         y, x = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
@@ -180,7 +180,7 @@ def _side(shorter: int, random: np.random.Generator) -> int:
 
 
 def _closer(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tuple[Pixels, Labels]:
-    """A square round one of the objects, whose size it follows."""
+    """Return a square round one of the objects, whose size it follows."""
     values = np.unique(labels[labels != 0])  # numbers may have gaps, and be negative
     chosen = labels == values[int(random.integers(len(values)))]
     ((rows, columns),) = ndimage.find_objects(chosen.astype(np.uint8))
@@ -198,7 +198,7 @@ def _log_uniform(least: float, most: float, random: np.random.Generator) -> int:
 
 
 def _beyond(pixels: Pixels, labels: Labels, random: np.random.Generator) -> tuple[Pixels, Labels]:
-    """The tile at the upper left of a larger square; `augment` turns it to the other corners."""
+    """Return the tile at the upper left of a larger square; `augment` turns it to the other corners."""
     height, width = labels.shape
     longer = max(height, width)
     side = round(longer * math.exp(random.uniform(0, math.log(_LONGEST_SHARE))))
@@ -211,7 +211,10 @@ def _scaled(pixels: Pixels, size: int) -> Pixels:
 
 
 def _scaled_labels(labels: Labels, size: int) -> NDArray[np.int32]:
-    """Scale by the cell that holds the centre; some libraries' nearest neighbour is a pixel off (ClickSEG, README)."""
+    """Scale labels by the cell that holds the centre.
+
+    The nearest neighbour of some libraries is a pixel off (ClickSEG, README).
+    """
     side = labels.shape[0]
     nearest = np.minimum((np.arange(size) + 0.5) * side / size, side - 1).astype(np.intp)
     return np.ascontiguousarray(labels[np.ix_(nearest, nearest)]).astype(np.int32)

@@ -39,7 +39,7 @@ _COLUMNS = [each.name for each in fields(CurveRow)]
 
 
 def row_of(reports: Sequence[StepReport]) -> CurveRow:
-    """The row of some steps, in which every answer counts alike, whichever step it was given in.
+    """Return the row of some steps, in which every answer counts alike, whichever step it was given in.
 
     Raises:
         ValueError: there are no steps.
@@ -75,7 +75,7 @@ def cut_back(path: Path, *, step: int) -> None:
 
 
 def cut_back_rows(path: Path, columns: Sequence[str], *, step: int) -> None:
-    """The same of a file with these columns, of which one is ``step``."""
+    """Return the same of a file with these columns, of which one is ``step``."""
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as file:
@@ -89,13 +89,13 @@ def cut_back_rows(path: Path, columns: Sequence[str], *, step: int) -> None:
 
 
 def _mean(values: Iterable[tuple[float | None, int]]) -> float | None:
-    """Mean of values by their weights; None where nothing has any."""
+    """Return the mean of values by their weights; None where nothing has any."""
     known = [(value, weight) for value, weight in values if value is not None and weight]
     return sum(value * weight for value, weight in known) / sum(weight for _, weight in known) if known else None
 
 
 def _written(value: float | None) -> str:
-    """Counts in full, and six digits of what was measured."""
+    """Write counts in full, and six digits of what was measured."""
     if value is None:
         return ""
     return str(value) if isinstance(value, int) else f"{value:.6g}"

@@ -56,7 +56,7 @@ class TrainingData:
         return _by_dataset((*groups, *slides))
 
     def digest(self) -> str:
-        """Hex SHA-256 of all pixels and labels with their names; reads every tile."""
+        """Return the hex SHA-256 of all pixels and labels with their names; reads every tile."""
         digest = hashlib.sha256()
         for each in self.tiles:
             tile = each.tile
@@ -67,7 +67,7 @@ class TrainingData:
 
 
 def training_data(datasets: Sequence[Dataset], *, target: Target | None = None) -> TrainingData:
-    """The training tiles of data sets.
+    """Return the training tiles of data sets.
 
     Args:
         datasets: with all their splits.

@@ -57,7 +57,7 @@ class FreshCrops:
         return len(self._plans)
 
     def __getitem__(self, index: int) -> EncodedCrop:
-        """Made now; a crop's epochs differ in all that is random about it."""
+        """Make the crop now; its epochs differ in all that is random about it."""
         epoch, place = divmod(index, len(self._plans))
         plan = self._plans[place]
         if epoch:
@@ -132,5 +132,5 @@ class EmbeddedCrops:
 
 
 def image_of(crop: Crop) -> Tensor:
-    """The crop's RGB as the encoder and the refinement head see it: uint8 ``(1, 3, S, S)``."""
+    """Return the crop's RGB as the encoder and the refinement head see it: uint8 ``(1, 3, S, S)``."""
     return torch.from_numpy(crop.pixels).permute(2, 0, 1)[None].contiguous()

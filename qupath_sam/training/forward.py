@@ -45,13 +45,13 @@ class Answer:
     refined: Refined | None
 
     def best_logits(self) -> Tensor:
-        """``(B, 256, 256)`` without gradient: the mask that is nearest to the truth, refined where there is a head."""
+        """Return ``(B, 256, 256)`` without gradient: the mask nearest to the truth, refined where there is a head."""
         if self.refined is not None:
             return self.refined.logits[:, 0]
         return self._of(self.best)
 
     def shown(self) -> Tensor:
-        """``(B, 256, 256)`` without gradient: the mask with the highest score, as a user gets it.
+        """Return ``(B, 256, 256)`` without gradient: the mask with the highest score, as a user gets it.
 
         Unrefined where it is another than the best.
         """
@@ -94,14 +94,14 @@ class Forward:
             self._dense_position: Tensor = network.prompt_encoder.get_dense_pe()
 
     def encode(self, crops: Sequence[EncodedCrop]) -> Tensor:
-        """Embeddings ``(V, 256, 64, 64)``, fp32: kept ones, or made with gradient by the part that is trained."""
+        """Return embeddings ``(V, 256, 64, 64)``, fp32: kept ones, or made with gradient by the trained part."""
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._in_bf16):
             return self._encode(crops).float()
 
     def answer(
         self, sessions: Sequence[Session], crops: Sequence[EncodedCrop], embedding: Tensor, truth: Tensor
     ) -> Answer:
-        """The masks of the decoder, and what the head makes of the one that is nearest to the truth.
+        """Return the masks of the decoder, and what the head makes of the one that is nearest to the truth.
 
         Args:
             sessions: B, with prompts of one shape.
@@ -154,7 +154,7 @@ class Forward:
 def network_prompts(
     prompts: Sequence[CanvasPrompts], network: PromptableNetwork, device: torch.device
 ) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None, Tensor | None]:
-    """Points, boxes and masks of prompts of one shape as `PromptableNetwork.decode` takes them."""
+    """Return points, boxes and masks of prompts of one shape as `PromptableNetwork.decode` takes them."""
     scale = network.input_size / CANVAS_SIZE
     points = boxes = masks = None
     if prompts[0].clicks:

@@ -139,7 +139,7 @@ class Trainer:
             yield self.step()
 
     def step(self) -> StepReport:
-        """One optimiser step.
+        """Take one optimiser step.
 
         Raises:
             InvalidRequest: training diverged, or no crop has anything to learn from.
@@ -191,7 +191,7 @@ class Trainer:
         return learnt
 
     def _alike(self, places: Sequence[int]) -> list[list[int]]:
-        """Sessions that can go through the decoder together: those with prompts of one shape; singly on a CPU."""
+        """Group sessions that can go through the decoder together: those with prompts of one shape; singly on a CPU."""
         if self.device.type == "cpu":
             return [[place] for place in places]
         groups: dict[tuple[int, bool, bool], list[int]] = {}
@@ -202,7 +202,7 @@ class Trainer:
         return list(groups.values())
 
     def _learn(self, places: Sequence[int], embedding: Tensor) -> list[Learnt]:
-        """Forward and backward of B sessions, which then go on or make room for others.
+        """Run forward and backward of B sessions, which then go on or make room for others.
 
         Args:
             places: of the sessions in the pool.

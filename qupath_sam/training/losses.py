@@ -12,7 +12,7 @@ _EPSILON = 1e-6
 def normalised_focal_loss(
     logits: Tensor, target: Tensor, *, weight: Tensor | None = None, alpha: float = 0.5, gamma: float = 2.0
 ) -> Tensor:
-    """Focal loss whose weights sum to one in every mask (Sofiiuk et al. 2019; RITM, Sofiiuk et al. 2022, sec. 3.4).
+    """Compute the focal loss whose weights sum to one in every mask (Sofiiuk et al. 2019; RITM 2022, sec. 3.4).
 
     ``-2 alpha_t sum(b log p_t) / sum(b)`` with ``b = (1 - p_t) ** gamma``, ``alpha_t`` being alpha inside the object
     and 1 - alpha outside: with alpha .5 a weighted mean of the cross entropy. No gradient flows through the weights,
@@ -39,7 +39,7 @@ def normalised_focal_loss(
 
 
 def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
-    """``1 - (2 |P T| + s) / (|P| + |T| + s)`` with probabilities for P (Milletari et al. 2016, V-Net, sec. 3)."""
+    """Compute ``1 - (2 |P T| + s) / (|P| + |T| + s)``, probabilities for P (Milletari et al. 2016, V-Net, sec. 3)."""
     probability = torch.sigmoid(logits)
     shared = (probability * target).sum(dim=(1, 2, 3))
     total = probability.sum(dim=(1, 2, 3)) + target.sum(dim=(1, 2, 3))
@@ -47,7 +47,7 @@ def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
 
 
 def iou_head_loss(predicted: Tensor, logits: Tensor, target: Tensor) -> Tensor:
-    """``(B,)``: squared error of the predicted IoU, the mean over masks (Kirillov et al. 2023, appendix A).
+    """Return ``(B,)``: squared error of the predicted IoU, the mean over masks (Kirillov et al. 2023, appendix A).
 
     Args:
         predicted: ``(B, M)``.

@@ -24,7 +24,7 @@ _CLICKED_ERROR_WEIGHT, _KEPT_WEIGHT = 3.0, 0.5
 
 
 def answer_loss(answer: Answer, truth: Tensor, sessions: Sequence[Session], *, alpha: float) -> Tensor:
-    """The loss of B answers, ``(B,)``: that of the head's masks, the decoder's masks, and the scores.
+    """Return the loss of B answers, ``(B,)``: that of the head's masks, the decoder's masks, and the scores.
 
     Of several masks the nearest to the truth is learnt from, and the scores of all.
 
@@ -49,7 +49,7 @@ def answer_loss(answer: Answer, truth: Tensor, sessions: Sequence[Session], *, a
 
 
 def mask_losses(logits: Tensor, truth: Tensor, *, alpha: float) -> Tensor:
-    """``(B, M)`` of logits ``(B, M, 256, 256)``, each held to the truth ``(B, 1, 256, 256)``."""
+    """Return ``(B, M)`` of logits ``(B, M, 256, 256)``, each held to the truth ``(B, 1, 256, 256)``."""
     count, masks = logits.shape[:2]
     each = logits.flatten(0, 1)[:, None]
     same = truth.repeat_interleave(masks, dim=0)
@@ -57,7 +57,7 @@ def mask_losses(logits: Tensor, truth: Tensor, *, alpha: float) -> Tensor:
 
 
 def _head_loss(refined: Refined, truth: Tensor, sessions: Sequence[Session], *, alpha: float) -> Tensor:
-    """``(B,)``: the head against the truth in its region, above all at the clicked error and where it was right."""
+    """Return ``(B,)``: the head against the truth in its region, above all at the clicked error and what was right."""
     with torch.no_grad():
         fine = torch.from_numpy(np.stack([s.fine_truth for s in sessions])).to(truth)[:, None]
         part = cut_image(fine, refined.regions)

@@ -17,7 +17,7 @@ _NEW = ("refinement_head.", *(f"mask_decoder.{part}" for part in ADDED_PARTS))
 
 
 def make_optimizer(trained: Mapping[str, nn.Parameter], settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) with a learning rate for each of encoder, new parts and the rest.
+    """Make AdamW (Loshchilov and Hutter 2019) with a learning rate for each of encoder, new parts and the rest.
 
     Each group keeps its rate as ``base_lr``, which the schedule multiplies.
     """

@@ -15,11 +15,11 @@ class Crops(Protocol):
     """Crops by index; see `qupath_sam.training.embeddings`."""
 
     def __len__(self) -> int:
-        """Crops of an epoch."""
+        """Return the number of crops of an epoch."""
         ...
 
     def __getitem__(self, index: int) -> EncodedCrop:
-        """Crop ``index % len`` as epoch ``index // len`` shows it."""
+        """Return crop ``index % len`` as epoch ``index // len`` shows it."""
         ...
 
 

@@ -201,7 +201,7 @@ def _session(state: dict[str, Any]) -> Session:
 
 
 def _random_states(trainer: Resumable) -> dict[str, Any]:
-    """The trainer's own generator, and the global ones, from which libraries may draw."""
+    """Return the trainer's own generator, and the global ones, from which libraries may draw."""
     kind, keys, *rest = np.random.get_state(legacy=True)
     return {
         "trainer": json.dumps(trainer.random.bit_generator.state),

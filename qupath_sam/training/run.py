@@ -169,7 +169,7 @@ def prepare_run(
 def build_trainer(
     data: TrainingData, origin: Origin, settings: TrainingSettings, places: Places, *, data_digest: str
 ) -> Trainer:
-    """The trainer alone, without looking at what lies in ``places.out``."""
+    """Build the trainer alone, without looking at what lies in ``places.out``."""
     family = origin.spec.family
     execution = choose_execution(places.device)
     network = build_training_network(origin.tensors, family, settings.parts, seed=settings.seed)
@@ -208,7 +208,7 @@ def build_trainer(
 
 
 def _embedded(segmenter: PromptableSegmenter, pixels: NDArray[np.uint8]) -> Tensor:
-    """The embedding that inference has."""
+    """Return the embedding that inference has."""
     return segmenter.embed(pixels).tensors["image"]
 
 
@@ -221,7 +221,7 @@ def _early(network: PromptableNetwork, normalise: Callable[[Tensor], Tensor], pi
 
 
 def _encoder_digest(origin: Origin) -> str:
-    """Tells encoders apart: that of a delta with a frozen encoder is its base's."""
+    """Return what tells encoders apart: that of a delta with a frozen encoder is its base's."""
     return _digest(origin.tensors, "image_encoder.")
 
 

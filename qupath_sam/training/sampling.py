@@ -107,7 +107,7 @@ class Session:
         return self.answers == 0 and self.start in (Start.CLICK, Start.STROKE)
 
     def clicked_error(self) -> Mask:
-        """The connected part of the last answer's error that the newest click points at, bool ``(256, 256)``.
+        """Return the connected part of the last answer's error that the newest click points at, bool ``(256, 256)``.
 
         Empty where there is no answer yet, or the click was not on an error.
         """
@@ -155,7 +155,7 @@ def start_session(
     *,
     image: NDArray[np.uint8] | None = None,
 ) -> Session:
-    """A new session on an object of a crop.
+    """Start a session on an object of a crop.
 
     Args:
         crop: index of the crop.
@@ -199,7 +199,7 @@ def start_session(
 
 
 def over_canvas(fine: Mask) -> Mask:
-    """bool ``(S, S)`` to ``(CANVAS_SIZE, CANVAS_SIZE)``: what covers at least half of a canvas px."""
+    """Map bool ``(S, S)`` to ``(CANVAS_SIZE, CANVAS_SIZE)``: what covers at least half of a canvas px."""
     factor = fine.shape[0] // CANVAS_SIZE
     if factor == 1:
         return fine
@@ -211,7 +211,7 @@ def over_canvas(fine: Mask) -> Mask:
 def choose_target(
     labels: NDArray[np.integer], targets: tuple[int, ...], random: np.random.Generator, mix: PromptMix
 ) -> Mask:
-    """One labelled object, or a union of neighbours: people also ask for groups of glands. bool, as the labels.
+    """Choose one labelled object, or a union of neighbours: people also ask for groups of glands. bool, as the labels.
 
     Raises:
         ValueError: there is none.
@@ -235,7 +235,7 @@ def choose_target(
 
 
 def without_lumen(fine: Mask, image: NDArray[np.uint8]) -> Mask:
-    """The object without the largest white area in it, as a negative click into a lumen or a vessel asks for.
+    """Return the object without the largest white area in it, as a negative click into a lumen or a vessel asks for.
 
     The object as it is where it has none of 2 to 50 % of its area.
 
@@ -259,7 +259,7 @@ def without_lumen(fine: Mask, image: NDArray[np.uint8]) -> Mask:
 
 
 def sample_stroke(truth: Mask, random: np.random.Generator) -> tuple[SimulatedClick, ...]:
-    """A stroke through the object, as points along it: from its middle over one or two places well inside it.
+    """Draw a stroke through the object, as points along it: from its middle over one or two places well inside it.
 
     Straight between these, and left out where it leaves the object.
     """
@@ -279,7 +279,7 @@ def sample_stroke(truth: Mask, random: np.random.Generator) -> tuple[SimulatedCl
 
 
 def sample_first_click(truth: Mask, random: np.random.Generator, *, exact: float) -> SimulatedClick:
-    """A positive click inside the object: with ``exact`` its middle, else any pixel not close to its edge."""
+    """Draw a positive click inside the object: with ``exact`` its middle, else any pixel not close to its edge."""
     distance = error_distance(truth)
     share = 1.0 if random.random() < exact else 0.35
     return _pixel_of(distance, random, share=share, label=Label.POSITIVE)
@@ -288,7 +288,7 @@ def sample_first_click(truth: Mask, random: np.random.Generator, *, exact: float
 def sample_next_click(
     prediction: Mask, truth: Mask, clicked: Mask, random: np.random.Generator, *, exact: float
 ) -> SimulatedClick | None:
-    """The protocol's next click; or, but for ``exact``, one well inside either kind of error, likelier the larger one.
+    """Draw the protocol's next click; or, but for ``exact``, one well inside an error, likelier the larger one.
 
     None where nothing is left to correct.
     """
@@ -305,7 +305,7 @@ def sample_next_click(
 
 
 def sample_box(truth: Mask, random: np.random.Generator) -> tuple[float, float, float, float]:
-    """The object's box as a hand draws it: each side off by about 3 % and 0.7 px, within the canvas."""
+    """Draw the object's box as a hand draws it: each side off by about 3 % and 0.7 px, within the canvas."""
     x0, y0, x1, y1 = box_of(truth).bounds
     width, height = x1 - x0, y1 - y0
     sides = np.array([width, height, width, height])
@@ -319,7 +319,7 @@ def sample_box(truth: Mask, random: np.random.Generator) -> tuple[float, float, 
 
 
 def _limit(random: np.random.Generator, mix: PromptMix) -> int:
-    """Answers of a session: often one, else about as often 2 to 5 as 6 to the most."""
+    """Draw the answers of a session: often one, else about as often 2 to 5 as 6 to the most."""
     if random.random() < mix.single or mix.max_prompts == 1:
         return 1
     longest = mix.max_prompts
@@ -330,7 +330,7 @@ def _limit(random: np.random.Generator, mix: PromptMix) -> int:
 def _pixel_of(
     distance: NDArray[np.float64], random: np.random.Generator, *, share: float, label: Label
 ) -> SimulatedClick:
-    """Any pixel whose distance to the edge is at least ``share`` of the greatest."""
+    """Draw any pixel whose distance to the edge is at least ``share`` of the greatest."""
     rows, columns = np.nonzero(distance >= max(share * distance.max(), np.finfo(float).tiny))
     index = int(random.integers(len(rows)))
     return SimulatedClick(int(columns[index]), int(rows[index]), label)

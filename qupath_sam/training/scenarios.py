@@ -58,7 +58,7 @@ class LoraSettings:
 
 
 def parse_trainable(text: str) -> frozenset[Trainable]:
-    """The parts in a comma-separated list.
+    """Parse the parts in a comma-separated list.
 
     Raises:
         InvalidRequest: an unknown part, none, or the encoder in several ways at once.
@@ -76,7 +76,7 @@ def parse_trainable(text: str) -> frozenset[Trainable]:
 
 
 def trains_encoder(parts: Iterable[Trainable]) -> bool:
-    """Whether embeddings change during training, so that none can be kept."""
+    """Return whether embeddings change during training, so that none can be kept."""
     return not frozenset(parts).isdisjoint(_ENCODER_PARTS)
 
 
@@ -104,7 +104,7 @@ def prepare_scenario(network: PromptableNetwork, parts: frozenset[Trainable], lo
 
 
 def trainable_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that are trained, by name."""
+    """Return the parameters that are trained, by name."""
     return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 

@@ -23,7 +23,7 @@ WARM_UP_STEPS = 50
 
 
 def learning_rate_factor(schedule: Schedule, *, progress: float, step: int, warm_up: int = WARM_UP_STEPS) -> float:
-    """Factor on the learning rate.
+    """Return the factor on the learning rate.
 
     Args:
         schedule: how it falls.

@@ -93,7 +93,7 @@ class TrainingSettings:
             raise InvalidRequest("the modified decoder gives one mask; leave --masks out, or take --decoder sam")
 
     def as_json(self) -> dict[str, Any]:
-        """For checkpoints; enums by value."""
+        """Return the settings for checkpoints; enums by value."""
         values = asdict(self)
         values["trainable"] = sorted(part.value for part in self.trainable)
         values["schedule"] = self.schedule.value

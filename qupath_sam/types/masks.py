@@ -12,7 +12,7 @@ Mask = NDArray[np.bool_]
 
 
 def intersection_over_union(prediction: Mask, truth: Mask) -> float:
-    """``|P & T| / |P | T|``, the Jaccard index (Jaccard 1912). 1 where both are empty, 0 where one is."""
+    """Return ``|P & T| / |P | T|``, the Jaccard index (Jaccard 1912). 1 where both are empty, 0 where one is."""
     check_same_shape(prediction, truth)
     union = np.count_nonzero(prediction | truth)
     return float(np.count_nonzero(prediction & truth) / union) if union else 1.0

@@ -32,12 +32,12 @@ class Region:
 
     @property
     def right(self) -> int:
-        """x of the right edge (exclusive)."""
+        """Right edge (exclusive), x."""
         return self.x + self.width
 
     @property
     def bottom(self) -> int:
-        """y of the bottom edge (exclusive)."""
+        """Bottom edge (exclusive), y."""
         return self.y + self.height
 
     @property
@@ -97,11 +97,11 @@ class Window:
         return (sx + sy) / 2
 
     def to_window(self, x: float, y: float) -> tuple[float, float]:
-        """Level-0 px to window px (both on pixel edges)."""
+        """Map level-0 px to window px (both on pixel edges)."""
         sx, sy = self.scale
         return (x - self.region.x) / sx, (y - self.region.y) / sy
 
     def to_level0(self, x: float, y: float) -> tuple[float, float]:
-        """Window px to level-0 px (both on pixel edges)."""
+        """Map window px to level-0 px (both on pixel edges)."""
         sx, sy = self.scale
         return self.region.x + x * sx, self.region.y + y * sy

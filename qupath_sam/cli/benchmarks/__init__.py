@@ -1,0 +1,1 @@
+"""What `qupath-sam bench` measures, a module for each command."""

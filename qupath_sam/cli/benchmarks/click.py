@@ -177,7 +177,7 @@ class _Clicks:
     def time(
         self, places: Sequence[tuple[int, int]], *, decoder: Callable[[], object], network: Callable[[], object]
     ) -> tuple[list[float], list[float], list[float], list[float]]:
-        """Milliseconds of first clicks, of warm ones, and of bare decoder and network beside each warm one."""
+        """Return the milliseconds of first clicks, of warm ones, and of decoder and network beside each warm one."""
         first: list[float] = []
         warm: list[float] = []
         decoders: list[float] = []
@@ -198,7 +198,7 @@ class _Clicks:
         return first, warm, decoders, networks
 
     def beside_busy(self, places: Sequence[tuple[int, int]], count: int) -> dict[str, Any]:
-        """Warm clicks beside so many busy processes, and the ratio to the same ones without, by turns."""
+        """Time warm clicks beside so many busy processes, and the ratio to the same ones without, by turns."""
         alone: list[float] = []
         busy: list[float] = []
         # Each object a px further: none is known already, and all look at the windows of the objects before.
@@ -210,7 +210,7 @@ class _Clicks:
         return {"processes": count, "warm_click_ms": _percentiles(busy), "ratio_p50": round(ratio, 3)}
 
     def _object(self, place: tuple[int, int], *, before_warm: Callable[[], None] | None = None) -> list[float]:
-        """Milliseconds of each click on one object."""
+        """Return the milliseconds of each click on one object."""
         x, y = place
         token, times = b"", []
         for count in range(1, len(CLICKS) + 1):
@@ -258,7 +258,7 @@ def time_prompts(segmenter: Segmenter, pixels: NDArray[np.uint8], count: int) ->
 
 
 def _decoders(loaded: LoadedModel) -> tuple[Callable[[], object], Callable[[], object]]:
-    """With three clicks and a mask prompt: prompt encoder and mask decoder alone, and all that the model does."""
+    """Return two calls: prompt encoder and mask decoder alone, and the whole model; three clicks and a mask prompt."""
     segmenter = loaded.segmenter
     pixels = _pixels(Slide(demo_slide_path()))
     embedding = segmenter.embed(pixels)
@@ -285,7 +285,7 @@ def _pixels(slide: Slide) -> Any:
 
 
 def _on_thread(server: RunningServer, call: Callable[[], object]) -> float:
-    """Milliseconds of a call on the server's inference thread."""
+    """Return the milliseconds of a call on the server's inference thread."""
 
     def timed() -> float:
         started = time.perf_counter()

@@ -96,7 +96,7 @@ def run(*, annotations: int = 1000, images: int = 20, model: str = "fake") -> Js
 
 
 def make_project(folder: Path, images: int) -> Project:
-    """A project of synthetic slides, without objects. Slides are copies of one: tiled TIFFs with a pixel size."""
+    """Make a project of synthetic slides, without objects. Slides are copies of one: tiled TIFFs with a pixel size."""
     import tifffile
 
     slide = folder / "slide 1.tiff"
@@ -175,7 +175,7 @@ def _builder(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _server(model: str) -> Iterator[tuple[str, psutil.Process]]:
-    """A server in a process of its own, so that its memory can be measured alone."""
+    """Run a server in a process of its own, so that its memory can be measured alone."""
     command = [sys.executable, "-m", "qupath_sam", "serve", "--port", "0", "--model", model]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:

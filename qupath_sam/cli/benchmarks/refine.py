@@ -154,7 +154,7 @@ def run(
 def trials_of(
     engine: Engine, view: TileView, *, outline_iou: tuple[float, float], seed: int = 0
 ) -> dict[str, list[Trial]]:
-    """Every object of a view in every way, by the way's name.
+    """Refine every object of a view in every way, by the way's name.
 
     Args:
         engine: with the model as its default.
@@ -176,7 +176,7 @@ def trials_of(
 
 
 def summary(name: str, trials: Mapping[str, Sequence[Trial]]) -> Json:
-    """One data set's part of the report; see `run`.
+    """Return one data set's part of the report; see `run`.
 
     Raises:
         InvalidRequest: there is no object.
@@ -246,7 +246,10 @@ def _drawn(text: str, split: str, images: int | None, seed: int) -> Dataset:
 def _crude_outlines(
     view: TileView, outline_iou: tuple[float, float], seed: int
 ) -> Iterator[tuple[EvaluationObject, Mask]]:
-    """Objects with their crude outlines; each one's IoU with the truth is drawn by the seed and what the object is."""
+    """Yield objects with crude outlines.
+
+    Each outline's IoU with the truth is drawn by the seed and what the object is.
+    """
     for item in view.objects:
         own_seed = seed, int(item.digest[:16], 16)
         wanted = float(np.random.default_rng(own_seed).uniform(*outline_iou))

@@ -120,7 +120,7 @@ class _Times:
 
 
 def _views(count: int) -> Iterator[tuple[tuple[int, int], NDArray[np.uint8]]]:
-    """Corners and pixels, uint8 ``(1080, 1920, 3)`` RGB. No two views have the same pixels."""
+    """Yield corners and pixels, uint8 ``(1080, 1920, 3)`` RGB. No two views have the same pixels."""
     reader = open_slide(demo_slide_path())
     try:
         for number in range(count):

@@ -230,7 +230,7 @@ def _timed(clicks: Clicks, client: SamClient, number: int, place: tuple[int, int
 
 
 def click_once(client: SamClient, place: tuple[int, int]) -> bytes:
-    """Click once on an object of its own; returns the outlines and scores as bytes."""
+    """Click once on an object of its own; return the outlines and scores as bytes."""
     x, y = place
     # A view that nobody has had changes no answer at a given scale; a click that the server knows would cost nothing.
     window = replace(SCALE, view_downsample=1 + next(_NUMBERS) * 1e-9)

@@ -14,7 +14,7 @@ from qupath_sam.models.weights.store import ModelStore
 
 
 def torch() -> Iterator[Finding]:
-    """Whether torch loads, which device it would use, and in which number format."""
+    """Check whether torch loads, which device it would use, and in which number format."""
     try:
         import torch
         import torchvision  # noqa: F401 - must match torch, and says so when it is loaded
@@ -40,7 +40,7 @@ def torch() -> Iterator[Finding]:
 
 
 def _runtime(device: str) -> str:
-    """What runs encoder and decoder of models with a TinyViT, and why."""
+    """Describe what runs encoder and decoder of models with a TinyViT, and why."""
     from qupath_sam.models import compiled
 
     if device != "cpu":
@@ -52,7 +52,7 @@ def _runtime(device: str) -> str:
 
 
 def threads() -> Iterator[Finding]:
-    """How many threads torch will get, and whether those that wait sleep."""
+    """Check how many threads torch will get, and whether those that wait sleep."""
     from qupath_sam.machine.threads import available_cores
 
     set_threads = os.environ.get("OMP_NUM_THREADS")
@@ -68,7 +68,7 @@ def threads() -> Iterator[Finding]:
 
 
 def default_model() -> Iterator[Finding]:
-    """Whether the default model's weights are here and are what they should be, byte for byte."""
+    """Check that the default model's weights are here and are what they should be, byte for byte."""
     from qupath_sam.models.weights.manage import verify
 
     store = ModelStore()
@@ -84,7 +84,7 @@ def default_model() -> Iterator[Finding]:
 
 
 def other_models() -> Iterator[Finding]:
-    """Which other models could be used at once."""
+    """Check which other models could be used at once."""
     store = ModelStore()
     names = [s.name for s in store.models().values() if s.name != DEFAULT_MODEL and s.weights and store.is_present(s)]
     said = f"also here: {', '.join(names)}" if names else "none but the default"

@@ -18,7 +18,7 @@ _NEEDS = "QuPath 0.5 needs 17, 0.6 needs 21, 0.7 needs 25"
 
 
 def system_java() -> Iterator[Finding]:
-    """The Java on the path. QuPath's installers bring their own, so none is no problem."""
+    """Check the Java on the path. QuPath's installers bring their own, so none is no problem."""
     command = _java_command()
     if command is None:
         yield Finding("java", State.OK, "none on the path; QuPath brings its own, only building its client needs one")
@@ -38,13 +38,13 @@ def system_java() -> Iterator[Finding]:
 
 
 def java_major(text: str) -> int | None:
-    """The major version in what ``java -version`` prints: 8 for "1.8.0_402", 25 for "25.0.3"."""
+    """Return the major version in what ``java -version`` prints: 8 for "1.8.0_402", 25 for "25.0.3"."""
     found = re.search(r'version "(?:1\.)?(\d+)', text)
     return int(found.group(1)) if found else None
 
 
 def qupath() -> Iterator[Finding]:
-    """The QuPath that project commands would use: where paquo looks."""
+    """Check the QuPath that project commands would use: where paquo looks."""
     import paquo
     from paquo.jpype_backend import find_qupath
 
@@ -78,7 +78,7 @@ def _qupath_version(app: Path, runtime: Path) -> Finding:
 
 
 def qupath_version(app: Path) -> tuple[int, int, int] | None:
-    """The version in the name of QuPath's core jar; None where there is no such jar."""
+    """Return the version in the name of QuPath's core jar; None where there is no such jar."""
     for jar in sorted(app.glob("qupath-core-[0-9]*.jar")):
         found = re.match(r"qupath-core-(\d+)\.(\d+)(?:\.(\d+))?", jar.name)
         if found:
@@ -88,7 +88,7 @@ def qupath_version(app: Path) -> tuple[int, int, int] | None:
 
 
 def _client_jar(user_folder: Path) -> Finding:
-    """The client jar in QuPath's default user folders; another one can be chosen in its preferences."""
+    """Check the client jar in QuPath's default user folders; another one can be chosen in its preferences."""
     jars = sorted(user_folder.glob(f"v*/extensions/**/{CLIENT_JAR}*.jar"))
     if jars:
         return Finding("client jar", State.OK, ", ".join(map(str, jars)))
@@ -106,7 +106,7 @@ def _java_command() -> str | None:
 
 
 def _release(runtime: Path) -> str:
-    """What a Java runtime says of itself in its file ``release``."""
+    """Read what a Java runtime says of itself in its file ``release``."""
     try:
         return (runtime / "release").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -17,7 +17,7 @@ _GIB = 2**30
 
 
 def python() -> Iterator[Finding]:
-    """Versions, and whether this Python is a 64-bit one, which torch needs."""
+    """Check versions, and whether this Python is a 64-bit one, which torch needs."""
     said = f"qupath-sam {__version__}, Python {platform.python_version()}, {platform.platform()}"
     if sys.maxsize < 2**32:
         yield Finding("python", State.PROBLEM, f"{said}, 32 bit", "install a 64-bit Python 3.11 or newer")
@@ -26,7 +26,7 @@ def python() -> Iterator[Finding]:
 
 
 def disk() -> Iterator[Finding]:
-    """Room for models, where they are kept."""
+    """Check the room for models, where they are kept."""
     home = default_home()
     free = psutil.disk_usage(str(_nearest_folder(home))).free / _GIB
     said = f"{free:.1f} GiB free for {home}"
@@ -40,5 +40,5 @@ def disk() -> Iterator[Finding]:
 
 
 def _nearest_folder(path: Path) -> Path:
-    """The folder itself or the nearest one above it that exists."""
+    """Return the folder itself or the nearest one above it that exists."""
     return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())

@@ -46,6 +46,6 @@ def server(address: str | None, access: Access | None = None) -> Iterator[Findin
 
 
 def _proxy_hint() -> str:
-    """gRPC goes through the proxies of the environment, even to a machine of the same network."""
+    """Return a hint at the proxies of the environment: gRPC uses them even to a machine of the same network."""
     names = [name for name in ("grpc_proxy", "https_proxy", "http_proxy") if os.environ.get(name)]
     return f"; or name the host in no_proxy: {', '.join(names)} is set" if names else ""

@@ -13,7 +13,7 @@ from qupath_sam.types.regions import Window
 
 
 def readers() -> Iterator[Finding]:
-    """tifffile and its decoders, which everybody needs; openslide for the formats it alone reads."""
+    """Check tifffile and its decoders, which everybody needs, and openslide for the formats it alone reads."""
     for module, distribution in (("tifffile", "tifffile"), ("imagecodecs", "imagecodecs")):
         version, error = _loaded(module, distribution)
         if error:
@@ -30,7 +30,7 @@ def readers() -> Iterator[Finding]:
 
 
 def slide(location: str | None) -> Iterator[Finding]:
-    """Whether a slide opens and its pixels can be read."""
+    """Check that a slide opens and its pixels can be read."""
     from qupath_sam.assets import demo_slide_path
     from qupath_sam.slides.open import open_slide
 
@@ -61,7 +61,7 @@ def slide(location: str | None) -> Iterator[Finding]:
 
 
 def _loaded(module: str, distribution: str) -> tuple[str, str]:
-    """Version and no error, or no version and why it does not load."""
+    """Return a version and no error, or no version and why it does not load."""
     try:
         importlib.import_module(module)
     except (ImportError, OSError) as error:  # a missing shared library is an OSError

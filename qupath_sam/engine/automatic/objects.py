@@ -50,7 +50,7 @@ class DenseObject:
 
 
 def dense_objects(maps: NDArray[np.float32], options: WatershedOptions | None = None) -> list[DenseObject]:
-    """The objects in the three maps of a dense head, by rows.
+    """Return the objects in the three maps of a dense head, by rows.
 
     The score is what the foreground's chances say of the IoU: expected pixels of the object inside of the mask, over
     the mask and the expected pixels in a ring round it that no other object has.
@@ -97,7 +97,7 @@ def _widened(span: slice, extent: int) -> slice:
 
 
 def _solidity(mask: NDArray[np.bool_]) -> float:
-    """Area over the area of the convex hull of the pixels' corners."""
+    """Return the area over the area of the convex hull of the pixels' corners."""
     import shapely
 
     rows = np.flatnonzero(mask.any(axis=1))

@@ -52,7 +52,7 @@ class AutomaticProposer:
         self._strategy = strategy or StrategyOptions()
 
     def propose(self, tile: Tile) -> Sequence[Proposal]:
-        """The objects that the tile shows; see `Proposer.propose`."""
+        """Return the objects that the tile shows; see `Proposer.propose`."""
         pixels = tile.pixels
         maps = tile.model.run(lambda: self._maps(pixels, tile.embedding))
         size = pixels.shape[0], pixels.shape[1]
@@ -67,7 +67,7 @@ class AutomaticProposer:
         return self._effort is Effort.BEST
 
     def _decoded(self, tile: Tile, objects: Sequence[DenseObject], size: tuple[int, int]) -> list[Proposal | None]:
-        """The decoder's proposals; None where its answer is about something else."""
+        """Return the decoder's proposals; None where its answer is about something else."""
         if not objects:
             return []
         prompts = [prompts_of(each, size, self._capabilities, self._strategy) for each in objects]
@@ -85,7 +85,7 @@ def _proposal(each: DenseObject) -> Proposal:
 
 
 def _over(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Maps over the model's square as maps over a window of ``(height, width)`` px."""
+    """Return maps over the model's square as maps over a window of ``(height, width)`` px."""
     if maps.shape[1:] == size:
         return maps
     scaled = [Image.fromarray(maps[i]).resize((size[1], size[0]), Image.Resampling.BILINEAR) for i in range(MAPS)]

@@ -21,7 +21,7 @@ _FEWEST, _LEAST_SCORE = 3, 0.5
 def suited_downsample(
     look: Callable[[float], Sequence[DenseObject]], *, start: float, limits: tuple[float, float]
 ) -> float | None:
-    """The downsample at which the median object has about `WANTED_DIAMETER` px, found by looking.
+    """Return the downsample at which the median object has about `WANTED_DIAMETER` px, found by looking.
 
     Args:
         look: gives the objects that some tiles show at a downsample.
@@ -49,7 +49,10 @@ def suited_downsample(
 
 
 def _median_diameter(objects: Sequence[DenseObject]) -> float | None:
-    """Of circles of the objects' areas, px, each by its area: debris does not outvote nuclei."""
+    """Return the median diameter of circles of the objects' areas, px.
+
+    Each counts by its area: debris does not outvote nuclei.
+    """
     areas = np.sort([each.area for each in objects if each.score >= _LEAST_SCORE])
     if len(areas) < _FEWEST:
         return None

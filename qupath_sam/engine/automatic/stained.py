@@ -1,5 +1,8 @@
-"""Nuclei of stained tissue are darker than what surrounds them; cracks, lumens and fat are as bright as nuclei are in
-fluorescence, and a dense head that knows both takes them for nuclei."""
+"""Nuclei of stained tissue are darker than what surrounds them.
+
+Cracks, lumens and fat are as bright as nuclei are in fluorescence, and a dense head that knows both takes them for
+nuclei.
+"""
 
 from __future__ import annotations
 

@@ -38,14 +38,14 @@ class StrategyOptions:
 
 
 def is_doubtful(proposed: DenseObject, options: StrategyOptions) -> bool:
-    """Whether the decoder is asked about a proposal: it touches others, has a low score or an odd shape."""
+    """Return whether the decoder is asked about a proposal: it touches others, has a low score or an odd shape."""
     return proposed.score < options.sure or proposed.touching > options.touching or proposed.solidity < options.solidity
 
 
 def prompts_of(
     proposed: DenseObject, size: tuple[int, int], capabilities: Capabilities, options: StrategyOptions
 ) -> WindowPrompts:
-    """One positive point, the box and the mask of a proposal, as far as the model takes them.
+    """Return one positive point, the box and the mask of a proposal, as far as the model takes them.
 
     Args:
         proposed: of the window.
@@ -68,7 +68,7 @@ def prompts_of(
 
 
 def _logits(proposed: DenseObject, size: tuple[int, int]) -> NDArray[np.float32]:
-    """The mask over the window as logits of a previous mask."""
+    """Return the mask over the window as logits of a previous mask."""
     whole = np.zeros(size, np.float32)
     left, top = proposed.at
     height, width = proposed.mask.shape
@@ -80,7 +80,7 @@ def _logits(proposed: DenseObject, size: tuple[int, int]) -> NDArray[np.float32]
 
 
 def is_better(proposed: DenseObject, answer: MaskSet, options: StrategyOptions) -> bool:
-    """Whether the decoder's first mask is about the proposed object."""
+    """Return whether the decoder's first mask is about the proposed object."""
     mask = answer.masks[0]
     left, top = proposed.at
     height, width = proposed.mask.shape

@@ -40,7 +40,7 @@ class WatershedOptions:
 
 
 def height_of(maps: NDArray[np.float32], *, smoothing: float) -> NDArray[np.float32]:
-    """The mean of proximity to the centre and distance from the border, smoothed: one hill an object.
+    """Return the mean of proximity to the centre and distance from the border, smoothed: one hill an object.
 
     Args:
         maps: float32 ``(3, H, W)`` in 0..1.
@@ -54,7 +54,7 @@ def height_of(maps: NDArray[np.float32], *, smoothing: float) -> NDArray[np.floa
 
 
 def label_objects(maps: NDArray[np.float32], options: WatershedOptions | None = None) -> NDArray[np.int32]:
-    """One label an object, from 1 without gaps, by rows.
+    """Return one label an object, from 1 without gaps, by rows.
 
     A part of the foreground without a seed is one object.
 
@@ -124,7 +124,7 @@ def watershed(cost: NDArray[np.float32], seeds: NDArray[np.integer], inside: NDA
 
 
 def _neighbours(number: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of numbers of pixels that touch by an edge or a corner."""
+    """Return the pairs of numbers of pixels that touch by an edge or a corner."""
     pairs = []
     for one, other in (
         (number[:, :-1], number[:, 1:]),
@@ -138,7 +138,7 @@ def _neighbours(number: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
 
 
 def _large_enough(labels: NDArray[np.integer], area: int) -> NDArray[np.int32]:
-    """Without labels of fewer px, numbered again by the first pixel of each."""
+    """Return labels without those of fewer px, numbered again by the first pixel of each."""
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     kept = np.flatnonzero(areas >= max(area, 1))

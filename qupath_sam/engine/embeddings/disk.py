@@ -234,7 +234,7 @@ class DiskCache:
 
 
 def _used_ns(path: Path) -> int | None:
-    """When a file was last used; None where it is gone."""
+    """Return when a file was last used; None where it is gone."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

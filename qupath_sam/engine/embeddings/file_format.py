@@ -67,7 +67,10 @@ def _metadata(data: bytes) -> dict[str, str]:
 
 
 def _digest(key: str, window_size: tuple[int, int], tensors: Mapping[str, torch.Tensor]) -> str:
-    """Hex SHA-256 over everything that makes the embedding; a flipped dtype in the header would go unnoticed else."""
+    """Return the hex SHA-256 of everything that makes the embedding.
+
+    A flipped dtype in the header would go unnoticed else.
+    """
     names = sorted(tensors)
     description = [
         key,

@@ -79,4 +79,4 @@ class DiskWriter:
 
 
 def _nothing() -> None:
-    """Runs after what was put before."""
+    """Do nothing, after what was put before."""

@@ -46,7 +46,7 @@ def cell_features(pixels: NDArray[np.uint8], embedding: Embedding) -> CellFeatur
 
 
 def _late(embedding: Embedding) -> NDArray[np.float32]:
-    """All maps that decoders see: ``image`` of SAM's, ``map0`` and so on where a model keeps several resolutions."""
+    """Return all maps that decoders see: ``image`` of SAM's; ``map0`` and so on where a model keeps several."""
     maps = []
     with torch.inference_mode():
         for name, tensor in sorted(embedding.tensors.items()):

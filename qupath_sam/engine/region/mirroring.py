@@ -40,7 +40,7 @@ def mirrored(pixels: NDArray[np.uint8], window: Window, extent: Region) -> NDArr
 
 
 def _inside(start: int, length: int, count: int, low: int, high: int) -> slice:
-    """Pixels of a window that lie wholly in the image, along one axis."""
+    """Return the pixels of a window that lie wholly in the image, along one axis."""
     scale = count / length
     first = max(0, math.ceil((low - start) * scale - 1e-9))
     last = min(count, math.floor((high - start) * scale + 1e-9))

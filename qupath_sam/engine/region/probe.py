@@ -75,7 +75,7 @@ def probed_downsample(
 
 
 def _probes(place: Polygon | MultiPolygon, tile_size: int, downsample: float) -> Iterator[Window]:
-    """Windows spread over the bounding box of a region."""
+    """Yield windows spread over the bounding box of a region."""
     side = max(1, round(tile_size * downsample))
     min_x, min_y, max_x, max_y = place.bounds
     for y in _starts(min_y, max_y, side):
@@ -84,7 +84,7 @@ def _probes(place: Polygon | MultiPolygon, tile_size: int, downsample: float) ->
 
 
 def _starts(low: float, high: float, side: int) -> list[int]:
-    """Starts of windows in the middle of equal parts of a span, one where it holds no more than one."""
+    """Return starts of windows in the middle of equal parts of a span, one where it holds no more than one."""
     count = min(_PROBES_A_SIDE, max(1, int((high - low) // side)))
     part = (high - low) / count
     return [round(low + (index + 0.5) * part - side / 2) for index in range(count)]

@@ -18,7 +18,7 @@ INPUT_SIZE = 256
 
 
 def build_lite_medsam(parts: Parts | None = None) -> PromptableNetwork:
-    """The network without its weights."""
+    """Build the network without its weights."""
     return PromptableNetwork(TinyViT(strided_stem=False), input_size=INPUT_SIZE, parts=parts)
 
 
@@ -28,7 +28,7 @@ class LiteMedSamSegmenter(PromptableSegmenter):
     preprocessing: ClassVar[str] = "lite_medsam-1"
 
     def frame(self, window_size: tuple[int, int]) -> ModelFrame:
-        """The window fills the square."""
+        """Return a frame in which the window fills the square."""
         return ModelFrame.stretched(window_size, INPUT_SIZE)
 
     @staticmethod

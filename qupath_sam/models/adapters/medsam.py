@@ -20,11 +20,11 @@ class MedSamSegmenter(PromptableSegmenter):
     preprocessing: ClassVar[str] = "medsam-1"
 
     def frame(self, window_size: tuple[int, int]) -> ModelFrame:
-        """The window fills the square."""
+        """Return a frame in which the window fills the square."""
         return ModelFrame.stretched(window_size, INPUT_SIZE)
 
     @staticmethod
     def normalise(image: Tensor) -> Tensor:
-        """Darkest value to 0, brightest to 1; an even window to 0, as MedSAM's own inference does."""
+        """Map the darkest value to 0, the brightest to 1; an even window to 0, as MedSAM's own inference does."""
         darkest, brightest = image.aminmax()
         return (image - darkest) / (brightest - darkest).clamp(min=1e-8)

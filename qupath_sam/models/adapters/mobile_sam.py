@@ -8,7 +8,7 @@ from qupath_sam.networks.tiny_vit import TinyViT
 
 
 def build_mobile_sam(parts: Parts | None = None) -> PromptableNetwork:
-    """The network without its weights."""
+    """Build the network without its weights."""
     return PromptableNetwork(TinyViT(strided_stem=True), input_size=INPUT_SIZE, parts=parts)
 
 

@@ -51,7 +51,7 @@ class Draft:
     mask: Tensor | None
 
     def only_best(self) -> Draft:
-        """The same with the best mask alone."""
+        """Return the same with the best mask alone."""
         return replace(self, decoded=self.decoded.only_first())
 
 
@@ -105,7 +105,7 @@ class PromptableSegmenter(abc.ABC):
     @staticmethod
     @abc.abstractmethod
     def normalise(image: Tensor) -> Tensor:
-        """Pixels ``(1, 3, H, W)`` in 0..255, fp32, to what the encoder was trained on."""
+        """Map pixels ``(1, 3, H, W)`` in 0..255, fp32, to what the encoder was trained on."""
 
     def embed(self, pixels: NDArray[np.uint8]) -> Embedding:
         """Encode a window; see `Segmenter.embed`.
@@ -125,15 +125,14 @@ class PromptableSegmenter(abc.ABC):
         return Embedding(tensors, (height, width))
 
     def encode_image(self, image: Tensor) -> Mapping[str, Tensor]:
-        """The encoder's part of an `Embedding`, of a normalised fp32 image ``(1, 3, input_size, input_size)``."""
+        """Return the encoder's part of an `Embedding` of a normalised fp32 image ``(1, 3, input_size, input_size)``."""
         return {"image": encode(self.network.image_encoder, image, self.execution)}
 
     def check_boxes_with(self, other: PromptableSegmenter) -> None:
-        """Hold answers to boxes that come alone against another model's: tuning on some tissues makes a model better
-        there, and lets it forget how to outline others.
+        """Hold answers to boxes that come alone against another model's.
 
-        The other's embedding of a window is made when the first such box comes, from the `CANVAS_RGB` that is kept
-        for the head.
+        Tuning on some tissues makes a model better there, and lets it forget how to outline others. The other's
+        embedding of a window is made when the first such box comes, from the `CANVAS_RGB` that is kept for the head.
 
         Args:
             other: of the same family. Its answer is taken where the two have less than `BOX_AGREEMENT` in common and it
@@ -152,7 +151,7 @@ class PromptableSegmenter(abc.ABC):
     def decode(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
     ) -> list[MaskSet]:
-        """Masks of several objects; see `Segmenter.decode`. One by one on CPU, together on an accelerator."""
+        """Decode the masks of several objects, one by one on CPU, else together; see `Segmenter.decode`."""
         answers = self._decode(embedding, prompts, several_masks=several_masks)
         boxes = [i for i, prompt in enumerate(prompts) if _is_box_alone(prompt)]
         other = self._box_checker
@@ -216,14 +215,14 @@ class PromptableSegmenter(abc.ABC):
         return [answers[i] for i in range(len(prompts))]
 
     def _image_of(self, embedding: Embedding) -> Tensor:
-        """The image embedding in the decoder's number format, on the device."""
+        """Return the image embedding in the decoder's number format, on the device."""
         if self._last_image is None or self._last_image[0] is not embedding:
             image = embedding.tensors["image"].to(self.execution.device, torch.float32)
             self._last_image = embedding, image
         return self._last_image[1]
 
     def _in_one_piece(self, found: MaskSet, prompt: WindowPrompts, frame: ModelFrame) -> MaskSet:
-        """The rule of one object on the window's own px: they may part what hangs together in the logits."""
+        """Apply the rule of one object on the window's own px: they may part what hangs together in the logits."""
         if not self.click_rules.one_object or prompt.box is not None or prompt.keep_parts:
             return found
         height, width = frame.window_size
@@ -236,7 +235,7 @@ class PromptableSegmenter(abc.ABC):
         return replace(found, masks=np.stack(masks))
 
     def _embedding_for_checker(self, other: PromptableSegmenter, embedding: Embedding) -> Embedding:
-        """The other model's embedding of the same window. The last ones are kept: people go back and forth."""
+        """Return the other model's embedding of the same window. The last ones are kept: people go back and forth."""
         kept = self._box_embeddings.get(id(embedding))
         if kept is None:
             frame = self.frame(embedding.window_size)
@@ -251,7 +250,7 @@ class PromptableSegmenter(abc.ABC):
         return kept[1]
 
     def bare_decoder(self, embedding: Embedding, prompt: WindowPrompts) -> Callable[[], object]:
-        """A call of nothing but the prompt encoder and the mask decoder, for `bench click` to compare clicks with."""
+        """Return a call of prompt encoder and mask decoder alone, for `bench click` to compare clicks with."""
         frame = self.frame(embedding.window_size)
         image = embedding.tensors["image"].to(self.execution.device, torch.float32)
 
@@ -262,7 +261,7 @@ class PromptableSegmenter(abc.ABC):
         return decode
 
     def _scaled(self, pixels: NDArray[np.uint8], frame: ModelFrame) -> Tensor:
-        """uint8 ``(H, W, 3)`` to fp32 ``(1, 3, h, w)`` in 0..255 on the device, of the size of the frame's content."""
+        """Map uint8 ``(H, W, 3)`` to fp32 ``(1, 3, h, w)`` in 0..255 on the device, as large as the frame's content."""
         # A copy: the pixels may be read-only, and torch would warn.
         image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
         if frame.content_size != frame.window_size:
@@ -271,7 +270,7 @@ class PromptableSegmenter(abc.ABC):
         return image.to(self.execution.device).float()
 
     def _batches(self, prompts: Sequence[WindowPrompts]) -> list[list[int]]:
-        """Indices of prompts that can go through the decoder together without changing each other's answer.
+        """Return the indices of prompts that can go through the decoder together without changing each other's answer.
 
         Padding to a common number of points would change it, as the decoder attends to padding too; so only
         prompts of one shape share a batch.
@@ -310,7 +309,7 @@ class PromptableSegmenter(abc.ABC):
         *,
         refines: bool,
     ) -> list[SquareLogits]:
-        """The masks of each prompt over the model's square, as the rules leave them.
+        """Return the masks of each prompt over the model's square, as the rules leave them.
 
         The head refines the first mask; each, where it is asked for. The prompts of a batch ask for the same.
         """
@@ -345,7 +344,7 @@ class PromptableSegmenter(abc.ABC):
         ]
 
     def _projected(self, embedding: Embedding) -> Tensor:
-        """The head's projection of the image; of another segmenter's embedding, its own is made once."""
+        """Return the head's projection of the image; of another segmenter's embedding, its own is made once."""
         head = self.network.refinement_head
         if head is None or not self.decodes_for_another:
             return embedding.tensors["projected"]
@@ -387,7 +386,7 @@ class PromptableSegmenter(abc.ABC):
         return self._sam_coordinates(frame.to_model(corners).reshape(-1, 4))
 
     def _masks(self, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> Tensor | None:
-        """The masks so far over the model's square, fp32 ``(B, 1, 256, 256)``; None where there are none."""
+        """Return the masks so far over the model's square, fp32 ``(B, 1, 256, 256)``; None where there are none."""
         logits = [p.logits for p in prompts if p.logits is not None]
         if not logits:
             return None
@@ -395,12 +394,12 @@ class PromptableSegmenter(abc.ABC):
         return frame.logits_over_square(tensor)[:, None]
 
     def _sam_coordinates(self, edges: NDArray[np.float32]) -> Tensor:
-        """Model px on edges to the pixel indices that SAM's prompt encoder shifts by one half itself."""
+        """Map model px on edges to the pixel indices that SAM's prompt encoder shifts by one half itself."""
         return torch.from_numpy(edges - np.float32(0.5)).to(self.execution.device)
 
 
 def _is_surer(own: MaskSet, check: MaskSet) -> bool:
-    """Whether the answer of the model that checks is to be taken."""
+    """Return whether the answer of the model that checks is to be taken."""
     agreement = intersection_over_union(own.masks[0], check.masks[0])
     return bool(agreement < BOX_AGREEMENT and check.scores[0] > own.scores[0] + SURER)
 
@@ -410,7 +409,7 @@ def _is_box_alone(prompt: WindowPrompts) -> bool:
 
 
 def canvas_of(square: Tensor) -> Tensor:
-    """RGB ``(B, 3, S, S)`` in 0..255 as the refinement head sees it: the same as uint8."""
+    """Return RGB ``(B, 3, S, S)`` in 0..255 as the refinement head sees it: the same as uint8."""
     return square.round().to(torch.uint8)
 
 
@@ -446,7 +445,7 @@ def _padded(image: Tensor, frame: ModelFrame) -> Tensor:
 
 
 def best_first(decoded: Decoded, *, several: bool) -> Decoded:
-    """The masks that answer a prompt, the one with the highest score first.
+    """Return the masks that answer a prompt, the one with the highest score first.
 
     Args:
         decoded: all masks of the decoder.

@@ -32,7 +32,7 @@ class VitSize(enum.Enum):
 
 
 def build_sam(size: VitSize, parts: Parts | None = None) -> PromptableNetwork:
-    """The network without its weights."""
+    """Build the network without its weights."""
     channels, depth, heads, global_blocks = size.value
     return PromptableNetwork(
         vision_transformer(channels=channels, depth=depth, heads=heads, global_blocks=global_blocks),
@@ -42,7 +42,7 @@ def build_sam(size: VitSize, parts: Parts | None = None) -> PromptableNetwork:
 
 
 def vision_transformer(*, channels: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> nn.Module:
-    """SAM's image encoder at 1024 px."""
+    """Return SAM's image encoder at 1024 px."""
     encoder: nn.Module = ImageEncoderViT(
         depth=depth,
         embed_dim=channels,
@@ -66,12 +66,12 @@ class SamSegmenter(PromptableSegmenter):
     preprocessing: ClassVar[str] = "sam-1"
 
     def frame(self, window_size: tuple[int, int]) -> ModelFrame:
-        """The longer side fills the square."""
+        """Return a frame in which the longer side fills the square."""
         return ModelFrame.padded(window_size, INPUT_SIZE)
 
     @staticmethod
     def normalise(image: Tensor) -> Tensor:
-        """Per channel; afterwards zero, the padding, is the mean colour."""
+        """Normalise each channel; afterwards zero, the padding, is the mean colour."""
         mean = torch.tensor(PIXEL_MEAN, device=image.device).view(3, 1, 1)
         std = torch.tensor(PIXEL_STD, device=image.device).view(3, 1, 1)
         return (image - mean) / std

@@ -25,7 +25,7 @@ _HIERAS = {
 
 
 def published_network(name: str) -> Any:
-    """The model of `transformers` with random weights, in fp32 on the CPU.
+    """Build the model of `transformers` with random weights, in fp32 on the CPU.
 
     Raises:
         KeyError: no model of these families.

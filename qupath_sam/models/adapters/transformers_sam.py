@@ -47,7 +47,7 @@ _COLOURS = {Family.SAM3_TRACKER: _HALF}
 
 
 def family_beside(weights: Path) -> Family | None:
-    """The family that the ``config.json`` beside a weights file names; None where there is none, or of another kind.
+    """Return the family that the ``config.json`` beside a weights file names; None without one, or of another kind.
 
     Raises:
         WrongWeights: the config cannot be read.
@@ -59,7 +59,7 @@ def family_beside(weights: Path) -> Family | None:
 def load_transformers_sam(
     weights: Path, *, family: Family, capabilities: Capabilities, execution: Execution
 ) -> TransformersSegmenter:
-    """The segmenter of a weights file with its ``config.json``. Nothing is downloaded.
+    """Load the segmenter of a weights file with its ``config.json``. Nothing is downloaded.
 
     Raises:
         WeightsMissing: the extra ``[transformers]`` is not installed.
@@ -116,7 +116,7 @@ class TransformersSegmenter:
         return f"{self.family.value}-1"
 
     def frame(self, window_size: tuple[int, int]) -> ModelFrame:
-        """SAM-HQ pads the window's shorter side; the others stretch it."""
+        """Return a frame: SAM-HQ pads the window's shorter side, the others stretch it."""
         if self.family is Family.SAM_HQ:
             return ModelFrame.padded(window_size, self._size)
         return ModelFrame.stretched(window_size, self._size)
@@ -149,7 +149,7 @@ class TransformersSegmenter:
     def decode(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
     ) -> list[MaskSet]:
-        """Masks of several objects, one after the other; see `Segmenter.decode`."""
+        """Decode the masks of several objects, one after the other; see `Segmenter.decode`."""
         for prompt in prompts:
             check_prompt(prompt, self._capabilities)
         several = several_masks and self._capabilities.mask_count > 1

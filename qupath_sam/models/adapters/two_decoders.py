@@ -52,7 +52,10 @@ class TwoDecoderSegmenter:
     def decode(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
     ) -> list[MaskSet]:
-        """Masks of several objects; see `Segmenter.decode`. With ``several_masks``, both decoders answer clicks."""
+        """Decode the masks of several objects; see `Segmenter.decode`.
+
+        With ``several_masks``, both decoders answer clicks.
+        """
         both = [i for i, prompt in enumerate(prompts) if several_masks and _is_first_click(prompt)]
         answers = dict(zip(both, self._by_both(embedding, [prompts[i] for i in both]), strict=True))
         for number, decoder in enumerate((self.first, self.second)):
@@ -84,7 +87,10 @@ class TwoDecoderSegmenter:
 
 
 def _decoder_for(prompt: WindowPrompts) -> int:
-    """The decoder of a prompt that one answers. The score of an outline's answer does not say whose is better."""
+    """Return the decoder of a prompt that one answers.
+
+    The score of an outline's answer does not say whose is better.
+    """
     if prompt.decoder is not None:
         return prompt.decoder
     return 0 if prompt.logits is None else 1
@@ -95,7 +101,7 @@ def _is_first_click(prompt: WindowPrompts) -> bool:
 
 
 def _together(one: MaskSet, other: MaskSet) -> MaskSet:
-    """Both answers, that with the higher score first."""
+    """Return both answers, that with the higher score first."""
     ordered = (one, other) if one.scores[0] >= other.scores[0] else (other, one)
     return MaskSet(
         masks=np.concatenate([each.masks for each in ordered]),

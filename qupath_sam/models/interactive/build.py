@@ -23,5 +23,5 @@ _SEGMENTERS: dict[Family, type[ClickSegmenter[Any]]] = {
 def build_click_segmenter(
     networks: Sequence[ClickNetwork], family: Family, *, capabilities: Capabilities, execution: Execution
 ) -> ClickSegmenter[Any]:
-    """The segmenter round networks of its family; see `ClickSegmenter`."""
+    """Build the segmenter round networks of its family; see `ClickSegmenter`."""
     return _SEGMENTERS[family](networks, capabilities=capabilities, execution=execution)

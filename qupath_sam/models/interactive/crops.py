@@ -78,7 +78,7 @@ class ZoomRule:
     threshold: float = 0.5
 
     def crop(self, previous: NDArray[np.float32], positive: NDArray[np.float32]) -> ZoomBox | None:
-        """The crop round the mask so far and the positive clicks; None where there is no mask.
+        """Return the crop round the mask so far and the positive clicks; None where there is no mask.
 
         Args:
             previous: probabilities ``(H, W)``.
@@ -105,7 +105,7 @@ def whole(size: tuple[int, int]) -> ZoomBox:
 
 
 def overlap(a: ZoomBox, b: ZoomBox) -> float:
-    """IoU of two boxes, as RITM computes it."""
+    """Return the IoU of two boxes, as RITM computes it."""
     shares = []
     for first, last in ((0, 1), (2, 3)):
         common = max(0, min(a[last], b[last]) - max(a[first], b[first]) + 1)
@@ -121,7 +121,7 @@ def focus(
     *,
     expansion: float = 1.4,
 ) -> FocusBox:
-    """The part to be refined: what the click has changed, or the object at its first click.
+    """Return the part to be refined: what the click has changed, or the object at its first click.
 
     Args:
         coarse: logits ``(H, W)`` of the coarse answer, minus infinity outside ``within``.
@@ -160,11 +160,11 @@ def _expanded_within(first: float, last: float, side: int, expansion: float) -> 
 
 
 def _ends(mask: Mask, *, axis: int) -> tuple[int, int]:
-    """First and last row (axis 0) or column (axis 1) that holds a pixel."""
+    """Return the first and last row (axis 0) or column (axis 1) that holds a pixel."""
     found = np.flatnonzero(np.any(mask, axis=1 - axis))
     return int(found[0]), int(found[-1])
 
 
 def _index(position: float, side: int) -> int:
-    """The pixel that a click lies on: its index is the nearest whole number."""
+    """Return the pixel that a click lies on: its index is the nearest whole number."""
     return min(max(int(position + 0.5), 0), side - 1)

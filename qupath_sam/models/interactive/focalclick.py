@@ -61,7 +61,7 @@ class FocalClickSegmenter(ClickSegmenter[FocalNetwork]):
     def _refined(
         self, network: FocalNetwork, asked: Asked, coarse: Coarse, over_window: Tensor, within: FocusBox
     ) -> Tensor:
-        """The coarse probabilities with the refined ones in their place."""
+        """Return the coarse probabilities with the refined ones in their place."""
         with np.errstate(divide="ignore"):
             logits = torch.logit(over_window[0, 0]).cpu().numpy()
         part = focus(logits, asked.probabilities, asked.newest, within)
@@ -89,7 +89,7 @@ class FocalClickSegmenter(ClickSegmenter[FocalNetwork]):
         return F.interpolate(part, size=(self._infer_size, self._infer_size), mode="bilinear", align_corners=True)
 
     def _in_crop(self, part: FocusBox, within: FocusBox) -> tuple[float, float, float, float]:
-        """The part's left, top, right and bottom in the px of the crop as the network sees it."""
+        """Return the part's left, top, right and bottom in the px of the crop as the network sees it."""
         side = self._infer_size
         down, across = (side / each for each in within.size)
         top, bottom = (max(0.0, min(side, (at - within.top) * down)) for at in (part.top, part.bottom))

@@ -11,7 +11,7 @@ _HRNET_CLICKS = {**_CLICKS, "with_aux_output": True, "use_leaky_relu": True, "us
 
 
 def published_config(name: str) -> dict[str, Any]:
-    """The ``config`` of a model's file.
+    """Return the ``config`` of a model's file.
 
     Raises:
         KeyError: no model of these houses.
@@ -22,7 +22,7 @@ def published_config(name: str) -> dict[str, Any]:
 
 
 def published_network(name: str) -> NetworkConfig:
-    """The network of a model; see `published_config`."""
+    """Build the network of a model; see `published_config`."""
     return NetworkConfig.read(published_config(name), has_refiner=name.startswith("focalclick"))
 
 

@@ -101,7 +101,7 @@ class ClickSegmenter(abc.ABC, Generic[N]):
 
     @abc.abstractmethod
     def probabilities(self, network: N, asked: Asked) -> Tensor:
-        """``(1, 1, H, W)`` over the window."""
+        """Return probabilities ``(1, 1, H, W)`` over the window."""
 
     def embed(self, pixels: NDArray[np.uint8]) -> Embedding:
         """Keep the window's pixels: ``pixels``, uint8 ``(1, 3, H, W)``; see `Segmenter.embed`."""
@@ -113,7 +113,7 @@ class ClickSegmenter(abc.ABC, Generic[N]):
     def decode(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
     ) -> list[MaskSet]:
-        """Masks of several objects, one each; see `Segmenter.decode`."""
+        """Decode the masks of several objects, one each; see `Segmenter.decode`."""
         for prompt in prompts:
             check_prompt(prompt, self._capabilities)
             if not len(prompt.points):
@@ -155,7 +155,7 @@ class ClickSegmenter(abc.ABC, Generic[N]):
 
 
 def expected_iou(probabilities: Tensor, mask: Tensor) -> float:
-    """IoU that a mask should have if each pixel's probability is right; 0 for an empty mask.
+    """Return the IoU that a mask should have if each pixel's probability is right; 0 for an empty mask.
 
     These networks give no estimate of their own, and this one is as good as their probabilities are.
     """
@@ -165,7 +165,7 @@ def expected_iou(probabilities: Tensor, mask: Tensor) -> float:
 
 
 def mirrored_answer(network: ClickNetwork, image: Tensor, previous: Tensor, clicks: PixelClicks) -> Tensor:
-    """Logits ``(1, 1, H, W)``: the mean of the answer and of the mirrored image's."""
+    """Return logits ``(1, 1, H, W)``: the mean of the answer and of the mirrored image's."""
     both = network.answer(
         torch.cat([image, image.flip(3)]),
         torch.cat([previous, previous.flip(3)]),

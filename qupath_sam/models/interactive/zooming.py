@@ -64,7 +64,7 @@ class SimpleClickSegmenter(ClickSegmenter[SimpleClickNetwork]):
 
 
 def answer_in_crop(network: ClickNetwork, asked: Asked, box: ZoomBox, size: tuple[int, int]) -> Tensor:
-    """Probabilities ``(1, 1, H, W)`` over the window: those of the crop as the network sees it, 0 elsewhere.
+    """Return probabilities ``(1, 1, H, W)`` over the window: those of the crop as the network sees it, 0 elsewhere.
 
     Args:
         network: with its weights.

@@ -196,6 +196,7 @@ def check_fits(tensors: Mapping[str, Tensor], family: Family, *, where: str) -> 
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raise `WrongWeights` where a tensor holds NaN or an infinity; ``where`` names the file."""
     # One pass without a copy: a sum is finite only if all its terms are, and double precision does not overflow.
     broken = [
         key
@@ -223,14 +224,14 @@ def guess_family(tensors: Mapping[str, Tensor]) -> Family | None:
 
 @cache
 def expected_shapes(family: Family, parts: Parts | None = None) -> dict[str, tuple[int, ...]]:
-    """Keys and shapes of the family's state dict."""
+    """Return the keys and shapes of the family's state dict."""
     with on_meta_device():
         network = build_network(family, parts)
     return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
 
 
 def build_network(family: Family, parts: Parts | None = None) -> PromptableNetwork:
-    """The family's network without its weights; on the current default device (``with torch.device(...)``)."""
+    """Build the family's network without weights; on the current default device (``with torch.device(...)``)."""
     # Imported here, so that one adapter's imports are not all models'.
     from qupath_sam.models.adapters.lite_medsam import build_lite_medsam
     from qupath_sam.models.adapters.mobile_sam import build_mobile_sam
@@ -252,7 +253,7 @@ def build_network(family: Family, parts: Parts | None = None) -> PromptableNetwo
 
 
 def build_network_with(tensors: Mapping[str, Tensor], family: Family) -> PromptableNetwork:
-    """The family's network with these weights, on the CPU; the tensors are taken over, not copied."""
+    """Build the family's network with these weights, on the CPU; the tensors are taken over, not copied."""
     # On the meta device nothing is allocated or initialised for a state that is replaced at once.
     with on_meta_device():
         network = build_network(family, Parts.of(tensors))
@@ -286,7 +287,7 @@ def _read_torch(path: Path) -> Checkpoint:
 
 
 def _unwrap(content: Any, path: Path) -> tuple[Layout, Mapping[str, Tensor]]:
-    """The state dict in a file: under the first of the usual names that holds tensors, else the file's own."""
+    """Return the state dict in a file: under the first of the usual names that holds tensors, else the file's own."""
     if isinstance(content, Mapping):
         for layout in _WRAPPING_LAYOUTS:
             states = _states_in(content.get(layout.value), layout.value)
@@ -303,7 +304,7 @@ def _unwrap(content: Any, path: Path) -> tuple[Layout, Mapping[str, Tensor]]:
 
 
 def _states_in(content: Any, name: str = "", depth: int = _MOST_WRAPPERS) -> dict[str, dict[str, Tensor]]:
-    """State dicts by their place, such as "model.state_dict": ``content`` if it holds tensors, else those in it."""
+    """Return state dicts by their place, such as "model.state_dict": ``content`` itself, or those in it."""
     if not isinstance(content, Mapping) or not depth:
         return {}
     if tensors := _tensors_of(content):
@@ -315,7 +316,7 @@ def _states_in(content: Any, name: str = "", depth: int = _MOST_WRAPPERS) -> dic
 
 
 def _only_network(states: Mapping[str, dict[str, Tensor]], path: Path) -> dict[str, Tensor] | None:
-    """The state dict with a network's parts; None where none has them.
+    """Return the state dict with a network's parts; None where none has them.
 
     Raises:
         WrongWeights: several have.
@@ -339,7 +340,7 @@ def _tensors_of(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _cleaned(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Without what wrappers have put before the names, and without what no network here needs."""
+    """Drop what wrappers have put before the names, and what no network here needs."""
     state = {_without_wrappers(key): tensor for key, tensor in state.items()}
     prefix = _prefix_of(state, path)
     if prefix:
@@ -373,7 +374,7 @@ def _prefix_of(keys: Iterable[str], path: Path) -> str:
 
 
 def _looks_like_safetensors(head: bytes) -> bool:
-    """Eight bytes of header length, then JSON."""
+    """Return whether a file begins with eight bytes of header length, then JSON."""
     return head[8:9] == b"{" and head[:2] != b"PK"
 
 

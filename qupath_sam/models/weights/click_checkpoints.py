@@ -29,7 +29,7 @@ class _Loss:
 
 
 def _loss_function() -> None:
-    """Stands where the function was that this loss calls."""
+    """Stand where the function was that this loss calls."""
 
 
 def loss_globals() -> list[Any]:
@@ -38,13 +38,13 @@ def loss_globals() -> list[Any]:
 
 
 def click_checkpoints_of(content: Any) -> list[Mapping[str, Any]]:
-    """The checkpoints in a file of one of these houses, one for each click; empty for files of others."""
+    """Return the checkpoints in a file of one of these houses, one for each click; empty for files of others."""
     found = content if isinstance(content, list) else [content]
     return list(found) if found and all(_is_one(each) for each in found) else []
 
 
 def networks_of(checkpoints: Sequence[Mapping[str, Any]]) -> tuple[tuple[NetworkConfig, ...], dict[str, Tensor]]:
-    """Networks, and their tensors by ``<number>.<key>``.
+    """Return networks, and their tensors by ``<number>.<key>``.
 
     Raises:
         ValueError: a network that is not hosted here.
@@ -64,7 +64,7 @@ def networks_of(checkpoints: Sequence[Mapping[str, Any]]) -> tuple[tuple[Network
 def build_networks(
     configs: Sequence[NetworkConfig], tensors: Mapping[str, Tensor], *, where: str
 ) -> list[ClickNetwork]:
-    """The networks with their weights, on the CPU, in fp32.
+    """Build the networks with their weights, on the CPU, in fp32.
 
     Args:
         configs: of the networks.

@@ -10,7 +10,7 @@ from qupath_sam.models.weights.jsonfile import read_json, write_json
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Return the hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -26,7 +26,7 @@ class DigestCache:
         self._file = file
 
     def sha256(self, path: Path) -> str:
-        """Hex digest of ``path``."""
+        """Return the hex digest of ``path``."""
         key, stat = str(path.resolve()), path.stat()
         state = [stat.st_size, stat.st_mtime_ns]
         match self._read().get(key):
@@ -35,7 +35,7 @@ class DigestCache:
         return self.recomputed(path)
 
     def recomputed(self, path: Path) -> str:
-        """Hex digest of what ``path`` holds now, also where another digest is remembered."""
+        """Return the hex digest of what ``path`` holds now, also where another digest is remembered."""
         stat = path.stat()
         digest = file_sha256(path)
         entry = {"state": [stat.st_size, stat.st_mtime_ns], "sha256": digest}

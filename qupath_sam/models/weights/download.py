@@ -149,7 +149,7 @@ class _Download:
                 self._progress(done, total)
 
     def _resumable(self) -> tuple[int, str]:
-        """Bytes to go on from, and what names their version. 0 where going on could mix two versions."""
+        """Return the bytes to go on from, and what names their version. 0 where going on could mix two versions."""
         if not self._part.is_file():
             return 0, ""
         try:
@@ -172,7 +172,7 @@ class _Download:
         raise WeightsMissing(f"{_host(self._source)} answered {response.status_code} for {url}; try again later")
 
     def _check_size(self, response: httpx.Response, start: int) -> int | None:
-        """Length of the whole file, which must be the expected one and must fit the disk."""
+        """Return the length of the whole file, which must be the expected one and must fit the disk."""
         total = _total(response)
         expected = self._source.size_bytes
         if total is not None and expected is not None and total != expected:
@@ -206,7 +206,7 @@ class _Download:
 
 
 def _continues(response: httpx.Response, have: int) -> bool:
-    """Whether the server sends the rest, rather than everything."""
+    """Return whether the server sends the rest, rather than everything."""
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
         return False
     found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
@@ -216,7 +216,7 @@ def _continues(response: httpx.Response, have: int) -> bool:
 
 
 def _total(response: httpx.Response) -> int | None:
-    """Length of the whole file as the server states it."""
+    """Return the length of the whole file as the server states it."""
     found = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
     if found is not None:
         return int(found[1])

@@ -25,7 +25,7 @@ class _Path(str):
 
 
 def _dtype(name: str, *_: object) -> np.dtype[Any]:
-    """A NumPy type of numbers; no other is made for a checkpoint."""
+    """Return a NumPy type of numbers; no other is made for a checkpoint."""
     dtype = np.dtype(str(name))
     if dtype.kind not in "biuf":
         raise ValueError(f"{name} is no type of numbers")
@@ -33,7 +33,7 @@ def _dtype(name: str, *_: object) -> np.dtype[Any]:
 
 
 def _scalar(dtype: np.dtype[Any], data: bytes) -> Any:
-    """A NumPy number."""
+    """Return a NumPy number."""
     return np.frombuffer(data, _dtype(dtype.str), count=1)[0]
 
 

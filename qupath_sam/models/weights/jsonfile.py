@@ -10,7 +10,7 @@ from qupath_sam.machine.files import atomic_write
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; empty where there is no file.
+    """Read the object in a file; empty where there is no file.
 
     Raises:
         ValueError: the file holds something else.

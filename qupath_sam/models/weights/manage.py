@@ -142,7 +142,7 @@ def add(name: str, file: Path, store: ModelStore, *, described: Description | No
 
 
 def family_of(checkpoint: Checkpoint, file: Path, store: ModelStore) -> Family:
-    """The architecture of a file: what it says of itself, or its base's, or what its tensors look like.
+    """Return the architecture of a file: what it says of itself, or its base's, or what its tensors look like.
 
     Raises:
         InvalidRequest: nothing tells.
@@ -167,7 +167,7 @@ def family_of(checkpoint: Checkpoint, file: Path, store: ModelStore) -> Family:
 
 
 def removable(name: str, store: ModelStore) -> list[Path]:
-    """The files that `remove` would delete; a file that was registered where it lies is not among them.
+    """Return the files that `remove` would delete; a file that was registered where it lies is not among them.
 
     Raises:
         UnknownModel: no model of that name.
@@ -225,7 +225,7 @@ def _user_model(name: str, checkpoint: Checkpoint, described: Description, file:
 
 
 def _copied(file: Path, folder: Path) -> Path:
-    """A copy in the model's folder, which appears in one step."""
+    """Copy into the model's folder, where the file appears in one step."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / file.name
     if target == file:

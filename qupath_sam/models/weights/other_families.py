@@ -61,7 +61,7 @@ def other_family(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _of_parts(keys: Collection[str]) -> str:
-    """A file that holds one part of a model alone."""
+    """Name a file that holds one part of a model alone."""
     has = {
         part: any(f".{part}." in f".{key}" for key in keys)
         for part in ("image_encoder", "prompt_encoder", "mask_decoder")

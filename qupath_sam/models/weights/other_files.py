@@ -59,7 +59,7 @@ def what_else(path: Path) -> str:
 
 
 def _of_zip(path: Path) -> str:
-    """PyTorch's own files are ZIP archives too, with the tensors' description in ``data.pkl``."""
+    """Name what a ZIP archive holds; PyTorch's own files are such, with tensors described in ``data.pkl``."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 def default_home() -> Path:
-    """The folder named by ``QUPATH_SAM_HOME``, else the platform's own for this user."""
+    """Return the folder named by ``QUPATH_SAM_HOME``, else the platform's own for this user."""
     named = os.environ.get(HOME_VARIABLE)
     return Path(named).expanduser() if named else Path(platformdirs.user_data_dir("qupath-sam", appauthor=False))
 
@@ -100,7 +100,7 @@ class ModelStore:
         return specs
 
     def find(self, name: str) -> ModelSpec:
-        """The model of that name.
+        """Find the model of that name.
 
         Raises:
             UnknownModel: there is none.
@@ -127,7 +127,7 @@ class ModelStore:
         return path
 
     def is_present(self, spec: ModelSpec) -> bool:
-        """Whether the weights are on this machine, or none are needed."""
+        """Return whether the weights are on this machine, or none are needed."""
         if spec.weights is None:
             return True
         try:
@@ -136,7 +136,7 @@ class ModelStore:
             return False
 
     def folder(self, name: str) -> Path:
-        """The model's own folder; it need not exist."""
+        """Return the model's own folder; it need not exist."""
         return self.home / "models" / name
 
     def record(self, name: str) -> Record | None:
@@ -163,7 +163,7 @@ class ModelStore:
             folder.rmdir()
 
     def _readable_record(self, name: str) -> Record | None:
-        """The record, or None where it is broken: one model's trouble must not hide the others."""
+        """Return the record, or None where it is broken: one model's trouble must not hide the others."""
         try:
             return self.record(name)
         except WrongWeights as error:
@@ -175,7 +175,7 @@ class ModelStore:
         return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 
     def _with_known_digest(self, spec: ModelSpec) -> ModelSpec:
-        """A publisher that names no digest is held to the one of the first download."""
+        """Hold a publisher that names no digest to the one of the first download."""
         if not isinstance(spec.weights, WeightsFile) or spec.weights.sha256 is not None:
             return spec
         record = self._readable_record(spec.name)

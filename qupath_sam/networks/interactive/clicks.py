@@ -57,7 +57,7 @@ class ClickEncoding:
 
 
 def click_maps(clicks: Sequence[PixelClicks], size: tuple[int, int], encoding: ClickEncoding) -> Tensor:
-    """``(B, 2, height, width)``, the positive clicks' map and then the negative ones', of B images of one size."""
+    """Draw ``(B, 2, height, width)``: the positive clicks' map, then the negative ones', of B images of one size."""
     return torch.stack(
         [
             torch.stack([_map(each.places[each.positive == sign], size, encoding) for sign in (True, False)])
@@ -67,7 +67,7 @@ def click_maps(clicks: Sequence[PixelClicks], size: tuple[int, int], encoding: C
 
 
 def normalised(image: Tensor) -> Tensor:
-    """RGB ``(B, 3, H, W)`` in 0..1 as ImageNet's networks expect it."""
+    """Return RGB ``(B, 3, H, W)`` in 0..1 as ImageNet's networks expect it."""
     mean, std = (torch.tensor(values, device=image.device).view(1, 3, 1, 1) for values in (_MEAN, _STD))
     return (image - mean) / std
 

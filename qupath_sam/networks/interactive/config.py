@@ -54,7 +54,7 @@ class NetworkConfig:
 
     @classmethod
     def read(cls, config: Any, *, has_refiner: bool) -> NetworkConfig:
-        """The network of a checkpoint's ``config``.
+        """Read the network of a checkpoint's ``config``.
 
         Args:
             config: as it was saved.
@@ -76,7 +76,7 @@ class NetworkConfig:
         return cls(House.FOCALCLICK if is_focal else House.RITM, path, params)
 
     def build(self) -> ClickNetwork:
-        """The network without its weights, on the current default device.
+        """Build the network without its weights, on the current default device.
 
         Raises:
             ValueError: an argument is missing, or of a kind that is not hosted here.

@@ -101,6 +101,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, channels, H, W)`` to the same."""
         out = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + x)
 
@@ -122,6 +123,7 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, channels, H, W)`` to ``(B, 4 middle, H, W)``."""
         out = F.relu(self.bn1(self.conv1(x)))
         out = F.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
@@ -140,6 +142,7 @@ class FusionModule(nn.Module):
         )
 
     def forward(self, branches: list[Tensor]) -> list[Tensor]:
+        """Map the branches' maps, the finest first, to as many of the same shapes."""
         own = [branch(x) for branch, x in zip(self.branches, branches, strict=True)]
         fused = []
         for target, bridges in enumerate(self.fuse_layers):
@@ -163,6 +166,7 @@ class ContextHead(nn.Module):
         )
 
     def forward(self, features: Tensor, objects: Tensor) -> Tensor:
+        """Map features ``(B, C, H, W)`` and objects ``(B, C, K, 1)`` to ``(B, C, H, W)``."""
         context = self.object_context_block(features, objects)
         joined: Tensor = self.conv_bn_dropout(torch.cat([context, features], dim=1))
         return joined
@@ -180,6 +184,7 @@ class ObjectAttention(nn.Module):
         self.f_up = nn.Sequential(*_pointwise(keys, channels))
 
     def forward(self, features: Tensor, objects: Tensor) -> Tensor:
+        """Map features ``(B, C, H, W)`` and objects ``(B, C, K, 1)`` to what each pixel has of the objects."""
         query = self.f_pixel(features).flatten(2).transpose(1, 2)
         key, value = self.f_object(objects).flatten(2), self.f_down(objects).flatten(2).transpose(1, 2)
         weights = torch.softmax(query @ key * self.keys**-0.5, dim=-1)
@@ -189,7 +194,7 @@ class ObjectAttention(nn.Module):
 
 
 def _gathered(features: Tensor, first_guess: Tensor) -> Tensor:
-    """The mean of features over each region, weighted by a softmax over places: ``(B, C, K, 1)``."""
+    """Return the mean of features over each region, weighted by a softmax over places: ``(B, C, K, 1)``."""
     weights = torch.softmax(first_guess.flatten(2), dim=2)
     return (weights @ features.flatten(2).transpose(1, 2)).transpose(1, 2)[..., None]
 

@@ -42,7 +42,7 @@ class ClickInput:
         return 3 if self.previous_mask else 2
 
     def features(self, previous: Tensor, clicks: Sequence[PixelClicks]) -> Tensor:
-        """``(B, channels, H, W)``: the previous mask, then positive and negative clicks.
+        """Return ``(B, channels, H, W)``: the previous mask, then positive and negative clicks.
 
         Args:
             previous: probabilities ``(B, 1, H, W)`` of the mask so far, 0 where there is none.
@@ -75,7 +75,7 @@ class ClickNetwork(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def answer(self, image: Tensor, previous: Tensor, clicks: Sequence[PixelClicks]) -> Coarse:
-        """The mask of B images.
+        """Return the mask of B images.
 
         Args:
             image: RGB ``(B, 3, H, W)`` in 0..1.
@@ -165,11 +165,12 @@ class ScaleLayer(nn.Module):
         self.scale = nn.Parameter(torch.full((1,), 0.05))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Multiply by the learned scale; the shape stays."""
         return x * self.scale.abs()
 
 
 def _maps_transform(click_input: ClickInput) -> nn.Sequential:
-    """Clicks and mask to what joins the image after its first convolution: ``(B, 64, H / 2, W / 2)``."""
+    """Map clicks and mask to what joins the image after its first convolution: ``(B, 64, H / 2, W / 2)``."""
     activation = nn.LeakyReLU(_SLOPE) if click_input.leaky else nn.ReLU()
     return nn.Sequential(
         nn.Conv2d(click_input.channels, 16, 1), activation, nn.Conv2d(16, 64, 3, stride=2, padding=1), ScaleLayer()

@@ -62,7 +62,7 @@ class PlainVit(nn.Module):
         self._global_every = 6 if size.depth == 12 else size.depth // 4
 
     def forward(self, image: Tensor, clicked: Tensor) -> Tensor:
-        """``(B, C, cells, cells)`` of a normalised image ``(B, 3, S, S)`` and embedded clicks ``(B, cells², C)``."""
+        """Map normalised images ``(B, 3, S, S)`` and embedded clicks ``(B, cells², C)`` to ``(B, C, cells, cells)``."""
         x = self.patch_embed(image) + clicked + self.pos_embed[:, 1:]
         windowed = False
         for number, block in enumerate(self.blocks, start=1):
@@ -77,13 +77,13 @@ class PlainVit(nn.Module):
         return tokens.reshape(len(x), -1, self.cells, self.cells)
 
     def _windows(self, x: Tensor) -> Tensor:
-        """``(B, cells², C)`` to ``(B * windows, window_cells², C)``."""
+        """Map ``(B, cells², C)`` to ``(B * windows, window_cells², C)``."""
         count, side = self.cells // self.window_cells, self.window_cells
         x = x.reshape(len(x), count, side, count, side, x.shape[-1]).transpose(2, 3)
         return x.reshape(-1, side * side, x.shape[-1])
 
     def _whole(self, x: Tensor) -> Tensor:
-        """The inverse of `_windows`."""
+        """Invert `_windows`."""
         count, side = self.cells // self.window_cells, self.window_cells
         x = x.reshape(-1, count, count, side, side, x.shape[-1]).transpose(2, 3)
         return x.reshape(x.shape[0], self.cells**2, x.shape[-1])
@@ -97,6 +97,7 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(before, size.channels, size.patch_size, stride=size.patch_size)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, before, S, S)`` to ``(B, cells², channels)``."""
         projected: Tensor = self.proj(x)
         return projected.flatten(2).transpose(1, 2)
 
@@ -113,6 +114,7 @@ class Block(nn.Module):
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(channels, 4 * channels), "fc2": nn.Linear(4 * channels, channels)})
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, cells², channels)`` to the same."""
         projected = self.attn["qkv"](self.norm1(x))
         query, key, value = projected.reshape(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(query, key, value)
@@ -149,6 +151,7 @@ class SimpleNeck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Map ``(B, channels, cells, cells)`` to four maps, of 4, 2, 1 and 1/2 times as many cells a side."""
         return [self.down_4(x), self.down_8(x), self.down_16(x), self.down_32(x)]
 
 
@@ -166,6 +169,7 @@ class JoiningHead(nn.Module):
         self.up_conv2 = _doubling(channels // 2)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
+        """Map the four maps, the finest first, to logits ``(B, 1, h, w)``."""
         size = maps[0].shape[-2:]
         parts = []
         for i, each in enumerate(maps):

@@ -43,7 +43,7 @@ class Refiner(nn.Module):
         logits: Tensor,
         box: tuple[float, float, float, float],
     ) -> Tensor:
-        """Logits ``(1, 1, S, S)`` over a part of the image.
+        """Return logits ``(1, 1, S, S)`` over a part of the image.
 
         Args:
             image: RGB ``(1, 3, S, S)`` in 0..1 of the part, not normalised: the authors do not either.
@@ -76,6 +76,7 @@ class ConvNormRelu(nn.Module):
         self.norm = nn.BatchNorm2d(_CHANNELS)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, before, H, W)`` to as many channels as all layers here have."""
         return F.relu(self.norm(self.conv(x)))
 
 
@@ -89,6 +90,7 @@ class SeparableConv(nn.Module):
         self.norm = nn.BatchNorm2d(_CHANNELS)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` to the same."""
         return F.relu(self.norm(self.conv1x1(self.conv3x3(x))))
 
 

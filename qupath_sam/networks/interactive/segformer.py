@@ -39,7 +39,7 @@ class SegFormer(nn.Module):
         self.decode_head = AllMlpHead(channels, decoder_channels)
 
     def forward(self, image: Tensor, clicked: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``(B, 1, h, w)`` and their features ``(B, decoder_channels, h, w)``, a quarter of the image's size.
+        """Return logits ``(B, 1, h, w)`` and features ``(B, decoder_channels, h, w)``, a quarter of the image's size.
 
         Args:
             image: normalised RGB ``(B, 3, H, W)``.
@@ -64,6 +64,7 @@ class MixTransformer(nn.Module):
         self.patch_embed_side1 = OverlapPatches(_CLICK_CHANNELS, channels[0], size=7, stride=4)
 
     def forward(self, image: Tensor, clicked: Tensor) -> list[Tensor]:
+        """Map an image ``(B, 3, H, W)`` and embedded clicks to four maps, at 1/4, 1/8, 1/16 and 1/32 of its size."""
         maps = []
         x = image
         for i in range(1, 5):
@@ -87,6 +88,7 @@ class OverlapPatches(nn.Module):
         self.norm = nn.LayerNorm(after)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Map ``(B, before, H, W)`` to tokens ``(B, N, after)``, and to their rows and columns."""
         patches = self.proj(x)
         height, width = patches.shape[-2:]
         return self.norm(patches.flatten(2).transpose(1, 2)), (height, width)
@@ -103,6 +105,7 @@ class MixBlock(nn.Module):
         self.mlp = MixPerceptron(channels)
 
     def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        """Map tokens ``(B, N, channels)`` of ``size`` (rows, columns) to the same."""
         tokens = tokens + self.attn(self.norm1(tokens), size)
         mixed: Tensor = tokens + self.mlp(self.norm2(tokens), size)
         return mixed
@@ -123,6 +126,7 @@ class PooledAttention(nn.Module):
             self.norm = nn.LayerNorm(channels)
 
     def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        """Map tokens ``(B, N, channels)`` of ``size`` (rows, columns) to the same."""
         seen = tokens
         if self.pools:
             x = _as_map(tokens, size)
@@ -150,6 +154,7 @@ class MixPerceptron(nn.Module):
         self.fc2 = nn.Linear(4 * channels, channels)
 
     def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        """Map tokens ``(B, N, channels)`` of ``size`` (rows, columns) to the same."""
         x = self.dwconv.get_submodule("dwconv")(_as_map(self.fc1(tokens), size))
         mixed: Tensor = self.fc2(F.gelu(x.flatten(2).transpose(1, 2)))
         return mixed
@@ -170,6 +175,7 @@ class AllMlpHead(nn.Module):
         self.linear_pred = nn.Conv2d(decoder_channels, 1, 1)
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Map the four stages' maps to logits ``(B, 1, h, w)`` and the features that they are made of."""
         size = maps[0].shape[-2:]
         parts = []
         for i, each in enumerate(maps, start=1):
@@ -182,5 +188,5 @@ class AllMlpHead(nn.Module):
 
 
 def _as_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    """``(B, N, C)`` to ``(B, C, rows, columns)``."""
+    """Map ``(B, N, C)`` to ``(B, C, rows, columns)``."""
     return tokens.transpose(1, 2).reshape(len(tokens), -1, *size)

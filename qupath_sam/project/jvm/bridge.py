@@ -70,7 +70,7 @@ class Bridge:
     # Reading
 
     def read(self, image: ImageEntry, kinds: tuple[Kind, ...]) -> ImageContents:
-        """Objects of an image of the given kinds.
+        """Read the objects of an image of the given kinds.
 
         Raises:
             ProjectError: the data is broken, or does not hold as many objects as summary.json says.
@@ -87,7 +87,7 @@ class Bridge:
     def pixels(
         self, image: ImageEntry, region: tuple[int, int, int, int], downsample: float, z: int, t: int
     ) -> tuple[int, int, bytes]:
-        """QuPath's rendered RGB of a region ``(x, y, width, height)``: width, height, and three bytes a pixel."""
+        """Return QuPath's rendered RGB of a region ``(x, y, width, height)``: width, height, three bytes a pixel."""
         from jpype import JInt
 
         server = self._images.server(image)
@@ -247,7 +247,7 @@ class Bridge:
             item.getMetadata().put(key, value)
 
     def _shape_measurements(self, item: Any, data: Any) -> dict[str, float]:
-        """QuPath's own shape features of an object's present shape."""
+        """Return QuPath's own shape features of an object's present shape."""
         single = self._class("java.util.Collections").singletonList(item)
         features = self._class("qupath.lib.analysis.features.ObjectMeasurements$ShapeFeatures").values()
         pixels = self._class("qupath.lib.images.servers.PixelCalibration").getDefaultInstance()
@@ -331,7 +331,7 @@ class Bridge:
         data.getHistoryWorkflow().addStep(kind(step, f"// {step}"))
 
     def _summary(self, data: Any, path: Path) -> bytes:
-        """Contents of summary.json, as QuPath's DefaultProject writes them."""
+        """Return the contents of summary.json, as QuPath's DefaultProject writes them."""
         tools = self._class("qupath.lib.objects.PathObjectTools")
         metadata = self._images.server_metadata(data)
         kinds: Counter[str] = Counter()

@@ -46,7 +46,7 @@ class ImageOpener:
         self._servers: dict[str, Any] = {}
 
     def data(self, image: ImageEntry) -> Any:
-        """An image's data, fresh from disk.
+        """Read an image's data, fresh from disk.
 
         Raises:
             ProjectError: the data is broken, or does not hold as many objects as summary.json says.
@@ -68,7 +68,7 @@ class ImageOpener:
         return data
 
     def read_data(self, path: Path, image: ImageEntry) -> Any:
-        """An image's data from a file that need not be the image's own; summary.json is not asked.
+        """Read an image's data from a file that need not be the image's own; summary.json is not asked.
 
         Raises:
             ProjectError: QuPath cannot read it.
@@ -85,10 +85,11 @@ class ImageOpener:
         return data
 
     def server_metadata(self, data: Any) -> Any:
+        """Return the metadata of the image's server, without opening it where QuPath can."""
         return data.getServer().getMetadata() if self._is_0_5 else data.getServerMetadata()
 
     def server(self, image: ImageEntry) -> Any:
-        """The image's pixels as QuPath shows them; opened once, the last one kept.
+        """Open the image's pixels as QuPath shows them; opened once, the last one kept.
 
         Raises:
             ProjectError: QuPath cannot open the slide.

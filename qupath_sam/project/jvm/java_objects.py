@@ -6,7 +6,7 @@ from typing import Any
 
 
 def by_id(items: list[Any]) -> dict[str, Any]:
-    """Objects by their ids; where several have one, as QuPath lets them, the others by what `twin` makes of it."""
+    """Return objects by their ids; where several have one, as QuPath lets them, the others by their `twin`."""
     found: dict[str, Any] = {}
     for item in items:
         object_id = str(item.getID())
@@ -33,7 +33,7 @@ def metadata_of(item: Any) -> dict[str, str]:
 
 
 def has_metadata(item: Any) -> bool:
-    """Whether there is any; QuPath 0.5 always answers yes."""
+    """Return whether there is any; QuPath 0.5 always answers yes."""
     return not hasattr(item, "hasMetadata") or bool(item.hasMetadata())
 
 

@@ -68,11 +68,11 @@ class QuPathWorker:
         self.close()
 
     def qupath_version(self) -> str:
-        """Version of the QuPath in use."""
+        """Return the version of the QuPath in use."""
         return str(self._call("qupath_version", limit_s=self._options.start_limit_s))
 
     def read(self, image: ImageEntry, kinds: tuple[Kind, ...] = (Kind.ANNOTATION,)) -> ImageContents:
-        """Objects of an image; see `Bridge.read`.
+        """Read the objects of an image; see `Bridge.read`.
 
         Raises:
             ProjectError: QuPath was interrupted while saving the image, or its data is gone.
@@ -95,7 +95,7 @@ class QuPathWorker:
     def pixels(
         self, image: ImageEntry, region: tuple[int, int, int, int], downsample: float, *, z: int = 0, t: int = 0
     ) -> tuple[int, int, bytes]:
-        """RGB of a region as QuPath renders it; see `Bridge.pixels`."""
+        """Return the RGB of a region as QuPath renders it; see `Bridge.pixels`."""
         width, height, data = self._call("pixels", image, region, downsample, z, t)
         return int(width), int(height), bytes(data)
 
@@ -181,7 +181,7 @@ class QuPathWorker:
 
 
 def _serve(pipe: Connection[Any, Any], java_options: tuple[str, ...], show_log: bool) -> None:  # noqa: FBT001
-    """Main of the process: answer requests until the pipe closes."""
+    """Answer requests until the pipe closes: the main function of the process."""
     _quiet(show_log=show_log)
     try:
         from qupath_sam.project.jvm.bridge import Bridge
@@ -208,7 +208,7 @@ def _serve(pipe: Connection[Any, Any], java_options: tuple[str, ...], show_log: 
 
 
 def _quiet(*, show_log: bool) -> None:
-    """Ctrl-C is for the parent, which ends this process in good order; Java prints, at times without end."""
+    """Ignore Ctrl-C, which is for the parent, and what Java prints, at times without end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdout.flush()
     if show_log:
@@ -220,7 +220,7 @@ def _quiet(*, show_log: bool) -> None:
 
 
 def _portable(error: Exception) -> QupathSamError:
-    """An error that can be pickled: ours as it is, Java's and others as a `ProjectError` with their text."""
+    """Return an error that can be pickled: ours as it is, Java's and others as a `ProjectError` with their text."""
     if isinstance(error, QupathSamError):
         return error
     last = traceback.format_exception_only(error)[-1].strip()

@@ -66,7 +66,7 @@ class Run:
     journal: Journal
 
     def images(self, event: str) -> list[str]:
-        """Entry ids of all images with that event, in order, each once."""
+        """Return the entry ids of all images with that event, in order, each once."""
         return list(dict.fromkeys(str(record["image"]) for record in self.journal if record["event"] == event))
 
     @property
@@ -101,7 +101,10 @@ class Run:
         return self._has("reported")
 
     def written(self) -> dict[str, Fingerprint | None]:
-        """Fingerprint of what it last wrote for each image, by entry id; None where it took the data away."""
+        """Return the fingerprint of what it last wrote for each image, by entry id.
+
+        None where it took the data away.
+        """
         prepared: dict[str, Fingerprint | None] = {}
         written: dict[str, Fingerprint | None] = {}
         for record in self.journal:
@@ -159,7 +162,7 @@ class ProjectStore:
         ]
 
     def run(self, run_id: str) -> Run:
-        """The run of that id, or `ProjectError` naming the known ones."""
+        """Return the run of that id, or `ProjectError` naming the known ones."""
         runs = self.runs()
         for run in runs:
             if run_id in (run.run_id, run.folder.name):
@@ -251,7 +254,7 @@ class ProjectStore:
         self.commit(run, image, seen=written, write=write, verify=verify)
 
     def written(self, run: Run, entry_id: str) -> Fingerprint | None:
-        """Fingerprint of what ``run`` last wrote for an image."""
+        """Return the fingerprint of what ``run`` last wrote for an image."""
         return run.written().get(entry_id)
 
     # After a crash

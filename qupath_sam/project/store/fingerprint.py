@@ -24,7 +24,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, path: Path) -> Fingerprint | None:
-        """Fingerprint of the file at ``path``; None where there is none."""
+        """Return the fingerprint of the file at ``path``; None where there is none."""
         digest = hashlib.sha256()
         try:
             with path.open("rb") as file:
@@ -37,7 +37,7 @@ class Fingerprint:
 
     @classmethod
     def from_json(cls, value: dict[str, Any] | None) -> Fingerprint | None:
-        """Inverse of `to_json`."""
+        """Invert `to_json`."""
         return None if value is None else cls(int(value["size"]), int(value["mtime_ns"]), str(value["sha256"]))
 
     def to_json(self) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Fingerprint:
 
 
 def same_contents(a: Fingerprint | None, b: Fingerprint | None) -> bool:
-    """Whether both are of the same contents, or both of no file at all."""
+    """Return whether both are of the same contents, or both of no file at all."""
     if a is None or b is None:
         return a is b
     return a.size == b.size and a.sha256 == b.sha256

@@ -45,8 +45,11 @@ _STANDARD_COLORS = {
 
 
 def default_color(name: str) -> Color:
-    """A colour for a class, the same on every machine: QuPath's own for its standard classes; for others the hue is
-    taken from the SHA-256 of the name, at a saturation and brightness that show on H&E and on a dark viewer."""
+    """Return the colour of a class, the same on every machine.
+
+    Standard classes have QuPath's own colour. Others have a hue from the SHA-256 of the name, at a saturation and
+    brightness that show on H&E and on a dark viewer.
+    """
     if name in _STANDARD_COLORS:
         return _STANDARD_COLORS[name]
     hue = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:2], "big") / 2**16
@@ -70,7 +73,7 @@ class PathClass:
 
     @classmethod
     def of(cls, name: str, color: tuple[int, int, int] | None = None) -> PathClass:
-        """The class that QuPath shows as ``name``, in its `default_color` where none is given."""
+        """Return the class that QuPath shows as ``name``, in its `default_color` where none is given."""
         names = tuple(part.strip() for part in name.split(":"))
         return cls(names, default_color(": ".join(names)) if color is None else Color(*color))
 

@@ -21,7 +21,7 @@ _MOST_LAYERS = 3
 
 
 def read_content(path: Path) -> list[tuple[str, bytes]]:
-    """The GeoJSON texts of a file, each with what to call it in a message; of a ZIP archive there may be several.
+    """Read the GeoJSON texts of a file, each with its name for messages; a ZIP archive may hold several.
 
     What a file is, its content tells, not its name.
 
@@ -56,7 +56,7 @@ def _unfolded(data: bytes, name: str, path: Path, layers: int) -> Iterator[tuple
 
 
 def _members(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
-    """The GeoJSON files of an archive; what macOS puts beside them is none."""
+    """Return the GeoJSON files of an archive; what macOS puts beside them is none."""
     found = [
         info
         for info in archive.infolist()

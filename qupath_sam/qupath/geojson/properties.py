@@ -41,7 +41,7 @@ _RGB = re.compile(r"rgba?\(([^()]*)\)", re.IGNORECASE)
 
 
 def unwrapped(value: Any) -> Any:
-    """A value that a table has turned into text, as it was; every other value as it is.
+    """Return a value that a table has turned into text, as it was; every other value as it is.
 
     Raises:
         ValueError: the text begins as an object or a list of values does, and cannot be read as one.
@@ -89,7 +89,7 @@ def _as_in_json(value: Any) -> Any:
 
 
 def object_type(value: Any) -> ObjectType | None:
-    """The kind of object that a word names, None where it names none.
+    """Return the kind of object that a word names, None where it names none.
 
     Raises:
         ValueError: it names one that is not made here: the root of an image, a TMA core.
@@ -103,19 +103,19 @@ def object_type(value: Any) -> ObjectType | None:
 
 
 def is_root(value: Any) -> bool:
-    """Whether a word names the root of an image, which every image has."""
+    """Return whether a word names the root of an image, which every image has."""
     return isinstance(value, str) and value.strip().lower() in ("root", "pathrootobject")
 
 
 def name(value: Any) -> str | None:
-    """A name; None where there is none."""
+    """Read a name; None where there is none."""
     if isinstance(value, dict | list):
         raise ValueError(f"{_shortened(value)} is no text")
     return str(value) if _is_there(value) else None
 
 
 def classification(value: Any) -> PathClass | None:
-    """A class from text, or from an object with ``name`` or ``names`` and perhaps a colour."""
+    """Read a class from text, or from an object with ``name`` or ``names`` and perhaps a colour."""
     value = unwrapped(value)
     own: Color | None = None
     if isinstance(value, dict):
@@ -138,7 +138,7 @@ def classification(value: Any) -> PathClass | None:
 
 
 def color(value: Any) -> Color | None:
-    """A colour from any of its spellings.
+    """Read a colour from any of its spellings.
 
     ``[r, g, b]`` with or without alpha, 0 to 255, or 0 to 1 where a number has a decimal point; one number as Java
     packs it (alpha, red, green, blue, a byte each, signed); ``#rrggbb`` and its kin; ``rgb(r, g, b)``.
@@ -163,7 +163,7 @@ def color(value: Any) -> Color | None:
 
 
 def measurements(value: Any) -> tuple[dict[str, float], list[str]]:
-    """Numbers by name, and the names of measurements that are none."""
+    """Read numbers by name, and the names of measurements that are none."""
     value = unwrapped(value)
     if isinstance(value, list):
         value = {
@@ -186,7 +186,7 @@ def measurements(value: Any) -> tuple[dict[str, float], list[str]]:
 
 
 def metadata(value: Any) -> dict[str, str]:
-    """Text by name."""
+    """Read text by name."""
     value = unwrapped(value)
     if value is None:
         return {}
@@ -198,7 +198,7 @@ def metadata(value: Any) -> dict[str, str]:
 
 
 def is_locked(value: Any) -> bool:
-    """Yes or no, as a truth value, a number or a word."""
+    """Read yes or no from a truth value, a number or a word."""
     if value is None:
         return False
     word = f"{value:g}" if isinstance(value, float) else str(value).strip().lower()
@@ -208,7 +208,7 @@ def is_locked(value: Any) -> bool:
 
 
 def plane_index(value: Any, default: int) -> int:
-    """Number of a plane or channel."""
+    """Read the number of a plane or channel."""
     if value is None:
         return default
     number = None if isinstance(value, bool) else _number(value)
@@ -218,12 +218,12 @@ def plane_index(value: Any, default: int) -> int:
 
 
 def _is_there(value: Any) -> bool:
-    """Whether a value is neither empty nor a table's NaN; 0 is a number like others."""
+    """Return whether a value is neither empty nor a table's NaN; 0 is a number like others."""
     return value is not None and value is not False and value != "" and value == value
 
 
 def _number(value: Any) -> float | int:
-    """A finite number, also one that is written as text; an int where it is one."""
+    """Read a finite number, also one that is written as text; an int where it is one."""
     if isinstance(value, str):
         value = value.strip()
         value = int(value) if re.fullmatch(r"[+-]?\d{1,20}", value) else float(value)

@@ -77,7 +77,7 @@ class FeatureCollection:
         return list(self.features)
 
     def refused_text(self) -> str:
-        """One sentence about all refused features; empty where there is none."""
+        """Return one sentence about all refused features; empty where there is none."""
         if not self.refused:
             return ""
         if len(self.refused) == 1:
@@ -87,7 +87,7 @@ class FeatureCollection:
         return f"{len(self.refused)} of {count} features cannot be used: {_by_reason(self.refused)}"
 
     def left_out_text(self) -> str:
-        """One sentence about everything that was left out; empty where there is nothing."""
+        """Return one sentence about everything that was left out; empty where there is nothing."""
         return f"left out: {_by_reason(self.left_out)}" if self.left_out else ""
 
 
@@ -162,7 +162,7 @@ def parse_collection(text: str | bytes) -> FeatureCollection:
 
 
 def _merge_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose repeated keys are merged: QuPath 0.5 and later write "metadata" twice."""
+    """Return an object whose repeated keys are merged: QuPath 0.5 and later write "metadata" twice."""
     merged: dict[str, Any] = {}
     for key, value in pairs:
         before = merged.get(key)
@@ -171,7 +171,7 @@ def _merge_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _items(document: Any) -> Iterator[tuple[str, Any]]:
-    """Features with what to call them in a message."""
+    """Yield features with what to call them in a message."""
     if isinstance(document, dict) and (document.get("type") == "FeatureCollection" or "features" in document):
         document = document.get("features")
         if not isinstance(document, list):
@@ -298,7 +298,7 @@ def _id(value: Any) -> uuid.UUID:
 
 
 def _by_reason(faults: Iterable[Fault]) -> str:
-    """Faults grouped by reason: "features 1, 4: it has no geometry; feature 7: ..."."""
+    """Return faults grouped by reason: "features 1, 4: it has no geometry; feature 7: ..."."""
     groups: dict[str, list[Fault]] = {}
     for fault in faults:
         groups.setdefault(re.sub(r"\[[^\]]*\]", "", fault.reason), []).append(fault)

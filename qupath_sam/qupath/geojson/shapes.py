@@ -19,7 +19,7 @@ GEOMETRY_TYPES = (
 
 
 def shape_of(geometry: dict[str, Any]) -> Shape:
-    """The shape of a geometry, as it is written: it may be invalid.
+    """Return the shape of a geometry, as it is written: it may be invalid.
 
     A GeometryCollection becomes what QuPath makes of it: its areas as one, else its lines, else its points.
 
@@ -49,14 +49,14 @@ def shape_of(geometry: dict[str, Any]) -> Shape:
 
 
 def is_mixed(geometry: Any) -> bool:
-    """Whether `shape_of` leaves a part of the geometry out: a collection that holds more than areas, or lines."""
+    """Return whether `shape_of` leaves a part of the geometry out: a collection of more than areas, or lines."""
     if not isinstance(geometry, dict) or geometry.get("type") != "GeometryCollection":
         return False
     return len({shapely.get_dimensions(member) for member in _members(geometry)}) > 1
 
 
 def _members(geometry: dict[str, Any]) -> Iterator[Shape]:
-    """The shapes of a collection, those of collections inside it as well."""
+    """Yield the shapes of a collection, those of collections inside it as well."""
     members = geometry.get("geometries")
     if not isinstance(members, list):
         raise ValueError("its geometry is a GeometryCollection without a list of geometries")
@@ -99,7 +99,7 @@ def _polygon(rings: Any) -> Polygon:
 
 
 def _positions(positions: Any, *, at_least: int) -> Any:
-    """Vertices ``(n, 2)``."""
+    """Return vertices ``(n, 2)``."""
     if not isinstance(positions, list) or not all(isinstance(position, list) for position in positions):
         raise ValueError(f"its geometry has coordinates that are no list of [x, y], of which it needs {at_least}")
     vertices = np.array([position[:2] for position in positions], dtype=np.float64)

@@ -20,7 +20,7 @@ from qupath_sam.qupath.geojson.features import AnnotationFeature, PathClass
 
 
 def to_geojson(features: Iterable[AnnotationFeature]) -> str:
-    """The features as one FeatureCollection, a line each, all ASCII."""
+    """Return the features as one FeatureCollection, a line each, all ASCII."""
     return "".join(_chunks(features))
 
 
@@ -44,7 +44,7 @@ def _chunks(features: Iterable[AnnotationFeature]) -> Iterator[str]:
 
 
 def feature_text(feature: AnnotationFeature) -> str:
-    """One feature as JSON, all ASCII, in one line."""
+    """Return one feature as JSON, all ASCII, in one line."""
     # Coordinates are most of the text, and GEOS writes them three times faster than json.
     return (
         f'{{"type": "Feature", "id": "{feature.id}", "geometry": {_geometry(feature)}, '

@@ -30,13 +30,13 @@ _ATTEMPTS = 3
 
 
 def median_diameter(labels: NDArray[np.integer]) -> float:
-    """Median diameter (px) of circles of the objects' areas; 0 where there is none."""
+    """Return the median diameter (px) of circles of the objects' areas; 0 where there is none."""
     areas = np.unique(labels[labels != 0], return_counts=True)[1]
     return float(np.median(2 * np.sqrt(areas / math.pi))) if len(areas) else 0.0
 
 
 def plan_dense_crops(data: TrainingData, count: int, *, seed: int) -> list[CropPlan]:
-    """``count`` crops: a data set as often as the root of the number of its objects says, each of its tiles alike.
+    """Plan ``count`` crops: a data set as often as the root of its number of objects says, each of its tiles alike.
 
     By number alone one large set would be most of what is learnt; each set alike would show one tile for a third of it.
     """
@@ -79,7 +79,7 @@ class DenseCrops:
         self._read = lru_cache(maxsize=64)(_read)
 
     def __call__(self, plan: CropPlan) -> Crop:
-        """The crop of a plan, 256 px a side; the same plan and data give the same crop."""
+        """Make the crop of a plan, 256 px a side; the same plan and data give the same crop."""
         random = np.random.default_rng(plan.seed)
         each = self._data.tiles[plan.tile]
         pixels, labels, diameter = self._read(each)
@@ -97,7 +97,7 @@ class DenseCrops:
 
 
 def stretched(pixels: Pixels) -> Pixels:
-    """Black and the brightest thousandth become 0 and 255, in all channels alike."""
+    """Stretch black and the brightest thousandth to 0 and 255, in all channels alike."""
     low, high = np.percentile(pixels, (0.1, 99.9))
     scaled = (pixels.astype(np.float64) - low) * (255 / max(high - low, 1.0))
     whole: Pixels = np.clip(np.round(scaled), 0, 255).astype(np.uint8)
@@ -110,14 +110,17 @@ def _read(each: TrainingTile) -> tuple[Pixels, Labels, float]:
 
 
 def _donors(data: TrainingData, kind: Kind, *, seed: int) -> NDArray[np.float64]:
-    """``(N, 2, 3)``: `colour_statistics` of tiles of a kind. Bright nuclei in the colours of dark ones are neither."""
+    """Return ``(N, 2, 3)``: `colour_statistics` of tiles of a kind.
+
+    Bright nuclei in the colours of dark ones are neither.
+    """
     own = [each.tile for each in data.tiles if each.kind is kind]
     chosen = np.random.default_rng(seed).permutation(len(own))[:_DONORS_A_KIND]
     return np.stack([colour_statistics(own[i].read_pixels()) for i in chosen])
 
 
 def _square(pixels: Pixels, labels: Labels, side: int, random: np.random.Generator) -> tuple[Pixels, Labels]:
-    """A random square, beyond a smaller tile mirrored; the first of a few that is not nearly empty."""
+    """Return a random square, beyond a smaller tile mirrored; the first of a few that is not nearly empty."""
     short = [max(0, side - extent) for extent in labels.shape]
     if any(short):
         around = [(extra // 2, extra - extra // 2) for extra in short]
@@ -132,7 +135,7 @@ def _square(pixels: Pixels, labels: Labels, side: int, random: np.random.Generat
 
 
 def _scaled(pixels: Pixels, labels: Labels) -> tuple[Pixels, Labels]:
-    """To the head's size; a label by the cell that holds the pixel's centre."""
+    """Scale to the head's size; a label by the cell that holds the pixel's centre."""
     size, side = DENSE_SIZE, labels.shape[0]
     nearest = np.minimum((np.arange(size) + 0.5) * side / size, side - 1).astype(np.intp)
     image = Image.fromarray(np.ascontiguousarray(pixels)).resize((size, size), Image.Resampling.BILINEAR)

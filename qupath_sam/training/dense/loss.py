@@ -14,7 +14,7 @@ _DISTANCE_WEIGHT, _BACKGROUND_WEIGHT = 4.0, 0.5
 
 
 def dense_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy and Dice of the foreground, and the squared error of both distances.
+    """Sum cross entropy and Dice of the foreground, and the squared error of both distances.
 
     Args:
         logits: ``(B, 3, H, W)`` of the head.

@@ -12,7 +12,7 @@ _EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
 
 def dense_targets(labels: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Foreground, proximity to the centre and distance from the border, each object's own in 0..1.
+    """Return foreground, proximity to the centre and distance from the border, each object's own in 0..1.
 
     The centre of an object is its pixel that is farthest from its border, the mean of them where there are several.
     Proximity falls linearly from 1 there to 0 at the object's farthest pixel; the distance from the border is divided
@@ -53,7 +53,7 @@ def dense_targets(labels: NDArray[np.integer]) -> NDArray[np.float32]:
 def _distances(
     inside: NDArray[np.bool_], where: tuple[slice, ...], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Proximity to the centre and distance from the border over the bounding box of one object."""
+    """Return proximity to the centre and distance from the border over the bounding box of one object."""
     # A frame of background where the object ends, none where the crop does.
     frame = [(int(span.start > 0), int(span.stop < extent)) for span, extent in zip(where, shape, strict=True)]
     padded = np.pad(inside, frame)

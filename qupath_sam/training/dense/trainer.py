@@ -66,7 +66,7 @@ class DenseSettings:
     seed: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """For checkpoints; enums by value."""
+        """Return the settings for checkpoints; enums by value."""
         return {**asdict(self), "schedule": self.schedule.value}
 
 
@@ -165,7 +165,10 @@ class DenseTrainer:
         return crop, embedding, targets
 
     def _example(self, place: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The crop at a place of the run, each of which has random numbers of its own: a resumed run needs no state."""
+        """Make the crop at a place of the run.
+
+        Each place has random numbers of its own: a resumed run needs no state.
+        """
         random = np.random.default_rng((self.settings.seed, place))
         epoch, within = divmod(place, len(self._crops))
         if self._fresh is not None and random.random() < self.settings.without_embedding:

@@ -77,7 +77,7 @@ class RitmSettings:
         return 1
 
     def as_json(self) -> dict[str, Any]:
-        """For checkpoints; enums by value."""
+        """Return the settings for checkpoints; enums by value."""
         return {**asdict(self), "method": "ritm", "schedule": self.schedule.value}
 
 
@@ -124,7 +124,7 @@ class RitmTrainer:
             yield self.step()
 
     def step(self) -> StepReport:
-        """One optimiser step, from one answer of each session.
+        """Take one optimiser step, from one answer of each session.
 
         Raises:
             InvalidRequest: training diverged, or no crop has anything to learn from.
@@ -169,7 +169,7 @@ class RitmTrainer:
         )
 
     def _answer(self, sessions: Sequence[Session]) -> tuple[Tensor, Tensor]:
-        """Logits ``(B, 1, 256, 256)`` of the mask and of the auxiliary head, fp32, with gradient."""
+        """Return logits ``(B, 1, 256, 256)`` of the mask and of the auxiliary head, fp32, with gradient."""
         images = torch.cat([self.pool.load(session.crop).image for session in sessions])
         images = (images.to(self.device).float() / 255).contiguous(memory_format=torch.channels_last)
         previous = torch.zeros_like(images[:, :1])
