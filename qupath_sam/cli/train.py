@@ -10,9 +10,10 @@ import typer
 
 from qupath_sam.cli import datasets as data_options
 from qupath_sam.cli.option_groups import grouped, is_given
-from qupath_sam.cli.train_dense import OF_CLICKS, check_options, train_dense
+from qupath_sam.cli.train_dense import OF_CLICKS, OF_DENSE, check_options, train_dense
 from qupath_sam.cli.train_ritm import NOT_OF_RITM, train_ritm
 from qupath_sam.datasets.options import WindowChoice
+from qupath_sam.types.choices import Objects
 
 if TYPE_CHECKING:
     from qupath_sam.training.data import TrainingData
@@ -70,6 +71,7 @@ class ScheduleName(enum.Enum):
             "single_answers",
             "masks",
             "without_embedding",
+            "objects",
         ),
         "Optimiser": (
             *("lr", "lr_head", "lr_encoder", "schedule", "batch", "accumulate"),
@@ -160,6 +162,9 @@ def train(
             min=0, max=1, help="Of dense: share of crops that are seen without their embedding, which cost no encoding."
         ),
     ] = 0.0,
+    objects: Annotated[
+        Objects, typer.Option(help="Of dense: what is labelled, and the size at which the head sees it.")
+    ] = Objects.NUCLEI,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Folder of embeddings; runs may share it.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -194,6 +199,7 @@ def train(
             schedule=Schedule(schedule.value) if is_given(context, "schedule") else Schedule.COSINE,
             crops=crops,
             without_embedding=without_embedding,
+            objects=objects,
             augment=augment,
             mixed_precision=mixed_precision,
             seed=seed,
@@ -220,8 +226,7 @@ def train(
         opened = data_options.open_all(replace(data, datasets=tuple(datasets or ())))
         train_ritm(training_data(opened, target=data.target), ritm, places, resume=resume)
         return
-    if without_embedding:
-        raise InvalidRequest("--without-embedding is for --method dense; leave it out, or add that")
+    check_options(context, OF_DENSE, method.value)
     if scenario is not None and train_parts is not None:
         raise InvalidRequest("--scenario and --train say the same thing; give one of them")
     trainable = parse_trainable(train_parts) if train_parts else Scenario((scenario or ScenarioName.SAM_MD).value).parts

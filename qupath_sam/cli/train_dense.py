@@ -20,6 +20,8 @@ OF_CLICKS = (
     *("clicks_only", "exact_clicks", "single_answers", "focal_alpha", "masks", "accumulate", "lora_rank"),
     *("cost_table", "target"),
 )
+#: Parameters of ``train`` that say nothing to any other method.
+OF_DENSE = ("without_embedding", "objects")
 
 
 def check_options(context: typer.Context, refused: Sequence[str], method: str) -> None:

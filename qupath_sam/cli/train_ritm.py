@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: Parameters of ``train`` that say nothing to RITM.
 NOT_OF_RITM = (
     *("init", "scenario", "train_parts", "decoder", "head", "sessions_per_crop", "window", "lr_head", "lr_encoder"),
-    *("clicks_only", "masks", "accumulate", "lora_rank", "without_embedding", "cache"),
+    *("clicks_only", "masks", "accumulate", "lora_rank", "without_embedding", "objects", "cache"),
 )
 
 

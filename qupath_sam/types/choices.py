@@ -27,6 +27,13 @@ class Prompting(Enum):
     """Objects that look like examples."""
 
 
+class Objects(Enum):
+    """Which objects of a region automatic prompts find."""
+
+    NUCLEI = "nuclei"
+    GLANDS = "glands"
+
+
 class Effort(Enum):
     """What the objects of a region may cost."""
 

@@ -11,15 +11,15 @@ from PIL import Image
 
 from qupath_sam.datasets.kinds import Kind
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.models.dense_scales import DENSE_SCALES
 from qupath_sam.networks.dense_head import DENSE_SIZE
 from qupath_sam.training.augment import Labels, Pixels, augment, colour_statistics
 from qupath_sam.training.crops import Crop, CropPlan
 from qupath_sam.training.data import TrainingData, TrainingTile
+from qupath_sam.types.choices import Objects
 
 #: Changes with anything that makes another crop of the same plan.
 DENSE_CROPS_VERSION = 1
-#: Median diameter that the objects of a crop get, px of the crop: what the head is made for, and some beyond.
-SMALLEST_OBJECT, LARGEST_OBJECT = 13.0, 44.0
 #: The smallest square that is cut, px, and how far a crop may reach beyond a small tile, which is mirrored there.
 _SMALLEST_SIDE, _BEYOND = 48, 1.25
 #: Share of bright-on-dark crops whose brightest pixels are lifted to white: scanners use a tenth of the range, or all.
@@ -70,10 +70,12 @@ class DenseCrops:
         data: the tiles.
         seed: of the choice of tiles whose look others of their kind take on.
         augmented: whether crops are augmented; else they differ in place and scale alone.
+        objects: that the tiles label; their scale is that of `DENSE_SCALES`.
     """
 
-    def __init__(self, data: TrainingData, *, seed: int, augmented: bool) -> None:
+    def __init__(self, data: TrainingData, *, seed: int, augmented: bool, objects: Objects = Objects.NUCLEI) -> None:
         self._data = data
+        self._trained = DENSE_SCALES[objects].trained
         self._augmented = augmented
         self._colours = {kind: _donors(data, kind, seed=seed) for kind in {each.kind for each in data.tiles}}
         self._read = lru_cache(maxsize=64)(_read)
@@ -83,7 +85,8 @@ class DenseCrops:
         random = np.random.default_rng(plan.seed)
         each = self._data.tiles[plan.tile]
         pixels, labels, diameter = self._read(each)
-        wanted = math.exp(random.uniform(math.log(SMALLEST_OBJECT), math.log(LARGEST_OBJECT)))
+        smallest, largest = self._trained
+        wanted = math.exp(random.uniform(math.log(smallest), math.log(largest)))
         side = round(DENSE_SIZE * (diameter or wanted) / wanted)
         side = min(max(side, _SMALLEST_SIDE), round(_BEYOND * min(labels.shape)))
         pixels, labels = _square(pixels, labels, side, random)

@@ -17,6 +17,7 @@ from qupath_sam.datasets.seen import GROUPS_SEEN
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.machine.files import atomic_write
 from qupath_sam.models.dense import encoder_digest, write_dense_head
+from qupath_sam.models.dense_scales import DENSE_SCALES
 from qupath_sam.models.devices import choose_execution
 from qupath_sam.models.load import ADAPTERS, build_segmenter
 from qupath_sam.models.weights.store import ModelStore
@@ -26,8 +27,6 @@ from qupath_sam.training.curves import CURVES_FILE, cut_back_rows
 from qupath_sam.training.data import TrainingData
 from qupath_sam.training.dense.crops import (
     DENSE_CROPS_VERSION,
-    LARGEST_OBJECT,
-    SMALLEST_OBJECT,
     DenseCrops,
     plan_dense_crops,
 )
@@ -35,6 +34,7 @@ from qupath_sam.training.dense.trainer import DenseSettings, DenseTrainer, Progr
 from qupath_sam.training.embeddings import EmbeddedCrops, FreshCrops
 from qupath_sam.training.resume import RESUME_FILE, read_state, renamed_settings
 from qupath_sam.training.run import Places
+from qupath_sam.types.choices import Objects
 
 DENSE_FILE = "dense.safetensors"
 #: Crops without embedding before they come again, augmented otherwise.
@@ -140,13 +140,14 @@ def prepare_dense_run(
     encoder = encoder_digest(origin.tensors)
     segmenter = build_segmenter(origin.spec, {key: tensor.clone() for key, tensor in origin.tensors.items()}, execution)
     digest = data.digest()
-    make = DenseCrops(data, seed=settings.seed, augmented=settings.augment)
+    make = DenseCrops(data, seed=settings.seed, augmented=settings.augment, objects=settings.objects)
     crops = EmbeddedCrops(
         plan_dense_crops(data, settings.crops, seed=settings.seed),
         make,
         encode=lambda pixels: segmenter.embed(pixels).tensors["image"],
         source=f"dense{DENSE_CROPS_VERSION}:{digest}:{settings.seed}:{settings.augment}:{encoder}:"
-        f"{segmenter.preprocessing_version}",
+        f"{segmenter.preprocessing_version}"
+        + ("" if settings.objects is Objects.NUCLEI else f":{settings.objects.value}"),
         folder=places.cache or places.out / "embeddings",
     )
     with torch.random.fork_rng(devices=[]):
@@ -161,7 +162,8 @@ def prepare_dense_run(
         # What the encoder has seen is in its own file; a head is evaluated with it.
         GROUPS_SEEN: data.groups_seen,
         "data_digest": digest,
-        "diameters": [SMALLEST_OBJECT, LARGEST_OBJECT],
+        "objects": settings.objects.value,
+        "diameters": list(DENSE_SCALES[settings.objects].trained),
         "code_version": __version__,
     }
     places.out.mkdir(parents=True, exist_ok=True)
@@ -176,7 +178,8 @@ def _load(trainer: DenseTrainer, path: Path, *, source: str) -> None:
     state = read_state(path)
     if state.get("method") != "dense" or state["version"] != _VERSION:
         raise InvalidRequest(f"{path.parent} holds a run of another method or version; choose another --out")
-    before = renamed_settings(json.loads(state["settings"]))
+    # A run of a version that knew nuclei alone.
+    before = {"objects": Objects.NUCLEI.value, **renamed_settings(json.loads(state["settings"]))}
     now = json.loads(json.dumps(trainer.settings.as_json()))
     # A run may be made longer, or end in a falling rate.
     other = [key for key in now if key not in ("length", "schedule") and before.get(key) != now[key]]

@@ -19,6 +19,7 @@ from qupath_sam.training.dense.targets import dense_targets
 from qupath_sam.training.embeddings import EncodedCrop
 from qupath_sam.training.schedule import Schedule, learning_rate_factor
 from qupath_sam.training.settings import Length
+from qupath_sam.types.choices import Objects
 
 #: Share of crops that are turned and mirrored with their embedding: nearly what the encoder makes of a turned crop.
 _TURNED_SHARE = 0.5
@@ -42,6 +43,7 @@ class DenseSettings:
 
     Attributes:
         length: of the run.
+        objects: that are labelled and to be found.
         learning_rate: at its highest.
         schedule: how it falls.
         batch: crops of a step.
@@ -55,6 +57,7 @@ class DenseSettings:
     """
 
     length: Length
+    objects: Objects = Objects.NUCLEI
     learning_rate: float = 2e-3
     schedule: Schedule = Schedule.COSINE
     batch: int = 4
@@ -67,7 +70,7 @@ class DenseSettings:
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings for checkpoints; enums by value."""
-        return {**asdict(self), "schedule": self.schedule.value}
+        return {**asdict(self), "schedule": self.schedule.value, "objects": self.objects.value}
 
 
 @dataclass(slots=True)
