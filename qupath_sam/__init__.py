@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qupath_sam.engine.settings import EngineSettings
     from qupath_sam.errors import QupathSamError
     from qupath_sam.slides.rendering import ChannelDisplay, Rendering
-    from qupath_sam.types.choices import Axis
+    from qupath_sam.types.choices import Axis, ObjectKind
     from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts, scribble
     from qupath_sam.types.region_requests import (
         Effort,
@@ -69,6 +69,7 @@ __all__ = [
     "MaskChoice",
     "ModelInfo",
     "ObjectFilter",
+    "ObjectKind",
     "ObjectPrompts",
     "ObjectRequest",
     "ObjectResult",
@@ -124,6 +125,7 @@ _MODULES = {
     "MaskChoice": "types.requests",
     "ModelInfo": "types.service",
     "ObjectFilter": "types.region_requests",
+    "ObjectKind": "types.choices",
     "ObjectPrompts": "types.prompts",
     "ObjectRequest": "types.requests",
     "ObjectResult": "types.results",

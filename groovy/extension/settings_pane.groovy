@@ -30,12 +30,20 @@ def truths = [
         asChildren: ['Click tool: make children', 'What is kept becomes a child of the smallest annotation in sight that contains it'],
         cutAtNeighbours: ['Click tool: cut at neighbours', 'What is kept ends where an annotation of its class begins'],
 ]
+def choices = [
+        objects: ['Everything in selected: objects', 'What is looked for in a region', ['nuclei', 'glands']],
+]
 def items = getQuPath().getPreferencePane().getPropertySheet().getItems()
-def add = { name, words, property, type ->
-    items.add(new PropertyItemBuilder(property, type).name(words[0]).category('SAM').description(words[1]).build())
+def add = { name, words, property, type, among = null ->
+    def item = new PropertyItemBuilder(property, type).name(words[0]).category('SAM').description(words[1])
+    if (among) {
+        item.propertyType(PropertyItemBuilder.PropertyType.CHOICE).choices(among)
+    }
+    items.add(item.build())
     ScriptTexts.setting(name, { property.getValue() } as Supplier)
     property.addListener({ observable, before, now -> getQuPath().getStage().getProperties()['qupath-sam']?.set(name, now) } as ChangeListener)
 }
 texts.each { name, words -> add(name, words, PathPrefs.createPersistentPreference("sam.${name}".toString(), ''), String) }
+choices.each { name, words -> add(name, words, PathPrefs.createPersistentPreference("sam.${name}".toString(), words[2][0]), String, words[2]) }
 numbers.each { name, words -> add(name, words, PathPrefs.createPersistentPreference("sam.${name}".toString(), words[2] as double), Double) }
 truths.each { name, words -> add(name, words, PathPrefs.createPersistentPreference("sam.${name}".toString(), false), Boolean) }

@@ -28,9 +28,9 @@ def model = ''                    // empty: the server's default
 def outlineClass = ''             // class of what is found; empty: none
 def asAnnotations = false         // annotations instead of detections
 def replaceEarlier = true         // take away what an earlier run has found in the region
-// minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; effort: 'best' or 'fast'; leaveOutBorder: what crosses the region's
-// border; cut: cut it there; searchBackground: also where there is no tissue; others are as in RegionOptions
-def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, effort: 'best', leaveOutBorder: false, cut: false, searchBackground: false]
+// minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; objects: 'nuclei' or 'glands'; effort: 'best' or 'fast';
+// leaveOutBorder: what crosses the region's border; cut: cut it there; searchBackground: also where there is no tissue; others are as in RegionOptions
+def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, objects: 'nuclei', effort: 'best', leaveOutBorder: false, cut: false, searchBackground: false]
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {

@@ -59,10 +59,10 @@ def evaluate_automatic(
     configure_torch(threads)
     check_models_unseen(models, datasets, dense=dense, namesakes=namesakes)
     results: dict[str, list[ImageResult]] = {}
-    heads: dict[str, str] = {}
+    heads: dict[str, dict[str, str]] = {}
     for name in models:
         loaded = load_segmenter(name, device=device, dense=dense)
-        heads[name] = loaded.dense.sha256 if loaded.dense is not None else ""
+        heads[name] = {objects.value: head.sha256 for objects, head in loaded.dense.items()}
         for effort in efforts:
             with closing(AutomaticEvaluation(loaded, AutomaticChoices(effort))) as evaluation:
                 results[f"{name}, {effort.value}"] = _run(evaluation, datasets, f"{name}, {effort.value}")
@@ -96,7 +96,7 @@ def check_models_unseen(
         namesakes: see `qupath_sam.datasets.seen.check_unseen`.
     """
     from qupath_sam.datasets.seen import check_unseen, groups_seen, groups_seen_in
-    from qupath_sam.models.dense import dense_head_path
+    from qupath_sam.models.dense import dense_head_paths
     from qupath_sam.models.load import load_weights
     from qupath_sam.models.weights.store import ModelStore
 
@@ -105,8 +105,8 @@ def check_models_unseen(
         spec = store.find(name)
         seen = groups_seen(spec, store)
         if spec.weights is not None:
-            head = dense_head_path(load_weights(spec, store).tensors, store, named=dense)
-            seen |= groups_seen_in(head, store) if head is not None else frozenset()
+            for head in dense_head_paths(load_weights(spec, store).tensors, store, named=dense).values():
+                seen |= groups_seen_in(head, store)
         check_unseen(name, seen, datasets, namesakes=namesakes)
 
 

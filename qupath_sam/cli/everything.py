@@ -15,7 +15,7 @@ import typer
 
 from qupath_sam.cli.option_groups import MAIN_PANEL
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.types.choices import Effort, Prompting
+from qupath_sam.types.choices import Effort, ObjectKind, Prompting
 
 if TYPE_CHECKING:
     from shapely.geometry import MultiPolygon, Polygon
@@ -56,6 +56,9 @@ class EverythingOptions:
         float | None, typer.Option(help="Least likeness, 0 to 1; else what the examples suggest.")
     ] = None
     prompting: Annotated[Prompting, typer.Option(help="How objects are found; --like sets it.")] = Prompting.DEFAULT
+    objects: Annotated[ObjectKind, typer.Option(help="Which objects are meant; --like says it by its examples.")] = (
+        ObjectKind.NUCLEI
+    )
     effort: Annotated[Effort, typer.Option(help="fast decodes less.")] = Effort.BEST
     spacing: Annotated[float | None, typer.Option(help="Of grid: distance of two clicks, µm.")] = None
     min_stability: Annotated[float | None, typer.Option(help="Of grid: least stability of a mask, 0 to 1.")] = None
@@ -134,6 +137,8 @@ def region_request(
         raise InvalidRequest("give --region or --inside, not both")
     if every.like is None and (every.unlike is not None or every.like_threshold is not None):
         raise InvalidRequest("--unlike and --like-threshold go with --like; give examples of what is wanted too")
+    if every.like is not None and every.objects is not ObjectKind.NUCLEI:
+        raise InvalidRequest("--like finds what its examples are; leave --objects out")
     if every.like is not None and every.prompting not in (Prompting.DEFAULT, Prompting.LIKE):
         raise InvalidRequest(f"--like finds objects by examples, not by {every.prompting.value}; leave --prompting out")
     examples = [
@@ -148,6 +153,7 @@ def region_request(
         place=place if inside is None else inside,
         clip=every.cut,
         prompting=Prompting.LIKE if every.like is not None else every.prompting,
+        objects=every.objects,
         effort=every.effort,
         grid=GridOptions(spacing=every.spacing, min_stability=every.min_stability),
         examples=tuple(examples),

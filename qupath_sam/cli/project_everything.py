@@ -12,7 +12,7 @@ import typer
 from qupath_sam.cli.option_groups import MAIN_PANEL
 from qupath_sam.cli.project_options import ModelOptions, OutlineOptions, ReportedRunOptions
 from qupath_sam.cli.project_session import Session, check_report_folder, finish, run_with_progress, say_before
-from qupath_sam.types.choices import Effort
+from qupath_sam.types.choices import Effort, ObjectKind
 
 if TYPE_CHECKING:
     from qupath_sam.project.everything import RegionPredictor
@@ -43,6 +43,9 @@ class EverythingInProjectOptions:
     like_threshold: Annotated[
         float | None, typer.Option(help="Least likeness, 0 to 1; else what the examples suggest.")
     ] = None
+    objects: Annotated[ObjectKind, typer.Option(help="Which objects are meant; --like says it by its examples.")] = (
+        ObjectKind.NUCLEI
+    )
     effort: Annotated[Effort, typer.Option(help="fast decodes less.")] = Effort.BEST
     keep_earlier: Annotated[
         bool, typer.Option("--keep-earlier", help="Leave what an earlier run has found in the regions.")
@@ -52,7 +55,7 @@ class EverythingInProjectOptions:
     def given(self) -> list[str]:
         """Options that need ``--everything`` and are not as they are by default, as they are written."""
         defaults = EverythingInProjectOptions()
-        names = ("whole_image", "like", "unlike", "like_threshold", "effort", "keep_earlier")
+        names = ("whole_image", "like", "unlike", "like_threshold", "objects", "effort", "keep_earlier")
         return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) != getattr(defaults, name)]
 
 
@@ -86,6 +89,8 @@ def segment_everything(
         raise InvalidRequest("--everything needs a server that opens the slides itself; leave --push-pixels out")
     if not every.like and (every.unlike or every.like_threshold is not None):
         raise InvalidRequest("--unlike and --like-threshold go with --like; name the class of what is wanted too")
+    if every.like and every.objects is not ObjectKind.NUCLEI:
+        raise InvalidRequest("--like finds what its examples are; leave --objects out")
     opened, images = select_images(project, image or ())
     classes = region_classes(path_class or (REGION_CLASS,))
     say_before(opened, check_classes(images, [] if every.whole_image else list(classes)))
@@ -95,6 +100,7 @@ def segment_everything(
         like=tuple(every.like or ()),
         unlike=tuple(every.unlike or ()),
         request=RegionRequest(
+            objects=every.objects,
             effort=every.effort,
             like_threshold=every.like_threshold,
             output=outline.output(),

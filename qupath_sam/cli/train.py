@@ -13,7 +13,7 @@ from qupath_sam.cli.option_groups import grouped, is_given
 from qupath_sam.cli.train_dense import OF_CLICKS, OF_DENSE, check_options, train_dense
 from qupath_sam.cli.train_ritm import NOT_OF_RITM, train_ritm
 from qupath_sam.datasets.options import WindowChoice
-from qupath_sam.types.choices import Objects
+from qupath_sam.types.choices import ObjectKind
 
 if TYPE_CHECKING:
     from qupath_sam.training.data import TrainingData
@@ -163,8 +163,8 @@ def train(
         ),
     ] = 0.0,
     objects: Annotated[
-        Objects, typer.Option(help="Of dense: what is labelled, and the size at which the head sees it.")
-    ] = Objects.NUCLEI,
+        ObjectKind, typer.Option(help="Of dense: what is labelled, and the size at which the head sees it.")
+    ] = ObjectKind.NUCLEI,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Folder of embeddings; runs may share it.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",

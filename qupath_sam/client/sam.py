@@ -27,7 +27,7 @@ from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.errors import InvalidRequest, RequestTooLarge, ServerBusy, ServerStarting, ServerUnavailable
 from qupath_sam.protocol import convert
 from qupath_sam.protocol.plain import plain
-from qupath_sam.protocol.regions import region_batch_of, region_request_message
+from qupath_sam.protocol.regions import objects_of, region_batch_of, region_request_message
 from qupath_sam.types.prompts import ObjectPrompts
 from qupath_sam.types.region_requests import RegionRequest
 from qupath_sam.types.region_results import RegionBatch
@@ -185,8 +185,13 @@ class SamClient:
     def models(self) -> list[ModelInfo]:
         """Return the models on offer, the server's default first."""
         answer = self._call(self._stub.ListModels, pb.ListModelsRequest())
-        names = ModelInfo.__dataclass_fields__
-        return [ModelInfo(**{name: getattr(model, name) for name in names}) for model in answer.models]
+        names = [name for name in ModelInfo.__dataclass_fields__ if name != "automatic_objects"]
+        return [
+            ModelInfo(
+                **{name: getattr(model, name) for name in names}, automatic_objects=objects_of(model.automatic_objects)
+            )
+            for model in answer.models
+        ]
 
     def describe(self, image: ImageRef) -> ImageDescription:
         """Return what the server makes of an image.

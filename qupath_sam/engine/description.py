@@ -28,7 +28,7 @@ def describe_image(info: SlideInfo, scales: Scales) -> ImageDescription:
 
 def describe_models(store: ModelStore, pool: ModelPool) -> list[ModelInfo]:
     """Return the models that this machine knows, the default first."""
-    loaded, automatic = pool.loaded(), pool.with_dense_head()
+    loaded, automatic = pool.loaded(), pool.automatic_objects()
     return [
         ModelInfo(
             name=spec.name,
@@ -40,7 +40,7 @@ def describe_models(store: ModelStore, pool: ModelPool) -> list[ModelInfo]:
             licence=str(spec.licence),
             loaded=spec.name in loaded,
             available=spec.weights is None or store.is_present(spec),
-            automatic_prompts=spec.name in automatic,
+            automatic_objects=automatic.get(spec.name, ()),
         )
         for spec in sorted(store.models().values(), key=lambda spec: spec.name != pool.default)
     ]

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from qupath_sam.models.load import LoadedModel
+from qupath_sam.types.choices import ObjectKind
 
 
 class _Turn:
@@ -97,10 +98,12 @@ class ModelPool:
         with self._lock:
             return tuple(self._loaded)
 
-    def with_dense_head(self) -> tuple[str, ...]:
-        """Return names of the models in memory that generate prompts themselves."""
+    def automatic_objects(self) -> dict[str, tuple[ObjectKind, ...]]:
+        """Return the objects that the models in memory find by prompts of their own, by the models' names."""
         with self._lock:
-            return tuple(name for name, model in self._loaded.items() if model.dense is not None)
+            return {
+                name: tuple(each for each in ObjectKind if each in model.dense) for name, model in self._loaded.items()
+            }
 
     def _changed(self) -> None:
         names = self.loaded()

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qupath_sam.datasets.base import Dataset
+from qupath_sam.datasets.kinds import Kind
 from qupath_sam.datasets.objects import Tile
 from qupath_sam.datasets.painting import paint
 from qupath_sam.engine.embeddings.memory import MemoryCache
@@ -25,7 +26,7 @@ from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.instances import InstanceScores, score_instances
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.slides.pushed import PushedReader
-from qupath_sam.types.region_requests import Effort, ObjectFilter, Prompting, RegionRequest
+from qupath_sam.types.region_requests import Effort, ObjectFilter, ObjectKind, Prompting, RegionRequest
 from qupath_sam.types.region_results import RegionObject
 
 _EMBEDDING_BYTES, _STATE_BYTES = 64 * 2**20, 2**20
@@ -80,7 +81,7 @@ class AutomaticEvaluation:
     """
 
     def __init__(self, model: LoadedModel, choices: AutomaticChoices) -> None:
-        if model.dense is None:
+        if not model.dense:
             raise InvalidRequest(
                 f"{model.spec.name} generates no prompts itself; name its dense head (--dense FILE), or make one with "
                 f"`qupath-sam train ... --method dense --init {model.spec.name}`"
@@ -108,12 +109,16 @@ class AutomaticEvaluation:
         """
         for dataset in datasets:
             for tile in dataset.tiles:
-                result = self.score(tile)
+                result = self.score(tile, objects=objects_of(dataset.kind))
                 on_image(result)
                 yield result
 
-    def score(self, tile: Tile) -> ImageResult:
+    def score(self, tile: Tile, *, objects: ObjectKind = ObjectKind.NUCLEI) -> ImageResult:
         """Find all objects of one tile, and hold them against its labels.
+
+        Args:
+            tile: with labels.
+            objects: that are labelled.
 
         Raises:
             InvalidRequest: image and labels differ in size.
@@ -125,7 +130,7 @@ class AutomaticEvaluation:
                 f"are {truth.shape[1]} x {truth.shape[0]}; both must show the same pixels"
             )
         started = time.perf_counter()
-        found, downsample = self.find(pixels, tile.mpp if self._choices.known_mpp else None)
+        found, downsample = self.find(pixels, tile.mpp if self._choices.known_mpp else None, objects)
         seconds = time.perf_counter() - started
         return ImageResult(
             dataset=tile.dataset,
@@ -138,27 +143,36 @@ class AutomaticEvaluation:
             seconds=seconds,
         )
 
-    def find(self, pixels: NDArray[np.uint8], mpp: float | None) -> tuple[NDArray[np.int32], float]:
+    def find(
+        self, pixels: NDArray[np.uint8], mpp: float | None, objects: ObjectKind = ObjectKind.NUCLEI
+    ) -> tuple[NDArray[np.int32], float]:
         """Find all objects of an image: labels, and the downsample of the tiles.
 
         Args:
             pixels: uint8 ``(H, W, 3)`` RGB, taken as level 0.
             mpp: um per px, or None.
+            objects: which.
         """
         request = RegionRequest(
             prompting=Prompting.AUTOMATIC,
+            objects=objects,
             effort=self._choices.effort,
             clip=True,
             search_background=True,
             filter=ObjectFilter(min_score=self._choices.min_score),
         )
-        objects: list[RegionObject] = []
+        found: list[RegionObject] = []
         downsample = 0.0
         for batch in self._engine.segment_region(PushedReader.of_image(pixels, mpp), request):
-            objects += batch.objects
+            found += batch.objects
             downsample = batch.downsample or downsample
         height, width = pixels.shape[:2]
-        return painted(objects, (height, width)), downsample
+        return painted(found, (height, width)), downsample
+
+
+def objects_of(kind: Kind) -> ObjectKind:
+    """Return what automatic prompts are to find in a data set of a kind."""
+    return ObjectKind.GLANDS if kind is Kind.GLAND else ObjectKind.NUCLEI
 
 
 def painted(objects: Sequence[RegionObject], size: tuple[int, int]) -> NDArray[np.int32]:

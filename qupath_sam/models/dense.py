@@ -1,7 +1,8 @@
 """The file of a dense head, and the head made ready: three maps of a window from its pixels and its embedding.
 
 A file is safetensors with JSON under `METADATA_KEY`: ``format`` (`FORMAT`), ``encoder_sha256`` (`encoder_digest` of the
-encoder that it was trained on, and the only one it understands), ``groups_seen`` and how it was trained.
+encoder that it was trained on, and the only one it understands), ``objects`` (`ObjectKind` by value: what it finds;
+absent for nuclei), ``groups_seen`` and how it was trained.
 """
 
 from __future__ import annotations
@@ -25,16 +26,22 @@ from torch.nn import functional as F
 from qupath_sam.errors import WeightsMissing, WrongWeights
 from qupath_sam.machine.files import atomic_write
 from qupath_sam.models.base import Embedding
+from qupath_sam.models.dense_scales import DENSE_SCALES, DenseScale
 from qupath_sam.models.devices import Execution, out_of_memory_mapped
 from qupath_sam.models.weights.checkpoints import METADATA_KEY, check_finite, read_entry
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.dense_head import DENSE_SIZE, DenseHead
 from qupath_sam.networks.meta import on_meta_device
+from qupath_sam.types.choices import ObjectKind
 
 #: Value of ``format`` in the metadata.
 FORMAT = "dense head"
-#: Folder of the store with the user's own heads, and the one that may come with the package.
-FOLDER, PACKAGED = "dense", "assets/nuclei_dense.safetensors"
+#: Folder of the store with the user's own heads, and those that may come with the package.
+FOLDER = "dense"
+PACKAGED = {
+    ObjectKind.NUCLEI: "assets/nuclei_dense.safetensors",
+    ObjectKind.GLANDS: "assets/glands_dense.safetensors",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,12 +51,14 @@ class DenseWeights:
     Attributes:
         tensors: by the names of `DenseHead`.
         encoder_sha256: of the encoder that it belongs to.
+        objects: that it finds.
         sha256: of the file.
         entry: all metadata.
     """
 
     tensors: dict[str, Tensor]
     encoder_sha256: str
+    objects: ObjectKind
     sha256: str
     entry: Mapping[str, Any]
 
@@ -90,6 +99,7 @@ def read_dense_head(path: Path) -> DenseWeights:
     entry = read_entry(path)
     if entry.get("format") != FORMAT or not isinstance(entry.get("encoder_sha256"), str):
         raise WrongWeights(f"{path} is no dense head; make one with `qupath-sam train ... --method dense`")
+    objects = _objects_of(entry, path)
     content = path.read_bytes()
     try:
         tensors = {key: tensor.float() for key, tensor in load(content).items()}
@@ -100,11 +110,12 @@ def read_dense_head(path: Path) -> DenseWeights:
     if {key: tensor.shape for key, tensor in tensors.items()} != expected:
         raise WrongWeights(f"{path} holds a dense head of another version; train it again, or update qupath-sam")
     check_finite(tensors, str(path))
-    return DenseWeights(tensors, entry["encoder_sha256"], hashlib.sha256(content).hexdigest(), entry)
+    return DenseWeights(tensors, entry["encoder_sha256"], objects, hashlib.sha256(content).hexdigest(), entry)
 
 
 def add_dense_head(file: Path, store: ModelStore) -> Path:
-    """Copy a head into the store, where every model with its encoder finds it; it takes the place of an earlier one.
+    """Copy a head into the store, where every model with its encoder finds it; it takes the place of an earlier one for
+    the same objects.
 
     Raises:
         WeightsMissing: no such file.
@@ -113,15 +124,19 @@ def add_dense_head(file: Path, store: ModelStore) -> Path:
     if not file.is_file():
         raise WeightsMissing(f"there is no file {file}; name the dense.safetensors of a training run")
     weights = read_dense_head(file)
-    target = _kept_path(weights.encoder_sha256, store)
+    target = _kept_path(weights, store)
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(target) as kept:
         kept.write(file.read_bytes())
     return target
 
 
-def dense_head_path(tensors: Mapping[str, Tensor], store: ModelStore, *, named: Path | None = None) -> Path | None:
-    """Return where the dense head of an encoder lies: the named one, the one in the store, or the package's.
+def dense_head_paths(
+    tensors: Mapping[str, Tensor], store: ModelStore, *, named: Path | None = None
+) -> dict[ObjectKind, Path]:
+    """Return where the dense heads of an encoder lie, by what they find.
+
+    A head in the store comes before one of the package, and a named one is the only one.
 
     Args:
         tensors: of the model, with its encoder.
@@ -134,34 +149,45 @@ def dense_head_path(tensors: Mapping[str, Tensor], store: ModelStore, *, named: 
     """
     if named is not None and not named.is_file():
         raise WeightsMissing(f"there is no file {named}; name the dense.safetensors of a training run")
-    packaged = Path(str(files("qupath_sam") / PACKAGED))
-    candidates = [named] if named is not None else [*sorted((store.home / FOLDER).glob("*.safetensors")), packaged]
+    packaged = [Path(str(files("qupath_sam") / name)) for name in PACKAGED.values()]
+    candidates = [named] if named is not None else [*sorted((store.home / FOLDER).glob("*.safetensors")), *packaged]
     present = [path for path in candidates if path.is_file()]
     if not present:
-        return None
+        return {}
     digest = encoder_digest(tensors)
+    found: dict[ObjectKind, Path] = {}
     for path in present:
-        if read_entry(path).get("encoder_sha256") == digest:
-            return path
-    if named is not None:
+        entry = read_entry(path)
+        if entry.get("encoder_sha256") == digest:
+            found.setdefault(_objects_of(entry, path), path)
+    if named is not None and not found:
         read_dense_head(named)  # says so where it is none at all
         raise WrongWeights(
             f"{named} belongs to another encoder; choose the model that it was trained on "
             f"({read_entry(named).get('initial_model', 'unknown')}), or train a head for this one"
         )
-    return None
+    return found
 
 
-def dense_head_for(
+def dense_heads_for(
     tensors: Mapping[str, Tensor], store: ModelStore, *, named: Path | None = None
-) -> DenseWeights | None:
-    """Load the dense head of an encoder, or None; see `dense_head_path`."""
-    path = dense_head_path(tensors, store, named=named)
-    return None if path is None else read_dense_head(path)
+) -> list[DenseWeights]:
+    """Return the dense heads of an encoder; see `dense_head_paths`."""
+    return [read_dense_head(path) for path in dense_head_paths(tensors, store, named=named).values()]
 
 
-def _kept_path(encoder_sha256: str, store: ModelStore) -> Path:
-    return store.home / FOLDER / f"{encoder_sha256[:16]}.safetensors"
+def _objects_of(entry: Mapping[str, Any], path: Path) -> ObjectKind:
+    try:
+        return ObjectKind(entry.get("objects", ObjectKind.NUCLEI.value))
+    except ValueError as error:
+        raise WrongWeights(
+            f"{path} is a dense head for {entry.get('objects')!r}, which this version does not know; update qupath-sam"
+        ) from error
+
+
+def _kept_path(weights: DenseWeights, store: ModelStore) -> Path:
+    objects = "" if weights.objects is ObjectKind.NUCLEI else f"-{weights.objects.value}"
+    return store.home / FOLDER / f"{weights.encoder_sha256[:16]}{objects}.safetensors"
 
 
 class DenseMaps:
@@ -179,6 +205,12 @@ class DenseMaps:
         self._head = head.eval().requires_grad_(False).to(execution.device).to(memory_format=torch.channels_last)
         self._execution = execution
         self.sha256 = weights.sha256
+        self.objects = weights.objects
+
+    @property
+    def scale(self) -> DenseScale:
+        """The size at which the head sees its objects."""
+        return DENSE_SCALES[self.objects]
 
     def __call__(self, pixels: NDArray[np.uint8], embedding: Embedding) -> NDArray[np.float32]:
         """Return foreground, proximity to the centre and distance from the border of the objects of a square window.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qupath_sam.types.choices import Objects
+from qupath_sam.types.choices import ObjectKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,6 @@ class DenseScale:
 
 #: Our choice. Nuclei have 4 to 15 um, glands 30 to 150 um.
 DENSE_SCALES = {
-    Objects.NUCLEI: DenseScale(trained=(13.0, 44.0), diameter=26.0, mpp=0.25),
-    Objects.GLANDS: DenseScale(trained=(32.0, 128.0), diameter=64.0, mpp=1.0),
+    ObjectKind.NUCLEI: DenseScale(trained=(13.0, 44.0), diameter=26.0, mpp=0.25),
+    ObjectKind.GLANDS: DenseScale(trained=(32.0, 128.0), diameter=64.0, mpp=1.0),
 }

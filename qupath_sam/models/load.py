@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from qupath_sam.models.adapters.sam import SamSegmenter
 from qupath_sam.models.adapters.transformers_sam import family_beside, load_transformers_sam
 from qupath_sam.models.adapters.two_decoders import TwoDecoderSegmenter
 from qupath_sam.models.base import Segmenter
-from qupath_sam.models.dense import DenseMaps, dense_head_for
+from qupath_sam.models.dense import DenseMaps, dense_heads_for
 from qupath_sam.models.devices import Execution, Precision, Runtime, choose_execution
 from qupath_sam.models.fake import FakeSegmenter
 from qupath_sam.models.interactive.build import build_click_segmenter
@@ -43,6 +44,7 @@ from qupath_sam.models.weights.checkpoints import (
 from qupath_sam.models.weights.click_checkpoints import build_networks
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.interactive.models import ClickNetwork
+from qupath_sam.types.choices import ObjectKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class LoadedModel:
         weights_sha256: hex digest of the file the weights came from.
         device: torch's name of where it runs.
         precision: number format of its encoder (`Precision` by value).
-        dense: the dense head that belongs to its encoder; None where there is none on this machine.
+        dense: the dense heads of its encoder that are on this machine, by what they find.
         runtime: of its encoder and decoder (`Runtime` by value).
     """
 
@@ -62,7 +64,7 @@ class LoadedModel:
     weights_sha256: str
     device: str
     precision: str
-    dense: DenseMaps | None = None
+    dense: Mapping[ObjectKind, DenseMaps] = field(default_factory=dict)
     runtime: str = Runtime.TORCH.value
 
 
@@ -93,7 +95,7 @@ def load_segmenter(
         precision: of the encoder; see `Precision`.
         runtime: of encoder and decoder on a CPU; see `Runtime`. With `Runtime.AUTO`, torch runs what OpenVINO cannot.
         home: folder of the `ModelStore`.
-        dense: file of a dense head to take; else the one of this encoder that the store has, where it has one.
+        dense: file of a dense head to take; else those of this encoder that the store has.
 
     Raises:
         UnknownModel: no model of that name.
@@ -115,7 +117,7 @@ def load_segmenter(
     weights = load_weights(spec, store)
     # Before the segmenter takes the tensors over.
     second = _second_decoder(spec, store, weights)
-    head = dense_head_for(weights.tensors, store, named=dense)
+    heads = dense_heads_for(weights.tensors, store, named=dense)
     in_torch = replace(execution, runtime=Runtime.TORCH)
     try:
         segmenter = build_segmenter(spec, weights.tensors, execution)
@@ -135,7 +137,7 @@ def load_segmenter(
         weights.sha256,
         str(execution.device),
         execution.precision.value,
-        dense=None if head is None else DenseMaps(head, in_torch),
+        dense={head.objects: DenseMaps(head, in_torch) for head in heads},
         runtime=execution.runtime.value,
     )
 

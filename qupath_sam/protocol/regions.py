@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.errors import InvalidPrompt, InvalidRequest
@@ -17,7 +19,15 @@ from qupath_sam.protocol.convert import (
 )
 from qupath_sam.protocol.wkb import geometry_of, geometry_wkb
 from qupath_sam.types.prompts import Label
-from qupath_sam.types.region_requests import Effort, Example, GridOptions, ObjectFilter, Prompting, RegionRequest
+from qupath_sam.types.region_requests import (
+    Effort,
+    Example,
+    GridOptions,
+    ObjectFilter,
+    ObjectKind,
+    Prompting,
+    RegionRequest,
+)
 from qupath_sam.types.region_results import RegionBatch, RegionObject, RegionProgress
 from qupath_sam.types.regions import Region
 from qupath_sam.types.results import Outline
@@ -37,12 +47,28 @@ _EFFORTS = {
     pb.EFFORT_BEST: Effort.BEST,
 }
 _EFFORT_MESSAGES = {effort: message for message, effort in _EFFORTS.items()}
+_OBJECTS = {
+    pb.OBJECT_KIND_UNSPECIFIED: ObjectKind.NUCLEI,
+    pb.OBJECT_KIND_NUCLEI: ObjectKind.NUCLEI,
+    pb.OBJECT_KIND_GLANDS: ObjectKind.GLANDS,
+}
+_OBJECTS_MESSAGES = {objects: message for message, objects in _OBJECTS.items()}
 _LABELS = {
     prompt_pb2.CLICK_LABEL_UNSPECIFIED: Label.POSITIVE,
     prompt_pb2.CLICK_LABEL_POSITIVE: Label.POSITIVE,
     prompt_pb2.CLICK_LABEL_NEGATIVE: Label.NEGATIVE,
 }
 _LABEL_MESSAGES = {label: message for message, label in _LABELS.items()}
+
+
+def objects_messages(objects: Sequence[ObjectKind]) -> list[pb.ObjectKind]:
+    """Return kinds of objects as the protocol names them."""
+    return [_OBJECTS_MESSAGES[each] for each in objects]
+
+
+def objects_of(messages: Sequence[pb.ObjectKind]) -> tuple[ObjectKind, ...]:
+    """Return the kinds of objects that this version knows."""
+    return tuple(_OBJECTS[each] for each in messages if each in _OBJECTS)
 
 
 def region_request_of(message: pb.SegmentRegionRequest) -> RegionRequest:
@@ -56,11 +82,15 @@ def region_request_of(message: pb.SegmentRegionRequest) -> RegionRequest:
         raise InvalidRequest(f"unknown prompting {message.prompting}; this server knows {sorted(_PROMPTINGS)}")
     if effort is None:
         raise InvalidRequest(f"unknown effort {message.effort}; this server knows {sorted(_EFFORTS)}")
+    objects = _OBJECTS.get(message.objects)
+    if objects is None:
+        raise InvalidRequest(f"unknown objects {message.objects}; this server knows {sorted(_OBJECTS)}")
     scale = message.WhichOneof("scale")
     return RegionRequest(
         place=_place(message),
         clip=message.clip,
         prompting=prompting,
+        objects=objects,
         effort=effort,
         grid=GridOptions(
             spacing=_optional(message.grid, "spacing"),
@@ -93,6 +123,7 @@ def region_request_message(
         model=model,
         clip=request.clip,
         prompting=_PROMPTING_MESSAGES[request.prompting],
+        objects=_OBJECTS_MESSAGES[request.objects],
         effort=_EFFORT_MESSAGES[request.effort],
         grid=pb.GridOptions(
             spacing=request.grid.spacing,

@@ -18,7 +18,7 @@ from qupath_sam.errors import InvalidRequest, RequestTooLarge
 from qupath_sam.models.registry import LocalWeights, PackagedWeights, WeightsFile
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.protocol import convert
-from qupath_sam.protocol.regions import region_batch_message, region_request_of
+from qupath_sam.protocol.regions import objects_messages, region_batch_message, region_request_of
 from qupath_sam.server.clients import Clients
 from qupath_sam.server.images import Images
 from qupath_sam.server.live import LiveSession
@@ -91,7 +91,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
 
     def ListModels(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:
         """Answer the rpc: every model that is known, the default first."""
-        loaded, automatic = self._engine.models.loaded(), self._engine.models.with_dense_head()
+        loaded, automatic = self._engine.models.loaded(), self._engine.models.automatic_objects()
         default = self._engine.models.default
         specs = sorted(self._store.models().values(), key=lambda spec: spec.name != default)
         return pb.ListModelsResponse(
@@ -109,7 +109,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
                     licence=str(spec.licence),
                     loaded=spec.name in loaded,
                     available=spec.weights is None or self._store.is_present(spec),
-                    automatic_prompts=spec.name in automatic,
+                    automatic_objects=objects_messages(automatic.get(spec.name, ())),
                 )
                 for spec in specs
             ]

@@ -27,7 +27,7 @@ class Prompting(Enum):
     """Objects that look like examples."""
 
 
-class Objects(Enum):
+class ObjectKind(Enum):
     """Which objects of a region automatic prompts find."""
 
     NUCLEI = "nuclei"

@@ -9,6 +9,7 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.errors import InvalidPrompt, InvalidRegion, InvalidRequest
 from qupath_sam.types.choices import Effort as Effort
+from qupath_sam.types.choices import ObjectKind as ObjectKind
 from qupath_sam.types.choices import Prompting as Prompting
 from qupath_sam.types.prompts import Label, check_outline
 from qupath_sam.types.regions import Region
@@ -89,12 +90,13 @@ class RegionRequest:
         place: a rectangle or an outline, level-0 px; None is the whole image.
         clip: objects are cut to the region.
         prompting: how objects are found.
+        objects: which; means nothing to `Prompting.LIKE`.
         effort: what they may cost.
         grid: of `Prompting.GRID`.
         examples: of `Prompting.LIKE`; at least one positive.
         like_threshold: of `Prompting.LIKE`: least likeness, 0 to 1; None takes the one that the examples suggest.
         downsample: level-0 px per tile px.
-        mpp: um per tile px; at most one of both. None and None takes what suits the examples, or nuclei.
+        mpp: um per tile px; at most one of both. None and None takes what suits the examples, or ``objects``.
         output: what to do to each outline; ``choice``, ``clip`` and ``clean_share`` mean nothing here.
         filter: what is left out.
         search_background: look at tiles without tissue too.
@@ -104,6 +106,7 @@ class RegionRequest:
     place: Region | Polygon | MultiPolygon | None = None
     clip: bool = False
     prompting: Prompting = Prompting.DEFAULT
+    objects: ObjectKind = ObjectKind.NUCLEI
     effort: Effort = Effort.BEST
     grid: GridOptions = field(default_factory=GridOptions)
     examples: tuple[Example, ...] = ()

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TypeVar
 
 from qupath_sam.errors import InvalidRequest
+from qupath_sam.types.choices import ObjectKind
 
 E = TypeVar("E", bound=Enum)
 
@@ -76,7 +77,7 @@ class ModelInfo:
     Attributes:
         loaded: it is in memory now.
         available: its weights are on the machine.
-        automatic_prompts: it generates prompts itself; said of loaded models alone.
+        automatic_objects: those for which it generates prompts itself; said of loaded models alone.
     """
 
     name: str
@@ -88,4 +89,4 @@ class ModelInfo:
     licence: str
     loaded: bool
     available: bool
-    automatic_prompts: bool = False
+    automatic_objects: tuple[ObjectKind, ...] = ()

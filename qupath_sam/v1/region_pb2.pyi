@@ -17,6 +17,12 @@ class Prompting(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PROMPTING_AUTOMATIC: _ClassVar[Prompting]
     PROMPTING_LIKE: _ClassVar[Prompting]
 
+class ObjectKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OBJECT_KIND_UNSPECIFIED: _ClassVar[ObjectKind]
+    OBJECT_KIND_NUCLEI: _ClassVar[ObjectKind]
+    OBJECT_KIND_GLANDS: _ClassVar[ObjectKind]
+
 class Effort(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     EFFORT_UNSPECIFIED: _ClassVar[Effort]
@@ -26,6 +32,9 @@ PROMPTING_UNSPECIFIED: Prompting
 PROMPTING_GRID: Prompting
 PROMPTING_AUTOMATIC: Prompting
 PROMPTING_LIKE: Prompting
+OBJECT_KIND_UNSPECIFIED: ObjectKind
+OBJECT_KIND_NUCLEI: ObjectKind
+OBJECT_KIND_GLANDS: ObjectKind
 EFFORT_UNSPECIFIED: Effort
 EFFORT_FAST: Effort
 EFFORT_BEST: Effort
@@ -63,7 +72,7 @@ class ObjectFilter(_message.Message):
     def __init__(self, min_area: _Optional[float] = ..., max_area: _Optional[float] = ..., min_score: _Optional[float] = ..., leave_out_border: bool = ...) -> None: ...
 
 class SegmentRegionRequest(_message.Message):
-    __slots__ = ("image", "model", "region", "outline_wkb", "clip", "prompting", "effort", "grid", "examples", "like_threshold", "downsample", "mpp", "output", "filter", "search_background", "resume_token")
+    __slots__ = ("image", "model", "region", "outline_wkb", "clip", "prompting", "effort", "grid", "examples", "like_threshold", "downsample", "mpp", "output", "filter", "search_background", "resume_token", "objects")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     REGION_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +89,7 @@ class SegmentRegionRequest(_message.Message):
     FILTER_FIELD_NUMBER: _ClassVar[int]
     SEARCH_BACKGROUND_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.ImageRef
     model: str
     region: _image_pb2.Region
@@ -96,7 +106,8 @@ class SegmentRegionRequest(_message.Message):
     filter: ObjectFilter
     search_background: bool
     resume_token: bytes
-    def __init__(self, image: _Optional[_Union[_image_pb2.ImageRef, _Mapping]] = ..., model: _Optional[str] = ..., region: _Optional[_Union[_image_pb2.Region, _Mapping]] = ..., outline_wkb: _Optional[bytes] = ..., clip: bool = ..., prompting: _Optional[_Union[Prompting, str]] = ..., effort: _Optional[_Union[Effort, str]] = ..., grid: _Optional[_Union[GridOptions, _Mapping]] = ..., examples: _Optional[_Iterable[_Union[Example, _Mapping]]] = ..., like_threshold: _Optional[float] = ..., downsample: _Optional[float] = ..., mpp: _Optional[float] = ..., output: _Optional[_Union[_prompt_pb2.OutputOptions, _Mapping]] = ..., filter: _Optional[_Union[ObjectFilter, _Mapping]] = ..., search_background: bool = ..., resume_token: _Optional[bytes] = ...) -> None: ...
+    objects: ObjectKind
+    def __init__(self, image: _Optional[_Union[_image_pb2.ImageRef, _Mapping]] = ..., model: _Optional[str] = ..., region: _Optional[_Union[_image_pb2.Region, _Mapping]] = ..., outline_wkb: _Optional[bytes] = ..., clip: bool = ..., prompting: _Optional[_Union[Prompting, str]] = ..., effort: _Optional[_Union[Effort, str]] = ..., grid: _Optional[_Union[GridOptions, _Mapping]] = ..., examples: _Optional[_Iterable[_Union[Example, _Mapping]]] = ..., like_threshold: _Optional[float] = ..., downsample: _Optional[float] = ..., mpp: _Optional[float] = ..., output: _Optional[_Union[_prompt_pb2.OutputOptions, _Mapping]] = ..., filter: _Optional[_Union[ObjectFilter, _Mapping]] = ..., search_background: bool = ..., resume_token: _Optional[bytes] = ..., objects: _Optional[_Union[ObjectKind, str]] = ...) -> None: ...
 
 class RegionObject(_message.Message):
     __slots__ = ("number", "mask", "point", "is_cut", "likeness")

@@ -70,7 +70,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("name", "family", "title", "input_size", "mask_count", "takes_points", "takes_boxes", "takes_mask_prompt", "weights_sha256", "licence", "loaded", "available", "automatic_prompts")
+    __slots__ = ("name", "family", "title", "input_size", "mask_count", "takes_points", "takes_boxes", "takes_mask_prompt", "weights_sha256", "licence", "loaded", "available", "automatic_objects")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -83,7 +83,7 @@ class ModelInfo(_message.Message):
     LICENCE_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
-    AUTOMATIC_PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    AUTOMATIC_OBJECTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     family: str
     title: str
@@ -96,8 +96,8 @@ class ModelInfo(_message.Message):
     licence: str
     loaded: bool
     available: bool
-    automatic_prompts: bool
-    def __init__(self, name: _Optional[str] = ..., family: _Optional[str] = ..., title: _Optional[str] = ..., input_size: _Optional[int] = ..., mask_count: _Optional[int] = ..., takes_points: bool = ..., takes_boxes: bool = ..., takes_mask_prompt: bool = ..., weights_sha256: _Optional[str] = ..., licence: _Optional[str] = ..., loaded: bool = ..., available: bool = ..., automatic_prompts: bool = ...) -> None: ...
+    automatic_objects: _containers.RepeatedScalarFieldContainer[_region_pb2.ObjectKind]
+    def __init__(self, name: _Optional[str] = ..., family: _Optional[str] = ..., title: _Optional[str] = ..., input_size: _Optional[int] = ..., mask_count: _Optional[int] = ..., takes_points: bool = ..., takes_boxes: bool = ..., takes_mask_prompt: bool = ..., weights_sha256: _Optional[str] = ..., licence: _Optional[str] = ..., loaded: bool = ..., available: bool = ..., automatic_objects: _Optional[_Iterable[_Union[_region_pb2.ObjectKind, str]]] = ...) -> None: ...
 
 class DescribeImageRequest(_message.Message):
     __slots__ = ("image",)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from qupath_sam.engine.automatic.objects import DenseObject
-from qupath_sam.engine.automatic.scale import TOLERANCE, WANTED_DIAMETER, suited_downsample
+from qupath_sam.engine.automatic.scale import TOLERANCE, suited_downsample
+
+WANTED_DIAMETER = 26.0
 
 
 def seen(diameter: float, count: int = 8, score: float = 0.9) -> list[DenseObject]:
@@ -21,7 +23,7 @@ def test_the_median_object_gets_the_wanted_size(level0_diameter: float) -> None:
         # What is far from the size that the head knows it does not see.
         return seen(size) if 6 < size < 110 else []
 
-    found = suited_downsample(look, start=1.0, limits=(0.1, 16.0))
+    found = suited_downsample(look, start=1.0, limits=(0.1, 16.0), wanted=WANTED_DIAMETER)
     assert found is not None
     assert level0_diameter / found * 1.02 >= WANTED_DIAMETER / TOLERANCE
     assert level0_diameter / found <= WANTED_DIAMETER * TOLERANCE * 1.02
@@ -34,13 +36,16 @@ def test_specks_do_not_outvote_nuclei() -> None:
         looks.append(downsample)
         return [*seen(26, 5), *seen(3, 40)]
 
-    assert suited_downsample(look, start=2.0, limits=(0.5, 8.0)) == 2.0
+    assert suited_downsample(look, start=2.0, limits=(0.5, 8.0), wanted=WANTED_DIAMETER) == 2.0
     assert looks == [2.0]
 
 
 def test_where_nothing_is_seen_nothing_is_said() -> None:
-    assert suited_downsample(lambda _: [], start=1.0, limits=(0.5, 8.0)) is None
-    assert suited_downsample(lambda _: seen(26, 20, score=0.2), start=1.0, limits=(0.5, 8.0)) is None
+    assert suited_downsample(lambda _: [], start=1.0, limits=(0.5, 8.0), wanted=WANTED_DIAMETER) is None
+    assert (
+        suited_downsample(lambda _: seen(26, 20, score=0.2), start=1.0, limits=(0.5, 8.0), wanted=WANTED_DIAMETER)
+        is None
+    )
 
 
 def test_the_limits_hold() -> None:
@@ -50,5 +55,5 @@ def test_the_limits_hold() -> None:
         asked.append(downsample)
         return seen(400)
 
-    assert suited_downsample(look, start=1.0, limits=(0.5, 3.0)) == 3.0
+    assert suited_downsample(look, start=1.0, limits=(0.5, 3.0), wanted=WANTED_DIAMETER) == 3.0
     assert max(asked) <= 3.0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import shapely
 from numpy.typing import NDArray
+from scipy import ndimage
 from shapely.geometry import Point, Polygon
 
 from qupath_sam import LocalClient, Region
@@ -17,7 +19,12 @@ from qupath_sam.engine.build import build_engine
 from qupath_sam.engine.like.examples import OutlinedExample, covered_cells, example_windows
 from qupath_sam.engine.settings import EngineSettings
 from qupath_sam.errors import InvalidPrompt, RequestTooLarge
+from qupath_sam.models.base import Embedding
+from qupath_sam.models.dense_scales import DENSE_SCALES
+from qupath_sam.models.load import load_segmenter
 from qupath_sam.slides.pushed import PushedReader
+from qupath_sam.training.dense.targets import dense_targets
+from qupath_sam.types.choices import ObjectKind
 from qupath_sam.types.prompts import Label
 from qupath_sam.types.region_requests import Effort, Example, Prompting, RegionRequest
 from qupath_sam.types.region_results import RegionBatch, RegionObject
@@ -79,6 +86,32 @@ def test_one_example_finds_all_of_its_kind_and_no_others(engine):
     assert found_in(found, 0, 2, 4, 6) == 4 * ROWS
     assert len(found) == 4 * ROWS
     assert all(0.4 < each.likeness <= 1 for each in found)
+
+
+class SeesDiscs:
+    """In the place of `DenseMaps`: the maps of what is purple, for objects of the size that a head for glands sees."""
+
+    sha256 = "915a" * 16
+    objects = ObjectKind.GLANDS
+    scale = DENSE_SCALES[ObjectKind.GLANDS]
+
+    def __call__(self, pixels: NDArray[np.uint8], embedding: Embedding) -> NDArray[np.float32]:
+        labels, count = ndimage.label(pixels[..., 0] < 200)
+        areas = np.bincount(labels.ravel(), minlength=count + 1)
+        seen = areas > np.pi * 20**2
+        seen[0] = False
+        return dense_targets(np.where(seen[labels], labels, 0))
+
+
+def test_a_head_for_glands_proposes_what_examples_of_its_size_are_like(monkeypatch: pytest.MonkeyPatch):
+    loaded = replace(load_segmenter("fake"), dense={ObjectKind.GLANDS: SeesDiscs()})
+    with closing(build_engine(EngineSettings(model="fake", device="cpu"))) as engine:
+        engine.models.put(loaded)
+        first, *rest = batches(engine, scene([PURPLE, PALE]), Example(disc(2, 1)))
+    assert first.downsample == pytest.approx(2 * RADIUS / SeesDiscs.scale.diameter, rel=0.05)
+    assert any("dense head 915a" in remark for remark in first.provenance.remarks)
+    found = [each for batch in (first, *rest) for each in batch.objects]
+    assert found_in(found, 0, 2, 4, 6) == len(found) == 4 * ROWS
 
 
 def test_a_rejected_example_keeps_its_kind_out(engine):

@@ -21,9 +21,10 @@ from qupath_sam.datasets.objects import Tile
 from qupath_sam.errors import InvalidRequest, UnsupportedPrompting
 from qupath_sam.evaluation.automatic import AutomaticChoices, AutomaticEvaluation, painted
 from qupath_sam.models.base import Embedding
+from qupath_sam.models.dense_scales import DENSE_SCALES
 from qupath_sam.models.load import LoadedModel, load_segmenter
 from qupath_sam.training.dense.targets import dense_targets
-from qupath_sam.types.region_requests import Effort
+from qupath_sam.types.choices import Effort, ObjectKind
 from qupath_sam.types.region_results import RegionObject
 from qupath_sam.types.results import Outline
 from tests.engine.region.scene import blobs
@@ -33,6 +34,8 @@ class SeesBlobs:
     """In the place of `DenseMaps`: the maps of what is purple, for objects of the size that a head is made for."""
 
     sha256 = "5ee5" * 16
+    objects = ObjectKind.NUCLEI
+    scale = DENSE_SCALES[ObjectKind.NUCLEI]
 
     def __call__(self, pixels: np.ndarray, embedding: Embedding) -> np.ndarray:
         assert embedding.window_size == pixels.shape[:2]
@@ -44,7 +47,7 @@ class SeesBlobs:
 
 
 def model() -> LoadedModel:
-    return replace(load_segmenter("fake"), dense=SeesBlobs())  # type: ignore[arg-type]
+    return replace(load_segmenter("fake"), dense={ObjectKind.NUCLEI: SeesBlobs()})  # type: ignore[dict-item]
 
 
 @pytest.fixture
@@ -141,15 +144,19 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_automatic_prompts_are_refused_where_a_model_has_none() -> None:
-    from qupath_sam.engine.region.proposers import has_automatic_prompts, proposer_of
+    from qupath_sam.engine.region.proposers import prompting_of, proposer_of
     from qupath_sam.slides.pushed import PushedReader
     from qupath_sam.types.region_requests import Prompting, RegionRequest
 
     info = PushedReader.of_image(np.zeros((9, 9, 3), np.uint8), None).info
-    assert not has_automatic_prompts(load_segmenter("fake"))
-    assert has_automatic_prompts(model())
+    assert prompting_of(load_segmenter("fake"), RegionRequest()) is Prompting.GRID
+    assert prompting_of(model(), RegionRequest()) is Prompting.AUTOMATIC
+    assert prompting_of(model(), RegionRequest(objects=ObjectKind.GLANDS)) is Prompting.GRID
     with pytest.raises(UnsupportedPrompting, match="add-dense"):
         proposer_of(load_segmenter("fake"), RegionRequest(prompting=Prompting.AUTOMATIC), info, downsample=1.0)
+    glands = RegionRequest(prompting=Prompting.AUTOMATIC, objects=ObjectKind.GLANDS)
+    with pytest.raises(UnsupportedPrompting, match="glands"):
+        proposer_of(model(), glands, info, downsample=1.0)
 
 
 def test_datasets_are_run_in_their_order(evaluation: AutomaticEvaluation) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -34,6 +35,7 @@ from qupath_sam.protocol.regions import region_request_message, region_request_o
 from qupath_sam.protocol.status import ERROR_METADATA
 from qupath_sam.server.app import RunningServer, start_server
 from qupath_sam.server.settings import ServerSettings
+from qupath_sam.types.choices import ObjectKind
 from qupath_sam.types.prompts import Label
 from qupath_sam.types.region_requests import Effort, Example
 from qupath_sam.v1 import error_pb2, image_pb2
@@ -133,6 +135,7 @@ def test_a_request_survives_the_wire():
         square,
         clip=True,
         prompting=Prompting.LIKE,
+        objects=ObjectKind.GLANDS,
         effort=Effort.FAST,
         grid=GridOptions(spacing=3.0, min_stability=0.8, box_nms_iou=0.6),
         examples=(Example(square), Example((4.0, 5.0), Label.NEGATIVE)),
@@ -145,6 +148,23 @@ def test_a_request_survives_the_wire():
     message = region_request_message(request, image=image_pb2.ImageRef(), model="m")
     assert region_request_of(message) == request
     assert region_request_of(region_request_message(RegionRequest(), image=image_pb2.ImageRef())) == RegionRequest()
+
+
+def test_unknown_objects_are_refused_with_those_that_are_known():
+    message = region_request_message(RegionRequest(), image=image_pb2.ImageRef())
+    message.objects = 99
+    with pytest.raises(InvalidRequest, match="99"):
+        region_request_of(message)
+
+
+def test_glands_are_looked_at_from_farther_away(client: SamClient, slide: Slide):
+    by_kind = {
+        kind: next(iter(client.segment_region(slide, replace(REQUEST, objects=kind, grid=GridOptions()))))
+        for kind in ObjectKind
+    }
+    nuclei, glands = by_kind[ObjectKind.NUCLEI], by_kind[ObjectKind.GLANDS]
+    assert glands.downsample == 4 * nuclei.downsample
+    assert glands.progress.tiles_total < nuclei.progress.tiles_total
 
 
 def test_objects_like_none_are_refused():

@@ -16,7 +16,7 @@ from qupath_sam.engine.region.proposals import Proposal, Tile, cropped
 from qupath_sam.models.base import Capabilities
 from qupath_sam.models.dense import DenseMaps
 from qupath_sam.networks.dense_head import MAPS
-from qupath_sam.types.region_requests import Effort
+from qupath_sam.types.choices import Effort, ObjectKind
 
 #: Score below which a proposal is no object, where the caller says nothing: our choice, on training tiles.
 LEAST_SCORE = 0.65
@@ -57,7 +57,9 @@ class AutomaticProposer:
         maps = tile.model.run(lambda: self._maps(pixels, tile.embedding))
         size = pixels.shape[0], pixels.shape[1]
         found = dense_objects(_over(maps, size), self._watershed)
-        objects = darker_than_around([each for each in found if each.score >= self._min_score], pixels)
+        objects = [each for each in found if each.score >= self._min_score]
+        if self._maps.objects is ObjectKind.NUCLEI:
+            objects = darker_than_around(objects, pixels)
         doubtful = [each for each in objects if is_doubtful(each, self._strategy)] if self._asks else []
         answers = dict(zip(map(id, doubtful), self._decoded(tile, doubtful, size), strict=True))
         return [answers.get(id(each)) or _proposal(each) for each in objects]

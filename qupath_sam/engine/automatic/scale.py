@@ -9,8 +9,8 @@ import numpy as np
 
 from qupath_sam.engine.automatic.objects import DenseObject
 
-#: Median diameter of the objects at which a head is at its best, px of a tile, and how far off it is left as it is.
-WANTED_DIAMETER, TOLERANCE = 26.0, 1.5
+#: How far off the wanted diameter the median object is left as it is.
+TOLERANCE = 1.5
 #: Scales that are tried where the first shows nothing.
 _OTHER_SCALES = (2.0, 0.5, 4.0)
 _MOST_STEPS = 3
@@ -19,14 +19,15 @@ _FEWEST, _LEAST_SCORE = 3, 0.5
 
 
 def suited_downsample(
-    look: Callable[[float], Sequence[DenseObject]], *, start: float, limits: tuple[float, float]
+    look: Callable[[float], Sequence[DenseObject]], *, start: float, limits: tuple[float, float], wanted: float
 ) -> float | None:
-    """Return the downsample at which the median object has about `WANTED_DIAMETER` px, found by looking.
+    """Return the downsample at which the median object has about the wanted diameter, found by looking.
 
     Args:
         look: gives the objects that some tiles show at a downsample.
         start: downsample to look at first.
         limits: the least and the most.
+        wanted: median diameter of the objects at which a head is at its best, px of a tile.
 
     Returns:
         Level-0 px per tile px; None where too few objects are seen to tell.
@@ -39,7 +40,7 @@ def suited_downsample(
             diameter = _median_diameter(look(downsample))
             if diameter is None:
                 break
-            factor = diameter / WANTED_DIAMETER
+            factor = diameter / wanted
             if 1 / TOLERANCE <= factor <= TOLERANCE:
                 return downsample
             downsample = min(max(downsample * factor, limits[0]), limits[1])

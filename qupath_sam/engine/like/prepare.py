@@ -12,28 +12,29 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.engine.automatic.objects import DenseObject, dense_objects
 from qupath_sam.engine.automatic.proposer import LEAST_SCORE, AutomaticProposer
-from qupath_sam.engine.automatic.scale import WANTED_DIAMETER
 from qupath_sam.engine.like.examples import ExampleWindow, OutlinedExample, example_windows, mask_over, views_of
 from qupath_sam.engine.like.proposer import LikeProposer, Sizes
 from qupath_sam.engine.like.prototype import Prototype, View
 from qupath_sam.engine.region.model import RegionModel
 from qupath_sam.engine.region.probe import is_guessed
 from qupath_sam.engine.region.proposals import Proposer
-from qupath_sam.engine.region.scale import NUCLEI_MPP, tile_downsample
+from qupath_sam.engine.region.scale import tile_downsample
 from qupath_sam.engine.windows import DOWNSAMPLE_RANGE, FINEST_DOWNSAMPLE
 from qupath_sam.errors import InvalidPrompt
 from qupath_sam.models.base import Embedding
 from qupath_sam.models.dense import DenseMaps
+from qupath_sam.models.dense_scales import DenseScale
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.networks.dense_head import DENSE_SIZE
 from qupath_sam.slides.base import SlideInfo
+from qupath_sam.types.choices import ObjectKind
 from qupath_sam.types.region_requests import Example, RegionRequest
 from qupath_sam.types.regions import Region
 
 #: Gives the outline of the object under each click (level-0 px), None where there is none.
 OutlineClicks = Callable[[Sequence[tuple[float, float]]], Sequence[Polygon | MultiPolygon | None]]
 
-#: Diameters of what a dense head may know, tile px at its own scale.
+#: Diameters of what a head for nuclei may know, tile px at its own scale.
 _NUCLEI_DIAMETERS = 8.0, 72.0
 #: The head knows the examples where at least this share of them has an object with this IoU.
 _KNOWN_SHARE, _KNOWN_IOU = 0.5, 0.5
@@ -84,7 +85,7 @@ def plan_like(
     """
     examples = outlined(request.examples, info.extent, outline_clicks)
     areas = sorted(each.outline.area for each in examples if each.is_positive)
-    sight = _of_nuclei(request, info, loaded, model, examples, areas, tile_size) or _of_areas(
+    sight = _of_heads(request, info, loaded, model, examples, areas, tile_size) or _of_areas(
         request, info, model, examples, tile_size
     )
     prototype, downsample = Prototype(sight.views), sight.downsample
@@ -142,7 +143,7 @@ class _Sight:
     remarks: tuple[str, ...]
 
 
-def _of_nuclei(
+def _of_heads(
     request: RegionRequest,
     info: SlideInfo,
     loaded: LoadedModel,
@@ -151,27 +152,54 @@ def _of_nuclei(
     areas: Sequence[float],
     tile_size: int,
 ) -> _Sight | None:
+    """Return the examples at the scale of the first dense head that knows such objects; None where there is none."""
+    diameter = 2 * math.sqrt(float(np.median(areas)) / math.pi)
+    for objects, maps in loaded.dense.items():
+        asked = _asked_downsample(request, info)
+        if objects is ObjectKind.NUCLEI:
+            downsample = _nuclei_downsample(asked, info, diameter, maps.scale)
+        else:
+            # Glands differ in size more than nuclei do: the examples say it.
+            least = max(DOWNSAMPLE_RANGE[0], FINEST_DOWNSAMPLE * info.finest_downsample)
+            downsample = asked or max(least, diameter / maps.scale.diameter)
+        if downsample is not None and (
+            sight := _of_head(request, info, loaded, maps, model, examples, downsample, tile_size)
+        ):
+            return sight
+    return None
+
+
+def _of_head(
+    request: RegionRequest,
+    info: SlideInfo,
+    loaded: LoadedModel,
+    maps: DenseMaps,
+    model: RegionModel,
+    examples: Sequence[OutlinedExample],
+    downsample: float,
+    tile_size: int,
+) -> _Sight | None:
     """Return the examples at the scale of a dense head; None where it does not know such objects."""
-    downsample = _nuclei_downsample(request, info, areas)
-    if loaded.dense is None or downsample is None:
-        return None
-    known = _Known(loaded.dense, model)
+    known = _Known(maps, model)
     windows = example_windows(examples, downsample=downsample, tile_size=tile_size)
     views = views_of(windows, model, info.extent, look=known)
     if not known.is_enough:
         return None
-    if is_guessed(request, info) and _are_made_of_objects(examples, loaded.dense, model, downsample, tile_size):
+    is_of_nuclei = maps.objects is ObjectKind.NUCLEI
+    if (
+        is_of_nuclei
+        and is_guessed(request, info)
+        and _are_made_of_objects(examples, maps, model, downsample, tile_size)
+    ):
         return None
     score = request.filter.min_score
     candidates = AutomaticProposer(
-        loaded.dense,
+        maps,
         loaded.segmenter.capabilities,
         effort=request.effort,
         min_score=LEAST_SCORE if score is None else score,
     )
-    return _Sight(
-        views, downsample, candidates, (f"candidates are proposed by the dense head {loaded.dense.sha256[:12]}",)
-    )
+    return _Sight(views, downsample, candidates, (f"candidates are proposed by the dense head {maps.sha256[:12]}",))
 
 
 def _of_areas(
@@ -184,17 +212,20 @@ def _of_areas(
     return _Sight(views_of(windows, model, info.extent), downsample, None, remarks)
 
 
-def _nuclei_downsample(request: RegionRequest, info: SlideInfo, areas: Sequence[float]) -> float | None:
-    """Return the scale at which a dense head would look; None where the examples are no nuclei there."""
-    diameter = 2 * math.sqrt(float(np.median(areas)) / math.pi)
-    if request.downsample is not None:
-        downsample = request.downsample
-    elif request.mpp is not None and info.mpp is not None:
-        downsample = request.mpp / info.mpp
+def _asked_downsample(request: RegionRequest, info: SlideInfo) -> float | None:
+    if request.downsample is None and request.mpp is not None and info.mpp is not None:
+        return request.mpp / info.mpp
+    return request.downsample
+
+
+def _nuclei_downsample(asked: float | None, info: SlideInfo, diameter: float, scale: DenseScale) -> float | None:
+    """Return the scale at which a head for nuclei would look; None where the examples are no nuclei there."""
+    if asked is not None:
+        downsample = asked
     elif info.mpp is not None:
-        downsample = max(FINEST_DOWNSAMPLE * info.finest_downsample, NUCLEI_MPP / info.mpp)
+        downsample = max(FINEST_DOWNSAMPLE * info.finest_downsample, scale.mpp / info.mpp)
     else:
-        downsample = max(DOWNSAMPLE_RANGE[0], info.finest_downsample / 4, diameter / WANTED_DIAMETER)
+        downsample = max(DOWNSAMPLE_RANGE[0], info.finest_downsample / 4, diameter / scale.diameter)
     least, most = _NUCLEI_DIAMETERS
     return downsample if least <= diameter / downsample <= most else None
 

@@ -8,7 +8,7 @@ import numpy as np
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.engine.automatic.objects import DenseObject, dense_objects
-from qupath_sam.engine.automatic.scale import WANTED_DIAMETER, suited_downsample
+from qupath_sam.engine.automatic.scale import suited_downsample
 from qupath_sam.engine.region.model import RegionModel
 from qupath_sam.engine.windows import DOWNSAMPLE_RANGE
 from qupath_sam.models.dense import DenseMaps
@@ -62,14 +62,14 @@ def probed_downsample(
 
     finest, coarsest = DOWNSAMPLE_RANGE
     limits = max(finest, info.finest_downsample / 4), coarsest
-    seen = suited_downsample(look, start=start, limits=limits)
+    seen = suited_downsample(look, start=start, limits=limits, wanted=maps.scale.diameter)
     if seen is None:
         return start, otherwise
     rounded = float(2 ** (np.round(np.log2(seen) * _STEPS_AN_OCTAVE) / _STEPS_AN_OCTAVE))
     downsample = min(max(rounded, limits[0]), limits[1])
     remark = (
         f"the image has no pixel size: its objects suggest a downsample of {downsample:.3g}, at which they have about "
-        f"{WANTED_DIAMETER:.0f} px; state the pixel size or a downsample if objects are missed"
+        f"{maps.scale.diameter:.0f} px; state the pixel size or a downsample if objects are missed"
     )
     return downsample, (remark,)
 

@@ -9,24 +9,21 @@ from qupath_sam.engine.region.grid import Grid, GridProposer
 from qupath_sam.engine.region.proposals import Proposer
 from qupath_sam.errors import UnsupportedPrompting
 from qupath_sam.models.base import Capabilities
+from qupath_sam.models.dense_scales import DENSE_SCALES
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.slides.base import SlideInfo
 from qupath_sam.types.region_requests import Effort, Prompting, RegionRequest
 
-#: Distance of two clicks, um: the smallest nuclei have 4 um, and FAST meets all of at least 8 um.
-GRID_SPACING_UM = {Effort.BEST: 4.0, Effort.FAST: 8.0}
-
-
-def has_automatic_prompts(loaded: LoadedModel) -> bool:
-    """Return whether a model generates prompts itself: it has a dense head."""
-    return loaded.dense is not None
+#: Distance of two clicks, px of a tile at its objects' scale: the smallest nuclei have 4 um, and FAST meets all of at
+#: least 8 um; of glands these are 16 and 32 um.
+GRID_SPACING = {Effort.BEST: 16.0, Effort.FAST: 32.0}
 
 
 def prompting_of(loaded: LoadedModel, request: RegionRequest) -> Prompting:
     """Return the prompting that a request means for a model: its own, or the model's best."""
     if request.prompting is not Prompting.DEFAULT:
         return request.prompting
-    return Prompting.AUTOMATIC if has_automatic_prompts(loaded) else Prompting.GRID
+    return Prompting.AUTOMATIC if request.objects in loaded.dense else Prompting.GRID
 
 
 def proposer_of(loaded: LoadedModel, request: RegionRequest, info: SlideInfo, *, downsample: float) -> Proposer:
@@ -43,14 +40,15 @@ def proposer_of(loaded: LoadedModel, request: RegionRequest, info: SlideInfo, *,
     """
     prompting, name = prompting_of(loaded, request), loaded.spec.name
     if prompting is Prompting.AUTOMATIC:
-        if loaded.dense is None:
+        head = loaded.dense.get(request.objects)
+        if head is None:
             raise UnsupportedPrompting(
-                f"model {name!r} generates no prompts itself; ask for prompting 'grid', or add a dense head for it "
-                "(`qupath-sam models add-dense`)"
+                f"model {name!r} generates no prompts for {request.objects.value} itself; ask for prompting 'grid', or "
+                "add a dense head for it (`qupath-sam models add-dense`)"
             )
         score = request.filter.min_score
         return AutomaticProposer(
-            loaded.dense,
+            head,
             loaded.segmenter.capabilities,
             effort=request.effort,
             min_score=LEAST_SCORE if score is None else score,
@@ -81,8 +79,9 @@ def _grid_proposer(request: RegionRequest, info: SlideInfo, downsample: float, d
     if asked.spacing is not None:
         spacing = asked.spacing / (info.mpp or 1.0)
     else:
-        # Without a pixel size the tiles' scale says how large a nucleus is: 0.25 um per tile px.
-        spacing = GRID_SPACING_UM[request.effort] / (info.mpp or 0.25 / downsample)
+        # Without a pixel size the tiles' scale says how large the objects are.
+        mpp = DENSE_SCALES[request.objects].mpp
+        spacing = GRID_SPACING[request.effort] * mpp / (info.mpp or mpp / downsample)
     score = request.filter.min_score
     grid = replace(
         defaults,

@@ -7,12 +7,12 @@ import shapely
 from qupath_sam.engine.region.tiling import OVERLAP_SHARE
 from qupath_sam.engine.windows import DOWNSAMPLE_RANGE, FINEST_DOWNSAMPLE
 from qupath_sam.errors import InvalidRegion
+from qupath_sam.models.dense_scales import DENSE_SCALES
 from qupath_sam.slides.base import SlideInfo
+from qupath_sam.types.choices import ObjectKind
 from qupath_sam.types.prompts import Label
 from qupath_sam.types.region_requests import RegionRequest
 
-#: Nuclei have 4 to 15 um: 16 to 60 px of a tile.
-NUCLEI_MPP = 0.25
 #: The overlap of two tiles is so many times as long as the largest example.
 EXAMPLE_MARGIN = 1.25
 
@@ -42,13 +42,14 @@ def tile_downsample(request: RegionRequest, info: SlideInfo, tile_size: int) -> 
     least = FINEST_DOWNSAMPLE * info.finest_downsample
     if longest is not None:
         return max(least, longest * EXAMPLE_MARGIN / (OVERLAP_SHARE * tile_size)), ()
+    mpp, mpp_of_nuclei = (DENSE_SCALES[each].mpp for each in (request.objects, ObjectKind.NUCLEI))
     if info.mpp is not None:
-        return max(least, NUCLEI_MPP / info.mpp), ()
+        return max(least, mpp / info.mpp), ()
     remark = (
-        f"the image has no pixel size: tiles are read as if a pixel had {NUCLEI_MPP} um; "
+        f"the image has no pixel size: tiles are read as if a pixel had {mpp_of_nuclei} um; "
         "state the pixel size or a downsample if objects are missed"
     )
-    return max(1.0, info.finest_downsample), (remark,)
+    return max(1.0, info.finest_downsample) * mpp / mpp_of_nuclei, (remark,)
 
 
 def _longest_example(request: RegionRequest) -> float | None:

@@ -50,12 +50,13 @@ def start_region(
         proposer, downsample, remarks = like.proposer, like.downsample, like.remarks
     else:
         downsample, remarks = tile_downsample(request, info, tile_size)
-        if prompting is Prompting.AUTOMATIC and loaded.dense is not None:
+        head = loaded.dense.get(request.objects)
+        if prompting is Prompting.AUTOMATIC and head is not None:
             if is_guessed(request, info):
                 downsample, remarks = probed_downsample(
-                    model, loaded.dense, info, place, tile_size=tile_size, start=downsample, otherwise=remarks
+                    model, head, info, place, tile_size=tile_size, start=downsample, otherwise=remarks
                 )
-            remarks = (*remarks, f"objects are proposed by the dense head {loaded.dense.sha256[:12]}")
+            remarks = (*remarks, f"objects are proposed by the dense head {head.sha256[:12]}")
         proposer = proposer_of(loaded, request, info, downsample=downsample)
     plan = RegionPlan(place, downsample, tile_size, max_extent=tile_size * downsample, remarks=remarks)
     return RegionRun(request=request, plan=plan, slide=slide, loaded=loaded, model=model, proposer=proposer)

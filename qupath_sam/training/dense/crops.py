@@ -16,7 +16,7 @@ from qupath_sam.networks.dense_head import DENSE_SIZE
 from qupath_sam.training.augment import Labels, Pixels, augment, colour_statistics
 from qupath_sam.training.crops import Crop, CropPlan
 from qupath_sam.training.data import TrainingData, TrainingTile
-from qupath_sam.types.choices import Objects
+from qupath_sam.types.choices import ObjectKind
 
 #: Changes with anything that makes another crop of the same plan.
 DENSE_CROPS_VERSION = 1
@@ -73,7 +73,9 @@ class DenseCrops:
         objects: that the tiles label; their scale is that of `DENSE_SCALES`.
     """
 
-    def __init__(self, data: TrainingData, *, seed: int, augmented: bool, objects: Objects = Objects.NUCLEI) -> None:
+    def __init__(
+        self, data: TrainingData, *, seed: int, augmented: bool, objects: ObjectKind = ObjectKind.NUCLEI
+    ) -> None:
         self._data = data
         self._trained = DENSE_SCALES[objects].trained
         self._augmented = augmented

@@ -34,7 +34,7 @@ from qupath_sam.training.dense.trainer import DenseSettings, DenseTrainer, Progr
 from qupath_sam.training.embeddings import EmbeddedCrops, FreshCrops
 from qupath_sam.training.resume import RESUME_FILE, read_state, renamed_settings
 from qupath_sam.training.run import Places
-from qupath_sam.types.choices import Objects
+from qupath_sam.types.choices import ObjectKind
 
 DENSE_FILE = "dense.safetensors"
 #: Crops without embedding before they come again, augmented otherwise.
@@ -147,7 +147,7 @@ def prepare_dense_run(
         encode=lambda pixels: segmenter.embed(pixels).tensors["image"],
         source=f"dense{DENSE_CROPS_VERSION}:{digest}:{settings.seed}:{settings.augment}:{encoder}:"
         f"{segmenter.preprocessing_version}"
-        + ("" if settings.objects is Objects.NUCLEI else f":{settings.objects.value}"),
+        + ("" if settings.objects is ObjectKind.NUCLEI else f":{settings.objects.value}"),
         folder=places.cache or places.out / "embeddings",
     )
     with torch.random.fork_rng(devices=[]):
@@ -179,7 +179,7 @@ def _load(trainer: DenseTrainer, path: Path, *, source: str) -> None:
     if state.get("method") != "dense" or state["version"] != _VERSION:
         raise InvalidRequest(f"{path.parent} holds a run of another method or version; choose another --out")
     # A run of a version that knew nuclei alone.
-    before = {"objects": Objects.NUCLEI.value, **renamed_settings(json.loads(state["settings"]))}
+    before = {"objects": ObjectKind.NUCLEI.value, **renamed_settings(json.loads(state["settings"]))}
     now = json.loads(json.dumps(trainer.settings.as_json()))
     # A run may be made longer, or end in a falling rate.
     other = [key for key in now if key not in ("length", "schedule") and before.get(key) != now[key]]

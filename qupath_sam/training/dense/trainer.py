@@ -19,7 +19,7 @@ from qupath_sam.training.dense.targets import dense_targets
 from qupath_sam.training.embeddings import EncodedCrop
 from qupath_sam.training.schedule import Schedule, learning_rate_factor
 from qupath_sam.training.settings import Length
-from qupath_sam.types.choices import Objects
+from qupath_sam.types.choices import ObjectKind
 
 #: Share of crops that are turned and mirrored with their embedding: nearly what the encoder makes of a turned crop.
 _TURNED_SHARE = 0.5
@@ -57,7 +57,7 @@ class DenseSettings:
     """
 
     length: Length
-    objects: Objects = Objects.NUCLEI
+    objects: ObjectKind = ObjectKind.NUCLEI
     learning_rate: float = 2e-3
     schedule: Schedule = Schedule.COSINE
     batch: int = 4

@@ -19,7 +19,7 @@ from qupath_sam.training.dense.crops import (
     plan_dense_crops,
     stretched,
 )
-from qupath_sam.types.choices import Objects
+from qupath_sam.types.choices import ObjectKind
 
 
 def grid_of_discs(size: int, diameter: int) -> np.ndarray:
@@ -45,9 +45,15 @@ def data(*, sizes: dict[str, tuple[int, int, int]], kind: Kind = Kind.NUCLEUS) -
 
 @pytest.mark.parametrize(
     ("objects", "diameter"),
-    [(Objects.NUCLEI, 8), (Objects.NUCLEI, 30), (Objects.NUCLEI, 90), (Objects.GLANDS, 60), (Objects.GLANDS, 150)],
+    [
+        (ObjectKind.NUCLEI, 8),
+        (ObjectKind.NUCLEI, 30),
+        (ObjectKind.NUCLEI, 90),
+        (ObjectKind.GLANDS, 60),
+        (ObjectKind.GLANDS, 150),
+    ],
 )
-def test_objects_have_the_size_that_the_head_is_made_for(objects: Objects, diameter: int) -> None:
+def test_objects_have_the_size_that_the_head_is_made_for(objects: ObjectKind, diameter: int) -> None:
     make = DenseCrops(data(sizes={"discs": (1, 900, diameter)}), seed=0, augmented=False, objects=objects)
     found = []
     for seed in range(12):

@@ -18,6 +18,7 @@ import io.github.qupathsam.v1.ObjectPrompts;
 import io.github.qupathsam.v1.ObjectResult;
 import io.github.qupathsam.v1.OutputOptions;
 import io.github.qupathsam.v1.Priority;
+import io.github.qupathsam.v1.ObjectKind;
 import io.github.qupathsam.v1.Prompting;
 import io.github.qupathsam.v1.PredictRequest;
 import io.github.qupathsam.v1.PredictResponse;
@@ -111,6 +112,7 @@ final class Messages {
                 .setModel(options.model().isEmpty() ? settings.model() : options.model())
                 .setClip(options.cut())
                 .setPrompting(examples.isEmpty() ? prompting(options) : Prompting.PROMPTING_LIKE)
+                .setObjects(options.objects() == RegionOptions.ObjectKind.GLANDS ? ObjectKind.OBJECT_KIND_GLANDS : ObjectKind.OBJECT_KIND_NUCLEI)
                 .setEffort(options.effort() == RegionOptions.Effort.FAST ? Effort.EFFORT_FAST : Effort.EFFORT_BEST)
                 .setGrid(grid(options))
                 .setOutput(OutputOptions.newBuilder()

@@ -10,6 +10,7 @@ import java.util.Set;
  *
  * @param model empty takes the server's default
  * @param prompting how objects are looked for; by examples where there are some, whatever is said here
+ * @param objects which are meant, where no examples say it
  * @param effort the best outlines, or fewer of them sooner
  * @param spacing of the clicks of a grid
  * @param minStability least stability of a grid's masks, 0 to 1
@@ -28,6 +29,7 @@ import java.util.Set;
 public record RegionOptions(
         String model,
         Prompting prompting,
+        ObjectKind objects,
         Effort effort,
         Double spacing,
         Double minStability,
@@ -51,6 +53,12 @@ public record RegionOptions(
         AUTOMATIC
     }
 
+    /** Which objects are meant: the scale at which the region is looked at suits them. */
+    public enum ObjectKind {
+        NUCLEI,
+        GLANDS
+    }
+
     /** What it may cost. */
     public enum Effort {
         BEST,
@@ -58,7 +66,7 @@ public record RegionOptions(
     }
 
     private static final Set<String> NAMES = Set.of(
-            "model", "prompting", "effort", "spacing", "minStability", "minScore", "minLikeness", "minArea", "maxArea",
+            "model", "prompting", "objects", "effort", "spacing", "minStability", "minScore", "minLikeness", "minArea", "maxArea",
             "leaveOutBorder", "cut", "searchBackground", "downsample", "mpp", "fillHoles", "simplify");
 
     public RegionOptions {
@@ -73,6 +81,7 @@ public record RegionOptions(
         return new RegionOptions(
                 values.text("model"),
                 values.one("prompting", Prompting.class),
+                values.one("objects", ObjectKind.class),
                 values.one("effort", Effort.class),
                 values.number("spacing"),
                 values.number("minStability"),

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.ByteString;
 import io.github.qupathsam.v1.ClickLabel;
+import io.github.qupathsam.v1.ObjectKind;
 import io.github.qupathsam.v1.Prompting;
 import io.github.qupathsam.v1.Provenance;
 import io.github.qupathsam.v1.RegionObject;
@@ -73,10 +74,11 @@ class RegionTaskTest {
         server.willAnswerRegion(Status.UNAVAILABLE, first(), tile(1, "one", 0, 1), tile(2, "", 2));
         server.willAnswerRegion(null, first(), tile(2, "two", 2, 3), tile(3, "three", 4));
         List<Integer> told = new ArrayList<>();
-        RegionAnswer answer = client.region(image, OUTLINE, List.of(), RegionOptions.of(Map.of("minArea", 5)))
+        RegionAnswer answer = client.region(image, OUTLINE, List.of(), RegionOptions.of(Map.of("minArea", 5, "objects", "glands")))
                 .run(progress -> told.add(progress.tilesDone()));
         SegmentRegionRequest asked = server.nextRegion();
         assertEquals(5, asked.getFilter().getMinArea());
+        assertEquals(ObjectKind.OBJECT_KIND_GLANDS, asked.getObjects());
         assertEquals(Prompting.PROMPTING_UNSPECIFIED, asked.getPrompting());
         assertArrayEquals(OUTLINE, asked.getOutlineWkb().toByteArray());
         assertEquals("one", server.nextRegion().getResumeToken().toStringUtf8());
@@ -123,9 +125,10 @@ class RegionTaskTest {
     @Test
     void optionsThatCannotBeAreNamed() {
         for (Map<String, ?> wrong : List.<Map<String, ?>>of(
-                Map.of("minArae", 1), Map.of("effort", "some"), Map.of("mpp", 1, "downsample", 2), Map.of("minScore", -1))) {
+                Map.of("minArae", 1), Map.of("effort", "some"), Map.of("objects", "vessels"), Map.of("mpp", 1, "downsample", 2), Map.of("minScore", -1))) {
             assertThrows(SamException.class, () -> RegionOptions.of(wrong), wrong.toString());
         }
+        assertEquals(RegionOptions.ObjectKind.NUCLEI, RegionOptions.of(Map.of()).objects());
         assertEquals(RegionOptions.Effort.FAST, RegionOptions.of(Map.of("effort", "fast")).effort());
     }
 
