@@ -114,8 +114,9 @@ def read_dense_head(path: Path) -> DenseWeights:
 
 
 def add_dense_head(file: Path, store: ModelStore) -> Path:
-    """Copy a head into the store, where every model with its encoder finds it; it takes the place of an earlier one for
-    the same objects.
+    """Copy a head into the store, where every model with its encoder finds it.
+
+    It takes the place of an earlier one for the same objects.
 
     Raises:
         WeightsMissing: no such file.
