@@ -20,17 +20,12 @@ def side_of(family: Family) -> int:
     return SAM3_SIDE if family is Family.SAM3_TRACKER else SIDE
 
 
-def write_folder(family: Family, folder: Path) -> Path:
+def write_folder(family: Family, folder: Path, *, channels: int = 32) -> Path:
     """Save a random network; gives its weights file."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = _model(family)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.dim() < 2:
-                    parameter.add_(0.1 * torch.randn(parameter.shape))
-                elif not parameter.any():
-                    parameter.normal_(0, 0.1)
+        model = _model(family, channels=channels)
+        _fill(model)
     model.save_pretrained(folder)
     return folder / "model.safetensors"
 
@@ -39,14 +34,20 @@ def write_video_folder(family: Family, folder: Path) -> Path:
     """Save the video model round such a network, as SAM 2.1 and EdgeTAM are published; gives its weights file."""
     import transformers as t
 
-    image = _model(family).config
+    image = _model(family, channels=128).config
     name = {Family.SAM2: "Sam2Video", Family.EDGETAM: "EdgeTamVideo", Family.SAM3_TRACKER: "Sam3TrackerVideo"}[family]
     memory = {
-        "memory_attention_hidden_size": 32, "memory_attention_feed_forward_hidden_size": 32,
-        "memory_attention_num_layers": 1, "memory_encoder_hidden_size": 32, "memory_encoder_output_channels": 16,
-        "mask_downsampler_embed_dim": 32, "memory_fuser_embed_dim": 32, "memory_fuser_intermediate_dim": 32,
-        "memory_fuser_num_layers": 1,
+        # The library's memory attention takes memories of 64 channels and no others.
+        "memory_attention_hidden_size": 128, "memory_attention_feed_forward_hidden_size": 32,
+        "memory_attention_num_layers": 2, "memory_encoder_hidden_size": 128, "memory_encoder_output_channels": 64,
+        "mask_downsampler_embed_dim": 128, "memory_fuser_embed_dim": 128, "memory_fuser_intermediate_dim": 32,
+        "memory_fuser_num_layers": 1, "memory_attention_rope_feat_sizes": [4, 4],
     }  # fmt: skip
+    if family is Family.EDGETAM:
+        memory |= {
+            "memory_attention_rope_k_sizes": [2, 2], "perceiver_resampler_num_latents": 4,
+            "perceiver_resampler_num_latents_2d": 4, "perceiver_resampler_mlp_intermediate_size": 32,
+        }  # fmt: skip
     config = getattr(t, f"{name}Config")(
         vision_config=image.vision_config.to_dict(),
         prompt_encoder_config=image.prompt_encoder_config.to_dict(),
@@ -56,15 +57,38 @@ def write_video_folder(family: Family, folder: Path) -> Path:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        getattr(t, f"{name}Model")(config).save_pretrained(folder)
+        model = getattr(t, f"{name}Model")(config)
+        _fill(model)
+        _make_sure(model)
+    model.save_pretrained(folder)
     return folder / "model.safetensors"
 
 
-def _model(family: Family) -> Any:
+@torch.no_grad()
+def _fill(model: torch.nn.Module) -> None:
+    """Make parameters that begin as zeros or ones say something."""
+    for parameter in model.parameters():
+        if parameter.dim() < 2:
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+        elif not parameter.any():
+            parameter.normal_(0, 0.1)
+
+
+@torch.no_grad()
+def _make_sure(model: torch.nn.Module) -> None:
+    """Let a video model see an object on every plane, and its memory weigh in its answer."""
+    for name, parameter in model.named_parameters():
+        if name == "mask_decoder.pred_obj_score_head.proj_out.bias":
+            parameter.fill_(10.0)
+        elif name.startswith(("memory_", "mask_decoder.")) and parameter.dim() > 1:
+            parameter.mul_(4)
+
+
+def _model(family: Family, *, channels: int = 32) -> Any:
     import transformers as t
 
-    prompts = {"hidden_size": 32, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 8}
-    decoder = {"hidden_size": 32, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 16}
+    prompts = {"hidden_size": channels, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 8}
+    decoder = {"hidden_size": channels, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 16}
     match family:
         case Family.SAM_HQ:
             vision = {
@@ -84,7 +108,7 @@ def _model(family: Family) -> Any:
                 window_positional_embedding_background_size=[2, 2],
             )  # fmt: skip
             vision_config = t.Sam2VisionConfig(
-                backbone_config=backbone, backbone_channel_list=[64, 32, 16, 8], fpn_hidden_size=32,
+                backbone_config=backbone, backbone_channel_list=[64, 32, 16, 8], fpn_hidden_size=channels,
                 backbone_feature_sizes=[[SIDE // 4] * 2, [SIDE // 8] * 2, [SIDE // 16] * 2],
             )  # fmt: skip
             return t.Sam2Model(
@@ -97,7 +121,7 @@ def _model(family: Family) -> Any:
                 model_args={"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]},
             )
             vision_config = t.EdgeTamVisionConfig(
-                backbone_config=backbone, fpn_hidden_size=32,
+                backbone_config=backbone, fpn_hidden_size=channels,
                 backbone_feature_sizes=[[SIDE // 4] * 2, [SIDE // 8] * 2, [SIDE // 16] * 2],
             )  # fmt: skip
             return t.EdgeTamModel(
@@ -110,7 +134,7 @@ def _model(family: Family) -> Any:
             )  # fmt: skip
             cells = SAM3_SIDE // 14
             vision_config = t.Sam3VisionConfig(
-                backbone_config=backbone, fpn_hidden_size=32,
+                backbone_config=backbone, fpn_hidden_size=channels,
                 backbone_feature_sizes=[[4 * cells] * 2, [2 * cells] * 2, [cells] * 2],
             )  # fmt: skip
             own = {**prompts, "image_size": SAM3_SIDE, "patch_size": 14}

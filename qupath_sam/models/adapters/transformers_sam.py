@@ -8,7 +8,8 @@ the optional extra ``[transformers]``, and is imported when such a model is load
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,12 @@ from torch.nn import functional as F
 
 from qupath_sam.errors import WeightsMissing, WrongWeights
 from qupath_sam.models.adapters.promptable import check_prompt
+from qupath_sam.models.adapters.transformers_video import VIDEO_CLASSES, VideoMemory
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
 from qupath_sam.models.devices import Execution, out_of_memory_mapped
 from qupath_sam.models.frame import ModelFrame, masks_over_window
 from qupath_sam.models.registry import Family
+from qupath_sam.models.tracking import MemoryBank
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -85,7 +88,11 @@ def load_transformers_sam(
                 f"{weights} lacks {len(missing)} tensors of the network that its config.json describes "
                 f"({', '.join(missing[:3])}); get both again"
             )
-        return TransformersSegmenter(model, family=family, capabilities=capabilities, execution=execution)
+        segmenter = TransformersSegmenter(model, family=family, capabilities=capabilities, execution=execution)
+        if (video := VIDEO_CLASSES.get(str(config.get("model_type", "")))) is not None:
+            load = partial(_load_video_memory, library, video, weights, execution)
+            segmenter.tracker = TransformersTracker(segmenter, load)
+        return segmenter
 
 
 class TransformersSegmenter:
@@ -96,6 +103,9 @@ class TransformersSegmenter:
         family: which of the four.
         capabilities: of these weights; the input size is the model's own.
         execution: the device. The models compute in fp32.
+
+    Attributes:
+        tracker: where the weights are those of a video model, else None.
     """
 
     def __init__(self, model: Any, *, family: Family, capabilities: Capabilities, execution: Execution) -> None:
@@ -104,6 +114,7 @@ class TransformersSegmenter:
         self.execution = execution
         self._size = int(model.config.vision_config.image_size if family is Family.SAM_HQ else _input_size(model))
         self._capabilities = capabilities
+        self.tracker: TransformersTracker | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -113,7 +124,7 @@ class TransformersSegmenter:
     @property
     def preprocessing_version(self) -> str:
         """Names the family and how its pixels are fitted."""
-        return f"{self.family.value}-1"
+        return f"{self.family.value}-{2 if self.family is Family.SAM3_TRACKER else 1}"
 
     def frame(self, window_size: tuple[int, int]) -> ModelFrame:
         """Return a frame: SAM-HQ pads the window's shorter side, the others stretch it."""
@@ -140,11 +151,23 @@ class TransformersSegmenter:
             scaled = (image.to(self.execution.device).float() / 255 - mean) / std
             height, width = frame.content_size
             square = F.pad(scaled, (0, self._size - width, 0, self._size - height))
-            made = self.model.get_image_embeddings(square)
-        if self.family is Family.SAM_HQ:
-            main, middle = made
-            return Embedding({"map0": main, **{f"middle{i}": each for i, each in enumerate(middle)}}, window_size)
-        return Embedding({f"map{i}": each.contiguous() for i, each in enumerate(made)}, window_size)
+            if self.family is Family.SAM_HQ:
+                main, middle = self.model.get_image_embeddings(square)
+                return Embedding({"map0": main, **{f"middle{i}": each for i, each in enumerate(middle)}}, window_size)
+            return Embedding({f"map{i}": each for i, each in enumerate(self._encode(square))}, window_size)
+
+    def _encode(self, square: Tensor) -> list[Tensor]:
+        """Return the three maps of an image, finest first, the last one with what says that there is no memory.
+
+        The library's ``get_image_embeddings`` does the same, but for SAM 3: there it adds the embedding of "no memory"
+        to a fourth map, which it then drops (`transformers` 5.24).
+        """
+        made = self.model.get_image_features(square, return_dict=True).fpn_hidden_states
+        sizes = self.model.backbone_feature_sizes
+        # `zip` drops the fourth map, which no decoder takes.
+        maps = [each.permute(1, 2, 0).reshape(1, -1, *size) for each, size in zip(made, sizes, strict=False)]
+        maps[-1] = maps[-1] + _no_memory(self.model)
+        return [each.contiguous() for each in maps]
 
     def decode(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
@@ -161,7 +184,7 @@ class TransformersSegmenter:
     def _answer(
         self, tensors: Mapping[str, Tensor], prompt: WindowPrompts, frame: ModelFrame, *, several: bool
     ) -> MaskSet:
-        maps = [tensors[f"map{i}"] for i in range(sum(name.startswith("map") for name in tensors))]
+        maps = _maps(tensors)
         # The prompt encoder halves a mask twice, down to the cells of the coarsest map.
         asked = self._asked(prompt, frame, mask_side=4 * maps[-1].shape[-1])
         if self.family is Family.SAM_HQ:
@@ -174,13 +197,7 @@ class TransformersSegmenter:
         logits, scores = answer.pred_masks[0, 0].float(), answer.iou_scores[0, 0].float().clamp(0, 1)
         count = self._capabilities.mask_count if several else 1
         order = scores.argsort(descending=True, stable=True)[:count]
-        square = F.interpolate(logits[order][None], size=(LOW_RES_SIZE, LOW_RES_SIZE), mode="bilinear")[0]
-        over_window = frame.logits_over_window(square)
-        return MaskSet(
-            masks=masks_over_window(over_window, frame.window_size).cpu().numpy(),
-            scores=scores[order].cpu().numpy(),
-            logits=over_window.cpu().numpy(),
-        )
+        return _mask_set(logits[order], scores[order], frame)
 
     def _asked(self, prompt: WindowPrompts, frame: ModelFrame, *, mask_side: int) -> dict[str, Tensor]:
         device = self.execution.device
@@ -198,6 +215,90 @@ class TransformersSegmenter:
             over_square = frame.logits_over_square(logits)[:, None]
             asked["input_masks"] = F.interpolate(over_square, size=(mask_side, mask_side), mode="bilinear")
         return asked
+
+
+class TransformersTracker:
+    """The `qupath_sam.models.tracking.Tracker` of a video model, whose image encoder is its segmenter's.
+
+    Args:
+        segmenter: that makes the embeddings.
+        load: reads the rest of the video model; called once, by the first plane.
+    """
+
+    def __init__(self, segmenter: TransformersSegmenter, load: Callable[[], VideoMemory]) -> None:
+        self._segmenter = segmenter
+        self._load = load
+        self._memory: VideoMemory | None = None
+
+    def remember(self, embedding: Embedding, mask: NDArray[np.bool_]) -> MemoryBank:
+        """See `qupath_sam.models.tracking.Tracker.remember`."""
+        segmenter = self._segmenter
+        frame = segmenter.frame(embedding.window_size)
+        with out_of_memory_mapped(segmenter.execution.device), torch.inference_mode():
+            given = torch.from_numpy(mask).to(segmenter.execution.device, torch.float32)[None, None]
+            square = F.interpolate(given, size=frame.content_size, mode="bilinear", antialias=True)
+            return self._video().remember(self._own_maps(embedding), (square >= 0.5).float())
+
+    def track(self, embedding: Embedding, bank: MemoryBank) -> tuple[MaskSet, MemoryBank]:
+        """See `qupath_sam.models.tracking.Tracker.track`."""
+        segmenter = self._segmenter
+        frame = segmenter.frame(embedding.window_size)
+        with out_of_memory_mapped(segmenter.execution.device), torch.inference_mode():
+            found = self._video().track(self._own_maps(embedding), bank)
+            return _mask_set(found.logits, found.score[None].clamp(0, 1), frame), found.bank
+
+    def _video(self) -> VideoMemory:
+        if self._memory is None:
+            self._memory = self._load()
+        return self._memory
+
+    def _own_maps(self, embedding: Embedding) -> list[Tensor]:
+        """Return the encoder's maps as the memory takes them: without what stands for an empty memory."""
+        device = self._segmenter.execution.device
+        maps = [each.to(device) for each in _maps(embedding.tensors)]
+        maps[-1] = maps[-1] - _no_memory(self._segmenter.model)
+        return maps
+
+
+def _load_video_memory(library: ModuleType, video: str, weights: Path, execution: Execution) -> VideoMemory:
+    """Read a video model.
+
+    Raises:
+        WrongWeights: the file lacks the memory that its config describes.
+    """
+    model, report = getattr(library, f"{video}Model").from_pretrained(
+        weights.parent, local_files_only=True, output_loading_info=True, dtype=torch.float32
+    )
+    if missing := sorted(name for name in report["missing_keys"] if not name.startswith("vision_encoder.")):
+        raise WrongWeights(
+            f"{weights} lacks {len(missing)} tensors of the memory that its config.json describes "
+            f"({', '.join(missing[:3])}); get both again"
+        )
+    memory = VideoMemory(model, getattr(library, f"{video}InferenceSession"))
+    memory.model.to(execution.device)
+    return memory
+
+
+def _no_memory(model: Any) -> Tensor:
+    """Return the embedding that stands for an empty memory, ``(1, C, 1, 1)``."""
+    embedding: Tensor = model.no_memory_embedding.view(1, -1, 1, 1)
+    return embedding
+
+
+def _maps(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return the maps of an embedding, finest first."""
+    return [tensors[f"map{i}"] for i in range(sum(name.startswith("map") for name in tensors))]
+
+
+def _mask_set(logits: Tensor, scores: Tensor, frame: ModelFrame) -> MaskSet:
+    """Return masks over the window from logits ``(M, h, w)`` over the model's square, best first."""
+    square = F.interpolate(logits[None], size=(LOW_RES_SIZE, LOW_RES_SIZE), mode="bilinear")[0]
+    over_window = frame.logits_over_window(square)
+    return MaskSet(
+        masks=masks_over_window(over_window, frame.window_size).cpu().numpy(),
+        scores=scores.cpu().numpy(),
+        logits=over_window.cpu().numpy(),
+    )
 
 
 def _input_size(model: Any) -> int:
