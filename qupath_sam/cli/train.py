@@ -12,6 +12,7 @@ from qupath_sam.cli import datasets as data_options
 from qupath_sam.cli.option_groups import grouped, is_given
 from qupath_sam.cli.train_dense import OF_CLICKS, OF_DENSE, check_options, train_dense
 from qupath_sam.cli.train_ritm import NOT_OF_RITM, train_ritm
+from qupath_sam.cli.train_sac import NOT_OF_SAC, OF_SAC, SelectionName, prompt_options, train_sac
 from qupath_sam.datasets.options import WindowChoice
 from qupath_sam.types.choices import ObjectKind
 
@@ -49,6 +50,7 @@ class MethodName(enum.Enum):
     CLICKS = "clicks"
     DENSE = "dense"
     RITM = "ritm"
+    SAC = "sac"
 
 
 class ScheduleName(enum.Enum):
@@ -73,6 +75,7 @@ class ScheduleName(enum.Enum):
             "without_embedding",
             "objects",
         ),
+        "Generated prompts (sac)": ("without_prompts", "selection", "prompts"),
         "Optimiser": (
             *("lr", "lr_head", "lr_encoder", "schedule", "batch", "accumulate"),
             *("focal_alpha", "mixed_precision", "seed"),
@@ -145,7 +148,9 @@ def train(
     schedule: Annotated[ScheduleName, typer.Option(help="How the learning rate falls.")] = ScheduleName.PAPER,
     batch: Annotated[int, typer.Option(min=1, help="Crops that go through the network together.")] = 1,
     accumulate: Annotated[int, typer.Option(min=1, help="Answers of an optimiser step: this times --batch.")] = 8,
-    lora_rank: Annotated[int, typer.Option(min=1, help="Rank of LoRA's products.")] = 4,
+    lora_rank: Annotated[
+        int, typer.Option(min=0, help="Rank of LoRA's products. Of sac: 0 trains none, and keeps embeddings.")
+    ] = 4,
     augment: Annotated[bool, typer.Option(help="Other stains, scanners and orientations.")] = True,
     mixed_precision: Annotated[bool, typer.Option(help="bf16 where the device computes in it.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
@@ -153,7 +158,8 @@ def train(
         MethodName,
         typer.Option(
             help="clicks: the model itself, by simulated clicks. dense: a head on its frozen encoder that finds all "
-            "objects of a window at once, such as nuclei. ritm: RITM (HRNet-18s) from random weights, to compare with."
+            "objects of a window at once, such as nuclei. ritm: RITM (HRNet-18s) from random weights, to compare with. "
+            "sac: Segment Any Cell, one mask of all cells by prompts that it generates."
         ),
     ] = MethodName.CLICKS,
     without_embedding: Annotated[
@@ -165,6 +171,16 @@ def train(
     objects: Annotated[
         ObjectKind, typer.Option(help="Of dense: what is labelled, and the size at which the head sees it.")
     ] = ObjectKind.NUCLEI,
+    without_prompts: Annotated[
+        bool, typer.Option("--without-prompts", help="Train and answer without any prompt.")
+    ] = False,
+    selection: Annotated[
+        SelectionName, typer.Option(help="Positive points: centroids of what may be cells, or the likeliest pixels.")
+    ] = SelectionName.CENTROID,
+    prompts: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many positive points an image, and as many negative ones; else all."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Folder of embeddings; runs may share it.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -172,7 +188,8 @@ def train(
     """Tune a model on data sets or a QuPath project; the checkpoint is for `models add`, `serve` and `evaluate`.
 
     A dense head is for `evaluate --automatic`; --lr, --batch and --schedule have defaults of their own there. RITM
-    takes 8 answers a step unless --batch says otherwise.
+    takes 8 answers a step unless --batch says otherwise. Segment Any Cell takes any model with SAM's parts (--init),
+    2 crops a step and a cosine; its file is for `evaluate --automatic --sac`.
 
     Killed, the same command with --resume goes on where the last save was.
     """
@@ -184,6 +201,7 @@ def train(
     from qupath_sam.training.dense.trainer import DenseSettings
     from qupath_sam.training.ritm.trainer import CLICKS, RitmSettings
     from qupath_sam.training.run import Places
+    from qupath_sam.training.sac.trainer import SacSettings
     from qupath_sam.training.sampling import PromptMix
     from qupath_sam.training.scenarios import LoraSettings, Scenario, parse_trainable
     from qupath_sam.training.schedule import Schedule
@@ -192,6 +210,28 @@ def train(
     unlimited = epochs is None and steps is None and minutes is None
     length = Length(epochs=30 if unlimited else epochs, steps=steps, minutes=minutes)
     places = Places(out, cache=cache, device=device)
+    if method is not MethodName.SAC:
+        check_options(context, OF_SAC, method.value)
+    if method is MethodName.SAC:
+        check_options(context, (*NOT_OF_SAC, *OF_DENSE), method.value)
+        sac = SacSettings(
+            length=length,
+            learning_rate=lr,
+            generator_learning_rate=lr_head,
+            schedule=Schedule(schedule.value) if is_given(context, "schedule") else Schedule.COSINE,
+            lora_rank=lora_rank,
+            prompts=prompt_options(selection, prompts, without_prompts=without_prompts),
+            crops=crops,
+            augment=augment,
+            mixed_precision=mixed_precision,
+            seed=seed,
+        )
+        sac = replace(sac, batch=batch) if is_given(context, "batch") else sac
+        opened = data_options.open_all(replace(data, datasets=tuple(datasets or ())))
+        train_sac(training_data(opened), init, sac, places, resume=resume)
+        return
+    if lora_rank < 1:
+        raise InvalidRequest("--lora-rank 0 is for --method sac; give 1 or more, or leave LoRA out of --train")
     if method is MethodName.DENSE:
         check_options(context, OF_CLICKS, method.value)
         dense = DenseSettings(

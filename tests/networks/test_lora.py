@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from qupath_sam.models.adapters.lite_medsam import build_lite_medsam
-from qupath_sam.networks.lora import LowRankLinear, add_lora
+from qupath_sam.networks.lora import LowRankLinear, Projections, add_lora
 from qupath_sam.networks.network import PromptableNetwork
 from qupath_sam.networks.tiny_vit import TinyViTBlock
 from qupath_sam.training.checkpoint import network_state
@@ -40,6 +40,32 @@ def test_the_adapted_layer_is_the_frozen_one_plus_a_product(make) -> None:
     adapter.linear.weight += 2.0 * adapter.up @ adapter.down
     adapter.up.zero_()
     torch.testing.assert_close(block(x), adapted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("make", "heads"), [(vit_block, 1), (tiny_vit_block, 2)])
+def test_keys_stay_frozen_where_queries_and_values_are_adapted(make, heads: int) -> None:
+    block, x = make()
+    (adapter,) = add_lora(block, rank=3, projections=Projections.QUERIES_AND_VALUES)
+    plain = block(x).detach()
+    optimizer = torch.optim.AdamW([adapter.down, adapter.up], lr=0.1)
+    for _ in range(2):  # nothing reaches `down` before `up` has moved
+        optimizer.zero_grad()
+        block(x).square().sum().backward()
+        optimizer.step()
+    change = (adapter.up @ adapter.down).detach().view(heads, 3, -1, adapter.down.shape[1])
+    assert not change[:, 1].any(), "rows of keys"
+    assert change[:, 0].any()
+    assert change[:, 2].any()
+    # Each has a product of its own: none of the two matrices is shared.
+    up = adapter.up.detach().view(heads, 3, -1, 6)
+    assert not up[:, 0, :, 3:].any()
+    assert not up[:, 2, :, :3].any()
+    adapted = block(x).detach()
+    assert (adapted - plain).abs().max() > 1e-2
+    with torch.no_grad():
+        adapter.linear.weight += adapter.scale * adapter.up @ adapter.down
+        adapter.up.zero_()
+        torch.testing.assert_close(block(x), adapted, atol=1e-4, rtol=1e-4)
 
 
 def test_all_attention_of_the_default_encoder_is_adapted() -> None:

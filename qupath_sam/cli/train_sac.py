@@ -1,0 +1,69 @@
+"""``qupath-sam train --method sac``: Segment Any Cell as published, and its ablations."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from qupath_sam.models.sac.prompts import PromptOptions
+    from qupath_sam.training.data import TrainingData
+    from qupath_sam.training.run import Places
+    from qupath_sam.training.sac.trainer import SacSettings
+
+#: Parameters of ``train`` that say nothing to it, and those that say nothing to the other methods.
+NOT_OF_SAC = (
+    *("scenario", "train_parts", "decoder", "head", "window", "sessions_per_crop", "lr_encoder", "clicks_only"),
+    *("exact_clicks", "single_answers", "focal_alpha", "masks", "accumulate", "target"),
+)
+OF_SAC = ("without_prompts", "selection", "prompts")
+
+
+class SelectionName(enum.Enum):
+    """How positive points are chosen from the generator's map."""
+
+    CENTROID = "centroid"
+    PROBABILITY = "probability"
+
+
+def prompt_options(selection: SelectionName, prompts: int | None, *, without_prompts: bool) -> PromptOptions | None:
+    """Return which generated points are used; None for none."""
+    from qupath_sam.errors import InvalidRequest
+    from qupath_sam.models.sac.prompts import PromptOptions, Selection
+
+    if without_prompts and prompts is not None:
+        raise InvalidRequest("--without-prompts generates none; leave --prompts out")
+    return None if without_prompts else PromptOptions(Selection(selection.value), prompts)
+
+
+def train_sac(data: TrainingData, init: str, settings: SacSettings, places: Places, *, resume: bool) -> None:
+    """Train with a progress bar, and print where the model lies."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from qupath_sam.training.sac.run import prepare_sac_run
+    from qupath_sam.training.sac.trainer import StepReport
+
+    groups = sum(len(names) for names in data.groups.values())
+    typer.echo(f"{len(data.tiles)} tiles of {groups} groups; seed {settings.seed}", err=True)
+    run = prepare_sac_run(data, init, settings, places, resume=resume)
+    parameters = sum(parameter.numel() for parameter in run.trainer.trained.values())
+    typer.echo(f"{parameters:,} parameters are trained, on {run.trainer.device}", err=True)
+    columns = (
+        TextColumn("step {task.fields[step]}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[scores]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("", total=1.0, step=run.trainer.progress.step, scores="")
+
+        def on_step(report: StepReport) -> None:
+            scores = f"loss {report.loss:.3f} Dice {report.dice:.3f} points {report.points:.0f}"
+            progress.update(bar, completed=run.trainer.share_done, step=report.step, scores=scores)
+
+        path = run.train(on_step)
+    typer.echo(path)
