@@ -64,6 +64,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     }
 
     // 3. One change of the hierarchy
+    // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     backUp()
     def pathClass = outlineClass ? getPathClass(outlineClass) : null
     answers.each { region, answer ->
@@ -72,7 +73,6 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
             region.removeChildObjects(earlierIn(region, asAnnotations))
         region.addChildObjects(objects)
     }
-    hierarchy.fireHierarchyChangedEvent(this)
     return answers.collect { region, answer -> answer.report() }.join('; ')
 }
 

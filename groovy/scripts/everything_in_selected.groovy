@@ -62,6 +62,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     }
 
     // 2. One change of the hierarchy
+    // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     def pathClass = outlineClass ? getPathClass(outlineClass) : null
     answers.each { region, answer ->
         def objects = objectsOf(answer, region.getROI().getImagePlane(), pathClass, asAnnotations, imageData)
@@ -69,7 +70,6 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
             region.removeChildObjects(earlierIn(region, asAnnotations))
         region.addChildObjects(objects)
     }
-    imageData.getHierarchy().fireHierarchyChangedEvent(this)
     note(imageData, 'SAM: everything in selected', 'everything_in_selected', options + [model: model, outlineClass: outlineClass,
             asAnnotations: asAnnotations, replaceEarlier: replaceEarlier])
     return answers.collect { region, answer -> "${region.getDisplayedName()}: ${answer.report()}" }.join('; ')

@@ -79,6 +79,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     }
 
     // 3. One change of the hierarchy
+    // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     backUp()
     def pathClass = outlineClass ? getPathClass(outlineClass) : null
     def known = wanted.findAll { it.getROI().isArea() }.collect { it.getROI().getGeometry() }
@@ -89,7 +90,6 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
             parent.removeChildObjects(earlierLike(parent, plane, asAnnotations).findAll { !(it in wanted) && !(it in others) })
         parent.addChildObjects(objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } })
     }
-    hierarchy.fireHierarchyChangedEvent(this)
     return answers.collect { plane, region, answer -> answer.report() }.join('; ')
 }
 

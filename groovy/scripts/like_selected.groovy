@@ -75,6 +75,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     }
 
     // 3. One change of the hierarchy
+    // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     def positive = examples.find { !isIgnored(it) }
     def pathClass = outlineClass ? getPathClass(outlineClass) : positive.getPathClass()
     def known = examples.findAll { it.getROI().isArea() }.collect { it.getROI().getGeometry() }
@@ -82,7 +83,6 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def others = objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } }
     def parent = region ?: hierarchy.getRootObject()
     parent.addChildObjects(others)
-    hierarchy.fireHierarchyChangedEvent(this)
     note(imageData, 'SAM: all like selected', 'like_selected', options + [model: model, outlineClass: outlineClass,
             asAnnotations: asAnnotations, minLikeness: minLikeness])
     return "${answer.report()}, ${objects.size() - others.size()} of them examples".toString()

@@ -72,6 +72,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def answer = Propagation.joined(answers)
 
     // 2. One change of the hierarchy; what a person has locked stays, and its plane with it
+    // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     def hierarchy = imageData.getHierarchy()
     def earlier = earlierOf(hierarchy, sources, axis)
     def stay = replaceEarlier ? earlier.findAll { it.isLocked() || it.hasChildObjects() } : []
@@ -82,7 +83,6 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     if (replaceEarlier)
         (earlier - stay).each { hierarchy.removeObjectWithoutUpdate(it, true) }
     hierarchy.getRootObject().addChildObjects(made)
-    hierarchy.fireHierarchyChangedEvent(this)
     note(imageData, 'SAM: propagate selected', 'propagate_selected', refining + options + [model: model, axis: axis, planes: planes,
             replaceEarlier: replaceEarlier])
     return answer.report() + (stay ? "; ${stay.size()} of an earlier run are locked and stay" : '')

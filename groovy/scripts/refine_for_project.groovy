@@ -58,11 +58,10 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     }
 
     // 3. Replace, with one change of the hierarchy
+    // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     if (refinement.refined())
         backUp()
     refinement.refined().each { replaceOutline(it.source(), it.mask(), it.metadata()) }
-    if (refinement.refined())
-        imageData.getHierarchy().fireObjectsChangedEvent(this, refinement.refined().collect { it.source() })
     return refinement.report(meant.size() - open.size())
 }
 

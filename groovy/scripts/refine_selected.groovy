@@ -53,9 +53,8 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     }
 
     // 2. Replace, with one change of the hierarchy
+    // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     refinement.refined().each { replaceOutline(it.source(), it.mask(), it.metadata()) }
-    if (refinement.refined())
-        imageData.getHierarchy().fireObjectsChangedEvent(this, refinement.refined().collect { it.source() })
     note(imageData, 'SAM: refine selected', 'refine_selected', refining + options + [model: model, lockedToo: lockedToo])
     return refinement.report(objects.size() - open.size())
 }

@@ -57,6 +57,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     }
 
     // 3. One change of the hierarchy; what is of another class, or has objects in it, stays
+    // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     if (segmentation.outlined())
         backUp()
     segmentation.outlined().each { outlined ->
@@ -66,8 +67,6 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     }
     if (!keepPrompts)
         segmentation.used().findAll { !it.hasChildObjects() && it.getPathClass().toString() - '*' in promptClasses }.each { hierarchy.removeObjectWithoutUpdate(it, true) }
-    if (segmentation.outlined())
-        hierarchy.fireHierarchyChangedEvent(this)
     return segmentation.report()
 }
 

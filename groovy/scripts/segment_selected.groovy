@@ -84,6 +84,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def segmentation = Segmentation.joined(answers.collect { it[1] })
 
     // 3. One change of the hierarchy; a prompt in which other objects lie stays
+    // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     def added = answers.collectMany { region, answer ->
         answer.outlined().collect { outlined ->
             def source = outlined.source()
@@ -94,10 +95,8 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     }
     if (!keepPrompts)
         segmentation.used().findAll { !it.hasChildObjects() }.each { hierarchy.removeObjectWithoutUpdate(it, true) }
-    if (added) {
-        hierarchy.fireHierarchyChangedEvent(this)
+    if (added)
         selectObjects(added)
-    }
     note(imageData, 'SAM: segment selected', 'segment_selected', options + [model: model, clipToRegion: clipToRegion, keepPrompts: keepPrompts,
             brushStrokes: brushStrokes])
     return segmentation.report()

@@ -19,8 +19,8 @@ from qupath_sam.qupath.install import install
 
 FOLDER = Path(__file__).parent
 SCRIPTS = FOLDER.parents[1] / "groovy" / "scripts"
-#: For one run of QuPath, or the start of its window: a machine that is busy otherwise may need minutes.
-PATIENCE_S = 400
+#: Seconds for one run of QuPath, or the start of its window: a busy machine needs minutes; on an idle one 90 will do.
+PATIENCE_S = int(os.environ.get("QUPATH_SAM_PATIENCE", "400"))
 LAUNCHERS = ("bin/QuPath", "Contents/MacOS/QuPath*", "QuPath-*(console).exe")
 
 

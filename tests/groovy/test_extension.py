@@ -320,6 +320,63 @@ def test_an_empty_viewer_does_no_harm_and_works_once_an_image_is_there(window: W
     window.wait_for(CLICKER + "clicker.@session.isEmpty()", "end of the clicking")
 
 
+#: Draws a region with an outline and a point in it where nothing else is, and says so to QuPath once.
+DRAWN = """
+getCurrentHierarchy().clearAll()
+def plane = viewer.getImagePlane()
+def drawn = { roi, name -> PathObjects.createAnnotationObject(roi, getPathClass(name)) }
+def around = drawn(ROIs.createRectangleROI(150, 150, 300, 300, plane), 'Region*')
+def rough = drawn(ROIs.createEllipseROI(240, 240, 120, 115, plane), 'Tumor')
+def point = drawn(ROIs.createPointsROI(300, 300, plane), 'Tumor')
+[around: around, rough: rough, point: point].each { name, each -> each.setName(name) }
+around.addChildObjects([rough, point])
+getCurrentHierarchy().getRootObject().addChildObject(around)
+getCurrentHierarchy().fireHierarchyChangedEvent(this)
+null
+"""
+#: Every object with its outline.
+STATE = "getAllObjects(false).collect { it.getID().toString() + it.getROI().getGeometry() }.toSorted()"
+#: No command of the menu is at work.
+AT_REST = "Thread.getAllStackTraces().keySet().every { !(it.getName() ==~ /qupath-sam-.+_selected/) }"
+
+
+@pytest.mark.parametrize(
+    ("command", "selected"),
+    [
+        ("Segment selected", "point"),
+        ("Refine selected", "rough"),
+    ],
+)
+def test_a_command_of_the_menu_is_one_step_of_undo(clean: Window, tmp_path: Path, command: str, selected: str) -> None:
+    """QuPath says after every script that the hierarchy has changed: what scripts say beside that is a second step."""
+    clean.ask(DRAWN)
+    before = clean.ask(STATE)
+    clean.ask(f"selectObjects(getAnnotationObjects().findAll {{ it.getName() == '{selected}' }}); null")
+    clean.ask(f"Platform.runLater {{ gui.lookupMenuItem('Extensions>SAM>{command}').fire() }}; null")
+    clean.wait_for(f"{OURS}.size() > 0 && {AT_REST}", "objects of ours, and the end of the script")
+    clean.screenshot(tmp_path / "done.png")
+    assert clean.ask(STATE) != before
+    clean.press("ctrl+z")
+    clean.wait_for("gui.getUndoRedoManager().canRedo().get()", "undo", seconds=60)
+    assert clean.ask(STATE) == before
+
+
+def test_what_changes_nothing_is_no_step_of_undo(clean: Window) -> None:
+    """On 0.1.0 each window of the menu, and each run that failed, was a step of undo that did nothing."""
+    clean.ask(DRAWN)
+    drawn = clean.ask(STATE)
+    assert len(drawn) == 3
+    clean.ask("Platform.runLater { gui.lookupMenuItem('Extensions>SAM>Server...').fire() }; null")
+    clean.click_on("it instanceof Button && it.getText() == 'Cancel'")
+    clean.ask("resetSelection(); gui.lookupMenuItem('Extensions>SAM>Refine selected').fire(); null")
+    clean.click_on("it instanceof Button && it.getText() == 'OK'")
+    clean.wait_for(f"gui.getStage().isFocused() && {AT_REST}", "main window")
+    assert clean.ask(STATE) == drawn
+    clean.press("ctrl+z")
+    clean.wait_for("gui.getUndoRedoManager().canRedo().get()", "undo", seconds=60)
+    assert clean.ask(STATE) == [], "what was drawn is the last step"
+
+
 def test_a_script_without_a_prompt_says_so_in_a_dialog(window: Window, tmp_path: Path) -> None:
     window.ask("resetSelection(); gui.lookupMenuItem('Extensions>SAM>Segment selected').fire(); null")
     shown = (

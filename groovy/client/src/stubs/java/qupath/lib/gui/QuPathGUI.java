@@ -1,16 +1,10 @@
 package qupath.lib.gui;
 
-import java.io.File;
 import javafx.scene.control.MenuItem;
-import javax.script.ScriptException;
 
 /** Signatures of QuPath's own class, alike in 0.5.1, 0.6.0 and 0.7.0, to compile against. Not packed into the jar. */
 public class QuPathGUI {
     public MenuItem installCommand(String menuPath, Runnable runnable) {
-        throw new UnsupportedOperationException("QuPath brings it");
-    }
-
-    public Object runScript(File file, String script) throws ScriptException {
         throw new UnsupportedOperationException("QuPath brings it");
     }
 }

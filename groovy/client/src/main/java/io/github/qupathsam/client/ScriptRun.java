@@ -14,19 +14,22 @@ public final class ScriptRun {
      * @param say prints a line
      * @param show shows a sentence to a person; not called without a window
      * @param work gives its report
+     * @return whether the work came to its end
      * @throws ScriptStopped without a window, where something failed that a person can put right
      * @throws Exception what the work throws beside that: a fault of the script
      */
-    public static void of(boolean headless, Consumer<String> say, Consumer<String> show, Callable<String> work)
+    public static boolean of(boolean headless, Consumer<String> say, Consumer<String> show, Callable<String> work)
             throws Exception {
         try {
             say.accept("qupath-sam: " + work.call());
+            return true;
         } catch (SamException | IllegalStateException | IllegalArgumentException failure) {
             say.accept("qupath-sam: " + failure.getMessage());
             if (headless) {
                 throw new ScriptStopped(failure.getMessage());
             }
             show.accept(failure.getMessage());
+            return false;
         }
     }
 }

@@ -4,6 +4,8 @@ import java.util.List;
 import java.util.logging.Level;
 import java.util.logging.Logger;
 import javafx.application.Platform;
+import javax.script.ScriptEngine;
+import javax.script.ScriptEngineManager;
 import qupath.lib.common.Version;
 import qupath.lib.gui.QuPathGUI;
 import qupath.lib.gui.extensions.QuPathExtension;
@@ -50,13 +52,13 @@ public final class SamExtension implements QuPathExtension {
     public void installExtension(QuPathGUI qupath) {
         // Later: extensions are installed while the window is still being put together.
         Platform.runLater(() -> {
-            run(qupath, "settings_pane");
-            run(qupath, "live_click");
+            run("settings_pane");
+            run("live_click");
             for (Command command : COMMANDS) {
-                qupath.installCommand(MENU + command.name(), () -> start(qupath, command));
+                qupath.installCommand(MENU + command.name(), () -> start(command));
             }
             for (Command command : TO_EDITOR) {
-                qupath.installCommand(MENU + command.name(), () -> edit(qupath, command.script()));
+                qupath.installCommand(MENU + command.name(), () -> edit(command.script()));
             }
         });
     }
@@ -81,28 +83,30 @@ public final class SamExtension implements QuPathExtension {
         return Version.parse("0.5.0");
     }
 
-    private static void start(QuPathGUI qupath, Command command) {
+    private static void start(Command command) {
         if (!command.inBackground()) {
-            run(qupath, command.script());
+            run(command.script());
             return;
         }
-        Thread thread = new Thread(() -> run(qupath, command.script()), "qupath-sam-" + command.script());
+        Thread thread = new Thread(() -> run(command.script()), "qupath-sam-" + command.script());
         thread.setDaemon(true);
         // Groovy looks for this jar's classes with the loader of the thread that runs it.
         thread.setContextClassLoader(SamExtension.class.getClassLoader());
         thread.start();
     }
 
-    private static void edit(QuPathGUI qupath, String script) {
+    private static void edit(String script) {
         ScriptTexts.edit(script);
-        run(qupath, "edit_script");
+        run("edit_script");
     }
 
-    private static void run(QuPathGUI qupath, String script) {
+    private static void run(String script) {
         // As QuPath sets it with a thread's first script, once: put back, later scripts of this thread would not find this jar.
         Thread.currentThread().setContextClassLoader(SamExtension.class.getClassLoader());
         try {
-            qupath.runScript(null, ScriptTexts.withSettings(script));
+            ScriptEngine engine = new ScriptEngineManager(QuPathGUI.class.getClassLoader()).getEngineByName("groovy");
+            engine.put("text", ScriptTexts.withSettings(script));
+            engine.eval(ScriptTexts.of("run_script"));
         } catch (Exception failure) {
             Logger.getLogger(SamExtension.class.getName()).log(Level.SEVERE, "qupath-sam: " + script + " failed", failure);
         }

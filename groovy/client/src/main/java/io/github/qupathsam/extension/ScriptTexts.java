@@ -71,6 +71,9 @@ public final class ScriptTexts {
     /**
      * The text of a script, with settings, for where QuPath's default imports are not.
      *
+     * <p>At its end the hierarchy says that it has changed: the next step of a workflow sees what this one made. QuPath says so only at
+     * the end of all steps.
+     *
      * @param imported the classes of QuPath that scripts know by their short names
      */
     public static String alone(String name, Map<String, ?> settings, Collection<Class<?>> imported) {
@@ -88,7 +91,7 @@ public final class ScriptTexts {
                 script = script.replaceFirst("(?m)^def options = \\[", "$0" + added + ", ");
             }
         }
-        return text.append(script).toString();
+        return text.append(script).append("\nfireHierarchyUpdate()\n").toString();
     }
 
     private static String literal(Object value) {

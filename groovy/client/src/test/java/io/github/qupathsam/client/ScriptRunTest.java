@@ -1,6 +1,7 @@
 package io.github.qupathsam.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -13,8 +14,8 @@ class ScriptRunTest {
     private final List<String> said = new ArrayList<>();
     private final List<String> shown = new ArrayList<>();
 
-    private void run(boolean headless, Callable<String> work) throws Exception {
-        ScriptRun.of(headless, said::add, shown::add, work);
+    private boolean run(boolean headless, Callable<String> work) throws Exception {
+        return ScriptRun.of(headless, said::add, shown::add, work);
     }
 
     private static String noServer() {
@@ -23,7 +24,7 @@ class ScriptRunTest {
 
     @Test
     void aReportIsPrinted() throws Exception {
-        run(false, () -> "2 outlined");
+        assertTrue(run(false, () -> "2 outlined"));
         assertEquals(List.of("qupath-sam: 2 outlined"), said);
         assertEquals(List.of(), shown);
     }
@@ -31,7 +32,7 @@ class ScriptRunTest {
     /** On 0.1.0 an error of a script was 15 lines of stack trace. */
     @Test
     void inTheWindowAFailureIsOneSentenceAndADialog() throws Exception {
-        run(false, ScriptRunTest::noServer);
+        assertFalse(run(false, ScriptRunTest::noServer));
         assertEquals(List.of("no server answers at 127.0.0.1:1"), shown);
         assertEquals(List.of("qupath-sam: no server answers at 127.0.0.1:1"), said);
     }

@@ -1,0 +1,25 @@
+/*
+ * Runs the script of a command of the menu, as QuPath runs a script of its editor, but for one thing.
+ *
+ * 1. The extension sets `text`.
+ * 2. After a script QuPath says that the hierarchy has changed, and each time is a step of undo. Here that is said only where the script
+ *    came to its end: neither a window that was opened nor a cancelled run is a step.
+ */
+import qupath.lib.gui.QuPathGUI
+import qupath.lib.gui.scripting.QPEx
+import qupath.lib.gui.scripting.languages.GroovyLanguage
+import qupath.lib.scripting.ScriptParameters
+
+def imageData = QuPathGUI.getInstance().getImageData()
+def parameters = ScriptParameters.builder()
+        .setProject(QuPathGUI.getInstance().getProject())
+        .setImageData(imageData)
+        .setDefaultImports(QPEx.getCoreClasses())
+        .setDefaultStaticImports([QPEx])
+        .setScript(text)
+        .useLogWriters()
+        .doUpdateHierarchy(false)
+        .build()
+def cameToItsEnd = GroovyLanguage.getInstance().execute(parameters)
+if (cameToItsEnd == true && imageData != null)
+    imageData.getHierarchy().fireHierarchyChangedEvent(parameters)
