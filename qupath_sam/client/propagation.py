@@ -108,8 +108,10 @@ def propagate(
 ) -> Iterator[PlaneOutline]:
     """Yield the outlines of an object on the planes above and below, nearest first: upwards, then downwards.
 
-    Each plane is asked as a refinement of the outline before (`qupath_sam.engine.refine`). A direction ends with the
-    stack, or with a `PlaneOutline` that has no outline and says why. A plane is asked about when its turn comes.
+    Each plane is asked as a refinement of the outline before (`qupath_sam.engine.refine`). A model with a memory of
+    video answers from what it remembers of the planes before instead (`qupath_sam.engine.tracking`). A direction ends
+    with the stack, or with a `PlaneOutline` that has no outline and says why. A plane is asked about when its turn
+    comes.
 
     Args:
         client: that segments.
@@ -138,17 +140,23 @@ def propagate(
             f"planes {first} to {last} of {axis.value} do not lie around plane {at} of 0 to {size - 1}; give others"
         )
     refine = options.refining()
+
+    def ask(plane: Slide, known: Polygon | MultiPolygon, token: bytes, how: RefineOptions) -> Prediction:
+        request = ObjectRequest(ObjectPrompts(outline=known), token=token)
+        return client.predict(plane, [request], model=model, window=window, output=output, refine=how)
+
     for planes in (range(at + 1, last + 1), range(at - 1, first - 1, -1)):
+        if not planes:
+            continue
         known = outline
+        token = ask(slide, known, b"", replace(refine, remember=True)).results[0].token
         for plane in planes:
             there = replace(slide, z=plane) if axis is Axis.Z else replace(slide, t=plane)
-            answer = client.predict(
-                there, [ObjectPrompts(outline=known)], model=model, window=window, output=output, refine=refine
-            )
+            answer = ask(there, known, token, refine)
             result = answer.results[0]
             if result.refinement is None:
                 raise QupathSamError("the server knows no refining; install the same version on both sides")
             yield PlaneOutline(there.z, there.t, result, answer.provenance)
             if not result.outlines:
                 break
-            known = result.outlines[0].geometry
+            known, token = result.outlines[0].geometry, result.token

@@ -40,4 +40,5 @@ def build_engine(settings: EngineSettings) -> Engine:
         states=StateStore(settings.state_bytes),
         max_objects=settings.max_objects,
         max_points=settings.max_points,
+        tracking_bytes=settings.tracking_bytes,
     )

@@ -84,7 +84,7 @@ class RunningCall:
         if self._priority is Priority.BATCH:
             # Its answers depend on the request alone, and on no state of a call that prefers.
             window = replace(window, prefer_embedded=False)
-        self._scales = scales_of(slide.info, loaded)
+        self.scales = scales_of(slide.info, loaded)
         self._sources: dict[Window, EmbeddingSource] = {}
         self.timings = Timings()
         self._context = StepsContext(
@@ -105,7 +105,7 @@ class RunningCall:
         states, context = self._engine.states, self._context
         embedded = self._preferred()
         running = [
-            RunningObject(states, context, item, self._scales, owner=owner, embedded=embedded) for item in objects
+            RunningObject(states, context, item, self.scales, owner=owner, embedded=embedded) for item in objects
         ]
         results: dict[RunningObject, ObjectResult] = {}
         neighbours = deque(sorted(running, key=RunningObject.place))
@@ -122,7 +122,7 @@ class RunningCall:
         """Return the windows to be preferred."""
         if not self._context.request.prefer_embedded:
             return None
-        return EmbeddedWindows(self._scales, lambda window: self._engine.embeddings.contains(self.key(window)))
+        return EmbeddedWindows(self.scales, lambda window: self._engine.embeddings.contains(self.key(window)))
 
     def _turn(self) -> int:
         """Return how many objects the inference thread takes at once now."""
@@ -219,20 +219,29 @@ class RunningCall:
         return answer
 
     def _result(self, item: RunningObject) -> ObjectResult:
+        return replace(self.result(item.request, item.state), token=item.token, resumed_steps=item.resumed.steps)
+
+    def result(self, request: ObjectRequest, state: State) -> ObjectResult:
+        """Return what is answered to an object in this state; without a token."""
         started = time.perf_counter()
-        state = item.state
-        outlines = outlines_of(state, item.request.prompts, self._output, extent=self._scales.extent, mpp=self._mpp)
+        outlines = outlines_of(state, request.prompts, self._output, extent=self.scales.extent, mpp=self._mpp)
         self.timings.trace += _ms(started)
         return ObjectResult(
-            object_id=item.request.object_id,
+            object_id=request.object_id,
             outlines=outlines,
             window=state.window,
-            touches_window_edge=touches_edge(state.mask, state.window, self._scales.extent),
-            token=item.token,
-            resumed_steps=item.resumed.steps,
+            touches_window_edge=touches_edge(state.mask, state.window, self.scales.extent),
+            token=b"",
+            resumed_steps=0,
             embedding_source=self._sources.get(state.window),
-            doubts=doubts_of(outlines, item.request.prompts, request=self._context.request, scales=self._scales),
+            doubts=doubts_of(outlines, request.prompts, request=self._context.request, scales=self.scales),
         )
+
+    def on_embedding(self, window: Window, job: Callable[[Embedding], T]) -> T:
+        """Run a job of the model on a window's embedding, on the inference thread, as the decoding of one object."""
+        check_wanted(self._call.cancel, self._call.deadline)
+        embedding, self._sources[window] = self.embedding(window)
+        return self._on_worker(lambda: job(embedding), "decode", Urgency(self._priority))
 
     def provenance(self) -> Provenance:
         """Return what made this call's results."""

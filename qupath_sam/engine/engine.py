@@ -21,7 +21,10 @@ from qupath_sam.engine.prefetch import Prefetcher
 from qupath_sam.engine.refine import RefineContext, refine_objects
 from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.engine.region.start import start_region
+from qupath_sam.engine.settings import MIB
 from qupath_sam.engine.states import StateStore
+from qupath_sam.engine.tracking import MemoryBanks, begin_tracking, track_objects
+from qupath_sam.engine.tracking_call import TrackingCall
 from qupath_sam.engine.turns import TurnCounts
 from qupath_sam.engine.windows import Scales
 from qupath_sam.engine.worker import InferenceWorker, Priority
@@ -48,6 +51,7 @@ class Engine:
         states: cache of what the next clicks continue from.
         max_objects: most objects of one call.
         max_points: most points in the clicks of one object.
+        tracking_bytes: memory for what models remember of objects that are carried through stacks.
     """
 
     def __init__(
@@ -59,11 +63,13 @@ class Engine:
         states: StateStore,
         max_objects: int = 1024,
         max_points: int = 1024,
+        tracking_bytes: int = 512 * MIB,
     ) -> None:
         self.models = models
         self.worker = worker
         self.embeddings = embeddings
         self.states = states
+        self.memories = MemoryBanks(tracking_bytes)
         self.max_objects = max_objects
         self.max_points = max_points
         self.turns = TurnCounts()
@@ -109,7 +115,8 @@ class Engine:
             model: name; the pool's default where empty.
             window: which pixels to use; the engine chooses where None.
             output: what to do to the masks.
-            refine: the objects have an outline each and nothing else; it is to be replaced by a better one.
+            refine: the objects have an outline each and nothing else; it is to be replaced by a better one, or, with a
+                token of such an answer about the plane before, by that of this plane.
             call: who calls, how patient they are and how urgent it is.
 
         Raises:
@@ -132,7 +139,17 @@ class Engine:
             size = loaded.segmenter.capabilities.input_size
             context = RefineContext(slide.info.extent, slide.info.mpp, size, output.clean_share)
             in_window = partial(self._predict_window, run, slide, loaded, call)
-            results = refine_objects(objects, refine, context, run.predict, in_window)
+
+            def refined(some: Sequence[ObjectRequest]) -> list[ObjectResult]:
+                return refine_objects(some, refine, context, run.predict, in_window)
+
+            tracking = TrackingCall.of(run, loaded, slide.info.fingerprint, window)
+            if refine.remember:
+                results = begin_tracking(objects, refine, context, tracking, self.memories)
+            elif tracking is not None and any(item.token for item in objects):
+                results = track_objects(objects, refine, context, tracking, self.memories, refined)
+            else:
+                results = refined(objects)
         run.timings.total = _ms(started)
         return Prediction(tuple(results), run.provenance(), run.timings)
 

@@ -74,7 +74,7 @@ def refine_objects(
     Raises:
         InvalidPrompt: an object has no outline, or other prompts beside it.
     """
-    outlines = [_outline_of(item) for item in objects]
+    outlines = [outline_of(item) for item in objects]
     refusals = [_old_refusal(outline, options, context) for outline in outlines]
     asked = [
         replace(item, prompts=prompts_from_outline(outline, context.extent, options.prompts))
@@ -89,7 +89,7 @@ def refine_objects(
         elif refusal is Refusal.LARGER_THAN_WINDOW and options.along_border:
             results.append(_along_border(item, outline, options, context, predict_window))
         else:
-            results.append(_not_asked(item, outline, refusal))
+            results.append(not_asked(item, outline, refusal))
     return results
 
 
@@ -116,7 +116,7 @@ def _along_border(
     refined = refine_boundary(outline, context.extent, boundary, refine)
     if refined.left_out == refined.windows:  # what is left is the old outline, drawn on a coarse grid
         found = any(answer.outlines for answer in answers)
-        return _not_asked(item, outline, Refusal.LOW_IOU if found else Refusal.EMPTY)
+        return not_asked(item, outline, Refusal.LOW_IOU if found else Refusal.EMPTY)
     geometry = clean_against(refined.geometry, outline, context.clean_share)
     area_um2 = geometry.area * context.mpp**2 if context.mpp else None
     whole = replace(
@@ -163,7 +163,12 @@ def judged(result: ObjectResult, old: Polygon | MultiPolygon, guards: Guards, co
     return replace(result, outlines=(kept,), refinement=Refinement(None, iou, score=best.score))
 
 
-def _outline_of(item: ObjectRequest) -> Polygon | MultiPolygon:
+def outline_of(item: ObjectRequest) -> Polygon | MultiPolygon:
+    """Return the outline of an object that is to be refined, level-0 px.
+
+    Raises:
+        InvalidPrompt: it has none, or other prompts beside it.
+    """
     prompts = item.prompts
     if prompts.outline is None or prompts.clicks or prompts.box is not None:
         name = f"object {item.object_id!r}: " if item.object_id else ""
@@ -181,10 +186,21 @@ def _old_refusal(outline: Polygon | MultiPolygon, options: RefineOptions, contex
     return refusal
 
 
-def _not_asked(item: ObjectRequest, outline: Polygon | MultiPolygon, refusal: Refusal) -> ObjectResult:
+def not_asked(item: ObjectRequest, outline: Polygon | MultiPolygon, refusal: Refusal) -> ObjectResult:
+    """Return the result of an object that no model is asked about."""
+    return ObjectResult(item.object_id, (), _round(outline), False, b"", 0, None, Refinement(refusal))
+
+
+def kept_as_it_is(item: ObjectRequest, outline: Polygon | MultiPolygon, context: RefineContext) -> ObjectResult:
+    """Return the result of an object whose outline is right: the outline itself."""
+    area_um2 = outline.area * context.mpp**2 if context.mpp else None
+    same = Outline(outline, 1.0, outline.area, area_um2)
+    return ObjectResult(item.object_id, (same,), _round(outline), False, b"", 0, None, Refinement(None, 1.0, score=1.0))
+
+
+def _round(outline: Polygon | MultiPolygon) -> Window:
+    """Return the window of one px round an outline: of what no model has seen."""
     left, top, right, bottom = (
         (math.floor(value) if index < 2 else math.ceil(value)) for index, value in enumerate(outline.bounds)
     )
-    region = Region(left, top, max(1, right - left), max(1, bottom - top))
-    window = Window(region, 1, 1)
-    return ObjectResult(item.object_id, (), window, False, b"", 0, None, Refinement(refusal))
+    return Window(Region(left, top, max(1, right - left), max(1, bottom - top)), 1, 1)

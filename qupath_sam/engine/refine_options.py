@@ -42,12 +42,15 @@ class RefineOptions:
         coarsest_mpp: outlines that do not fit into one window at this scale, um per px (on images without a pixel size
             a downsample), are refused; 0 asks about any.
         along_border: those outlines are refined along their border instead, window by window at ``coarsest_mpp``.
+        remember: the outlines are right, and come back as they are; the tokens of the answers name what the model
+            remembers, for the next plane of the stack (`qupath_sam.engine.tracking`).
     """
 
     prompts: PromptOptions = field(default_factory=PromptOptions)
     guards: Guards = field(default_factory=Guards)
     coarsest_mpp: float = 2.0
     along_border: bool = False
+    remember: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.coarsest_mpp) and self.coarsest_mpp >= 0):

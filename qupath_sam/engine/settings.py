@@ -26,6 +26,7 @@ class EngineSettings:
         embedding_folder: where embeddings are kept on disk as well; None keeps none.
         embedding_folder_bytes: most bytes there.
         state_bytes: memory for what next clicks continue from.
+        tracking_bytes: memory for what models remember of objects that are carried through stacks.
         max_models: most models in memory.
         max_queue: most jobs waiting for the inference thread.
     """
@@ -41,12 +42,13 @@ class EngineSettings:
     embedding_folder: Path | None = None
     embedding_folder_bytes: int = 20 * 1024 * MIB
     state_bytes: int = 256 * MIB
+    tracking_bytes: int = 512 * MIB
     max_models: int = 2
     max_queue: int = 512
 
     def __post_init__(self) -> None:
         self.check_limits("max_objects", "max_points", "max_models", "max_queue")
-        self.check_limits("embedding_bytes", "embedding_folder_bytes", "state_bytes", least=0)
+        self.check_limits("embedding_bytes", "embedding_folder_bytes", "state_bytes", "tracking_bytes", least=0)
 
     def check_limits(self, *names: str, least: int = 1) -> None:
         """Raise `InvalidRequest` where one of these attributes is below ``least``."""

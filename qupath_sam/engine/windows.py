@@ -142,7 +142,7 @@ class Scales:
         windows = [
             Window(Region(left, top, side, side), self.input_size, self.input_size) for left in lefts for top in tops
         ]
-        holding = [window for window in windows if self._holds(window, bounds, margin_share * side)]
+        holding = [window for window in windows if self.holds(window, bounds, margin_share * side)]
         return sorted(holding, key=lambda w: abs(w.region.x + side / 2 - x) + abs(w.region.y + side / 2 - y))
 
     def window_around(self, bounds: tuple[float, float, float, float], downsample: float) -> Window:
@@ -155,15 +155,21 @@ class Scales:
         while True:
             window = self.window_at(*centre, downsample)
             margin = MARGIN_SHARE * window.region.width
-            if self._holds(window, bounds, margin):
+            if self.holds(window, bounds, margin):
                 return window
             coarser = self.coarser(downsample)
             if coarser is None:
                 return window
             downsample = coarser
 
-    def _holds(self, window: Window, bounds: tuple[float, float, float, float], margin: float) -> bool:
-        """Return whether the window holds what of ``bounds`` is in the image, with a margin where the image goes on."""
+    def holds(self, window: Window, bounds: tuple[float, float, float, float], margin: float) -> bool:
+        """Return whether the window holds what of ``bounds`` is in the image, with a margin where the image goes on.
+
+        Args:
+            window: of any scale.
+            bounds: level-0 px.
+            margin: level-0 px.
+        """
         region, extent = window.region, self.extent
         min_x, min_y = max(bounds[0], extent.x), max(bounds[1], extent.y)
         max_x, max_y = min(bounds[2], extent.right), min(bounds[3], extent.bottom)

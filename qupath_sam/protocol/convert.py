@@ -200,6 +200,7 @@ def refine_of(message: prompt_pb2.RefineOptions) -> RefineOptions:
         ),
         given("coarsest_mpp", options.coarsest_mpp),
         along_border=message.along_border,
+        remember=message.remember,
     )
 
 
@@ -219,6 +220,7 @@ def refine_message(options: RefineOptions) -> prompt_pb2.RefineOptions:
         coarsest_mpp=options.coarsest_mpp,
         box_margin=prompts.box_margin,
         along_border=options.along_border,
+        remember=options.remember,
     )
 
 

@@ -52,6 +52,7 @@ def _token(server: RunningServer, settings: ServerSettings) -> None:
 def _budgets(server: RunningServer, settings: ServerSettings) -> None:
     server.engine.embeddings.memory.resize(settings.embedding_bytes)
     server.engine.states.resize(settings.state_bytes)
+    server.engine.memories.resize(settings.tracking_bytes)
     server.images.pushed.resize(settings.pushed_bytes)
     server.images.memory.resize(settings.decode_bytes)
 
@@ -68,6 +69,7 @@ _CHANGES: dict[str, Change] = {
     "token": _token,
     "embedding_bytes": _budgets,
     "state_bytes": _budgets,
+    "tracking_bytes": _budgets,
     "pushed_bytes": _budgets,
     "decode_bytes": _budgets,
     "grace_s": _nothing,

@@ -16,7 +16,14 @@ from qupath_sam.slides.urls import UrlRules, is_url
 MAX_MESSAGE_BYTES = 64 * MIB
 
 #: Sixteenths of a memory budget.
-SHARES = {"embedding_bytes": 5, "decode_bytes": 4, "slide_bytes": 3, "pushed_bytes": 3, "state_bytes": 1}
+SHARES = {
+    "embedding_bytes": 4,
+    "tracking_bytes": 1,
+    "decode_bytes": 4,
+    "slide_bytes": 3,
+    "pushed_bytes": 3,
+    "state_bytes": 1,
+}
 LEAST_MEMORY_BYTES = 1024 * MIB
 
 

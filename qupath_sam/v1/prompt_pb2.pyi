@@ -109,7 +109,7 @@ class OutputOptions(_message.Message):
     def __init__(self, mask_choice: _Optional[_Union[MaskChoice, str]] = ..., fill_holes_area: _Optional[float] = ..., min_area: _Optional[float] = ..., simplify_tolerance: _Optional[float] = ..., clip_wkb: _Optional[bytes] = ..., clean_share: _Optional[float] = ..., keep_parts: bool = ...) -> None: ...
 
 class RefineOptions(_message.Message):
-    __slots__ = ("interior_points", "exterior_points", "no_box", "no_mask", "min_iou", "max_area_change", "min_score", "allow_cut_off", "min_part_iou", "coarsest_mpp", "box_margin", "along_border")
+    __slots__ = ("interior_points", "exterior_points", "no_box", "no_mask", "min_iou", "max_area_change", "min_score", "allow_cut_off", "min_part_iou", "coarsest_mpp", "box_margin", "along_border", "remember")
     INTERIOR_POINTS_FIELD_NUMBER: _ClassVar[int]
     EXTERIOR_POINTS_FIELD_NUMBER: _ClassVar[int]
     NO_BOX_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +122,7 @@ class RefineOptions(_message.Message):
     COARSEST_MPP_FIELD_NUMBER: _ClassVar[int]
     BOX_MARGIN_FIELD_NUMBER: _ClassVar[int]
     ALONG_BORDER_FIELD_NUMBER: _ClassVar[int]
+    REMEMBER_FIELD_NUMBER: _ClassVar[int]
     interior_points: int
     exterior_points: int
     no_box: bool
@@ -134,4 +135,5 @@ class RefineOptions(_message.Message):
     coarsest_mpp: float
     box_margin: float
     along_border: bool
-    def __init__(self, interior_points: _Optional[int] = ..., exterior_points: _Optional[int] = ..., no_box: bool = ..., no_mask: bool = ..., min_iou: _Optional[float] = ..., max_area_change: _Optional[float] = ..., min_score: _Optional[float] = ..., allow_cut_off: bool = ..., min_part_iou: _Optional[float] = ..., coarsest_mpp: _Optional[float] = ..., box_margin: _Optional[float] = ..., along_border: bool = ...) -> None: ...
+    remember: bool
+    def __init__(self, interior_points: _Optional[int] = ..., exterior_points: _Optional[int] = ..., no_box: bool = ..., no_mask: bool = ..., min_iou: _Optional[float] = ..., max_area_change: _Optional[float] = ..., min_score: _Optional[float] = ..., allow_cut_off: bool = ..., min_part_iou: _Optional[float] = ..., coarsest_mpp: _Optional[float] = ..., box_margin: _Optional[float] = ..., along_border: bool = ..., remember: bool = ...) -> None: ...

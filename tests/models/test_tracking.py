@@ -7,15 +7,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
+from shapely.geometry import Point
 from torch.nn import functional as F
 
+from qupath_sam import SamClient
 from qupath_sam.errors import WrongWeights
-from qupath_sam.models.adapters.transformers_sam import TransformersSegmenter, load_transformers_sam
+from qupath_sam.models.adapters.transformers_sam import (
+    TransformersSegmenter,
+    TransformersTracker,
+    load_transformers_sam,
+)
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities
 from qupath_sam.models.devices import choose_execution
 from qupath_sam.models.registry import Family
 from qupath_sam.models.tracking import MemoryBank, Tracker, tracker_of
+from qupath_sam.models.weights.manage import add
+from qupath_sam.models.weights.store import ModelStore
+from qupath_sam.server.app import start_server
+from qupath_sam.server.settings import ServerSettings
 from tests.models.hf_files import side_of, write_folder, write_video_folder
 
 transformers = pytest.importorskip("transformers", reason="the extra [transformers] is not installed")
@@ -181,3 +192,42 @@ def test_a_video_config_over_weights_without_a_memory_is_told(tmp_path: Path) ->
     assert tracker is not None
     with pytest.raises(WrongWeights, match=r"lacks \d+ tensors of the memory"):
         tracker.remember(segmenter.embed(planes_of(64)[0]), disc(64))
+
+
+def test_a_stack_is_followed_end_to_end(
+    tmp_path: Path, video: tuple[Family, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family, weights = video
+    side = side_of(family)
+    stack = tmp_path / "stack.ome.tif"
+    planes = np.array(planes_of(side))[:12]
+    tifffile.imwrite(stack, planes, ome=True, photometric="rgb", metadata={"axes": "TYXS"})
+    store = ModelStore(tmp_path / "home")
+    add("mine", weights, store)
+    banks: list[tuple[MemoryBank | None, MemoryBank]] = []
+    remember, track = TransformersTracker.remember, TransformersTracker.track
+
+    def remembered(self: TransformersTracker, *given: Any) -> MemoryBank:
+        bank = remember(self, *given)
+        banks.append((None, bank))
+        return bank
+
+    def found(self: TransformersTracker, embedding: Any, bank: MemoryBank) -> Any:
+        masks, after = track(self, embedding, bank)
+        banks.append((bank, after))
+        return masks, after
+
+    monkeypatch.setattr(TransformersTracker, "remember", remembered)
+    monkeypatch.setattr(TransformersTracker, "track", found)
+    lenient = {"min_score": 0.0, "min_iou": 0.0, "max_area_change": 1e6}
+    settings = ServerSettings(port=0, model="mine", device="cpu", models_home=store.home)
+    with start_server(settings) as server, SamClient(server.address) as sam:
+        slide = sam.open(stack, t=2)
+        outlines = list(slide.propagate(Point(side / 3 + 2, side / 2).buffer(side / 5), "t", **lenient))
+    assert [plane.t for plane in outlines] == [*range(3, 12), 1, 0], {plane.t: plane.refusal for plane in outlines}
+    given = [before for before, _ in banks]
+    assert [bank is None for bank in given] == [True, *[False] * 9, True, *[False] * 2]
+    for place, before in enumerate(given):
+        if before is not None:
+            assert before is banks[place - 1][1], "the memory goes from plane to plane"
+    assert {plane.provenance.model for plane in outlines} == {"mine"}
