@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qupath_sam.cli import datasets as data_options
-from qupath_sam.cli.evaluate_automatic import AUTOMATIC_TABLE, evaluate_automatic
+from qupath_sam.cli.evaluate_automatic import AUTOMATIC_TABLE, SacChoices, evaluate_automatic, parse_prompts
 from qupath_sam.cli.evaluate_like import LIKE_TABLE, evaluate_like, parse_counts
 from qupath_sam.cli.evaluation_outputs import command_line, make_report, print_tables, with_suffix, write_files
 from qupath_sam.cli.marked_tables import check_markers, write_tables
 from qupath_sam.cli.option_groups import given_options, grouped
 from qupath_sam.cli.targets import check_target
+from qupath_sam.cli.train_sac import SelectionName
 from qupath_sam.datasets.options import WindowChoice
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ _OF_CLICKS = (
     *("max_clicks", "window", "target", "objects_per_image", "min_area", "crop", "plot", "cases", "zero_shot"),
     *("workers", "resume_dir", "any_version"),
 )
-_OF_AUTOMATIC = ("effort", "dense")
+_OF_SAC = ("sac", "prompts", "selection", "expert_points")
+_OF_AUTOMATIC = ("effort", "dense", "clicks_in_the_middle", *_OF_SAC)
 
 
 class EffortName(enum.Enum):
@@ -50,7 +52,8 @@ KINDS_TABLE = "qupath-sam evaluate, kinds"
     {
         "Which objects": ("split", "images", "objects_per_image", "min_area", "crop", "seed", "namesakes"),
         "Clicks and comparison": ("max_clicks", "zero_shot"),
-        "All objects of an image": ("automatic", "like", "effort", "dense"),
+        "All objects of an image": ("automatic", "like", "effort", "dense", "clicks_in_the_middle"),
+        "Segment Any Cell": _OF_SAC,
         "What is written": ("json", "plot", "cases"),
         "Where it runs": ("device", "workers", "threads", "resume_dir", "any_version"),
     }
@@ -59,7 +62,9 @@ def evaluate(
     context: typer.Context,
     datasets: Annotated[list[str] | None, typer.Argument(metavar="DATASET...", help=data_options.FORMATS_HELP)] = None,
     *,
-    model: Annotated[list[str], typer.Option(help="Name of a model; may be repeated (see `qupath-sam models list`).")],
+    model: Annotated[
+        list[str] | None, typer.Option(help="Name of a model; may be repeated (see `qupath-sam models list`).")
+    ] = None,
     max_clicks: Annotated[int, typer.Option(min=1, help="Clicks of every object.")] = 20,
     split: Annotated[
         str, typer.Option(help="Tiles of this split, where a data set names splits; all takes every tile.")
@@ -140,6 +145,26 @@ def evaluate(
             help="Of --automatic and --like: file of a dense head; else the one that the model has on this machine."
         ),
     ] = None,
+    clicks_in_the_middle: Annotated[
+        bool,
+        typer.Option(
+            "--clicks-in-the-middle",
+            help="Of --automatic: click in the middle of every true object too, and compare with that.",
+        ),
+    ] = False,
+    sac: Annotated[
+        list[Path] | None,
+        typer.Option(help="File of `train --method sac`; may be repeated. Dice and IoU are of its one mask."),
+    ] = None,
+    prompts: Annotated[
+        str, typer.Option(help="Numbers of generated points to answer with, such as 1,4,16,all: a row each.")
+    ] = "all",
+    selection: Annotated[
+        SelectionName | None, typer.Option(help="How positive points are chosen; else as in the training.")
+    ] = None,
+    expert_points: Annotated[
+        int, typer.Option(min=0, help="Points that a person adds to a square, each in the middle of the largest error.")
+    ] = 0,
     resume_dir: Annotated[
         Path | None, typer.Option(help="Keep each object's result here, and use those that still hold.")
     ] = None,
@@ -156,8 +181,11 @@ def evaluate(
 
     from qupath_sam.errors import InvalidRequest
 
-    names = list(dict.fromkeys(model))
+    names = list(dict.fromkeys(model or ()))
     _check_options(context, automatic=automatic, like=like is not None)
+    if not names and not sac:
+        raise InvalidRequest("nothing to evaluate; name a model (--model NAME), or with --automatic a --sac FILE")
+    of_sac = SacChoices(tuple(sac or ()), parse_prompts(prompts), selection and selection.value, expert_points)
     counts = parse_counts(like) if like is not None else []
     windows = list(dict.fromkeys(window or [WindowChoice.IMAGE]))
     if zero_shot is not None and zero_shot not in names:
@@ -191,7 +219,9 @@ def evaluate(
         all_efforts = list(EffortName) if automatic else [EffortName.BEST]
         efforts = [Effort(each.value) for each in dict.fromkeys(effort or all_efforts)]
         if automatic:
-            evaluate_automatic(names, opened, efforts=efforts, **asked)
+            evaluate_automatic(
+                names, opened, efforts=efforts, sac=of_sac, clicks_in_the_middle=clicks_in_the_middle, **asked
+            )
         else:
             evaluate_like(names, opened, counts, efforts=efforts, **asked)
         return
@@ -278,6 +308,8 @@ def _check_options(context: typer.Context, *, automatic: bool, like: bool) -> No
 
     if automatic and like:
         raise InvalidRequest("--automatic and --like are two evaluations; run them one after the other")
+    if not automatic and (given := given_options(context, ("clicks_in_the_middle", *_OF_SAC))):
+        raise InvalidRequest(f"{', '.join(given)}: add --automatic")
     without_clicks = "--automatic" if automatic else "--like" if like else None
     if given := given_options(context, _OF_CLICKS if without_clicks else _OF_AUTOMATIC):
         way_out = f"leave out with {without_clicks}" if without_clicks else "add --automatic or --like"

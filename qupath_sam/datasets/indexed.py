@@ -1,7 +1,7 @@
 """A folder with ``index.csv``: one row a tile, with columns image, instances, group and split.
 
-Columns that may be there: mpp, kind (region, gland or nucleus: see `Kind`; one for all rows) and stain. A group with
-rows of several splits is one group a split: the index says that they may be kept apart.
+Columns that may be there: mpp, kind (region, gland or nucleus: see `Kind`; one for all rows), stain and organ. A group
+with rows of several splits is one group a split: the index says that they may be kept apart.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def read(root: Path) -> Dataset:
             mpp=_mpp(row.get("mpp"), f"{root / INDEX}, row {number}"),
             read_pixels=partial(read_rgb, root / row["image"]),
             read_labels=partial(read_labels, root / row["instances"]),
+            organ=(row.get("organ") or "").strip().lower(),
         )
         for number, row in rows
     )

@@ -1,7 +1,8 @@
 """MoNuSeg (Kumar et al. 2017, 2020) in its own layout: H&E tiles of 1000 x 1000 px with ImageScope XML.
 
 ``Tissue Images/<TCGA id>.tif`` with ``Annotations/<TCGA id>.xml`` (training data), or both in one folder (test data).
-40x; the XML states um per px. The group is the patient: the first three fields of the TCGA barcode.
+40x; the XML states um per px. The group is the patient: the first three fields of the TCGA barcode. Organs are those of
+the papers' tables, by patient, for the files do not name them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,24 @@ from qupath_sam.datasets.annotations import imagescope_mpp, read_imagescope
 from qupath_sam.datasets.base import Dataset, by_stem, first_folder, read_rgb, without_partner
 from qupath_sam.datasets.objects import Tile
 from qupath_sam.datasets.painting import paint
+
+#: Of training data (Kumar et al. 2017) and test data (Kumar et al. 2020), by patient. The six images that the papers
+#: call liver are of patients with lung tumours by their TCGA projects; the papers' name is kept.
+ORGANS = {
+    patient: organ
+    for organ, patients in {
+        "breast": "A7-A13E A7-A13F AR-A1AK AR-A1AS E2-A1B5 E2-A14V AC-A2FO AO-A0J2",
+        "kidney": "B0-5711 B0-5710 B0-5698 HE-7128 HE-7129 HE-7130 2Z-A9J9 GL-6846 IZ-8196",
+        "liver": "18-5592 38-6178 49-4488 50-5931 21-5784 21-5786",
+        "prostate": "G9-6336 G9-6348 G9-6356 G9-6362 G9-6363 CH-5767 EJ-A46H HC-7209",
+        "bladder": "DK-A2I6 G2-A2EK CU-A0YN ZF-A9R5",
+        "colon": "AY-A8YK NH-A8F7 A6-6782",
+        "stomach": "KB-A93J RD-A8N9",
+        "lung": "44-2665 69-7764",
+        "brain": "FG-A4MU HT-8564",
+    }.items()
+    for patient in patients.split()
+}
 
 
 def recognises(root: Path) -> bool:
@@ -35,6 +54,7 @@ def read(root: Path) -> Dataset:
             dataset=root.name,
             image_id=stem,
             group="-".join(stem.split("-")[:3]),
+            organ=ORGANS.get("-".join(stem.split("-")[1:3]), ""),
             split=None,
             mpp=imagescope_mpp(annotations[stem]),
             read_pixels=partial(read_rgb, image),

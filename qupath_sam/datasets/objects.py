@@ -27,6 +27,7 @@ class Tile:
         read_pixels: uint8 ``(H, W, 3)`` RGB.
         read_labels: integer ``(H, W)``; 0 is background, every other value an object.
         cut_from: name of the slide that the tile is a part of; empty where it is an image of its own.
+        organ: or tissue, as the data set names it; empty where it does not.
     """
 
     dataset: str
@@ -37,6 +38,7 @@ class Tile:
     read_pixels: Callable[[], NDArray[np.uint8]]
     read_labels: Callable[[], NDArray[np.integer]]
     cut_from: str = ""
+    organ: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

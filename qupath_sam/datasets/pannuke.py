@@ -65,6 +65,7 @@ def read(root: Path) -> Dataset:
                 mpp=MPP,
                 read_pixels=partial(_read_pixels, fold.images, index),
                 read_labels=partial(_read_cells, fold.masks, index),
+                organ=str(tissue).replace("_", " ").lower(),
             )
             for index, tissue in enumerate(tissues)
         ]
