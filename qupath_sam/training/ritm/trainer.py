@@ -2,7 +2,9 @@
 
 Loss, optimiser and schedule are the paper's: normalised focal loss of the mask, cross entropy of the auxiliary head,
 Adam, a tenth of the learning rate in the last third. Crops and simulated clicks are those of our own models
-(`qupath_sam.training.sampling`), so that the comparison is of networks, not of data.
+(`qupath_sam.training.sampling`), so that the comparison is of networks, not of data; sessions are as short as RITM's.
+For the first part of a run the network sees crops at half their size: an answer costs a quarter, and what is learnt
+there is most of what there is to learn (progressive resizing, as in Karras et al. 2018, "Progressive growing of GANs").
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ _AUXILIARY_WEIGHT = 0.4
 #: The network starts from random numbers, and its first steps are wild.
 _LARGEST_GRADIENT = 5.0
 _AVERAGE_DECAY = 0.997
-#: Sessions of clicks alone: the network takes nothing else.
-CLICKS = PromptMix(boxes=0, outlines=0, strokes=0)
+#: Sessions of clicks alone: the network takes nothing else. Few clicks, on single objects, as RITM trains: from random
+#: weights long sessions would be most of what it sees, before it knows what one click means.
+CLICKS = PromptMix(boxes=0, outlines=0, strokes=0, max_prompts=6, unions=0, lumens=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class RitmSettings:
         batch: answers of an optimiser step, each to another session.
         focal_alpha: of `qupath_sam.training.losses.normalised_focal_loss`.
         crops: squares cut from the tiles.
+        half_size: share of the run, from its beginning, in which the network sees them at half their size.
         augment: other stains, scanners and orientations.
         mixed_precision: forward in bf16 where the device computes in it.
         seed: of all that is random.
@@ -61,6 +65,7 @@ class RitmSettings:
     batch: int = 8
     focal_alpha: float = 0.5
     crops: int = 1000
+    half_size: float = 0.6
     augment: bool = True
     mixed_precision: bool = True
     seed: int = 0
@@ -73,8 +78,8 @@ class RitmSettings:
 
     @property
     def sessions_per_crop(self) -> int:
-        """One: each answer runs the whole network, so that sessions on one crop share nothing."""
-        return 1
+        """Three: sessions on one crop share no work of the network, but a crop takes as long to make as an answer."""
+        return 3
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings for checkpoints; enums by value."""
@@ -171,17 +176,23 @@ class RitmTrainer:
     def _answer(self, sessions: Sequence[Session]) -> tuple[Tensor, Tensor]:
         """Return logits ``(B, 1, 256, 256)`` of the mask and of the auxiliary head, fp32, with gradient."""
         images = torch.cat([self.pool.load(session.crop).image for session in sessions])
-        images = (images.to(self.device).float() / 255).contiguous(memory_format=torch.channels_last)
+        images = images.to(self.device).float() / 255
         previous = torch.zeros_like(images[:, :1])
         for place, session in enumerate(sessions):
             if session.previous is not None:
                 previous[place, 0] = torch.sigmoid(session.previous.to(self.device))
         clicks = [_pixel_clicks(session, self.device) for session in sessions]
+        size = images.shape[-2:]
+        if self.share_done < self.settings.half_size:
+            images, previous = F.avg_pool2d(images, 2), F.avg_pool2d(previous, 2)
+            # The middle of a pixel pair is half an index beyond the first one's.
+            clicks = [each.mapped((0.5, 0.5), (0.5, 0.5)) for each in clicks]
+        images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             answer = self.network.answer(images, previous, clicks)
         assert answer.first_guess is not None, "a RitmNetwork has an auxiliary head"
-        guess = F.interpolate(answer.first_guess.float(), size=images.shape[-2:], mode="bilinear", align_corners=True)
-        return answer.logits.float(), guess
+        guess = F.interpolate(answer.first_guess.float(), size=size, mode="bilinear", align_corners=True)
+        return F.interpolate(answer.logits.float(), size=size, mode="bilinear", align_corners=False), guess
 
     def _set_learning_rate(self) -> float:
         factor = learning_rate_factor(self.settings.schedule, progress=self.share_done, step=self.progress.step)

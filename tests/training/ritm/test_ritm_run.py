@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from qupath_sam.models.load import load_segmenter
 from qupath_sam.models.registry import Family
 from qupath_sam.models.weights.manage import add
 from qupath_sam.models.weights.store import ModelStore
-from qupath_sam.networks.interactive.models import RitmNetwork
+from qupath_sam.networks.interactive.clicks import PixelClicks
+from qupath_sam.networks.interactive.models import Coarse, RitmNetwork
 from qupath_sam.training.ritm.run import RitmRun, prepare_ritm_run
 from qupath_sam.training.ritm.trainer import CLICKS, RitmSettings, RitmTrainer
 from qupath_sam.training.run import CHECKPOINT_FILE, Places
@@ -47,6 +49,27 @@ def test_steps_teach_the_network() -> None:
     reports = list(RitmTrainer(network, DiscCrops(), settings).run())
     assert sum(each.answers for each in reports) == 32
     assert np.mean([each.loss for each in reports[-4:]]) < 0.7 * np.mean([each.loss for each in reports[:4]])
+
+
+def test_the_first_part_of_a_run_sees_crops_at_half_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = small_network("ritm_hrnet18s")
+    assert isinstance(network, RitmNetwork)
+    seen: list[tuple[int, float]] = []
+    answer = network.answer
+
+    def spied(image: torch.Tensor, previous: torch.Tensor, clicks: Sequence[PixelClicks]) -> Coarse:
+        seen.append((image.shape[-1], float(clicks[0].places[0, 0])))
+        assert previous.shape[-2:] == image.shape[-2:]
+        return answer(image, previous, clicks)
+
+    monkeypatch.setattr(network, "answer", spied)
+    settings = RitmSettings(Length(steps=4), batch=2, half_size=0.5, mix=replace(CLICKS, exact=1, single=1))
+    trainer = RitmTrainer(network, DiscCrops(), settings)
+    for step in range(4):
+        trainer.pool.fill()
+        row = trainer.pool.sessions[0].clicks[0].y
+        trainer.step()
+        assert seen[step] == ((128, (row - 0.5) / 2) if step < 2 else (256, row))
 
 
 def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path) -> None:
