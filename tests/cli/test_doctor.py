@@ -12,9 +12,8 @@ from qupath_sam import __version__
 from qupath_sam.cli.app import app
 from qupath_sam.cli.checks import Finding, State, examination, examine
 from qupath_sam.cli.checks.java import java_major, qupath_version
-from qupath_sam.cli.checks.server import server
-from qupath_sam.server.app import start_server
-from qupath_sam.server.settings import ServerSettings
+from qupath_sam.cli.checks.server import server as check_server
+from qupath_sam.server.app import RunningServer
 
 
 def by_topic(findings: list[Finding], topic: str) -> Finding:
@@ -67,13 +66,12 @@ def test_missing_weights_are_a_problem_with_the_command_that_helps(monkeypatch: 
     assert "models pull sam_vit_h" in found.remedy
 
 
-def test_a_server_of_another_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with start_server(ServerSettings(port=0, model="fake", device="cpu")) as running:
-        (same,) = server(running.address)
-        assert same.state is State.OK
-        assert __version__ in same.said
-        monkeypatch.setattr("qupath_sam.cli.checks.server.__version__", "99.0")
-        (other,) = server(running.address)
+def test_a_server_of_another_version_is_named(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    (same,) = check_server(server.address)
+    assert same.state is State.OK
+    assert __version__ in same.said
+    monkeypatch.setattr("qupath_sam.cli.checks.server.__version__", "99.0")
+    (other,) = check_server(server.address)
     assert other.state is State.WARNING
     assert "same version" in other.remedy
 

@@ -13,8 +13,6 @@ from shapely.geometry import Point, Polygon
 from qupath_sam import Axis, Client, EngineSettings, LocalClient, SamClient, Slide, demo_slide_path
 from qupath_sam.client.propagation import PlaneOutline, PropagateOptions, propagate
 from qupath_sam.errors import InvalidRequest, SlideUnsupported
-from qupath_sam.server.app import start_server
-from qupath_sam.server.settings import ServerSettings
 from qupath_sam.types.refinements import Refusal
 
 HEIGHT, WIDTH = 300, 400
@@ -49,8 +47,7 @@ def sam(request: pytest.FixtureRequest) -> Iterator[Client]:
         with LocalClient(EngineSettings(model="fake", device="cpu")) as local:
             yield local
     else:
-        settings = ServerSettings(port=0, model="fake", device="cpu")
-        with start_server(settings) as server, SamClient(server.address) as client:
+        with SamClient(request.getfixturevalue("server").address) as client:
             yield client
 
 

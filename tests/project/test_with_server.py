@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,13 +61,10 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[list[RunningServer]]:
+def servers(server: RunningServer) -> Iterator[list[RunningServer]]:
     """One that opens slides, one that does not."""
-    with ExitStack() as stack:
-        yield [
-            stack.enter_context(start_server(ServerSettings(port=0, model="fake", read_slides=reads)))
-            for reads in (True, False)
-        ]
+    with start_server(ServerSettings(port=0, model="fake", device="cpu", read_slides=False)) as other:
+        yield [server, other]
 
 
 def refine(project: Project, clients: list[SamClient], sources: list[ImageSource]) -> RunReport:

@@ -70,19 +70,18 @@ def test_the_stream_tells_scale_progress_and_what_made_it(client: SamClient, sli
     assert all(o.outline.area_um2 == pytest.approx(o.outline.area_px2 * 0.499**2, rel=0.01) for o in rest[-1].objects)
 
 
-def test_another_server_goes_on_from_a_token(slide: Slide, monkeypatch: pytest.MonkeyPatch):
+def test_another_server_goes_on_from_a_token(client: SamClient, slide: Slide, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("qupath_sam.engine.region.run.TILES_PER_TOKEN", 3)
-    with start_server(ServerSettings(port=0, model="fake", device="cpu")) as one, SamClient(one.address) as client:
-        whole = objects(client, slide, REQUEST)
-        got, token, kept = [], b"", 0
-        for batch in itertools.islice(client.segment_region(slide, REQUEST), 8):
-            got += [(o.number, o.geometry.wkb, o.score) for o in batch.objects]
-            if batch.resume_token:
-                token, kept = batch.resume_token, len(got)
+    whole = objects(client, slide, REQUEST)
+    got, token, kept = [], b"", 0
+    for batch in itertools.islice(client.segment_region(slide, REQUEST), 8):
+        got += [(o.number, o.geometry.wkb, o.score) for o in batch.objects]
+        if batch.resume_token:
+            token, kept = batch.resume_token, len(got)
     assert 0 < kept < len(whole)
     resumed = RegionRequest(REGION, grid=DISCS, prompting=Prompting.GRID, resume_token=token)
-    with start_server(ServerSettings(port=0, model="fake", device="cpu")) as other, SamClient(other.address) as client:
-        assert got[:kept] + objects(client, slide, resumed) == whole
+    with start_server(ServerSettings(port=0, model="fake", device="cpu")) as other, SamClient(other.address) as new:
+        assert got[:kept] + objects(new, slide, resumed) == whole
 
 
 def test_a_client_that_goes_away_frees_its_place(server: RunningServer, client: SamClient, slide: Slide):
