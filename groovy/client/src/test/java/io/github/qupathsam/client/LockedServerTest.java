@@ -134,10 +134,8 @@ class LockedServerTest {
 
     @Test
     void aServerWithoutTlsIsNamed() throws Exception {
-        try (RealServer plain = RealServer.start()) {
-            String told = refused(FailureReason.BAD_CERTIFICATE, Map.of("port", plain.port()));
-            assertTrue(told.contains("does not speak TLS") && told.contains("set tls to false"), told);
-        }
+        String told = refused(FailureReason.BAD_CERTIFICATE, Map.of("port", RealServer.plain().port()));
+        assertTrue(told.contains("does not speak TLS") && told.contains("set tls to false"), told);
     }
 
     @Test

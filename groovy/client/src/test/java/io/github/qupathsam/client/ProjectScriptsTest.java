@@ -32,7 +32,7 @@ class ProjectScriptsTest {
 
     @BeforeAll
     static void start() throws Exception {
-        server = RealServer.start();
+        server = RealServer.plain();
         client = server.client();
         image = Pictures.onDisk(folder);
     }
@@ -41,7 +41,6 @@ class ProjectScriptsTest {
     static void stop() {
         if (client != null) {
             client.close();
-            server.close();
         }
     }
 

@@ -36,7 +36,7 @@ class PropagationTaskTest {
 
     @BeforeAll
     static void start() throws Exception {
-        server = RealServer.start();
+        server = RealServer.plain();
         client = server.client();
         image = Pictures.onDisk(folder);
     }
@@ -45,7 +45,6 @@ class PropagationTaskTest {
     static void stop() {
         if (client != null) {
             client.close();
-            server.close();
         }
     }
 

@@ -33,7 +33,18 @@ final class RealServer implements AutoCloseable {
         this.port = listening.get(300, TimeUnit.SECONDS);
     }
 
-    /** On a free port, with the fake model. */
+    private static RealServer plain;
+
+    /** The one of all tests that only ask it something, with the fake model; it ends with this JVM. Do not close it. */
+    static synchronized RealServer plain() throws Exception {
+        if (plain == null) {
+            plain = start();
+            Runtime.getRuntime().addShutdownHook(new Thread(plain::close));
+        }
+        return plain;
+    }
+
+    /** One of a test's own, on a free port, with the fake model. */
     static RealServer start(String... options) throws Exception {
         return startWith("fake", 0, options);
     }

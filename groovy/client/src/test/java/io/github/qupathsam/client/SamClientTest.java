@@ -34,7 +34,7 @@ class SamClientTest {
 
     @BeforeAll
     static void start() throws Exception {
-        server = RealServer.start();
+        server = RealServer.plain();
         client = server.client();
         image = Pictures.onDisk(folder);
     }
@@ -43,7 +43,6 @@ class SamClientTest {
     static void stop() {
         if (client != null) {
             client.close();
-            server.close();
         }
     }
 
