@@ -80,7 +80,8 @@ class HubWeights(WeightsFile):
     Attributes:
         repository: such as "facebook/sam2.1-hiera-tiny".
         revision: commit that is downloaded; empty takes the newest one, and keeps to that for good.
-        about_bytes: of the weights file, to three digits: what the hub's page shows.
+        about_bytes: of the weights file, to three digits: computed, four bytes for each parameter of the published
+            configuration (SAM 2.1, EdgeTAM and SAM 3: of the video model, which is what is published).
     """
 
     repository: str = ""
@@ -224,9 +225,12 @@ _SIMPLECLICK_PAGE = "https://drive.google.com/drive/folders/1qpK0gtAPkVMF7VC42UA
 _MIT = Licence("MIT", "of the code; the authors name no other for the weights")
 _FOCALCLICK_LICENCE = Licence("Apache-2.0", "of the code; its README says MIT, and nothing is said of the weights")
 _HUB = "https://huggingface.co"
-_SAM_HQ_LICENCE = Licence("Apache-2.0", "of the code; the repository of the weights names none")
-_EDGETAM_LICENCE = Licence("Apache-2.0", "of the authors' own repository, of which this is a copy")
-_SAM3_LICENCE = Licence("LicenseRef-SAM", "the SAM License of Meta, which its page asks you to accept before")
+# As their pages said in November 2026: huggingface.co/lkeab/hq-sam, github.com/facebookresearch/EdgeTAM and .../sam3.
+_SAM_HQ_LICENCE = Licence("Apache-2.0", "of the authors' code and files, of which these are converted copies")
+_EDGETAM_LICENCE = Licence("Apache-2.0", "of the authors' code and checkpoints, of which this is a converted copy")
+_SAM3_LICENCE = Licence(
+    "LicenseRef-SAM", "the SAM License of Meta, which you accept on its page before you get them; no military use"
+)
 _EXTRA = "Needs the extra [transformers]."
 _RIVAL = "Trained on photographs; takes clicks only, and each click runs the whole network. A comparator."
 _BOXES_ONLY = "Made for boxes and outlines; its weights were not trained with clicks."

@@ -18,7 +18,7 @@ from qupath_sam.models.adapters.transformers_sam import CONFIG, family_beside, l
 from qupath_sam.models.base import Capabilities, Segmenter
 from qupath_sam.models.devices import choose_execution
 from qupath_sam.models.load import load_segmenter
-from qupath_sam.models.registry import Family
+from qupath_sam.models.registry import BUILT_IN, TRANSFORMERS_FAMILIES, Family, HubWeights
 from qupath_sam.models.weights.manage import Description, add
 from qupath_sam.models.weights.store import ModelStore
 from tests.contracts.segmenters import SegmenterContract, clicks, picture
@@ -118,6 +118,28 @@ def test_random_networks_have_the_published_sizes(name: str, part: str, millions
         network = published_network(name)
     count = sum(tensor.numel() for key, tensor in network.named_parameters() if key.startswith(part))
     assert count / 1e6 == pytest.approx(millions, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, spec in BUILT_IN.items() if spec.family in TRANSFORMERS_FAMILIES and name != "sam3_tracker"],
+)
+def test_the_sizes_that_the_registry_states_are_those_of_the_published_networks(name: str) -> None:
+    import transformers
+
+    weights = BUILT_IN[name].weights
+    assert isinstance(weights, HubWeights)
+    with torch.device("meta"):
+        network = published_network(name)
+        vision = network.config.vision_config.to_dict()
+        if name.startswith("sam2_1"):
+            memory = {"enable_temporal_pos_encoding_for_object_pointers": True}
+            config = transformers.Sam2VideoConfig(vision_config=vision, **memory)
+            network = transformers.Sam2VideoModel(config)
+        elif name == "edgetam":
+            network = transformers.EdgeTamVideoModel(transformers.EdgeTamVideoConfig(vision_config=vision))
+    computed = 4 * sum(tensor.numel() for tensor in network.state_dict().values())
+    assert weights.about_bytes == pytest.approx(computed, rel=0.005)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ final class Messages {
             message.setCoarsestMpp(0);
         }
         message.setAlongBorder(options.alongBorder());
+        message.setRemember(options.remember());
         return message.build();
     }
 

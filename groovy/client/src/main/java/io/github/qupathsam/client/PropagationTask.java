@@ -11,7 +11,8 @@ import java.util.function.IntFunction;
 /**
  * Outlines that are carried through the planes of a stack: from {@link SamClient#propagate}.
  *
- * <p>The outline of one plane is refined on the next, upwards and then downwards; where the server refuses the answer, the object ends.
+ * <p>The outline of one plane is refined on the next, upwards and then downwards; where the server refuses the answer, the object ends. A
+ * model with a memory of video looks for what it remembers instead: tokens go from plane to plane, whatever the model.
  */
 public final class PropagationTask {
     private final SamClient client;
@@ -53,17 +54,19 @@ public final class PropagationTask {
         List<Propagation.End> ends = new ArrayList<>();
         int done = 0;
         for (List<Integer> way : range.ways()) {
-            Map<Object, byte[]> alive = new LinkedHashMap<>(outlines);
+            Map<Object, Prompts> alive = way.isEmpty() ? Map.of() : remembered();
             for (int plane : way) {
-                Refinement answer = ask(plane, alive);
-                for (Refinement.Refined each : answer.refined()) {
+                SamPrediction answer = ask(plane, alive, refine);
+                Map<Object, Prompts> next = new LinkedHashMap<>();
+                Map<Object, SamResult> results = byObject(alive, answer);
+                Refinement verdict = Refinement.of(List.copyOf(alive.keySet()), answer);
+                for (Refinement.Refined each : verdict.refined()) {
                     found.add(new Propagation.Found(each.source(), plane, each.mask(), each.metadata()));
-                    alive.put(each.source(), each.mask().wkb());
+                    byte[] token = results.get(each.source()).token();
+                    next.put(each.source(), Prompts.outline(each.mask().wkb()).continuing(token));
                 }
-                for (Map.Entry<Object, String> each : answer.refused().entrySet()) {
-                    ends.add(new Propagation.End(each.getKey(), plane, each.getValue()));
-                    alive.remove(each.getKey());
-                }
+                verdict.refused().forEach((source, reason) -> ends.add(new Propagation.End(source, plane, reason)));
+                alive = next;
                 done++;
                 listener.accept(new PlaneProgress(done, range.count(), found.size()));
                 if (alive.isEmpty()) {
@@ -74,11 +77,20 @@ public final class PropagationTask {
         return new Propagation(List.copyOf(found), List.copyOf(ends));
     }
 
-    private Refinement ask(int plane, Map<Object, byte[]> alive) {
+    /** The outlines of the first plane, with the tokens of what the model remembers of them. */
+    private Map<Object, Prompts> remembered() {
+        Map<Object, Prompts> given = new LinkedHashMap<>();
+        outlines.forEach((source, wkb) -> given.put(source, Prompts.outline(wkb)));
+        Map<Object, SamResult> results = byObject(given, ask(range.at(), given, refine.remembering()));
+        given.replaceAll((source, prompts) -> prompts.continuing(results.get(source).token()));
+        return given;
+    }
+
+    private SamPrediction ask(int plane, Map<Object, Prompts> alive, RefineOptions how) {
         if (!context.isCancelled()) {
             Context before = context.attach();
             try {
-                return client.refine(planes.apply(plane), alive, options, refine);
+                return client.refined(planes.apply(plane), List.copyOf(alive.values()), options, how);
             } catch (SamException failure) {
                 if (!context.isCancelled()) {
                     throw failure;
@@ -88,5 +100,14 @@ public final class PropagationTask {
             }
         }
         throw new SamException(FailureReason.CANCELLED, "stopped; nothing has been changed");
+    }
+
+    private static Map<Object, SamResult> byObject(Map<Object, Prompts> asked, SamPrediction answer) {
+        Map<Object, SamResult> results = new LinkedHashMap<>();
+        int place = 0;
+        for (Object source : asked.keySet()) {
+            results.put(source, answer.results().get(place++));
+        }
+        return results;
     }
 }

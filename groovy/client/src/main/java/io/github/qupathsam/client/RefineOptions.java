@@ -16,8 +16,19 @@ import java.util.TreeSet;
  * @param anySize outlines larger than a window too; without, they are refused, so that no region is taken for an object
  * @param alongBorder outlines larger than a window are refined along their border, window by window, each in a call of its own, so
  *     that it has the whole patience of a call
+ * @param remember the outlines are right and come back as they are, with tokens that name what the model remembers of them, for the
+ *     next plane of a stack; {@link PropagationTask} asks so
  */
-public record RefineOptions(boolean point, Double minIoU, Double minPartIoU, Double maxAreaChange, Double minScore, Double boxMargin, boolean anySize, boolean alongBorder) {
+public record RefineOptions(
+        boolean point,
+        Double minIoU,
+        Double minPartIoU,
+        Double maxAreaChange,
+        Double minScore,
+        Double boxMargin,
+        boolean anySize,
+        boolean alongBorder,
+        boolean remember) {
     private static final Set<String> NAMES =
             new TreeSet<>(Set.of("point", "minIoU", "minPartIoU", "maxAreaChange", "minScore", "boxMargin", "anySize", "alongBorder"));
 
@@ -42,12 +53,18 @@ public record RefineOptions(boolean point, Double minIoU, Double minPartIoU, Dou
                 number(values, "minScore"),
                 number(values, "boxMargin"),
                 Boolean.TRUE.equals(values.get("anySize")),
-                Boolean.TRUE.equals(values.get("alongBorder")));
+                Boolean.TRUE.equals(values.get("alongBorder")),
+                false);
     }
 
     /** Without what is larger than a window. */
     RefineOptions inWindow() {
-        return new RefineOptions(point, minIoU, minPartIoU, maxAreaChange, minScore, boxMargin, anySize, false);
+        return new RefineOptions(point, minIoU, minPartIoU, maxAreaChange, minScore, boxMargin, anySize, false, remember);
+    }
+
+    /** For the plane on which the outlines are right. */
+    RefineOptions remembering() {
+        return new RefineOptions(point, minIoU, minPartIoU, maxAreaChange, minScore, boxMargin, anySize, alongBorder, true);
     }
 
     private static Double number(Map<String, ?> values, String name) {

@@ -137,6 +137,11 @@ public final class SamClient implements AutoCloseable {
         return Refinement.of(List.copyOf(outlines.keySet()), predictions.refine(image, prompts, options, refine));
     }
 
+    /** The whole answer to outlines that are to be refined, with the tokens that the next plane of a stack goes on from. */
+    SamPrediction refined(SamImage image, List<Prompts> outlines, PredictOptions options, RefineOptions refine) {
+        return predictions.refine(image, outlines, options, refine);
+    }
+
     /**
      * Outlines carried from their plane through others, plane by plane; {@link PropagationTask#run} does the work.
      *

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.qupathsam.v1.PredictRequest;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -59,7 +60,7 @@ class PropagationTaskTest {
     void theOutlineOfAPlaneAsksForThatOfTheNext() {
         List<String> told = new ArrayList<>();
         Propagation answer = client.propagate(planes, RANGE, outlines(), OPTIONS, LENIENT).run(progress -> told.add(progress.text()));
-        assertEquals(List.of(3, 4, 1, 0), asked);
+        assertEquals(List.of(2, 3, 4, 2, 1, 0), asked, "each way begins with the plane on which the outlines are right");
         assertEquals(List.of("one 3", "two 3", "one 4", "two 4", "one 1", "two 1", "one 0", "two 0"),
                 answer.found().stream().map(found -> found.source() + " " + found.plane()).toList());
         assertEquals("4 of 4 planes, 8 outlines", told.get(3));
@@ -72,10 +73,23 @@ class PropagationTaskTest {
     }
 
     @Test
+    void theTokenOfAPlaneGoesWithItsOutlineToTheNext() throws Exception {
+        try (ScriptedServer scripted = ScriptedServer.start();
+                SamClient asking = scripted.client(20)) {
+            asking.propagate(planes, RANGE, outlines(), OPTIONS, LENIENT).run(progress -> {});
+            List<PredictRequest> asked = scripted.predicts();
+            assertEquals(List.of(true, false, false, true, false, false), asked.stream().map(each -> each.getRefine().getRemember()).toList());
+            List<String> tokens = asked.stream().map(each -> each.getObjects(1).getToken().toStringUtf8()).toList();
+            assertEquals(List.of("", "answer 1, object 1", "answer 2, object 1", "", "answer 4, object 1", "answer 5, object 1"), tokens);
+            assertEquals(outlines().get("two").length, asked.get(0).getObjects(1).getOutlineWkb().size());
+        }
+    }
+
+    @Test
     void anObjectEndsWhereTheServerRefuses() {
         RefineOptions strict = RefineOptions.of(Map.of("minIoU", 0, "maxAreaChange", 1e6, "minPartIoU", 0, "minScore", 1));
         Propagation answer = client.propagate(planes, RANGE, outlines(), OPTIONS, strict).run(progress -> {});
-        assertEquals(List.of(3, 1), asked, "no plane behind an end is asked about");
+        assertEquals(List.of(2, 3, 2, 1), asked, "no plane behind an end is asked about");
         assertEquals("0 outlines on other planes; 4 ends within the stack (4 score too low)", answer.report());
         Propagation twice = Propagation.joined(List.of(answer, answer));
         assertEquals(8, twice.ends().size());
@@ -94,7 +108,7 @@ class PropagationTaskTest {
         PropagationTask task = client.propagate(planes, RANGE, outlines(), OPTIONS, LENIENT);
         SamException stopped = assertThrows(SamException.class, () -> task.run(progress -> task.cancel()));
         assertEquals(FailureReason.CANCELLED, stopped.reason());
-        assertEquals(List.of(3), asked);
+        assertEquals(List.of(2, 3), asked);
     }
 
     @Test

@@ -8,7 +8,9 @@ import io.github.qupathsam.v1.GetCapabilitiesResponse;
 import io.github.qupathsam.v1.LiveRequest;
 import io.github.qupathsam.v1.LiveResponse;
 import io.github.qupathsam.v1.ObjectResult;
+import io.github.qupathsam.v1.PredictRequest;
 import io.github.qupathsam.v1.PredictResponse;
+import io.github.qupathsam.v1.Refinement;
 import io.github.qupathsam.v1.SegmentRegionRequest;
 import io.github.qupathsam.v1.SegmentRegionResponse;
 import io.github.qupathsam.v1.SegmentationServiceGrpc;
@@ -19,6 +21,7 @@ import io.grpc.Status;
 import io.grpc.okhttp.OkHttpServerBuilder;
 import io.grpc.stub.ServerCallStreamObserver;
 import io.grpc.stub.StreamObserver;
+import java.util.List;
 import java.util.Map;
 import java.util.Queue;
 import java.util.concurrent.BlockingQueue;
@@ -37,6 +40,7 @@ final class ScriptedServer implements AutoCloseable {
     private final CompletableFuture<Throwable> streamEnded = new CompletableFuture<>();
     private final BlockingQueue<SegmentRegionRequest> regions = new LinkedBlockingQueue<>();
     private final Queue<Consumer<StreamObserver<SegmentRegionResponse>>> regionTurns = new ConcurrentLinkedQueue<>();
+    private final Queue<PredictRequest> predicts = new ConcurrentLinkedQueue<>();
     private volatile StreamObserver<LiveResponse> stream;
 
     private ScriptedServer(int port, int protocol) throws Exception {
@@ -135,6 +139,11 @@ final class ScriptedServer implements AutoCloseable {
         return request;
     }
 
+    /** The requests for outlines so far that came by themselves; each was answered with a token that counts them. */
+    List<PredictRequest> predicts() {
+        return List.copyOf(predicts);
+    }
+
     /** How the client ended the stream; completes when it has. */
     Throwable streamEnded() throws Exception {
         return streamEnded.get(30, TimeUnit.SECONDS);
@@ -158,7 +167,26 @@ final class ScriptedServer implements AutoCloseable {
                     .setServerVersion("9.9.9")
                     .setProtocolVersion(protocol)
                     .setReadsSlides(true)
+                    .setMaxObjects(64)
                     .build());
+            out.onCompleted();
+        }
+
+        @Override
+        public void predict(PredictRequest request, StreamObserver<PredictResponse> out) {
+            predicts.add(request);
+            SegmentedMask mask = SegmentedMask.newBuilder()
+                    .setGeometryWkb(ByteString.copyFrom(OUTLINE))
+                    .setScore(0.9)
+                    .build();
+            PredictResponse.Builder answer = PredictResponse.newBuilder();
+            for (int i = 0; i < request.getObjectsCount(); i++) {
+                answer.addResults(ObjectResult.newBuilder()
+                        .addMasks(mask)
+                        .setToken(ByteString.copyFromUtf8("answer " + predicts.size() + ", object " + i))
+                        .setRefinement(Refinement.getDefaultInstance()));
+            }
+            out.onNext(answer.build());
             out.onCompleted();
         }
 
