@@ -180,10 +180,27 @@ def rotation(
 def region(
     file: _File = None,
     *,
-    side: Annotated[list[int] | None, typer.Option(min=1000, help="Of a square region, px; may be repeated.")] = None,
+    side: Annotated[list[int] | None, typer.Option(min=256, help="Of a square region, px; may be repeated.")] = None,
+    speed: Annotated[
+        bool,
+        typer.Option(
+            "--speed", help="Instead: processor time of a tile, fast and best, beside that of its bare encode."
+        ),
+    ] = False,
+    model: Annotated[str, typer.Option(help="Of --speed; one with a dense head.")] = "",
     as_json: _Json = False,
 ) -> None:
     """Measure the memory of server and client while a small and a large region are segmented (fake model)."""
+    if speed:
+        from qupath_sam.cli.benchmarks import region_speed
+
+        if side and len(side) > 1:
+            raise typer.BadParameter("--speed measures one region; give one --side")
+        found = region_speed.run(model=model, side=side[0]) if side else region_speed.run(model=model)
+        _report(found, "speed", as_json=as_json, file=file)
+        return
+    if model:
+        raise typer.BadParameter("memory is measured with the fake model; add --speed, or leave --model out")
     from qupath_sam.cli.benchmarks import region as bench
 
     results = bench.run(tuple(side)) if side else bench.run()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import tifffile
 from shapely.geometry import Point, box
 
 from qupath_sam import LocalClient
@@ -13,6 +14,7 @@ from qupath_sam.assets import demo_slide_path
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.qupath.geojson import AnnotationFeature, read_geojson, write_geojson
 from qupath_sam.qupath.geojson.streaming import GrowingGeoJson
+from tests.engine.test_like import PALE, PURPLE, disc, scene
 
 SLIDE = demo_slide_path()
 ASK = "segment", SLIDE, "--everything", "--model", "fake", "--spacing", 20, "--min-stability", 0.5
@@ -36,8 +38,36 @@ def test_objects_of_a_region_become_detections(qupath_sam, tmp_path: Path):
 
 
 def test_a_stopped_run_leaves_a_whole_file_and_goes_on(qupath_sam, tmp_path: Path, monkeypatch):
+    stop_and_go_on(qupath_sam, tmp_path, monkeypatch, ASK)
+
+
+def test_so_does_a_stopped_run_by_examples(qupath_sam, tmp_path: Path, monkeypatch):
+    examples, others, slide = (tmp_path / name for name in ("examples", "others", "discs.tif"))
+    write_geojson(examples, [AnnotationFeature(disc(2, 1))])
+    write_geojson(others, [AnnotationFeature(disc(2, 2))])
+    pixels = scene([PURPLE, PALE])
+    tifffile.imwrite(slide, pixels, photometric="rgb", tile=(128, 128), resolution=(20000, 20000), resolutionunit=3)
+    ask = "segment", slide, "--everything", "--search-background", "--model", "fake", "--effort", "fast"
+    place = f"0,0,{pixels.shape[1]},{pixels.shape[0]}"
+    stop_and_go_on(
+        qupath_sam, tmp_path, monkeypatch, (*ask, "--like", examples), place=place, other=(*ask, "--like", others)
+    )
+
+
+def stop_and_go_on(
+    qupath_sam, tmp_path: Path, monkeypatch, ask: tuple, *, place: str = REGION[1], other: tuple = ()
+) -> None:
+    """Stop a run, and hold its file and that of the run that goes on against one of a run that nobody stops.
+
+    Args:
+        ask: the command without region and output.
+        place: what ``--region`` says.
+        other: a command that must not go on with it.
+    """
+    region = "--region", place
+    before = {path.name for path in tmp_path.iterdir()}
     whole, out = tmp_path / "whole.geojson", tmp_path / "cells.geojson"
-    assert qupath_sam(*ASK, *REGION, "-o", whole).code == 0
+    assert qupath_sam(*ask, *region, "-o", whole).code == 0
     segment_region = LocalClient.segment_region
     monkeypatch.setattr("qupath_sam.engine.region.run.TILES_PER_TOKEN", 3)
 
@@ -49,24 +79,25 @@ def test_a_stopped_run_leaves_a_whole_file_and_goes_on(qupath_sam, tmp_path: Pat
 
     with monkeypatch.context() as patched:
         patched.setattr(LocalClient, "segment_region", stopped)
-        ended = qupath_sam(*ASK, *REGION, "-o", out)
+        ended = qupath_sam(*ask, *region, "-o", out)
     assert ended.code != 0
     assert "--resume goes on" in ended.stderr
     part = tmp_path / "cells.geojson.part"
     assert 0 < len(features(part)) < len(features(whole)), "what is found so far can be imported"
     assert not out.exists()
 
-    again = qupath_sam(*ASK, *REGION, "-o", out)
+    again = qupath_sam(*ask, *region, "-o", out)
     assert again.code != 0
     assert "--resume" in again.stderr, "an earlier run's work is not thrown away unseen"
-    other = qupath_sam(*ASK, "--region", "0,0,900,900", "-o", out, "--resume")
-    assert other.code != 0
-    assert "another request" in other.stderr
+    for wrong in ((*ask, "--region", "0,0,300,300"), *([(*other, *region)] if other else [])):
+        ended = qupath_sam(*wrong, "-o", out, "--resume")
+        assert ended.code != 0
+        assert "another request" in ended.stderr
 
-    ended = qupath_sam(*ASK, *REGION, "-o", out, "--resume")
+    ended = qupath_sam(*ask, *region, "-o", out, "--resume")
     assert ended.code == 0, ended.stderr
     assert [f.geometry.wkt for f in features(out)] == [f.geometry.wkt for f in features(whole)]
-    assert {path.name for path in tmp_path.iterdir()} == {"cells.geojson", "whole.geojson"}
+    assert {path.name for path in tmp_path.iterdir()} == before | {"cells.geojson", "whole.geojson"}
 
 
 def test_inside_outlines_and_on_a_server(qupath_sam, server_address: str, tmp_path: Path):
