@@ -11,15 +11,16 @@ from pathlib import Path
 
 
 class Server:
-    """A real server that can be killed and started again on its port."""
+    """A real server that can be killed and started again on its port; ``options`` are those of ``serve``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.options = options
         self.log = folder / "server.log"
         self.port = "0"
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "qupath_sam", "serve", "--device", "cpu", "--port", self.port]
+        command = [sys.executable, "-m", "qupath_sam", "serve", "--device", "cpu", "--port", self.port, *self.options]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout is not None

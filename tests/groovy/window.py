@@ -125,8 +125,9 @@ class Window:
         """Show another image of the project, without saving this one; nothing happens where it shows already."""
         self.ask(
             f"def wanted = gui.getProject().getImageList().find {{ it.getImageName() == '{name}' }}\n"
-            "if (gui.getProject().getEntry(viewer.getImageData()) != wanted) {\n"
-            "    viewer.getImageData().setChanged(false) // else it asks\n"
+            "def shown = viewer.getImageData()\n"
+            "if (shown == null || gui.getProject().getEntry(shown) != wanted) {\n"
+            "    shown?.setChanged(false) // else it asks\n"
             "    gui.openImageEntry(wanted)\n"
             "}"
         )

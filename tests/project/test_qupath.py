@@ -45,6 +45,8 @@ from tests.project.plain_editor import GrowingPredictor
 pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(600)]
 
 REPOSITORY = Path(__file__).parents[2]
+#: What is as it was of an object whose outline is refined.
+SAME_IF_REFINED = ("id", "name", "locked", "class", "parent", "probability", "plane")
 
 
 def refine(project_file: Path, editor: QuPathWorker, by: float = 5.0) -> RunReport:
@@ -92,6 +94,32 @@ def test_of_twenty_images_nothing_changes_but_what_was_named(twenty_images: Path
     _check_images(before, dump(twenty_images), refined)
 
 
+def test_the_command_changes_the_outlines_of_the_named_class_alone_and_undo_brings_them_back(
+    twenty_images: Path, tmp_path: Path
+) -> None:
+    before, bytes_before = dump(twenty_images), _bytes(twenty_images)
+    asked = ("--class", "Tumor", "--model", "fake", "--min-iou", "0.3", "--min-part-iou", "0", "--no-thumbnails")
+    _output("refine", str(twenty_images), *asked, "--report", str(tmp_path / "report"))
+    refined = 0
+    for image_before, image_after in zip(before, dump(twenty_images), strict=True):
+        assert list(image_before) == list(image_after), "the order of objects has changed"
+        for object_id, old in image_before.items():
+            new = image_after[object_id]
+            if new["geojson"] == old["geojson"]:
+                assert new == old | {"steps": new["steps"]}
+                continue
+            refined += 1
+            assert old["class"].startswith("Tumor")
+            assert not old["locked"]
+            assert {key: new[key] for key in SAME_IF_REFINED} == {key: old[key] for key in SAME_IF_REFINED}
+            assert new["measurements"]["Score, by hand = x"] == old["measurements"]["Score, by hand = x"]
+            assert new["geojson"]["properties"]["metadata"]["Reviewer"] == "Ü, ö = ok"
+    lines = (tmp_path / "report" / "report.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert refined == sum(",refined," in line for line in lines) >= 20
+    _output("undo", str(twenty_images))
+    assert _bytes(twenty_images) == bytes_before
+
+
 def _check_images(
     before: list[dict[str, dict[str, Any]]], after: list[dict[str, dict[str, Any]]], refined: set[str]
 ) -> None:
@@ -107,8 +135,7 @@ def _check_images(
 
 
 def _check_refined(old: dict[str, Any], new: dict[str, Any]) -> None:
-    same = ("id", "name", "locked", "class", "parent", "probability", "plane")
-    assert {key: new[key] for key in same} == {key: old[key] for key in same}
+    assert {key: new[key] for key in SAME_IF_REFINED} == {key: old[key] for key in SAME_IF_REFINED}
     old_shape, new_shape = (shapely.geometry.shape(item["geojson"]["geometry"]) for item in (old, new))
     assert new_shape.symmetric_difference(old_shape.buffer(5)).area < 0.02 * new_shape.length
     measurements, kept = new["measurements"], old["measurements"]
