@@ -390,6 +390,15 @@ def test_a_script_without_a_prompt_says_so_in_a_dialog(window: Window, tmp_path:
     assert "For help interpreting" not in window.log.read_text()
 
 
+def test_the_settings_open_at_those_of_sam(window: Window, tmp_path: Path) -> None:
+    """On 0.1.0 the preferences opened at QuPath's first category, with that of SAM out of sight."""
+    window.ask("javafx.application.Platform.runLater { gui.lookupMenuItem('Extensions>SAM>Settings...').fire() }; null")
+    sheet = "gui.getPreferencePane().getPropertySheet()"
+    window.wait_for(f"{sheet}.lookup('.accordion')?.getExpandedPane()?.getText() == 'SAM'", "category SAM")
+    window.screenshot(tmp_path / "settings.png")
+    window.ask(f"{sheet}.getScene().getWindow().hide(); null")
+
+
 def test_the_server_dialog_says_what_is_there(window: Window, tmp_path: Path) -> None:
     window.ask("javafx.application.Platform.runLater { gui.lookupMenuItem('Extensions>SAM>Server...').fire() }; null")
     text = (

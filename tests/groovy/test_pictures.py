@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,12 +25,17 @@ from .window import Window, open_window
 pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 MOST_BYTES = 120_000
+#: Width and height of QuPath's window, px.
+WINDOW = (1040, 700)
 CLICKER = "def clicker = gui.getStage().getProperties()['qupath-sam']\n"
 WINDOWS = "javafx.stage.Window.getWindows()"
 VIEW = CLICKER + "def view = clicker.@view\n"
 ANSWERED = VIEW + "view != null && !view.working() && view.mask() != null && view.clicks().size() == COUNT"
 #: A keratin core of the slide, and places in it and beside it.
-CORE, BESIDE = (1262.0, 2085.0), (1330.0, 2150.0)
+CORE, BESIDE = (1262.0, 2085.0), (1322.0, 1980.0)
+SAM_SETTINGS = "gui.getPreferencePane().getPropertySheet().lookup('.accordion').getExpandedPane()?.getText() == 'SAM'"
+#: Centre and downsample of a view of the whole slide: white compresses better than tissue.
+WHOLE = (1100.0, 1480.0, 6.0)
 #: Nuclei round here are outlined all at once.
 NUCLEI = (1120, 820, 260, 200)
 
@@ -59,7 +65,10 @@ def window(qupath: QuPath, folder: Path, tmp_path_factory: pytest.TempPathFactor
             qupath, place / "project" / "project.qpproj", Path(demo_slide_path()).name, place, **settings
         ) as opened:
             opened.wait_for(CLICKER + "clicker != null", "extension")
-            opened.ask("gui.getStage().setMaximized(true); null")
+            opened.ask(
+                "def stage = gui.getStage(); stage.setX(0); stage.setY(0); "
+                f"stage.setWidth({WINDOW[0]}); stage.setHeight({WINDOW[1]}); null"
+            )
             opened.ask("PathPrefs.autoSetAnnotationClassProperty().set(getPathClass('Tumor')); null")
             yield opened
     finally:
@@ -68,26 +77,24 @@ def window(qupath: QuPath, folder: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def take(window: Window, folder: Path, tmp_path: Path):
-    """Takes a picture of a rectangle of the screen; all of it without one."""
+    """Takes a picture of a rectangle of the screen; of QuPath's window without one."""
 
     def picture(name: str, area: tuple[int, int, int, int] | None = None) -> None:
         window.screenshot(tmp_path / "screen.png")
         seen = Image.open(tmp_path / "screen.png").convert("RGB")
-        if area is not None:
-            seen = seen.crop(area)
-        for colours in (256, 128, 64, 48, 32):
-            palette = seen.quantize(colours, dither=Image.Dither.NONE)
+        seen = seen.crop(area or (0, 0, *WINDOW))
+        for quality in (88, 80, 72, 64, 56):
             written = io.BytesIO()
-            palette.save(written, "PNG", optimize=True)
+            seen.save(written, "JPEG", quality=quality, optimize=True)
             if written.tell() < MOST_BYTES:
                 break
         assert written.tell() < MOST_BYTES, name
-        (folder / f"qupath_{name}.png").write_bytes(written.getvalue())
+        (folder / f"qupath_{name}.jpg").write_bytes(written.getvalue())
 
     return picture
 
 
-def around(window: Window, x: float, y: float, width: int = 560, height: int = 400) -> tuple[int, int, int, int]:
+def around(window: Window, x: float, y: float, width: int = 620, height: int = 420) -> tuple[int, int, int, int]:
     """The rectangle of the screen round a place of the image, within the viewer."""
     at = window.ask(
         f"def p = viewer.imagePointToComponentPoint(new Point2D.Double({x}, {y}), null, false)\n"
@@ -112,15 +119,15 @@ def test_the_click_tool(window: Window, take) -> None:
     window.press("Tab")
     window.wait_for(VIEW + "view.choice() == 1", "next outline")
     take("tab", place)
-    window.press("Escape")
-    window.click(*CORE)
-    answered(window, 1)
     window.click(*BESIDE, holding="alt")
     answered(window, 2)
     take("take_away", place)
-    window.drag((CORE[0] - 20, CORE[1] - 60), (CORE[0] + 10, CORE[1] + 70), holding="shift")
-    answered(window, 3)
-    take("scribble", place)
+    window.press("Escape")
+    window.drag((CORE[0] - 35, CORE[1] + 60), (CORE[0] + 40, CORE[1] - 70), holding="shift")
+    answered(window, 1)
+    window.drag((CORE[0] + 95, CORE[1] - 70), (CORE[0] + 75, CORE[1] + 60), holding="alt")
+    answered(window, 2)
+    take("strokes", place)
     window.right_click(CORE[0] + 10, CORE[1] + 10)
     window.wait_for("javafx.stage.Window.getWindows().any { it instanceof javafx.scene.control.ContextMenu }", "menu")
     left, top, right, bottom = place
@@ -128,13 +135,17 @@ def test_the_click_tool(window: Window, take) -> None:
     window.click_on("it instanceof Label && it.getText() == 'Keep (Enter)'")
     window.wait_for("getAnnotationObjects().any { it.getPathClass()?.toString() == 'Tumor' }", "annotation")
     window.ask("gui.getToolManager().setSelectedTool(qupath.lib.gui.viewer.tools.PathTools.MOVE); null")
+    window.look(*WHOLE)
+    window.ask(
+        "def tabs = gui.getAnalysisTabPane()\n"
+        "tabs.getSelectionModel().select(tabs.getTabs().find { it.getText() == 'Annotations' }); null"
+    )
     take("kept")
 
 
 def test_menu_server_and_settings(window: Window, take) -> None:
-    window.click_on(
-        "it instanceof Labeled && it.getText() == 'Extensions' || it instanceof Text && it.getText() == 'Extensions'"
-    )
+    window.look(*WHOLE)
+    window.click_on("it instanceof Label && it.getText() == 'Extensions'")
     window.click_on("it instanceof Label && it.getText() == 'SAM'")
     window.wait_for(
         "javafx.stage.Window.getWindows().count { it instanceof javafx.scene.control.ContextMenu } > 1", "menu"
@@ -153,6 +164,7 @@ def test_menu_server_and_settings(window: Window, take) -> None:
     window.wait_for(
         "javafx.stage.Window.getWindows().count { it.isShowing() && it instanceof javafx.stage.Stage } > 1", "settings"
     )
+    window.wait_for(SAM_SETTINGS, "settings of SAM")
     take("settings")
     window.ask(
         f"{WINDOWS}.findAll {{ it instanceof javafx.stage.Stage && it != gui.getStage() }}.each {{ it.hide() }}; null"
@@ -161,8 +173,11 @@ def test_menu_server_and_settings(window: Window, take) -> None:
 
 def test_everything_in_a_region(window: Window, take) -> None:
     x, y, width, height = NUCLEI
+    window.ask("gui.getViewerManager().showOverviewProperty().set(false); null")
     window.look(x + width / 2, y + height / 2, 0.6)
     window.ask("selectObjects(getAnnotationObjects().findAll { it.getName() == 'Region' }); null")
     window.ask("Platform.runLater { gui.lookupMenuItem('Extensions>SAM>Everything in selected').fire() }; null")
     window.wait_for("getDetectionObjects().size() > 0", "nuclei")
+    window.ask("resetSelection(); null")
+    time.sleep(3)  # QuPath paints detections in the background
     take("everything", around(window, x + width / 2, y + height / 2))
