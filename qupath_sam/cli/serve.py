@@ -50,7 +50,9 @@ def serve(
         bool, typer.Option("--token-without-tls", help="Let the token travel unencrypted to other machines.")
     ] = False,
     model: Annotated[str, typer.Option(help="Default model (see `qupath-sam models list`).")] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; several with commas (cuda:0,cuda:1).")
+    ] = "auto",
     precision: Annotated[str, typer.Option(help="Of the image encoder: auto, fp32 or bf16.")] = "auto",
     runtime: Annotated[
         str, typer.Option(help="Of encoder and decoder on a CPU: auto (OpenVINO if installed), torch or openvino.")
@@ -75,6 +77,9 @@ def serve(
     ] = True,
     memory: Annotated[
         float, typer.Option(help="GiB for all caches and decoding together, beside models; 0 takes the usual sizes.")
+    ] = 0.0,
+    model_memory: Annotated[
+        float, typer.Option(help="GiB for the weights of models on each device; 0 keeps the two used last.")
     ] = 0.0,
     embedding_mib: Annotated[int, typer.Option(help="Memory for embeddings, MiB.")] = 1024,
     embedding_folder: Annotated[

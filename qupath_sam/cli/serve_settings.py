@@ -53,6 +53,7 @@ def server_settings(options: Mapping[str, Any]) -> ServerSettings:
         slide_roots=tuple(map(Path, options["slides"])) if options["slides"] else None,
         allow_urls=tuple(options["allow_url"] or ()),
         reflection=options["reflection"],
+        model_bytes=int(options["model_memory"] * 1024 * MIB),
         embedding_bytes=options["embedding_mib"] * MIB,
         embedding_folder=_path(options["embedding_folder"]),
         embedding_folder_bytes=options["embedding_folder_gib"] * 1024 * MIB,

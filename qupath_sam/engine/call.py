@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from qupath_sam import __version__
@@ -18,13 +17,14 @@ from qupath_sam.engine.doubts import doubts_of
 from qupath_sam.engine.embedded_windows import EmbeddedWindows
 from qupath_sam.engine.embeddings.key import embedding_key
 from qupath_sam.engine.outlines import outlines_of
+from qupath_sam.engine.running_jobs import RunningJobs
 from qupath_sam.engine.states import Resumed, StateStore, StepsContext, tokens
 from qupath_sam.engine.steps import DecodeRequest, State, Step, run_step, steps_of, touches_edge
-from qupath_sam.engine.turns import Kind
+from qupath_sam.engine.urgency import Priority, Urgency
 from qupath_sam.engine.windows import Scales
-from qupath_sam.engine.worker import Priority, Urgency
 from qupath_sam.errors import UnsupportedPrompt
 from qupath_sam.models.base import Embedding, MaskSet, WindowPrompts
+from qupath_sam.models.jobs import CallJob, EncodeJob, decoding_of
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.slides.base import SlideInfo, SlideReader
 from qupath_sam.types.regions import Window
@@ -33,6 +33,7 @@ from qupath_sam.types.results import EmbeddingSource, ObjectResult, Provenance, 
 
 if TYPE_CHECKING:
     from qupath_sam.engine.engine import Engine
+    from qupath_sam.engine.lanes import Lane
 
 T = TypeVar("T")
 
@@ -73,6 +74,8 @@ class RunningCall:
         output: OutputOptions,
         call: Call,
         priority: Priority | None = None,
+        *,
+        timings: Timings | None = None,
     ) -> None:
         self._engine = engine
         self._slide = slide
@@ -86,7 +89,9 @@ class RunningCall:
             window = replace(window, prefer_embedded=False)
         self.scales = scales_of(slide.info, loaded)
         self._sources: dict[Window, EmbeddingSource] = {}
-        self.timings = Timings()
+        self._jobs = RunningJobs(call, self._priority, timings)
+        self.timings = self._jobs.timings
+        self._devices: set[str] = set()
         self._context = StepsContext(
             image=slide.info.fingerprint,
             model=(loaded.spec.name, loaded.weights_sha256, loaded.segmenter.preprocessing_version),
@@ -122,11 +127,15 @@ class RunningCall:
         """Return the windows to be preferred."""
         if not self._context.request.prefer_embedded:
             return None
-        return EmbeddedWindows(self.scales, lambda window: self._engine.embeddings.contains(self.key(window)))
+        return EmbeddedWindows(self.scales, self.is_embedded)
+
+    def is_embedded(self, window: Window) -> bool:
+        """Return whether a window's embedding is at hand."""
+        return self._engine.lanes.has_embedding(self._slide.info.fingerprint, window, self.key(window))
 
     def _turn(self) -> int:
         """Return how many objects the inference thread takes at once now."""
-        if self._engine.worker.others_wait(self._call.client):
+        if self._engine.lanes.others_wait(self._call.client):
             return OBJECTS_WHILE_OTHERS_WAIT
         return OBJECTS_PER_TURN if self._loaded.device.startswith("cpu") else OBJECTS_PER_BATCH
 
@@ -140,18 +149,30 @@ class RunningCall:
                     group.append((item, self._fitting(wanted)))
             if not groups:
                 return
-            for (window, several), group in groups.items():
-                self._decode(window, group, several_masks=several)
+            self._decode(groups)
 
-    def _decode(
-        self, window: Window, group: Sequence[tuple[RunningObject, WindowPrompts]], *, several_masks: bool
-    ) -> None:
-        embedding, self._sources[window] = self.embedding(window)
-        prompts = [prompts for _, prompts in group]
-        decode = partial(self._loaded.segmenter.decode, embedding, prompts, several_masks=several_masks)
-        answers = self._on_worker(decode, "decode", Urgency(self._priority), items=len(group))
-        for (item, _), answer in zip(group, answers, strict=True):
-            item.send(answer)
+    def _decode(self, groups: Mapping[tuple[Window, bool], Sequence[tuple[RunningObject, WindowPrompts]]]) -> None:
+        """Decode the objects of each window; those of several windows share a turn where the model gains by that."""
+        all_stages = []
+        for (window, several), group in groups.items():
+            lane = self._lane(window)
+            embedding, self._sources[window] = self.embedding(window)
+            prompts = [prompts for _, prompts in group]
+            segmenter = self._model_on(lane).segmenter
+            all_stages.append((lane.worker, decoding_of(segmenter, embedding, prompts, several_masks=several)))
+        answers = self._jobs.run_stages(all_stages)
+        for group, made in zip(groups.values(), answers, strict=True):
+            for (item, _), answer in zip(group, made, strict=True):
+                item.send(answer)
+
+    def _lane(self, window: Window) -> Lane:
+        return self._engine.lanes.of_window(self._slide.info.fingerprint, window)
+
+    def _model_on(self, lane: Lane) -> LoadedModel:
+        """Return the call's model on a lane."""
+        loaded = self._loaded if lane is self._engine.lanes.first else lane.models.get(self._loaded.spec.name)
+        self._devices.add(loaded.device)
+        return loaded
 
     def _fitting(self, wanted: DecodeRequest) -> WindowPrompts:
         """Return prompts without what the model cannot take; refuse where nothing would be left of what was meant."""
@@ -167,12 +188,13 @@ class RunningCall:
             raise UnsupportedPrompt(f"model {self._loaded.spec.name!r} cannot take these prompts; give it a click")
         return prompts
 
-    def embedding(self, window: Window) -> tuple[Embedding, EmbeddingSource]:
+    def embedding(self, window: Window, lane: Lane | None = None) -> tuple[Embedding, EmbeddingSource]:
         """Return the window's embedding, from the cache or made now."""
         urgency = Urgency(self._priority)
-        return self._engine.embeddings.get_or_compute(
+        lane = lane or self._lane(window)
+        return lane.embeddings.get_or_compute(
             self.key(window),
-            lambda: self._encode(window, urgency),
+            lambda: self._encode(window, lane, urgency),
             cancel=self._call.cancel,
             deadline=self._call.deadline,
             urgency=urgency,
@@ -189,34 +211,12 @@ class RunningCall:
             loaded.segmenter.preprocessing_version,
         )
 
-    def _encode(self, window: Window, urgency: Urgency) -> Embedding:
+    def _encode(self, window: Window, lane: Lane, urgency: Urgency) -> Embedding:
         check_wanted(self._call.cancel, self._call.deadline)
         started = time.perf_counter()
         pixels = self._slide.read(window)
         self.timings.read += _ms(started)
-        return self._on_worker(lambda: self._loaded.segmenter.embed(pixels), "encode", urgency)
-
-    def _on_worker(self, job: Callable[[], T], kind: Kind, urgency: Urgency, *, items: int = 1) -> T:
-        submitted = time.perf_counter()
-        began = submitted
-
-        def timed() -> T:
-            nonlocal began
-            began = time.perf_counter()
-            return job()
-
-        answer = self._engine.worker.run(
-            timed,
-            priority=urgency,
-            cancel=self._call.cancel,
-            deadline=self._call.deadline,
-            client=self._call.client,
-        )
-        self.timings.queue += (began - submitted) * 1e3
-        spent_ms = _ms(began)
-        setattr(self.timings, kind, getattr(self.timings, kind) + spent_ms)
-        self._engine.turns.add(kind, items, spent_ms / 1e3)
-        return answer
+        return self._jobs.run(lane.worker, EncodeJob(self._model_on(lane).segmenter, pixels), urgency=urgency)
 
     def _result(self, item: RunningObject) -> ObjectResult:
         return replace(self.result(item.request, item.state), token=item.token, resumed_steps=item.resumed.steps)
@@ -238,10 +238,14 @@ class RunningCall:
         )
 
     def on_embedding(self, window: Window, job: Callable[[Embedding], T]) -> T:
-        """Run a job of the model on a window's embedding, on the inference thread, as the decoding of one object."""
+        """Run a job of the model on a window's embedding, on the inference thread, as the decoding of one object.
+
+        Always on the first lane: what a model remembers of an object lies on one device.
+        """
         check_wanted(self._call.cancel, self._call.deadline)
-        embedding, self._sources[window] = self.embedding(window)
-        return self._on_worker(lambda: job(embedding), "decode", Urgency(self._priority))
+        lane = self._engine.lanes.first
+        embedding, self._sources[window] = self.embedding(window, lane)
+        return self._jobs.run(lane.worker, CallJob(lambda: job(embedding), "decode"))
 
     def provenance(self) -> Provenance:
         """Return what made this call's results."""
@@ -253,7 +257,7 @@ class RunningCall:
             server_version=__version__,
             image_fingerprint=info.fingerprint,
             pixel_source=info.reader,
-            device=self._loaded.device,
+            device=", ".join(sorted(self._devices)) or self._loaded.device,
             mpp=self._mpp,
             remarks=info.all_remarks,
         )

@@ -1,7 +1,7 @@
 """From prompts to outlines: the one file that knows the whole chain. No gRPC, no command line.
 
-An `Engine` owns the parts that live long: models, the thread that calls them, embeddings, states. A call brings a
-slide and prompts and takes values away; nothing of a call stays behind but cache entries.
+An `Engine` owns the parts that live long: a lane a device (models, the thread that calls them, embeddings), and states.
+A call brings a slide and prompts and takes values away; nothing of a call stays behind but cache entries.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from shapely.geometry import MultiPolygon, Polygon
 from qupath_sam.engine.call import Call, RunningCall, scales_of
 from qupath_sam.engine.description import describe_image
 from qupath_sam.engine.embeddings.store import EmbeddingStore
+from qupath_sam.engine.lanes import Lane, Lanes
 from qupath_sam.engine.pool import ModelPool
 from qupath_sam.engine.prefetch import Prefetcher
 from qupath_sam.engine.refine import RefineContext, refine_objects
@@ -25,9 +26,9 @@ from qupath_sam.engine.settings import MIB
 from qupath_sam.engine.states import StateStore
 from qupath_sam.engine.tracking import MemoryBanks, begin_tracking, track_objects
 from qupath_sam.engine.tracking_call import TrackingCall
-from qupath_sam.engine.turns import TurnCounts
+from qupath_sam.engine.urgency import Priority
 from qupath_sam.engine.windows import Scales
-from qupath_sam.engine.worker import InferenceWorker, Priority
+from qupath_sam.engine.worker import InferenceWorker
 from qupath_sam.errors import InvalidPrompt, RequestTooLarge
 from qupath_sam.models.base import WindowPrompts
 from qupath_sam.models.load import LoadedModel
@@ -42,12 +43,10 @@ from qupath_sam.types.service import ImageDescription
 
 
 class Engine:
-    """Segments objects of slides. Safe to call from many threads; one thread inside calls the models.
+    """Segments objects of slides. Safe to call from many threads; one thread a device calls the models.
 
     Args:
-        models: loads models by name.
-        worker: the thread that calls them.
-        embeddings: cache of what the encoders made.
+        lanes: one a device.
         states: cache of what the next clicks continue from.
         max_objects: most objects of one call.
         max_points: most points in the clicks of one object.
@@ -57,29 +56,53 @@ class Engine:
     def __init__(
         self,
         *,
-        models: ModelPool,
-        worker: InferenceWorker,
-        embeddings: EmbeddingStore,
+        lanes: Sequence[Lane],
         states: StateStore,
         max_objects: int = 1024,
         max_points: int = 1024,
         tracking_bytes: int = 512 * MIB,
     ) -> None:
-        self.models = models
-        self.worker = worker
-        self.embeddings = embeddings
+        self.lanes = Lanes(lanes)
         self.states = states
         self.memories = MemoryBanks(tracking_bytes)
         self.max_objects = max_objects
         self.max_points = max_points
-        self.turns = TurnCounts()
         self._prefetcher = Prefetcher()
+
+    @property
+    def models(self) -> ModelPool:
+        """The models of the first lane; the others load the same."""
+        return self.lanes.first.models
+
+    @property
+    def worker(self) -> InferenceWorker:
+        """The thread of the first lane."""
+        return self.lanes.first.worker
+
+    @property
+    def embeddings(self) -> EmbeddingStore:
+        """The embeddings of the first lane."""
+        return self.lanes.first.embeddings
+
+    def loaded_models(self) -> tuple[str, ...]:
+        """Return names of the models in the memory of any device, least recently used first."""
+        return tuple(dict.fromkeys(name for lane in self.lanes.all for name in lane.models.loaded()))
+
+    def on_models(self, callback: Callable[[tuple[str, ...]], None]) -> None:
+        """Have ``callback`` called with `loaded_models` whenever these change."""
+        for lane in self.lanes.all:
+            lane.models.on_change(lambda _: callback(self.loaded_models()))
+
+    def resize_embeddings(self, max_bytes: int) -> None:
+        """Change the limit of the embeddings in memory, of all devices together."""
+        for lane in self.lanes.all:
+            lane.embeddings.memory.resize(max_bytes // len(self.lanes.all))
 
     def close(self) -> None:
         """Stop prefetching and the inference thread; write embeddings that wait for it. Calls end with `Cancelled`."""
         self._prefetcher.close()
-        self.worker.close()
-        self.embeddings.close()
+        for lane in self.lanes.all:
+            lane.close()
 
     def warm_up(self) -> None:
         """Load the default model and run it once, so that no click pays for what libraries prepare at first use.
@@ -87,14 +110,18 @@ class Engine:
         Raises:
             ModelError, OutOfMemory: the model cannot be loaded or run.
         """
-        segmenter = self.models.get().segmenter
+        for lane in self.lanes.all:
+            self._warm_up(lane)
+
+    def _warm_up(self, lane: Lane) -> None:
+        segmenter = lane.models.get().segmenter
         size = segmenter.capabilities.input_size
         middle = WindowPrompts(np.full((1, 2), size / 2, np.float32), np.ones(1, np.int64), last_click=1)
 
         def once() -> None:
             segmenter.decode(segmenter.embed(np.zeros((size, size, 3), np.uint8)), [middle])
 
-        self.worker.run(once)
+        lane.worker.run(once)
 
     def predict(
         self,
@@ -166,8 +193,8 @@ class Engine:
         """Segment the part of an object that a window shows; its times count for the ``whole`` call."""
         # What is small in a window need not be so beside the whole outline.
         output = OutputOptions(clean_share=0)
-        run = RunningCall(self, slide, loaded, WindowRequest(region=region, downsample=downsample), output, call)
-        run.timings = whole.timings
+        window = WindowRequest(region=region, downsample=downsample)
+        run = RunningCall(self, slide, loaded, window, output, call, timings=whole.timings)
         return run.predict([item])[0]
 
     def segment_region(
@@ -188,13 +215,15 @@ class Engine:
             ModelError: the model cannot be had, or not prompt that way.
             OutOfMemory, Cancelled, DeadlineExceeded, ServerBusy (while batches are taken): the work could not be done.
         """
-        loaded, call = self.models.get(model), call or Call()
+        call = call or Call()
+        lane = self.lanes.of_region(slide.info.fingerprint, (request.place or slide.info.extent).bounds)
+        loaded = lane.models.get(model)
 
         def outline_clicks(points: Sequence[tuple[float, float]]) -> list[Polygon | MultiPolygon | None]:
             window = WindowRequest(downsample=request.downsample, mpp=request.mpp)
             objects = [ObjectRequest(ObjectPrompts((Click.at(x, y),))) for x, y in points]
             self._check(slide.info, objects)
-            run = RunningCall(self, slide, loaded, window, OutputOptions(), call, Priority.BATCH)
+            run = RunningCall(self, slide, self.models.get(model), window, OutputOptions(), call, Priority.BATCH)
             return [each.outlines[0].geometry if each.outlines else None for each in run.predict(objects)]
 
         return iter(
@@ -202,8 +231,8 @@ class Engine:
                 slide,
                 request,
                 loaded,
-                worker=self.worker,
-                embeddings=self.embeddings,
+                worker=lane.worker,
+                embeddings=lane.embeddings,
                 call=call,
                 outline_clicks=outline_clicks,
             )
@@ -239,7 +268,7 @@ class Engine:
         """Say which windows are at hand, without encoding."""
         loaded = self.models.get(model)
         run = RunningCall(self, slide, loaded, WindowRequest(), OutputOptions(), Call())
-        return [WindowStatus(w, ready=self.embeddings.contains(run.key(w)), source=None) for w in windows]
+        return [WindowStatus(w, ready=run.is_embedded(w), source=None) for w in windows]
 
     def prefetch(self, encode: Callable[[Call], None], *, owner: str) -> None:
         """Run ``encode`` in the background. A newer call of the same owner cancels the older one.

@@ -26,15 +26,24 @@ class ModelPool:
         load: makes a model of its name.
         device: where models run, for people to read.
         max_models: most models kept in memory; the least recently used is let go.
+        max_bytes: most bytes that their weights take together, in place of ``max_models``; 0 for none. A model that is
+            larger alone is kept alone.
     """
 
     def __init__(
-        self, default: str, load: Callable[[str], LoadedModel], *, device: str = "", max_models: int = 2
+        self,
+        default: str,
+        load: Callable[[str], LoadedModel],
+        *,
+        device: str = "",
+        max_models: int = 2,
+        max_bytes: int = 0,
     ) -> None:
         self.default = default
         self.device = device
         self._load = load
         self._max_models = max_models
+        self._max_bytes = max_bytes
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
         self._loading: dict[str, _Turn] = {}
         self._lock = threading.Lock()
@@ -73,10 +82,26 @@ class ModelPool:
         loaded = self._load(name)
         with self._lock:
             self._loaded[name] = loaded
-            while len(self._loaded) > self._max_models:
+            while len(self._loaded) > 1 and self._is_too_much():
                 self._loaded.popitem(last=False)
         self._changed()
         return loaded
+
+    def _is_too_much(self) -> bool:
+        if self._max_bytes:
+            return sum(each.weight_bytes for each in self._loaded.values()) > self._max_bytes
+        return len(self._loaded) > self._max_models
+
+    def keep_last(self) -> None:
+        """Let go of all models but the one that was used last, and of memory that torch holds back."""
+        import torch
+
+        with self._lock:
+            while len(self._loaded) > 1:
+                self._loaded.popitem(last=False)
+        self._changed()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def put(self, loaded: LoadedModel) -> None:
         """Hold a model that was made elsewhere, under its own name."""

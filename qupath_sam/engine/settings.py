@@ -16,7 +16,7 @@ class EngineSettings:
 
     Attributes:
         model: default model.
-        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        device: "auto", "cpu", "cuda", "cuda:1", "mps"; or several, "cuda:0,cuda:1": one lane each.
         precision: "auto", "fp32", "bf16".
         runtime: "auto", "torch", "openvino": the latter starts more slowly, which a server alone earns back.
         models_home: where added and pulled weights lie; None takes the user's data folder.
@@ -27,7 +27,8 @@ class EngineSettings:
         embedding_folder_bytes: most bytes there.
         state_bytes: memory for what next clicks continue from.
         tracking_bytes: memory for what models remember of objects that are carried through stacks.
-        max_models: most models in memory.
+        max_models: most models in the memory of a device.
+        model_bytes: most bytes that their weights take together there, in place of ``max_models``; 0 for none.
         max_queue: most jobs waiting for the inference thread.
     """
 
@@ -44,11 +45,20 @@ class EngineSettings:
     state_bytes: int = 256 * MIB
     tracking_bytes: int = 512 * MIB
     max_models: int = 2
+    model_bytes: int = 0
     max_queue: int = 512
 
     def __post_init__(self) -> None:
         self.check_limits("max_objects", "max_points", "max_models", "max_queue")
-        self.check_limits("embedding_bytes", "embedding_folder_bytes", "state_bytes", "tracking_bytes", least=0)
+        self.check_limits("embedding_bytes", "embedding_folder_bytes", "state_bytes", least=0)
+        self.check_limits("tracking_bytes", "model_bytes", least=0)
+        if not all(self.devices):
+            raise InvalidRequest(f"device {self.device!r} names none; write cpu, or cuda:0,cuda:1 for several")
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices, one a lane."""
+        return tuple(name.strip() for name in self.device.split(","))
 
     def check_limits(self, *names: str, least: int = 1) -> None:
         """Raise `InvalidRequest` where one of these attributes is below ``least``."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
-from typing import Literal
 
-Kind = Literal["encode", "decode"]
+from qupath_sam.models.jobs import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +13,8 @@ class Turns:
     """Turns of one kind.
 
     Attributes:
-        turns: calls of the model.
-        items: windows encoded, or objects decoded, in these calls.
+        turns: calls of the model: batches, where several items are in one.
+        items: windows encoded, objects decoded, or masks refined, in these calls.
         seconds: that they took together.
     """
 
@@ -29,12 +28,12 @@ class TurnCounts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: dict[Kind, Turns] = {"encode": Turns(), "decode": Turns()}
+        self._counts: dict[Kind, Turns] = {"encode": Turns(), "decode": Turns(), "refine": Turns()}
 
     def add(self, kind: Kind, items: int, seconds: float) -> None:
         """Count one turn."""
         with self._lock:
-            so_far = self._counts[kind]
+            so_far = self._counts.get(kind, Turns())
             self._counts[kind] = replace(
                 so_far, turns=so_far.turns + 1, items=so_far.items + items, seconds=so_far.seconds + seconds
             )

@@ -1,70 +1,46 @@
-"""The one thread that calls the models, so that encoder and decoder never compete for the cores.
+"""The one thread that calls the models of a device, so that encoder and decoder never compete for the cores.
 
 On 2 cores a 56 ms decoder took 960 ms beside another job of two threads (OpenMP threads spinning at each other's
 barriers): one caller that uses all cores beats several that share them.
+
+Jobs of one key that wait when a turn begins share that turn, up to what the model says that it gains by. Nobody waits
+for company: what came while the turn before ran is the company.
 """
 
 from __future__ import annotations
 
-import enum
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from qupath_sam.engine.batches import Failure, run_batch
 from qupath_sam.engine.cancellation import CancelToken, check_wanted, seconds_left
+from qupath_sam.engine.turns import TurnCounts
+from qupath_sam.engine.urgency import Priority, Urgency
 from qupath_sam.errors import Cancelled, DeadlineExceeded, QupathSamError, ServerBusy, ServerUnavailable
+from qupath_sam.models.jobs import CallJob, Job
 
 __all__ = ["CancelToken", "InferenceWorker", "Priority", "Urgency"]
 
 T = TypeVar("T")
 
 
-class Priority(enum.IntEnum):
-    """Which work runs first. Clients of one priority take turns; calls of one client run in their order."""
-
-    #: Work on many images or objects without a person who waits: a project's run.
-    BATCH = 0
-    #: No person waits yet: embedding ahead of the first click.
-    BACKGROUND = 1
-    #: A person waits for the answer: a click, or the embedding that a click needs.
-    INTERACTIVE = 2
-
-
-class Urgency:
-    """A priority that rises while the work waits, when a more urgent caller needs the same work.
-
-    Without it a click on a window that is being prefetched would wait behind all other clicks.
-    """
-
-    def __init__(self, priority: Priority = Priority.INTERACTIVE) -> None:
-        self._lock = threading.Lock()
-        self._priority = priority
-
-    @property
-    def priority(self) -> Priority:
-        """The highest priority asked for so far."""
-        return self._priority
-
-    def raise_to(self, priority: Priority) -> None:
-        """Take over ``priority`` if it is higher."""
-        with self._lock:
-            self._priority = max(self._priority, priority)
-
-
 @dataclass(slots=True, eq=False)
-class _Job:
-    """A call that waits for its turn. The thread that takes it out of the queue owns its future."""
+class _Waiting:
+    """A job that waits for its turn. The thread that takes it out of the queue owns its future."""
 
-    call: Callable[[], Any]
+    job: Job[Any]
     future: Future[Any]
     urgency: Urgency
     cancel: CancelToken | None
     deadline: float | None
     client: str
+    continues: bool
+    began: Callable[[], None] | None
 
 
 #: Clients whose last turn is remembered.
@@ -79,15 +55,27 @@ class InferenceWorker:
     Args:
         max_waiting: calls that may wait; the one that runs is not among them.
         clock: what deadlines are measured on, in seconds.
+        free: lets go of memory that the device can do without; called on the worker's thread when there is no room.
+
+    Attributes:
+        turns: what has been done so far.
     """
 
-    def __init__(self, *, max_waiting: int = 256, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        max_waiting: int = 256,
+        clock: Callable[[], float] = time.monotonic,
+        free: Callable[[], None] = lambda: None,
+    ) -> None:
         if max_waiting < 1:
             raise ValueError(f"max_waiting must be at least 1, got {max_waiting}")
         self._max_waiting = max_waiting
         self._clock = clock
+        self._free = free
+        self.turns = TurnCounts()
         self._changed = threading.Condition()
-        self._queue: list[_Job] = []
+        self._queue: list[_Waiting] = []
         self._thread: threading.Thread | None = None
         self._closed = False
         #: Number of the last turn of each client, the longest ago first, and when a person last waited for an answer.
@@ -115,12 +103,14 @@ class InferenceWorker:
 
     def submit(
         self,
-        call: Callable[[], T],
+        call: Callable[[], T] | Job[T],
         *,
         priority: Priority | Urgency = Priority.INTERACTIVE,
         cancel: CancelToken | None = None,
         deadline: float | None = None,
         client: str = "",
+        continues: bool = False,
+        began: Callable[[], None] | None = None,
     ) -> Future[T]:
         """Queue ``call`` and return at once.
 
@@ -129,11 +119,14 @@ class InferenceWorker:
         needed, is dropped then.
 
         Args:
-            call: takes nothing; must not submit to this worker and wait.
+            call: a job, or what takes nothing; must not submit to this worker and wait.
             priority: an `Urgency` is looked at when the turn is decided, not now.
             cancel: the caller's token.
             deadline: seconds on this worker's clock.
             client: whose call it is; clients take turns.
+            continues: the job goes on with work that has had a turn: it is the first of its priority and is not refused
+                for want of a place.
+            began: called on the worker's thread when the turn begins.
 
         Returns:
             A future with what ``call`` returns or raises, unchanged; or with `Cancelled`, `DeadlineExceeded`, or
@@ -144,7 +137,8 @@ class InferenceWorker:
             ServerUnavailable: the worker is closed.
         """
         urgency = priority if isinstance(priority, Urgency) else Urgency(priority)
-        job = _Job(call, Future(), urgency, cancel, deadline, client)
+        work = call if isinstance(call, Job) else CallJob(call)
+        job = _Waiting(work, Future(), urgency, cancel, deadline, client, continues, began)
         try:
             check_wanted(cancel, deadline, clock=self._clock)
         except QupathSamError as unwanted:
@@ -160,12 +154,14 @@ class InferenceWorker:
 
     def run(
         self,
-        call: Callable[[], T],
+        call: Callable[[], T] | Job[T],
         *,
         priority: Priority | Urgency = Priority.INTERACTIVE,
         cancel: CancelToken | None = None,
         deadline: float | None = None,
         client: str = "",
+        continues: bool = False,
+        began: Callable[[], None] | None = None,
     ) -> T:
         """`submit`, and wait for the answer.
 
@@ -178,10 +174,19 @@ class InferenceWorker:
             ServerBusy: every place is taken.
             ServerUnavailable: the worker is closed.
         """
-        if threading.current_thread() is self._thread:
-            raise RuntimeError("a call that runs on the worker must not wait for the worker; call the model directly")
-        future = self.submit(call, priority=priority, cancel=cancel, deadline=deadline, client=client)
+        future = self.submit(
+            call, priority=priority, cancel=cancel, deadline=deadline, client=client, continues=continues, began=began
+        )
         try:
+            return self.result(future, deadline=deadline)
+        finally:
+            del future  # an error's traceback keeps this frame, and the future keeps the error
+
+    def result(self, future: Future[T], *, deadline: float | None = None) -> T:
+        """Wait for what `submit` has returned; see `run`."""
+        try:
+            if threading.current_thread() is self._thread:
+                raise RuntimeError("a call that runs on the worker must not wait for it; call the model directly")
             if deadline is not None:
                 wait([future], timeout=seconds_left(deadline, clock=self._clock))
                 self._drop(future, _expired())
@@ -211,14 +216,14 @@ class InferenceWorker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _enqueue(self, job: _Job) -> None:
+    def _enqueue(self, job: _Waiting) -> None:
         if self.waiting >= self._max_waiting:
             self._drop_expired()
-        displaced: list[_Job] = []
+        displaced: list[_Waiting] = []
         with self._changed:
             if self._closed:
                 raise ServerUnavailable("the server is shutting down; connect again when it is back")
-            if len(self._queue) >= self._max_waiting:
+            if len(self._queue) >= self._max_waiting and not job.continues:
                 displaced = self._take(self._least_urgent_below(job))
                 if not displaced:
                     raise ServerBusy(f"{self._max_waiting} requests wait already; try again in a moment")
@@ -236,12 +241,12 @@ class InferenceWorker:
         for loser in displaced:
             _fail(loser, ServerBusy("clicks needed this place in the queue; try again in a moment"))
 
-    def _least_urgent_below(self, job: _Job) -> list[_Job]:
+    def _least_urgent_below(self, job: _Waiting) -> list[_Waiting]:
         """Return the call that gives way: of the least urgent the one that came last; none where all are as urgent."""
         below = [other for other in reversed(self._queue) if other.urgency.priority < job.urgency.priority]
         return [min(below, key=lambda other: other.urgency.priority)] if below else []
 
-    def _take(self, jobs: list[_Job]) -> list[_Job]:
+    def _take(self, jobs: list[_Waiting]) -> list[_Waiting]:
         """Take those of ``jobs`` that still wait; they wait no more. Needs the lock."""
         taken = [job for job in jobs if job in self._queue]
         self._queue = [job for job in self._queue if job not in taken]
@@ -265,46 +270,79 @@ class InferenceWorker:
             _fail(job, _expired())
 
     def _loop(self) -> None:
-        while (job := self._next()) is not None:
-            self._execute(job)
+        while turn := self._next():
+            self._execute(turn)
             # Or the last call's pixels stay in memory until the next call.
-            del job
+            del turn
 
-    def _next(self) -> _Job | None:
-        """Return the next call, once there is one; None when there will be no more."""
+    def _next(self) -> list[_Waiting]:
+        """Return the jobs of the next turn, once there is one; none when there will be no more."""
         with self._changed:
             while not self._queue:
                 if self._closed:
-                    return None
+                    return []
                 self._changed.wait()
-            # max() keeps the first of equals: of one client the first comes first.
-            job = max(self._queue, key=lambda waiting: (waiting.urgency.priority, -self._turns.get(waiting.client, 0)))
-            self._take([job])
-            self._count += 1
-            self._turns[job.client] = self._count
-            self._turns.move_to_end(job.client)
+            # Sorting keeps the order of equals: of one client the first comes first.
+            first, *others = sorted(self._queue, key=self._order, reverse=True)
+            turn = [first, *_company(first, others)]
+            self._queue = [job for job in self._queue if job not in turn]
+            for job in turn:
+                self._count += 1
+                self._turns[job.client] = self._count
+                self._turns.move_to_end(job.client)
             while len(self._turns) > _MOST_CLIENTS:
                 self._turns.popitem(last=False)
-            return job
+            return turn
 
-    def _execute(self, job: _Job) -> None:
+    def _order(self, job: _Waiting) -> tuple[Priority, bool, int]:
+        return job.urgency.priority, job.continues, -self._turns.get(job.client, 0)
+
+    def _execute(self, turn: list[_Waiting]) -> None:
+        wanted = [job for job in turn if self._is_wanted(job)]
+        if not wanted:
+            return
+        for job in wanted:
+            if job.began is not None:
+                job.began()
+        started = time.perf_counter()
+        jobs = [job.job for job in wanted]
+        outcomes = list(run_batch(jobs, free=self._free))
+        self.turns.add(jobs[0].kind, sum(job.items for job in jobs), time.perf_counter() - started)
+        # An error's traceback keeps this frame, and a future keeps the error: the frame must keep no future.
+        turn.clear()
+        while wanted:
+            job, outcome = wanted.pop(0), outcomes.pop(0)
+            if isinstance(outcome, Failure):
+                job.future.set_exception(outcome.take())
+            else:
+                job.future.set_result(outcome)
+            del job, outcome
+
+    def _is_wanted(self, job: _Waiting) -> bool:
+        """Return whether the job is to run now; a job whose caller has gone ends here."""
         try:
             check_wanted(job.cancel, job.deadline, clock=self._clock)
         except QupathSamError as unwanted:
             _fail(job, unwanted)
-            return
-        if not job.future.set_running_or_notify_cancel():
-            return
-        try:
-            result = job.call()
-        except BaseException as error:
-            job.future.set_exception(error)
-            del job  # the error's traceback keeps this frame, and the future keeps the error
-        else:
-            job.future.set_result(result)
+            return False
+        return job.future.set_running_or_notify_cancel()
 
 
-def _fail(job: _Job, reason: QupathSamError) -> None:
+def _company(first: _Waiting, others: Sequence[_Waiting]) -> list[_Waiting]:
+    """Return which of the others share the turn of ``first``: as urgent, of its key, as many as the model gains by."""
+    key, room = first.job.key, first.job.most_items - first.job.items
+    company: list[_Waiting] = []
+    if key is None:
+        return company
+    for other in others:
+        fits = other.job.items <= room and other.urgency.priority is first.urgency.priority
+        if fits and other.job.key == key:
+            company.append(other)
+            room -= other.job.items
+    return company
+
+
+def _fail(job: _Waiting, reason: QupathSamError) -> None:
     """Deliver ``reason``, unless the future's holder has cancelled it already."""
     if job.future.set_running_or_notify_cancel():
         job.future.set_exception(reason)

@@ -19,6 +19,7 @@ from qupath_sam.datasets.painting import paint
 from qupath_sam.engine.embeddings.memory import MemoryCache
 from qupath_sam.engine.embeddings.store import EmbeddingStore
 from qupath_sam.engine.engine import Engine
+from qupath_sam.engine.lanes import Lane
 from qupath_sam.engine.pool import ModelPool
 from qupath_sam.engine.states import StateStore
 from qupath_sam.engine.worker import InferenceWorker
@@ -129,9 +130,13 @@ class AutomaticEvaluation:
             )
         self._choices = choices
         self._engine = Engine(
-            models=ModelPool(model.spec.name, lambda _: model),
-            worker=InferenceWorker(),
-            embeddings=EmbeddingStore(MemoryCache(_EMBEDDING_BYTES)),
+            lanes=[
+                Lane(
+                    ModelPool(model.spec.name, lambda _: model),
+                    InferenceWorker(),
+                    EmbeddingStore(MemoryCache(_EMBEDDING_BYTES)),
+                )
+            ],
             states=StateStore(_STATE_BYTES),
         )
 

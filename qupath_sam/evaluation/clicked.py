@@ -18,6 +18,7 @@ from qupath_sam.datasets.simulated_clicks import error_distance
 from qupath_sam.engine.embeddings.memory import MemoryCache
 from qupath_sam.engine.embeddings.store import EmbeddingStore
 from qupath_sam.engine.engine import Engine
+from qupath_sam.engine.lanes import Lane
 from qupath_sam.engine.pool import ModelPool
 from qupath_sam.engine.states import StateStore
 from qupath_sam.engine.worker import InferenceWorker
@@ -42,9 +43,13 @@ class ClickedEvaluation:
 
     def __init__(self, model: LoadedModel) -> None:
         self._engine = Engine(
-            models=ModelPool(model.spec.name, lambda _: model),
-            worker=InferenceWorker(),
-            embeddings=EmbeddingStore(MemoryCache(_EMBEDDING_BYTES)),
+            lanes=[
+                Lane(
+                    ModelPool(model.spec.name, lambda _: model),
+                    InferenceWorker(),
+                    EmbeddingStore(MemoryCache(_EMBEDDING_BYTES)),
+                )
+            ],
             states=StateStore(_STATE_BYTES),
         )
 

@@ -94,14 +94,15 @@ def keep_heap() -> bool:
     return bool(kept and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_M_ARENA_MAX, 1))
 
 
-def configure_torch(threads: int | None = None) -> int:
+def configure_torch(threads: int | None = None, *, callers: int = 1) -> int:
     """Give torch its threads. `qupath_sam.engine.worker` sees to it that only one call uses them at a time.
 
     Args:
         threads: how many; None for one per core, or as many as ``OMP_NUM_THREADS`` says.
+        callers: threads that call models on the CPU at once, which share these threads.
 
     Returns:
-        How many torch uses now.
+        How many torch uses now in each call.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"torch needs at least 1 thread, got {threads}")
@@ -109,8 +110,10 @@ def configure_torch(threads: int | None = None) -> int:
 
     if threads is None and "OMP_NUM_THREADS" not in os.environ:
         threads = available_cores()
+    if threads is None and callers > 1:
+        threads = torch.get_num_threads()
     if threads is not None:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(max(1, threads // max(1, callers)))
     return torch.get_num_threads()
 
 

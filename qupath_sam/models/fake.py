@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qupath_sam.models.adapters.promptable import check_prompt
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
 from qupath_sam.models.frame import masks_over_window
+from qupath_sam.models.jobs import DecodeJob, Stages, alone
 
 #: Sizes of the three answers to an ambiguous prompt, best first, as factors on the disc or ellipse.
 _SIZES = (1.0, 0.5, 1.5)
@@ -40,6 +41,12 @@ class FakeSegmenter:
         embedding_bytes: size of each embedding, to fill caches with.
         before_embed: called at the start of every `embed`, to count, delay, block or fail it.
         before_decode: the same for `decode`.
+        windows_per_batch, prompts_per_batch: windows and prompts up to which one call gains, as an accelerator would
+            say; a call counts once, whatever it holds.
+
+    Attributes:
+        embed_calls, decode_calls: how many calls there were.
+        batches: how many prompts each call of the decoder held.
     """
 
     def __init__(
@@ -49,13 +56,18 @@ class FakeSegmenter:
         embedding_bytes: int = 4096,
         before_embed: Callable[[], None] | None = None,
         before_decode: Callable[[], None] | None = None,
+        windows_per_batch: int = 1,
+        prompts_per_batch: int = 1,
     ) -> None:
         self.radius = radius
         self.embedding_bytes = embedding_bytes
         self.before_embed = before_embed
         self.before_decode = before_decode
+        self.windows_per_batch = windows_per_batch
+        self.prompts_per_batch = prompts_per_batch
         self.embed_calls = 0
         self.decode_calls = 0
+        self.batches: list[int] = []
 
     @property
     def capabilities(self) -> Capabilities:
@@ -69,9 +81,16 @@ class FakeSegmenter:
 
     def embed(self, pixels: NDArray[np.uint8]) -> Embedding:
         """Keep a checksum of the window; see `Segmenter.embed`."""
+        return self.embed_together([pixels])[0]
+
+    def embed_together(self, windows: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
+        """Embed windows in one call; see `EncodesTogether`."""
         self.embed_calls += 1
         if self.before_embed is not None:
             self.before_embed()
+        return [self._embedding(pixels) for pixels in windows]
+
+    def _embedding(self, pixels: NDArray[np.uint8]) -> Embedding:
         checksum = torch.tensor([zlib.crc32(np.ascontiguousarray(pixels).tobytes())], dtype=torch.int64)
         ballast = torch.zeros(max(0, self.embedding_bytes - checksum.element_size()), dtype=torch.uint8)
         return Embedding({"checksum": checksum, "ballast": ballast}, (pixels.shape[0], pixels.shape[1]))
@@ -80,14 +99,29 @@ class FakeSegmenter:
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
     ) -> list[MaskSet]:
         """Draw; see the class and `Segmenter.decode`."""
-        self.decode_calls += 1
-        if self.before_decode is not None:
-            self.before_decode()
+        return alone(self.decoding(embedding, prompts, several_masks=several_masks))
+
+    def decoding(
+        self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
+    ) -> Stages[list[MaskSet]]:
+        """Return the one stage of `decode`; see `Staged`."""
         for prompt in prompts:
             check_prompt(prompt, self.capabilities)
-        best = 0.9 + 0.1 * int(embedding.tensors["checksum"][0]) / 2**32
-        sizes = _SIZES if several_masks else _SIZES[:1]
-        return [self._draw(prompt, embedding.window_size, best, sizes) for prompt in prompts]
+        answers: list[MaskSet] = yield DecodeJob(self, embedding, tuple(prompts), several_masks)
+        return answers
+
+    def draft_together(self, jobs: Sequence[DecodeJob]) -> list[list[MaskSet]]:
+        """Draw for objects of several windows in one call; see `DraftsTogether`."""
+        self.decode_calls += 1
+        self.batches.append(sum(job.items for job in jobs))
+        if self.before_decode is not None:
+            self.before_decode()
+        return [self._draw_all(job) for job in jobs]
+
+    def _draw_all(self, job: DecodeJob) -> list[MaskSet]:
+        best = 0.9 + 0.1 * int(job.embedding.tensors["checksum"][0]) / 2**32
+        sizes = _SIZES if job.several_masks else _SIZES[:1]
+        return [self._draw(prompt, job.embedding.window_size, best, sizes) for prompt in job.prompts]
 
     def _draw(
         self, prompt: WindowPrompts, window_size: tuple[int, int], best: float, sizes: tuple[float, ...]

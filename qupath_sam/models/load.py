@@ -33,6 +33,7 @@ from qupath_sam.models.registry import (
     WeightsFile,
     default_capabilities,
 )
+from qupath_sam.models.weight_bytes import weight_bytes
 from qupath_sam.models.weights.checkpoints import (
     Checkpoint,
     build_network_with,
@@ -66,6 +67,11 @@ class LoadedModel:
     precision: str
     dense: Mapping[ObjectKind, DenseMaps] = field(default_factory=dict)
     runtime: str = Runtime.TORCH.value
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights on the device."""
+        return weight_bytes(self.segmenter)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,6 +44,25 @@ class SquareLogits:
 
     logits: Tensor
     details: Sequence[Detail] = ()
+
+    def to(self, device: torch.device) -> SquareLogits:
+        """Return the same on a device."""
+        details = [replace(each, logits=each.logits.to(device), change=each.change.to(device)) for each in self.details]
+        return SquareLogits(self.logits.to(device), details)
+
+
+def mask_set_on_host(answer: SquareLogits, scores: NDArray[np.float32], frame: ModelFrame) -> MaskSet | None:
+    """Return what `mask_set` gives, without a device; None where that takes interpolation.
+
+    Args:
+        answer: over the model's square, on the host.
+        scores: ``(M,)`` predicted IoU, falling.
+        frame: where the window lies in the square.
+    """
+    if not frame.fills_square or frame.window_size != answer.logits.shape[1:]:
+        return None
+    logits = answer.logits.numpy()
+    return MaskSet(masks=logits > 0, scores=np.clip(scores, 0, 1).astype(np.float32), logits=logits)
 
 
 def mask_set(answer: SquareLogits, scores: Tensor, frame: ModelFrame) -> MaskSet:

@@ -122,6 +122,38 @@ class Refined:
     grid: Tensor
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionPlan:
+    """Where the head looks for one prompt, and what was asked there.
+
+    Attributes:
+        region: the square.
+        prompted: fp32 ``(7, R, R)`` maps of the prompt, on the host.
+    """
+
+    region: RefinementRegion
+    prompted: Tensor
+
+
+def plan_region(
+    prompts: CanvasPrompts,
+    mask: NDArray[np.bool_],
+    *,
+    image_size: int,
+    jitter: np.random.Generator | None = None,
+) -> RegionPlan:
+    """Choose the region of a prompt and draw its maps: work for the host.
+
+    Args:
+        prompts: of the object.
+        mask: bool ``(256, 256)``: the mask so far, or the decoder's where there is none.
+        image_size: side of the image that the head sees of the canvas, px.
+        jitter: moves the region, for training.
+    """
+    region = choose_region(prompts, mask, image_size=image_size, jitter=jitter)
+    return RegionPlan(region, _prompted(prompts, mask, region))
+
+
 def refine(
     head: RefinementHead,
     image: Tensor,
@@ -130,6 +162,7 @@ def refine(
     prompts: Sequence[CanvasPrompts],
     *,
     jitter: np.random.Generator | None = None,
+    plans: Sequence[RegionPlan] | None = None,
 ) -> Refined:
     """Correct the first mask of each of B decoded prompts.
 
@@ -140,21 +173,24 @@ def refine(
         decoded: the mask decoder's answer to the same prompts.
         prompts: B of them.
         jitter: moves the regions, for training.
+        plans: of `plan_region`, where they are known already.
     """
     device, count = decoded.logits.device, len(prompts)
     decoder = decoded.logits[:, :1].float()
     previous = [p.previous if p.previous is not None else decoder[i, 0].detach() for i, p in enumerate(prompts)]
     so_far = torch.stack([p.to(device) for p in previous])[:, None]
     base = so_far.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-    masks: NDArray[np.bool_] = (base[:, 0] > 0).cpu().numpy()
-    regions = [
-        choose_region(p, mask, image_size=image.shape[-1], jitter=jitter)
-        for p, mask in zip(prompts, masks, strict=True)
-    ]
+    if plans is None:
+        masks: NDArray[np.bool_] = (base[:, 0] > 0).cpu().numpy()
+        plans = [
+            plan_region(p, mask, image_size=image.shape[-1], jitter=jitter)
+            for p, mask in zip(prompts, masks, strict=True)
+        ]
+    regions = [plan.region for plan in plans]
     grid = sampling_grid(regions, device=device)
     decoder_part = cut(decoder, grid).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
     previous_part = cut(so_far, grid).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-    prompted = torch.stack([_prompted(*each) for each in zip(prompts, masks, regions, strict=True)]).to(device)
+    prompted = torch.stack([plan.prompted for plan in plans]).to(device)
     planes = _planes(cut_image(image, regions) / 255, decoder_part, previous_part, prompted)
     coarse = sampling_grid(regions, cells=REGION_CELLS // 2, device=device)
     gate, residual = head(

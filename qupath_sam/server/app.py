@@ -113,12 +113,12 @@ def complete(listener: Listener) -> RunningServer:
 
 def _complete(listener: Listener) -> RunningServer:
     settings, lifecycle = listener.settings, listener.lifecycle
-    configure_torch(settings.threads or None)
+    configure_torch(settings.threads or None, callers=settings.devices.count("cpu"))
     memory = DecodeMemory(settings.decode_bytes)
     slides = _slides(settings, memory) if settings.read_slides else None
     images = Images(slides, PushedStore(settings.pushed_bytes), memory)
     engine = build_engine(settings)
-    engine.models.on_change(lifecycle.models_changed)
+    engine.on_models(lifecycle.models_changed)
     log.info("memory: %s", settings.memory)
     try:
         if settings.warm_up:

@@ -90,6 +90,26 @@ class _StatusCollector(Collector):
             done = {turn.kind: float(getattr(turn, name)) for turn in now.turns}
             yield _labelled(CounterMetricFamily, f"model_{name}", said, "kind", done)
 
+        yield from _by_lane(now.lanes)
+
+
+def _by_lane(lanes: Iterable[pb.LaneStatus]) -> Iterable[Metric]:
+    """Yield what each device does."""
+    waiting = GaugeMetricFamily("qupath_sam_lane_waiting", "Work that waits for a device.", labels=["lane", "priority"])
+    held = GaugeMetricFamily("qupath_sam_lane_embedding_bytes", "Embeddings on a device.", labels=["lane"])
+    done = {
+        name: CounterMetricFamily(f"qupath_sam_lane_{name}", f"On a device: {said}", labels=["lane", "kind"])
+        for name, said in _TURN_COUNTERS.items()
+    }
+    for lane in lanes:
+        for queue in lane.queue:
+            waiting.add_metric([lane.name, queue.priority], queue.waiting)
+        held.add_metric([lane.name], lane.embeddings.bytes)
+        for turn in lane.turns:
+            for name, family in done.items():
+                family.add_metric([lane.name, turn.kind], float(getattr(turn, name)))
+    yield from (waiting, held, *done.values())
+
 
 _SERVING = pb.SERVER_PHASE_SERVING
 _CACHE_GAUGES = {

@@ -50,7 +50,7 @@ def _token(server: RunningServer, settings: ServerSettings) -> None:
 
 
 def _budgets(server: RunningServer, settings: ServerSettings) -> None:
-    server.engine.embeddings.memory.resize(settings.embedding_bytes)
+    server.engine.resize_embeddings(settings.embedding_bytes)
     server.engine.states.resize(settings.state_bytes)
     server.engine.memories.resize(settings.tracking_bytes)
     server.images.pushed.resize(settings.pushed_bytes)

@@ -83,6 +83,12 @@ def tables(status: pb.StatusResponse) -> list[Table]:
             ),
         ),
         Table(
+            "Lanes",
+            ("device", "waiting", "encoded", "decoded", "turns", "seconds", "embeddings", "MiB", "models"),
+            # Of one lane everything is said elsewhere.
+            tuple(_lane(lane) for lane in status.lanes) if len(status.lanes) > 1 else (),
+        ),
+        Table(
             "The model's thread, since the start",
             ("what", "turns", "items", "seconds"),
             tuple((turn.kind, str(turn.turns), str(turn.items), f"{turn.seconds:.1f}") for turn in status.turns),
@@ -121,6 +127,21 @@ def tables(status: pb.StatusResponse) -> list[Table]:
         ),
     ]
     return [table for table in found if table.rows]
+
+
+def _lane(lane: pb.LaneStatus) -> tuple[str, ...]:
+    items = {turn.kind: turn.items for turn in lane.turns}
+    return (
+        lane.name,
+        str(sum(queue.waiting for queue in lane.queue)),
+        str(items.get("encode", 0)),
+        str(items.get("decode", 0)),
+        str(sum(turn.turns for turn in lane.turns)),
+        f"{sum(turn.seconds for turn in lane.turns):.1f}",
+        str(lane.embeddings.entries),
+        _mib(lane.embeddings.bytes),
+        ", ".join(lane.loaded_models) or "none",
+    )
 
 
 def duration(seconds: float) -> str:

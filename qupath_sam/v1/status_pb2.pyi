@@ -23,7 +23,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("server_version", "phase", "phase_text", "uptime_s", "device", "default_model", "loaded_models", "clients", "calls", "streams", "max_calls", "process_bytes", "device_memory_bytes", "queue", "caches", "turns", "methods", "recent")
+    __slots__ = ("server_version", "phase", "phase_text", "uptime_s", "device", "default_model", "loaded_models", "clients", "calls", "streams", "max_calls", "process_bytes", "device_memory_bytes", "queue", "caches", "turns", "methods", "recent", "lanes")
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     PHASE_TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class StatusResponse(_message.Message):
     TURNS_FIELD_NUMBER: _ClassVar[int]
     METHODS_FIELD_NUMBER: _ClassVar[int]
     RECENT_FIELD_NUMBER: _ClassVar[int]
+    LANES_FIELD_NUMBER: _ClassVar[int]
     server_version: str
     phase: ServerPhase
     phase_text: str
@@ -60,7 +61,22 @@ class StatusResponse(_message.Message):
     turns: _containers.RepeatedCompositeFieldContainer[TurnStatus]
     methods: _containers.RepeatedCompositeFieldContainer[MethodStatus]
     recent: _containers.RepeatedCompositeFieldContainer[RequestStatus]
-    def __init__(self, server_version: _Optional[str] = ..., phase: _Optional[_Union[ServerPhase, str]] = ..., phase_text: _Optional[str] = ..., uptime_s: _Optional[float] = ..., device: _Optional[str] = ..., default_model: _Optional[str] = ..., loaded_models: _Optional[_Iterable[str]] = ..., clients: _Optional[int] = ..., calls: _Optional[int] = ..., streams: _Optional[int] = ..., max_calls: _Optional[int] = ..., process_bytes: _Optional[int] = ..., device_memory_bytes: _Optional[int] = ..., queue: _Optional[_Iterable[_Union[QueueStatus, _Mapping]]] = ..., caches: _Optional[_Iterable[_Union[CacheStatus, _Mapping]]] = ..., turns: _Optional[_Iterable[_Union[TurnStatus, _Mapping]]] = ..., methods: _Optional[_Iterable[_Union[MethodStatus, _Mapping]]] = ..., recent: _Optional[_Iterable[_Union[RequestStatus, _Mapping]]] = ...) -> None: ...
+    lanes: _containers.RepeatedCompositeFieldContainer[LaneStatus]
+    def __init__(self, server_version: _Optional[str] = ..., phase: _Optional[_Union[ServerPhase, str]] = ..., phase_text: _Optional[str] = ..., uptime_s: _Optional[float] = ..., device: _Optional[str] = ..., default_model: _Optional[str] = ..., loaded_models: _Optional[_Iterable[str]] = ..., clients: _Optional[int] = ..., calls: _Optional[int] = ..., streams: _Optional[int] = ..., max_calls: _Optional[int] = ..., process_bytes: _Optional[int] = ..., device_memory_bytes: _Optional[int] = ..., queue: _Optional[_Iterable[_Union[QueueStatus, _Mapping]]] = ..., caches: _Optional[_Iterable[_Union[CacheStatus, _Mapping]]] = ..., turns: _Optional[_Iterable[_Union[TurnStatus, _Mapping]]] = ..., methods: _Optional[_Iterable[_Union[MethodStatus, _Mapping]]] = ..., recent: _Optional[_Iterable[_Union[RequestStatus, _Mapping]]] = ..., lanes: _Optional[_Iterable[_Union[LaneStatus, _Mapping]]] = ...) -> None: ...
+
+class LaneStatus(_message.Message):
+    __slots__ = ("name", "loaded_models", "queue", "turns", "embeddings")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LOADED_MODELS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    TURNS_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    loaded_models: _containers.RepeatedScalarFieldContainer[str]
+    queue: _containers.RepeatedCompositeFieldContainer[QueueStatus]
+    turns: _containers.RepeatedCompositeFieldContainer[TurnStatus]
+    embeddings: CacheStatus
+    def __init__(self, name: _Optional[str] = ..., loaded_models: _Optional[_Iterable[str]] = ..., queue: _Optional[_Iterable[_Union[QueueStatus, _Mapping]]] = ..., turns: _Optional[_Iterable[_Union[TurnStatus, _Mapping]]] = ..., embeddings: _Optional[_Union[CacheStatus, _Mapping]] = ...) -> None: ...
 
 class QueueStatus(_message.Message):
     __slots__ = ("priority", "waiting")

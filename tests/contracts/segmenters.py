@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from torch.nn import functional as F
 
 from qupath_sam.errors import InvalidPrompt, UnsupportedPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, Embedding, MaskSet, Segmenter, WindowPrompts
+from qupath_sam.models.jobs import EncodeJob, Job, Stages, decoding_of
+
+T = TypeVar("T")
 
 #: Height and width of the window most tests use: not square, not even.
 WINDOW = (151, 203)
@@ -55,6 +59,25 @@ def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     """Intersection over union; 1 for two empty masks."""
     union = np.count_nonzero(a | b)
     return np.count_nonzero(a & b) / union if union else 1.0
+
+
+def in_step(all_stages: Sequence[Stages[T]]) -> list[T]:
+    """Run stages together: in each round, jobs of one key share a call, as the engine's worker has them do."""
+    results: dict[int, T] = {}
+    answers: dict[int, object] = dict.fromkeys(range(len(all_stages)))
+    while answers:
+        jobs: dict[int, Job[Any]] = {}
+        for number, answer in answers.items():
+            try:
+                jobs[number] = all_stages[number].send(answer)
+            except StopIteration as done:
+                results[number] = done.value
+        answers = {}
+        for key in {job.key for job in jobs.values()}:
+            some = {number: job for number, job in jobs.items() if job.key == key}
+            first, *others = some.values()
+            answers |= zip(some, first.run_with(others), strict=True)
+    return [results[number] for number in range(len(all_stages))]
 
 
 class SegmenterContract:
@@ -142,6 +165,26 @@ class SegmenterContract:
         for prompt, answer in zip(prompts, together, strict=True):
             (alone,) = segmenter.decode(embedding, [prompt])
             self.assert_close(answer, alone)
+
+    def test_jobs_of_several_windows_share_a_call(self, segmenter: Segmenter, embedding: Embedding) -> None:
+        """What an accelerator gains by: whatever shares a call, each answer is that of the window and prompt alone."""
+        other = segmenter.embed(picture(*WINDOW, seed=1))
+        asked = [(embedding, clicks((100, 70))), (other, clicks((100, 70))), (other, clicks((50, 60), (90, 30)))]
+        stages = [decoding_of(segmenter, each, [prompt], several_masks=True) for each, prompt in asked]
+        for (each, prompt), (together,) in zip(asked, in_step(stages), strict=True):
+            (alone,) = segmenter.decode(each, [prompt], several_masks=True)
+            self.assert_close(together, alone)
+            assert all(iou(*masks) > 0.999 for masks in zip(together.masks, alone.masks, strict=True))
+
+    def test_windows_share_a_call(self, segmenter: Segmenter, embedding: Embedding) -> None:
+        pixels = [picture(*WINDOW), picture(64, 80, seed=1), picture(*WINDOW, seed=2)]
+        jobs = [EncodeJob(segmenter, each) for each in pixels]
+        for made, each in zip(jobs[0].run_with(jobs[1:]), pixels, strict=True):
+            alone = segmenter.embed(each)
+            assert made.window_size == alone.window_size
+            assert made.tensors.keys() == alone.tensors.keys()
+            for name, tensor in alone.tensors.items():
+                torch.testing.assert_close(made.tensors[name].float(), tensor.float(), atol=0.02, rtol=0.02)
 
     def test_no_prompts_no_answers(self, segmenter: Segmenter, embedding: Embedding) -> None:
         assert segmenter.decode(embedding, []) == []

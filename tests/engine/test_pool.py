@@ -41,3 +41,22 @@ def test_many_that_want_one_model_load_it_once():
         thread.join(30)
     assert loads == ["x"]
     assert not pool._loading
+
+
+def test_the_least_recently_used_model_goes_where_the_memory_is_full():
+    def load(name: str):
+        return SimpleNamespace(name=name, weight_bytes=40, dense=None)
+
+    pool = ModelPool("a", load, max_models=10, max_bytes=100)
+    for name in ("a", "b", "a", "c"):
+        pool.get(name)
+    assert pool.loaded() == ("a", "c")
+    pool.keep_last()
+    assert pool.loaded() == ("c",)
+
+
+def test_a_model_that_is_too_large_alone_is_kept_alone():
+    pool = ModelPool("a", lambda name: SimpleNamespace(name=name, weight_bytes=40, dense=None), max_bytes=10)
+    assert pool.get("a").name == "a"
+    assert pool.get("b").name == "b"
+    assert pool.loaded() == ("b",)

@@ -6,14 +6,18 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import pytest
 
 from qupath_sam.engine.worker import CancelToken, InferenceWorker, Priority, Urgency
 from qupath_sam.errors import Cancelled, DeadlineExceeded, ServerBusy, ServerUnavailable
+from qupath_sam.models.fake import FakeSegmenter
+from qupath_sam.models.jobs import EncodeJob, Job
 
 PATIENCE = 30.0  # seconds until a test that hangs is a test that fails
 
@@ -346,3 +350,95 @@ def test_who_waits_is_seen_by_others_for_a_moment():
         assert not worker.others_wait("person")
         clock.now += 60
         assert not worker.others_wait("program")
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Job[int]):
+    """A job that is answered with its number; ``calls`` gets the numbers that shared a call."""
+
+    number: int
+    calls: list[list[int]]
+    most_items: int = 4  # type: ignore[misc]
+    key: str = "sum"  # type: ignore[misc]
+
+    def run_with(self, others: Sequence[Sum]) -> list[int]:
+        numbers = [self.number, *(other.number for other in others)]
+        self.calls.append(numbers)
+        if 13 in numbers:
+            raise LookupError("13")
+        return numbers
+
+
+def test_what_waits_and_fits_shares_a_turn() -> None:
+    calls: list[list[int]] = []
+    with InferenceWorker() as worker:
+        blocker = Blocker(worker)
+        futures = [worker.submit(Sum(n, calls), client=f"client {n}") for n in range(6)]
+        blocker.release.set()
+        assert [future.result(PATIENCE) for future in futures] == list(range(6))
+        assert calls == [[0, 1, 2, 3], [4, 5]]
+        assert worker.run(Sum(7, calls)) == 7
+    assert calls[2:] == [[7]], "nobody waits for company"
+
+
+def test_company_is_as_urgent_and_of_the_same_key() -> None:
+    calls: list[list[int]] = []
+    with InferenceWorker() as worker:
+        blocker = Blocker(worker)
+        futures = [
+            worker.submit(Sum(1, calls), priority=Priority.BATCH),
+            worker.submit(Sum(2, calls)),
+            worker.submit(Sum(3, calls, key="another model")),
+            worker.submit(Sum(4, calls)),
+            worker.submit(Sum(5, calls, most_items=1)),
+        ]
+        blocker.release.set()
+        wait(futures, PATIENCE)
+    assert calls == [[2, 4, 5], [3], [1]]
+
+
+def test_an_error_in_company_is_the_error_of_one() -> None:
+    calls: list[list[int]] = []
+    with InferenceWorker() as worker:
+        blocker = Blocker(worker)
+        futures = [worker.submit(Sum(n, calls)) for n in (1, 13, 2)]
+        blocker.release.set()
+        with pytest.raises(LookupError):
+            futures[1].result(PATIENCE)
+        assert [futures[place].result(PATIENCE) for place in (0, 2)] == [1, 2]
+
+
+def test_a_cancelled_job_has_no_part_in_a_turn() -> None:
+    calls: list[list[int]] = []
+    tokens = [CancelToken() for _ in range(3)]
+    with InferenceWorker() as worker:
+        blocker = Blocker(worker)
+        futures = [worker.submit(Sum(n, calls), cancel=token) for n, token in enumerate(tokens)]
+        tokens[1].cancel()
+        blocker.release.set()
+        wait(futures, PATIENCE)
+    assert calls == [[0, 2]]
+    assert isinstance(futures[1].exception(), Cancelled)
+
+
+def test_work_that_has_had_a_turn_goes_on_first_and_is_not_refused() -> None:
+    done: list[str] = []
+    with InferenceWorker(max_waiting=2) as worker:
+        blocker = Blocker(worker)
+        futures = [worker.submit(append_to(done, name)) for name in ("a", "b")]
+        futures.append(worker.submit(append_to(done, "goes on"), continues=True))
+        blocker.release.set()
+        wait(futures, PATIENCE)
+    assert done == ["goes on", "a", "b"]
+
+
+def test_turns_and_items_are_counted() -> None:
+    with InferenceWorker() as worker:
+        blocker = Blocker(worker)
+        fake = FakeSegmenter(windows_per_batch=8)
+        futures = [worker.submit(EncodeJob(fake, np.zeros((4, 4, 3), np.uint8))) for _ in range(3)]
+        blocker.release.set()
+        wait(futures, PATIENCE)
+        assert fake.embed_calls == 1
+        counted = worker.turns.so_far()["encode"]
+        assert (counted.turns, counted.items) == (1, 3)

@@ -19,6 +19,7 @@ from qupath_sam.datasets.objects import Selection, TileView
 from qupath_sam.engine.embeddings.memory import MemoryCache
 from qupath_sam.engine.embeddings.store import EmbeddingStore
 from qupath_sam.engine.engine import Engine
+from qupath_sam.engine.lanes import Lane
 from qupath_sam.engine.pool import ModelPool
 from qupath_sam.engine.refine_options import PromptOptions
 from qupath_sam.engine.states import StateStore
@@ -36,9 +37,13 @@ IOU = 0.6, 0.8
 @contextmanager
 def engine_of(segmenter: AnsweringSegmenter) -> Iterator[Engine]:
     engine = Engine(
-        models=ModelPool("known", lambda _: loaded(segmenter)),
-        worker=InferenceWorker(),
-        embeddings=EmbeddingStore(MemoryCache(2**26)),
+        lanes=[
+            Lane(
+                ModelPool("known", lambda _: loaded(segmenter)),
+                InferenceWorker(),
+                EmbeddingStore(MemoryCache(2**26)),
+            )
+        ],
         states=StateStore(2**26),
     )
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,15 @@ from qupath_sam.engine.cancellation import check_wanted, pause
 from qupath_sam.engine.embeddings.key import embedding_key
 from qupath_sam.engine.embeddings.store import EmbeddingStore
 from qupath_sam.engine.region.mirroring import mirrored
-from qupath_sam.engine.worker import InferenceWorker, Priority
+from qupath_sam.engine.running_jobs import RunningJobs
+from qupath_sam.engine.urgency import Priority
+from qupath_sam.engine.worker import InferenceWorker
 from qupath_sam.errors import ServerBusy
 from qupath_sam.models.base import Embedding, MaskSet, WindowPrompts
+from qupath_sam.models.jobs import CallJob, EncodeJob, decoding_of
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.types.regions import Window
-from qupath_sam.types.results import Timings
 
 T = TypeVar("T")
 
@@ -57,7 +59,8 @@ class RegionModel:
         self._slide = slide
         self._call = call
         self._mirrors = mirrors
-        self.timings = Timings()
+        self._jobs = RunningJobs(call, Priority.BATCH)
+        self.timings = self._jobs.timings
 
     def check_wanted(self) -> None:
         """Raise `Cancelled` or `DeadlineExceeded` where nobody waits any more."""
@@ -91,45 +94,35 @@ class RegionModel:
     ) -> list[MaskSet]:
         """Return the masks of independent prompts, a few in one turn of the inference thread."""
         answers: list[MaskSet] = []
+        segmenter = self._loaded.segmenter
         while len(answers) < len(prompts):
             some = prompts[len(answers) : len(answers) + self._turn()]
-            decode = partial(self._loaded.segmenter.decode, embedding, some, several_masks=several_masks)
-            answers.extend(self.run(decode, "decode"))
+
+            def decode(some: Sequence[WindowPrompts] = some) -> list[MaskSet]:
+                stages = decoding_of(segmenter, embedding, some, several_masks=several_masks)
+                return self._jobs.run_stages([(self._worker, stages)])[0]
+
+            answers.extend(self._patiently(decode))
         return answers
 
-    def run(self, job: Callable[[], T], kind: Literal["encode", "decode"] = "decode") -> T:
+    def run(self, job: Callable[[], T]) -> T:
         """Return what ``job`` returns, run on the thread that calls the models."""
+        return self._patiently(lambda: self._jobs.run(self._worker, CallJob(job)))
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` returns; it is tried again while the queue has no place."""
         for pause_s in BUSY_PAUSES_S:
             try:
-                return self._run_once(job, kind)
+                self.check_wanted()
+                return work()
             except ServerBusy:
                 pause(pause_s, self._call.cancel, self._call.deadline)
-        return self._run_once(job, kind)
-
-    def _run_once(self, job: Callable[[], T], kind: Literal["encode", "decode"]) -> T:
         self.check_wanted()
-        submitted = time.perf_counter()
-        began = submitted
-
-        def timed() -> T:
-            nonlocal began
-            began = time.perf_counter()
-            return job()
-
-        answer = self._worker.run(
-            timed,
-            priority=Priority.BATCH,
-            cancel=self._call.cancel,
-            deadline=self._call.deadline,
-            client=self._call.client,
-        )
-        self.timings.queue += (began - submitted) * 1e3
-        setattr(self.timings, kind, getattr(self.timings, kind) + _ms(began))
-        return answer
+        return work()
 
     def _encode(self, window: Window) -> Embedding:
-        pixels = self.read(window)
-        return self.run(lambda: self._loaded.segmenter.embed(pixels), "encode")
+        job = EncodeJob(self._loaded.segmenter, self.read(window))
+        return self._patiently(lambda: self._jobs.run(self._worker, job))
 
     def _turn(self) -> int:
         if self._worker.others_wait(self._call.client):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -15,16 +16,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qupath_sam.errors import InvalidPrompt, UnsupportedPrompt
+from qupath_sam.models.adapters.drafts import Draft, HeadInput, HeadOutput, drafts_of, together
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
 from qupath_sam.models.click_rules import PINHOLE_AREA, ClickRules, apply_rules
 from qupath_sam.models.devices import CompiledEncoder, Execution, encode, out_of_memory_mapped, prepare
 from qupath_sam.models.frame import ModelFrame
+from qupath_sam.models.jobs import CallJob, DecodeJob, RefineJob, Stages, alone
 from qupath_sam.models.one_object import in_one_piece
-from qupath_sam.models.square_logits import Detail, SquareLogits, mask_set
+from qupath_sam.models.square_logits import Detail, SquareLogits, mask_set, mask_set_on_host
 from qupath_sam.networks.canvas import CANVAS_SIZE, CanvasClick, CanvasPrompts
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import PromptableNetwork
-from qupath_sam.networks.refinement_head import Refined, refine
+from qupath_sam.networks.refinement_head import plan_region, refine
 from qupath_sam.types.masks import intersection_over_union
 
 #: Two models' answers to a box are about one object from this IoU on; below, the surer one is taken, if it is surer by
@@ -32,27 +35,12 @@ from qupath_sam.types.masks import intersection_over_union
 BOX_AGREEMENT, SURER = 0.75, 0.1
 #: Independent prompts that share one pass through the decoder on an accelerator (about 50 MB each).
 PROMPTS_PER_BATCH = 32
+#: Windows that share one pass through the encoder on an accelerator (up to 3 GB each in a ViT of 1024 px).
+WINDOWS_PER_BATCH = 4
 #: Windows whose embedding for the box checker is kept, some hundred KB each.
 BOX_EMBEDDINGS = 32
 #: Name of the canvas in an embedding. Embeddings on disk have it, so it stays.
 CANVAS_RGB = "view"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Draft:
-    """The mask decoder's answer to one prompt, before the refinement head and the rules of clicks.
-
-    Attributes:
-        decoded: of one prompt, best score first.
-        mask: logits of the mask so far over the model's square, fp32 ``(256, 256)``; None where there is none.
-    """
-
-    decoded: Decoded
-    mask: Tensor | None
-
-    def only_best(self) -> Draft:
-        """Return the same with the best mask alone."""
-        return replace(self, decoded=self.decoded.only_first())
 
 
 class PromptableSegmenter(abc.ABC):
@@ -107,25 +95,55 @@ class PromptableSegmenter(abc.ABC):
     def normalise(image: Tensor) -> Tensor:
         """Map pixels ``(1, 3, H, W)`` in 0..255, fp32, to what the encoder was trained on."""
 
+    @property
+    def windows_per_batch(self) -> int:
+        """Windows up to which one call of the encoder gains."""
+        return WINDOWS_PER_BATCH if self.execution.batches_prompts else 1
+
+    @property
+    def prompts_per_batch(self) -> int:
+        """Prompts up to which one call of mask decoder or head gains."""
+        return PROMPTS_PER_BATCH if self.execution.batches_prompts else 1
+
     def embed(self, pixels: NDArray[np.uint8]) -> Embedding:
         """Encode a window; see `Segmenter.embed`.
 
         The embedding holds ``image``, ``(1, 256, 64, 64)``; for a refinement head also `CANVAS_RGB`, uint8
         ``(1, 3, input_size, input_size)``, and ``projected``, the head's projection of ``image``.
         """
-        height, width = pixels.shape[:2]
-        frame = self.frame((height, width))
+        return self.embed_together([pixels])[0]
+
+    def embed_together(self, windows: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
+        """Encode windows, in one call of the encoder where that gains; see `embed`."""
+        most = self.windows_per_batch
+        return [
+            embedding
+            for start in range(0, len(windows), most)
+            for embedding in self._embed_batch(windows[start : start + most])
+        ]
+
+    def _embed_batch(self, windows: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
+        head = self.network.refinement_head
         with out_of_memory_mapped(self.execution.device), torch.inference_mode():
-            scaled = self._scaled(pixels, frame)
-            tensors = dict(self.encode_image(_padded(self.normalise(scaled), frame)))
-            if self.network.refinement_head is not None:
-                tensors[CANVAS_RGB] = canvas_of(_padded(scaled, frame))
-                projected = self.network.refinement_head.project(tensors["image"])
-                tensors["projected"] = projected.to(tensors["image"].dtype)
-        return Embedding(tensors, (height, width))
+            frames = [self.frame((pixels.shape[0], pixels.shape[1])) for pixels in windows]
+            scaled = [self._scaled(*each) for each in zip(windows, frames, strict=True)]
+            squares = [_padded(self.normalise(image), frame) for image, frame in zip(scaled, frames, strict=True)]
+            encoded = self.encode_image(squares[0] if len(squares) == 1 else torch.cat(squares))
+            made: list[Embedding] = []
+            for place, (image, frame) in enumerate(zip(scaled, frames, strict=True)):
+                # Copies of a batch: one embedding must not keep the memory of all.
+                tensors = {
+                    name: each if len(windows) == 1 else each[place : place + 1].clone()
+                    for name, each in encoded.items()
+                }
+                if head is not None:
+                    tensors[CANVAS_RGB] = canvas_of(_padded(image, frame))
+                    tensors["projected"] = head.project(tensors["image"]).to(tensors["image"].dtype)
+                made.append(Embedding(tensors, frame.window_size))
+        return made
 
     def encode_image(self, image: Tensor) -> Mapping[str, Tensor]:
-        """Return the encoder's part of an `Embedding` of a normalised fp32 image ``(1, 3, input_size, input_size)``."""
+        """Encode B normalised fp32 images ``(B, 3, input_size, input_size)``; return that part of B `Embedding`."""
         return {"image": encode(self.network.image_encoder, image, self.execution)}
 
     def check_boxes_with(self, other: PromptableSegmenter) -> None:
@@ -151,68 +169,141 @@ class PromptableSegmenter(abc.ABC):
     def decode(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
     ) -> list[MaskSet]:
-        """Decode the masks of several objects, one by one on CPU, else together; see `Segmenter.decode`."""
-        answers = self._decode(embedding, prompts, several_masks=several_masks)
+        """Masks of several objects; see `Segmenter.decode`. One by one on CPU, together on an accelerator."""
+        return alone(self.decoding(embedding, prompts, several_masks=several_masks))
+
+    def decoding(
+        self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
+    ) -> Stages[list[MaskSet]]:
+        """Return the stages of `decode`; see `Staged`."""
+        drafts = yield from self.drafting(embedding, prompts, several_masks=several_masks)
+        answers = yield from self.finishing(embedding, prompts, drafts)
         boxes = [i for i, prompt in enumerate(prompts) if _is_box_alone(prompt)]
         other = self._box_checker
         if other is not None and boxes:
-            checks = other.decode(self._embedding_for_checker(other, embedding), [prompts[i] for i in boxes])
+            theirs: Embedding = yield CallJob(partial(self._embedding_for_checker, other, embedding), "decode", 0)
+            checks = yield from other.decoding(theirs, [prompts[i] for i in boxes])
             for i, check in zip(boxes, checks, strict=True):
                 if _is_surer(answers[i], check):
                     answers[i] = check
         return answers
 
-    def _decode(self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool) -> list[MaskSet]:
-        return self.finish(embedding, prompts, self.draft(embedding, prompts, several_masks=several_masks))
-
-    def draft(
+    def drafting(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
-    ) -> list[Draft]:
-        """Return the mask decoder's answer to each prompt, best score first, for `finish`; see `decode`."""
+    ) -> Stages[list[Draft]]:
+        """Return the mask decoder's answer to each prompt, best score first, for `finishing`; see `decode`."""
         for prompt in prompts:
             check_prompt(prompt, self._capabilities)
+        if not prompts:
+            return []
         several = several_masks and self._capabilities.mask_count > 1
-        frame = self.frame(embedding.window_size)
+        drafts: list[Draft] = yield DecodeJob(self, embedding, tuple(prompts), several)
+        return drafts
+
+    def draft_together(self, jobs: Sequence[DecodeJob]) -> list[list[Draft]]:
+        """Answer jobs that want equally many masks; prompts of one shape share a pass where that gains."""
+        asked = [
+            (self.frame(job.embedding.window_size), job.embedding, prompt) for job in jobs for prompt in job.prompts
+        ]
         drafts: dict[int, Draft] = {}
         with out_of_memory_mapped(self.execution.device), torch.inference_mode():
-            image = self._image_of(embedding)
-            for indices in self._batches(prompts):
-                some = [prompts[i] for i in indices]
-                masks = self._masks(some, frame)
-                decoded = best_first(self._decode_batch(image, some, masks, frame), several=several)
-                so_far = [None] * len(some) if masks is None else list(masks[:, 0])
-                drafts |= zip(indices, map(Draft, decoded.one_by_one(), so_far), strict=True)
-        return [drafts[i] for i in range(len(prompts))]
+            for indices in self._batches([prompt for _, _, prompt in asked]):
+                frames, embeddings, some = zip(*(asked[i] for i in indices), strict=True)
+                image = together([self._image_of(each) for each in embeddings])
+                masks = self._masks(some, frames)
+                decoded = self._decode_batch(image, some, masks, frames)
+                drafts |= zip(
+                    indices, drafts_of(best_first(decoded, several=jobs[0].several_masks), masks), strict=True
+                )
+        in_order = iter([drafts[i] for i in range(len(asked))])
+        return [[next(in_order) for _ in job.prompts] for job in jobs]
 
-    def finish(
+    def finishing(
         self,
         embedding: Embedding,
         prompts: Sequence[WindowPrompts],
         drafts: Sequence[Draft],
         *,
         refines: bool = True,
-    ) -> list[MaskSet]:
+    ) -> Stages[list[MaskSet]]:
         """Return the masks of drafts: refined by the head, under the rules of clicks, over the window.
 
         Args:
-            embedding: that `draft` got, or of a segmenter with the same encoder.
-            prompts: that `draft` got.
-            drafts: by `draft`.
+            embedding: that `drafting` got, or of a segmenter with the same encoder.
+            prompts: that `drafting` got.
+            drafts: by `drafting`.
             refines: whether the head refines the best mask, or each where the prompt asks for it; else none.
         """
         frame = self.frame(embedding.window_size)
-        answers: dict[int, MaskSet] = {}
-        with out_of_memory_mapped(self.execution.device), torch.inference_mode():
-            for indices in self._batches(prompts):
-                some = [prompts[i] for i in indices]
-                some_drafts = [drafts[i] for i in indices]
-                draft = Decoded.together([each.decoded for each in some_drafts])
-                masks = [each.mask for each in some_drafts]
-                answered = self._answered(embedding, draft, some, masks, frame, refines=refines)
-                for place, index in enumerate(indices):
-                    found = mask_set(answered[place], draft.scores[place], frame)
-                    answers[index] = self._in_one_piece(found, some[place], frame)
-        return [answers[i] for i in range(len(prompts))]
+        asked = [
+            self._canvas_prompts(prompt, draft.previous, frame) for prompt, draft in zip(prompts, drafts, strict=True)
+        ]
+        head = refines and self.network.refinement_head is not None
+        refined = [
+            0 if not head else len(draft.scores) if prompt.refine_all else 1
+            for prompt, draft in zip(prompts, drafts, strict=True)
+        ]
+        inputs = [
+            self._head_input(draft, place, canvas)
+            for draft, canvas, count in zip(drafts, asked, refined, strict=True)
+            for place in range(count)
+        ]
+        outputs: list[HeadOutput] = (yield RefineJob(self, embedding, tuple(inputs))) if inputs else []
+        corrections = iter(outputs)
+        ruled = [
+            _ruled(draft, canvas, [next(corrections) for _ in range(count)], self.click_rules)
+            for draft, canvas, count in zip(drafts, asked, refined, strict=True)
+        ]
+        scores = [draft.scores for draft in drafts]
+        on_host = [mask_set_on_host(*each, frame) for each in zip(ruled, scores, strict=True)]
+        found = [each for each in on_host if each is not None]
+        if len(found) < len(prompts):
+            found = yield CallJob(partial(self._placed, ruled, scores, frame), "decode", 0)
+        return [self._in_one_piece(each, prompt, frame) for each, prompt in zip(found, prompts, strict=True)]
+
+    def _head_input(self, draft: Draft, place: int, asked: CanvasPrompts) -> HeadInput:
+        one = slice(place, place + 1)
+        mask = draft.logits[place] > 0 if draft.previous is None else draft.previous.numpy() > 0
+        return HeadInput(
+            Decoded(draft.decoded.logits[:, one], draft.decoded.scores[:, one], draft.decoded.features),
+            asked,
+            plan_region(asked, mask, image_size=self.network.input_size),
+        )
+
+    def refine_together(self, jobs: Sequence[RefineJob]) -> list[list[HeadOutput]]:
+        """Run the head on the masks of jobs, several in one pass where that gains."""
+        head, device, most = self.network.refinement_head, self.execution.device, self.prompts_per_batch
+        assert head is not None
+        masks = [(job.embedding, each) for job in jobs for each in job.inputs]
+        outputs: list[HeadOutput] = []
+        with out_of_memory_mapped(device), torch.inference_mode():
+            for start in range(0, len(masks), most):
+                embeddings, some = zip(*masks[start : start + most], strict=True)
+                canvases = {id(each): each.tensors[CANVAS_RGB].to(device) for each in embeddings}
+                projected = {id(each): self._projected(each).to(device) for each in embeddings}
+                refined = refine(
+                    head,
+                    together([canvases[id(each)] for each in embeddings]),
+                    together([projected[id(each)] for each in embeddings]),
+                    Decoded.together([each.decoded for each in some]),
+                    [each.asked for each in some],
+                    plans=[each.plan for each in some],
+                )
+                logits = refined.logits[:, 0].cpu().numpy()
+                outputs += map(HeadOutput, logits, refined.in_region[:, 0], refined.regions)
+        in_order = iter(outputs)
+        return [[next(in_order) for _ in job.inputs] for job in jobs]
+
+    def _placed(
+        self, ruled: Sequence[SquareLogits], scores: Sequence[NDArray[np.float32]], frame: ModelFrame
+    ) -> list[MaskSet]:
+        """Return the masks over a window that is not the square of the logits."""
+        device = self.execution.device
+        with out_of_memory_mapped(device), torch.inference_mode():
+            return [
+                mask_set(square.to(device), torch.from_numpy(own), frame)
+                for square, own in zip(ruled, scores, strict=True)
+            ]
 
     def _image_of(self, embedding: Embedding) -> Tensor:
         """Return the image embedding in the decoder's number format, on the device."""
@@ -256,7 +347,7 @@ class PromptableSegmenter(abc.ABC):
 
         def decode() -> object:
             with torch.inference_mode():
-                return self._decode_batch(image, [prompt], self._masks([prompt], frame), frame)
+                return self._decode_batch(image, [prompt], self._masks([prompt], [frame]), [frame])
 
         return decode
 
@@ -288,60 +379,16 @@ class PromptableSegmenter(abc.ABC):
         ]
 
     def _decode_batch(
-        self, image: Tensor, prompts: Sequence[WindowPrompts], masks: Tensor | None, frame: ModelFrame
+        self, image: Tensor, prompts: Sequence[WindowPrompts], masks: Tensor | None, frames: Sequence[ModelFrame]
     ) -> Decoded:
         """Decode prompts of one shape, with masks of `_masks`; logits over the model's square."""
         return self.network.decode(
             image,
-            self._points(prompts, frame),
-            self._boxes(prompts, frame),
+            self._points(prompts, frames),
+            self._boxes(prompts, frames),
             masks,
             dense_position=self._dense_position,
         )
-
-    def _answered(
-        self,
-        embedding: Embedding,
-        decoded: Decoded,
-        prompts: Sequence[WindowPrompts],
-        masks: Sequence[Tensor | None],
-        frame: ModelFrame,
-        *,
-        refines: bool,
-    ) -> list[SquareLogits]:
-        """Return the masks of each prompt over the model's square, as the rules leave them.
-
-        The head refines the first mask; each, where it is asked for. The prompts of a batch ask for the same.
-        """
-        device = self.execution.device
-        asked = [self._canvas_prompts(*each, frame) for each in zip(prompts, masks, strict=True)]
-        logits = decoded.logits.float()
-        corrections: list[Refined] = []
-        head = self.network.refinement_head
-        if head is not None and refines:
-            canvas, projected = embedding.tensors[CANVAS_RGB].to(device), self._projected(embedding).to(device)
-            for place in range(logits.shape[1] if prompts[0].refine_all else 1):
-                one = slice(place, place + 1)
-                mask = Decoded(decoded.logits[:, one], decoded.scores[:, one], decoded.features)
-                corrections.append(refine(head, canvas, projected, mask, asked))
-            refined = [correction.logits for correction in corrections]
-            logits = torch.cat([*refined, logits[:, len(refined) :]], dim=1)
-        before = logits.cpu().numpy()
-        ruled = apply_rules(before, asked, self.click_rules, refined=len(corrections))
-        return [
-            SquareLogits(
-                torch.from_numpy(after).to(device),
-                [
-                    Detail(
-                        correction.in_region[place, 0],
-                        correction.regions[place],
-                        torch.from_numpy(after[index] - before[place, index]).to(device),
-                    )
-                    for index, correction in enumerate(corrections)
-                ],
-            )
-            for place, after in enumerate(ruled)
-        ]
 
     def _projected(self, embedding: Embedding) -> Tensor:
         """Return the head's projection of the image; of another segmenter's embedding, its own is made once."""
@@ -371,31 +418,44 @@ class PromptableSegmenter(abc.ABC):
             keep_parts=prompt.keep_parts,
         )
 
-    def _points(self, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> tuple[Tensor, Tensor] | None:
+    def _points(self, prompts: Sequence[WindowPrompts], frames: Sequence[ModelFrame]) -> tuple[Tensor, Tensor] | None:
         if not len(prompts[0].points):
             return None
-        points = np.stack([frame.to_model(p.points) for p in prompts])
+        points = np.stack([frame.to_model(p.points) for p, frame in zip(prompts, frames, strict=True)])
         labels = np.stack([p.labels for p in prompts])
         return self._sam_coordinates(points), torch.from_numpy(labels).to(self.execution.device)
 
-    def _boxes(self, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> Tensor | None:
-        boxes = [p.box for p in prompts if p.box is not None]
-        if not boxes:
-            return None
-        corners = np.asarray(boxes, np.float32).reshape(-1, 2)
-        return self._sam_coordinates(frame.to_model(corners).reshape(-1, 4))
+    def _boxes(self, prompts: Sequence[WindowPrompts], frames: Sequence[ModelFrame]) -> Tensor | None:
+        corners = [
+            frame.to_model(np.asarray(p.box, np.float32).reshape(2, 2)).reshape(4)
+            for p, frame in zip(prompts, frames, strict=True)
+            if p.box is not None
+        ]
+        return self._sam_coordinates(np.stack(corners)) if corners else None
 
-    def _masks(self, prompts: Sequence[WindowPrompts], frame: ModelFrame) -> Tensor | None:
+    def _masks(self, prompts: Sequence[WindowPrompts], frames: Sequence[ModelFrame]) -> Tensor | None:
         """Return the masks so far over the model's square, fp32 ``(B, 1, 256, 256)``; None where there are none."""
-        logits = [p.logits for p in prompts if p.logits is not None]
-        if not logits:
-            return None
-        tensor = torch.from_numpy(np.stack(logits)).to(self.execution.device, torch.float32)
-        return frame.logits_over_square(tensor)[:, None]
+        over_square = [
+            frame.logits_over_square(torch.from_numpy(p.logits).to(self.execution.device, torch.float32)[None])
+            for p, frame in zip(prompts, frames, strict=True)
+            if p.logits is not None
+        ]
+        return torch.stack(over_square) if over_square else None
 
     def _sam_coordinates(self, edges: NDArray[np.float32]) -> Tensor:
         """Map model px on edges to the pixel indices that SAM's prompt encoder shifts by one half itself."""
         return torch.from_numpy(edges - np.float32(0.5)).to(self.execution.device)
+
+
+def _ruled(draft: Draft, asked: CanvasPrompts, outputs: Sequence[HeadOutput], rules: ClickRules) -> SquareLogits:
+    """Return the masks of a prompt over the model's square, as the rules leave them; the first ones are the head's."""
+    before = np.concatenate([*(output.logits[None] for output in outputs), draft.logits[len(outputs) :]])
+    (after,) = apply_rules(before[None], [asked], rules, refined=len(outputs))
+    details = [
+        Detail(output.in_region, output.region, torch.from_numpy(after[place] - before[place]))
+        for place, output in enumerate(outputs)
+    ]
+    return SquareLogits(torch.from_numpy(after), details)
 
 
 def _is_surer(own: MaskSet, check: MaskSet) -> bool:

@@ -13,8 +13,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from qupath_sam.models.adapters.drafts import Draft
 from qupath_sam.models.adapters.promptable import PromptableSegmenter
 from qupath_sam.models.base import Capabilities, Embedding, MaskSet, WindowPrompts
+from qupath_sam.models.jobs import Stages, alone
 
 
 class TwoDecoderSegmenter:
@@ -56,22 +58,39 @@ class TwoDecoderSegmenter:
 
         With ``several_masks``, both decoders answer clicks.
         """
+        return alone(self.decoding(embedding, prompts, several_masks=several_masks))
+
+    def decoding(
+        self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
+    ) -> Stages[list[MaskSet]]:
+        """Return the stages of `decode`; see `Staged`."""
         both = [i for i, prompt in enumerate(prompts) if several_masks and _is_first_click(prompt)]
-        answers = dict(zip(both, self._by_both(embedding, [prompts[i] for i in both]), strict=True))
+        answers = dict(zip(both, (yield from self._by_both(embedding, [prompts[i] for i in both])), strict=True))
         for number, decoder in enumerate((self.first, self.second)):
             own = [i for i, prompt in enumerate(prompts) if i not in answers and _decoder_for(prompt) == number]
-            for i, answer in zip(own, decoder.decode(embedding, [prompts[i] for i in own]), strict=True):
+            for i, answer in zip(own, (yield from decoder.decoding(embedding, [prompts[i] for i in own])), strict=True):
                 answers[i] = replace(answer, decoders=(number,) * len(answer.masks))
         return [answers[i] for i in range(len(prompts))]
+
+    @property
+    def windows_per_batch(self) -> int:
+        """Windows up to which one call of the encoder gains."""
+        return self.first.windows_per_batch
+
+    def embed_together(self, windows: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
+        """Encode windows in one call; see `EncodesTogether`."""
+        return self.first.embed_together(windows)
 
     def bare_decoder(self, embedding: Embedding, prompt: WindowPrompts) -> Callable[[], object]:
         """See `PromptableSegmenter.bare_decoder`, of the decoder that the prompt names."""
         return (self.first, self.second)[_decoder_for(prompt)].bare_decoder(embedding, prompt)
 
-    def _by_both(self, embedding: Embedding, prompts: Sequence[WindowPrompts]) -> list[MaskSet]:
+    def _by_both(self, embedding: Embedding, prompts: Sequence[WindowPrompts]) -> Stages[list[MaskSet]]:
         decoders = self.first, self.second
-        drafts = [decoder.draft(embedding, prompts, several_masks=True) for decoder in decoders]
-        scores = np.array([[float(draft.decoded.scores[0, 0]) for draft in by] for by in drafts]).reshape(2, -1)
+        drafts: list[list[Draft]] = []
+        for decoder in decoders:
+            drafts.append((yield from decoder.drafting(embedding, prompts, several_masks=True)))
+        scores = np.array([[draft.scores[0] for draft in by] for by in drafts]).reshape(2, -1)
         answers: list[list[MaskSet]] = [[] for _ in prompts]
         for number, decoder in enumerate(decoders):
             # A head costs as much as a decoder, so it refines what is shown first, or all where all are shown.
@@ -80,7 +99,7 @@ class TwoDecoderSegmenter:
             for refines in (True, False):
                 some = [i for i, each in enumerate(refined) if each is refines]
                 best = [drafts[number][i].only_best() for i in some]
-                made = decoder.finish(embedding, [prompts[i] for i in some], best, refines=refines)
+                made = yield from decoder.finishing(embedding, [prompts[i] for i in some], best, refines=refines)
                 for i, answer in zip(some, made, strict=True):
                     answers[i].append(replace(answer, decoders=(number,)))
         return [_together(*each) for each in answers]
