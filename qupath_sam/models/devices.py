@@ -61,7 +61,11 @@ class Execution:
 
     @property
     def batches_prompts(self) -> bool:
-        """Whether independent prompts gain by going through the decoder together; on CPU they lose."""
+        """Whether independent prompts gain by going through the decoder together; on CPU they lose.
+
+        Processor time on one core (AVX-512), default model: 37 ms a prompt alone, 47 in twos, 63 in eights: the image
+        cells of several prompts (4 MB each) do not fit the cache. The head takes 20 ms in any number.
+        """
         return self.device.type != "cpu"
 
     @property

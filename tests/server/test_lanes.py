@@ -79,7 +79,7 @@ def test_a_device_that_is_full_refuses_with_a_clear_code_and_the_server_goes_on(
         for fake in fakes(server):
             fake.before_decode = full
         with pytest.raises(OutOfMemory, match="fewer objects"):
-            click_on(client, slide, PLACES[:1])
+            click_on(client, slide, [(PLACES[0][0] + 1, PLACES[0][1])])
         after = [lane.embeddings.memory.stats().entries for lane in server.engine.lanes.all]
         assert sum(after) < sum(held), "embeddings of the full device were let go"
         room[0] = True
