@@ -1,5 +1,5 @@
 # Everything here only wraps: `pip install '.[all]'` and `qupath-sam demo` do the same where there is no make.
-.PHONY: help setup demo test fuzz lint types java proto proto-check format build docs
+.PHONY: help setup demo test coverage fuzz lint types java proto proto-check format build docs
 .DEFAULT_GOAL := help
 
 # uv where it works; else one of its own inside .venv, so that python3 (3.11 or newer, with venv) and make are enough.
@@ -21,6 +21,9 @@ demo: setup ## segment a real slide through a real server; see demo-output/
 
 test: lint types proto-check java ## lint, types, protocol, the Java client, then all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+coverage: setup ## all tests, and the lines of each module that none of them runs; fails where fewer run than did
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term
 
 fuzz: setup ## 100,000 malformed requests to a server; `make test` sends the first 12,000
 	QUPATH_SAM_FUZZ=100000 $(BIN)/python -m pytest tests/server/test_fuzz.py
