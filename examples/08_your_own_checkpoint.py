@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from qupath_sam import Box, EngineSettings, LocalClient, demo_slide_path
-from qupath_sam.models.registry import Family
+from qupath_sam.models.spec import Family
 from qupath_sam.models.weights.checkpoints import build_network
 from qupath_sam.models.weights.manage import Description, add, verify
 from qupath_sam.models.weights.store import ModelStore

@@ -22,7 +22,7 @@ from torch import Tensor
 from qupath_sam.datasets.seen import GROUPS_SEEN, groups_seen_in
 from qupath_sam.errors import InvalidRequest, QupathSamError
 from qupath_sam.models.load import complete, load_weights
-from qupath_sam.models.registry import Family
+from qupath_sam.models.spec import Family
 from qupath_sam.models.weights.checkpoints import check_fits, read_checkpoint, read_entry
 from qupath_sam.models.weights.manage import family_of
 from qupath_sam.models.weights.store import ModelStore

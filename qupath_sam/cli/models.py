@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from qupath_sam.models.registry import ModelSpec, WeightsFile
+    from qupath_sam.models.spec import ModelSpec, WeightsFile
     from qupath_sam.models.weights.store import ModelStore
 
 app = typer.Typer(help="Models and their weights.", no_args_is_help=True)
@@ -68,7 +68,8 @@ def list_models(
 
 def built_in_table() -> str:
     """Return the built-in models as a Markdown table: what a document can say of every machine."""
-    from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL, WeightsFile
+    from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL
+    from qupath_sam.models.spec import WeightsFile
 
     lines = ["| model | title | input px | licence of the weights | how to get it |", "|---|---|---|---|---|"]
     for spec in BUILT_IN.values():
@@ -199,7 +200,7 @@ def verify(
 
 def _family(name: str) -> Any:
     from qupath_sam.errors import InvalidRequest
-    from qupath_sam.models.registry import Family
+    from qupath_sam.models.spec import Family
 
     if not name:
         return None
@@ -210,7 +211,7 @@ def _family(name: str) -> Any:
 
 
 def _state(spec: ModelSpec, store: ModelStore) -> str:
-    from qupath_sam.models.registry import WeightsFile
+    from qupath_sam.models.spec import WeightsFile
 
     if spec.weights is None:
         return "none needed"
@@ -226,14 +227,14 @@ def _state(spec: ModelSpec, store: ModelStore) -> str:
 
 def _download_bytes(weights: WeightsFile) -> int | None:
     """Return the size of a download, or about the size; None where it is not known."""
-    from qupath_sam.models.registry import HubWeights
+    from qupath_sam.models.spec import HubWeights
 
     return weights.size_bytes or (weights.about_bytes if isinstance(weights, HubWeights) else None)
 
 
 def _described(spec: ModelSpec, store: ModelStore) -> dict[str, Any]:
     """Return a flat object, the same in text and JSON."""
-    from qupath_sam.models.registry import HubWeights, WeightsFile
+    from qupath_sam.models.spec import HubWeights, WeightsFile
 
     can, weights = spec.capabilities, spec.weights
     present = store.is_present(spec)

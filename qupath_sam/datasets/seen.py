@@ -8,7 +8,7 @@ from pathlib import Path
 from qupath_sam.datasets.base import IMAGE_SUFFIXES, SLIDE_SUFFIXES, Dataset
 from qupath_sam.datasets.objects import Tile
 from qupath_sam.errors import InvalidRequest, WrongWeights
-from qupath_sam.models.registry import ModelSpec
+from qupath_sam.models.spec import ModelSpec
 from qupath_sam.models.weights.checkpoints import read_entry
 from qupath_sam.models.weights.store import ModelStore
 

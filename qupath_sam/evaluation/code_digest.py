@@ -24,8 +24,8 @@ _PACKAGE = "qupath_sam"
 #: file changes an answer. They are the modules that change whenever a model is added.
 WITHOUT_EFFECT = frozenset(
     {
-        *("qupath_sam", "qupath_sam.errors", "qupath_sam.models.registry", "qupath_sam.models.weights.store"),
-        *("qupath_sam.models.weights.download", "qupath_sam.models.weights.digests"),
+        *("qupath_sam", "qupath_sam.errors", "qupath_sam.models.registry", "qupath_sam.models.spec"),
+        *("qupath_sam.models.weights." + name for name in ("store", "download", "digests")),
     }
 )
 

@@ -23,7 +23,7 @@ from qupath_sam.models.dense import DenseMaps, dense_heads_for
 from qupath_sam.models.devices import Execution, Precision, Runtime, choose_execution
 from qupath_sam.models.fake import FakeSegmenter
 from qupath_sam.models.interactive.build import build_click_segmenter
-from qupath_sam.models.registry import (
+from qupath_sam.models.spec import (
     CLICK_FAMILIES,
     TRANSFORMERS_FAMILIES,
     Family,

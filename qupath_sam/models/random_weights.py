@@ -12,7 +12,8 @@ from qupath_sam.models.devices import Precision, choose_execution
 from qupath_sam.models.interactive.build import build_click_segmenter
 from qupath_sam.models.interactive.published import published_network
 from qupath_sam.models.load import ADAPTERS, LoadedModel, load_weights
-from qupath_sam.models.registry import BUILT_IN, CLICK_FAMILIES, TRANSFORMERS_FAMILIES, ModelSpec
+from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.spec import CLICK_FAMILIES, TRANSFORMERS_FAMILIES, ModelSpec
 from qupath_sam.models.weights.checkpoints import build_network
 from qupath_sam.models.weights.store import ModelStore
 

@@ -15,7 +15,7 @@ from qupath_sam.engine.engine import Engine
 from qupath_sam.engine.windows import DEFAULT_EMBED_WINDOWS, view_windows
 from qupath_sam.engine.worker import CancelToken, Priority
 from qupath_sam.errors import InvalidRequest, RequestTooLarge
-from qupath_sam.models.registry import LocalWeights, PackagedWeights, WeightsFile
+from qupath_sam.models.spec import LocalWeights, PackagedWeights, WeightsFile
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.protocol import convert
 from qupath_sam.protocol.regions import objects_messages, region_batch_message, region_request_of

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.models.registry import Family
+from qupath_sam.models.spec import Family
 from qupath_sam.models.weights.checkpoints import build_network
 from qupath_sam.networks.network import DecoderKind, Parts, PromptableNetwork
 

@@ -22,7 +22,8 @@ from qupath_sam.datasets.seen import GROUPS_SEEN, groups_seen
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.machine.files import atomic_write
 from qupath_sam.models.load import load_weights
-from qupath_sam.models.registry import BUILT_IN, Family, ModelSpec
+from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.spec import Family, ModelSpec
 from qupath_sam.models.weights.checkpoints import METADATA_KEY, over_base, read_checkpoint
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.lora import LowRankLinear

@@ -26,7 +26,15 @@ ENGINE_WINDOWS = (
         (
             WHOLE_IMAGE,
             ("datasets.simulated_clicks", "datasets.perturbed_outlines", "types.masks", "networks.tiny_vit"),
-            ("engine.engine", "datasets.base", "evaluation.report", "models.registry", "server.app", "errors"),
+            (
+                "engine.engine",
+                "datasets.base",
+                "evaluation.report",
+                "models.registry",
+                "models.spec",
+                "server.app",
+                "errors",
+            ),
         ),
         (
             ENGINE_WINDOWS,

@@ -20,7 +20,8 @@ from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.results import ObjectResult, ResultStore
 from qupath_sam.evaluation.run import Choices, Evaluation, describe
 from qupath_sam.models.base import Capabilities
-from qupath_sam.models.registry import BUILT_IN, LocalWeights
+from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.spec import LocalWeights
 from qupath_sam.models.weights.store import ModelStore
 from tests.evaluation.pictures import painted, tile, two_discs
 from tests.evaluation.segmenters import AnsweringSegmenter, loaded, nothing, red, squares

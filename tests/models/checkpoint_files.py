@@ -14,7 +14,7 @@ import torch
 from segment_anything import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
 from torch import Tensor
 
-from qupath_sam.models.registry import Family
+from qupath_sam.models.spec import Family
 from tests.models.networks import reference_lite_encoder
 
 Shapes = Mapping[str, tuple[int, ...]]

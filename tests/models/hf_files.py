@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from qupath_sam.models.registry import Family
+from qupath_sam.models.spec import Family
 
 #: Side of the square that these networks take, px.
 SIDE = 64

@@ -15,7 +15,7 @@ from torch import nn
 from qupath_sam.models.adapters.mobile_sam import MobileSamSegmenter, build_mobile_sam
 from qupath_sam.models.adapters.sam import INPUT_SIZE, SamSegmenter, vision_transformer
 from qupath_sam.models.devices import Precision, choose_execution
-from qupath_sam.models.registry import Family, default_capabilities
+from qupath_sam.models.spec import Family, default_capabilities
 from qupath_sam.networks.network import PromptableNetwork
 
 

@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 
 from qupath_sam.cli.models import app
 from qupath_sam.errors import UnknownModel, WeightsMissing
-from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL, Family
+from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL
+from qupath_sam.models.spec import Family
 from qupath_sam.models.weights.store import HOME_VARIABLE
 from tests.models.checkpoint_files import original_state, write
 from tests.models.weights.test_manage import published

@@ -18,7 +18,8 @@ from qupath_sam.models.interactive.segmenter import expected_iou
 from qupath_sam.models.interactive.zooming import RitmSegmenter, SimpleClickSegmenter
 from qupath_sam.models.load import load_segmenter
 from qupath_sam.models.random_weights import load_random
-from qupath_sam.models.registry import BUILT_IN, CLICK_FAMILIES, Family, default_capabilities
+from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.spec import CLICK_FAMILIES, Family, default_capabilities
 from qupath_sam.models.weights.checkpoints import build_network, read_checkpoint
 from qupath_sam.models.weights.manage import add, pull, verify
 from qupath_sam.models.weights.store import ModelStore

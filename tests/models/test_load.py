@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from qupath_sam.errors import InvalidRequest, UnknownModel, WeightsMissing, WrongWeights
 from qupath_sam.models.load import load_segmenter, load_weights
-from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL, Family, PackagedWeights
+from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL
+from qupath_sam.models.spec import Family, PackagedWeights
 from qupath_sam.models.weights.checkpoints import METADATA_KEY
 from qupath_sam.models.weights.manage import Description, add
 from qupath_sam.models.weights.store import HOME_VARIABLE, ModelStore, default_home
@@ -161,7 +162,7 @@ def test_listing_models_loads_no_torch() -> None:
 
 @pytest.mark.parametrize("spec", BUILT_IN.values(), ids=lambda spec: spec.name)
 def test_the_table_is_sound(spec: object) -> None:
-    from qupath_sam.models.registry import ModelSpec, WeightsFile
+    from qupath_sam.models.spec import ModelSpec, WeightsFile
 
     assert isinstance(spec, ModelSpec)
     assert spec.name.isidentifier()

@@ -16,7 +16,7 @@ from qupath_sam.models.adapters.medsam import MedSamSegmenter
 from qupath_sam.models.adapters.sam import PIXEL_MEAN, PIXEL_STD, SamSegmenter
 from qupath_sam.models.base import Segmenter, WindowPrompts
 from qupath_sam.models.devices import Precision, choose_execution
-from qupath_sam.models.registry import Family, default_capabilities
+from qupath_sam.models.spec import Family, default_capabilities
 from tests.contracts.segmenters import SegmenterContract, box, clicks, picture, with_logits
 from tests.models.networks import random_mobile_sam, small_sam, small_sam_network
 

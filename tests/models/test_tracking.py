@@ -21,7 +21,7 @@ from qupath_sam.models.adapters.transformers_sam import (
 )
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities
 from qupath_sam.models.devices import choose_execution
-from qupath_sam.models.registry import Family
+from qupath_sam.models.spec import Family
 from qupath_sam.models.tracking import MemoryBank, Tracker, tracker_of
 from qupath_sam.models.weights.manage import add
 from qupath_sam.models.weights.store import ModelStore

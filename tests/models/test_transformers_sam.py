@@ -18,7 +18,8 @@ from qupath_sam.models.adapters.transformers_sam import CONFIG, family_beside, l
 from qupath_sam.models.base import Capabilities, Segmenter
 from qupath_sam.models.devices import choose_execution
 from qupath_sam.models.load import load_segmenter
-from qupath_sam.models.registry import BUILT_IN, TRANSFORMERS_FAMILIES, Family, HubWeights
+from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.spec import TRANSFORMERS_FAMILIES, Family, HubWeights
 from qupath_sam.models.weights.manage import Description, add
 from qupath_sam.models.weights.store import ModelStore
 from tests.contracts.segmenters import SegmenterContract, clicks, picture

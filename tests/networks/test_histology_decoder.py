@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qupath_sam.models.registry import BUILT_IN, CLICK_FAMILIES, TRANSFORMERS_FAMILIES, Family
+from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.spec import CLICK_FAMILIES, TRANSFORMERS_FAMILIES, Family
 from qupath_sam.models.weights.checkpoints import build_network, expected_shapes
 from qupath_sam.networks import histology_decoder
 from qupath_sam.networks.histology_decoder import (

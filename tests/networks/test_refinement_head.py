@@ -16,7 +16,8 @@ from qupath_sam.models.adapters.promptable import CANVAS_RGB
 from qupath_sam.models.base import Segmenter, WindowPrompts
 from qupath_sam.models.devices import choose_execution
 from qupath_sam.models.load import load_weights
-from qupath_sam.models.registry import BUILT_IN, Family, default_capabilities
+from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.spec import Family, default_capabilities
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.canvas import CanvasClick, CanvasPrompts
 from qupath_sam.networks.mask_decoder import Decoded

@@ -18,7 +18,7 @@ from qupath_sam.cli.models import app
 from qupath_sam.datasets.seen import groups_seen
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.load import load_segmenter
-from qupath_sam.models.registry import Family
+from qupath_sam.models.spec import Family
 from qupath_sam.models.weights.checkpoints import METADATA_KEY, read_entry
 from qupath_sam.models.weights.manage import add
 from qupath_sam.models.weights.store import ModelStore

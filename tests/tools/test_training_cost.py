@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qupath_sam.datasets import open_dataset
-from qupath_sam.models.registry import Family
+from qupath_sam.models.spec import Family
 from qupath_sam.models.weights.checkpoints import build_network
 from qupath_sam.models.weights.manage import add
 from qupath_sam.models.weights.store import ModelStore

@@ -25,7 +25,7 @@ from qupath_sam.models.adapters.transformers_video import VIDEO_CLASSES, VideoMe
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
 from qupath_sam.models.devices import Execution, out_of_memory_mapped
 from qupath_sam.models.frame import ModelFrame, masks_over_window
-from qupath_sam.models.registry import Family
+from qupath_sam.models.spec import Family
 from qupath_sam.models.tracking import MemoryBank
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from qupath_sam.models.devices import Execution
 from qupath_sam.models.interactive.focalclick import FocalClickSegmenter
 from qupath_sam.models.interactive.segmenter import ClickSegmenter
 from qupath_sam.models.interactive.zooming import RitmSegmenter, SimpleClickSegmenter
-from qupath_sam.models.registry import Family
+from qupath_sam.models.spec import Family
 from qupath_sam.networks.interactive.models import ClickNetwork
 
 _SEGMENTERS: dict[Family, type[ClickSegmenter[Any]]] = {

@@ -21,8 +21,8 @@ from torch import Tensor
 from qupath_sam.errors import InvalidRequest, WeightsMissing, WrongWeights
 from qupath_sam.machine.files import atomic_write
 from qupath_sam.models.load import ADAPTERS, Weights, load_weights
-from qupath_sam.models.registry import ModelSpec
 from qupath_sam.models.sac.prompts import PromptOptions, Selection
+from qupath_sam.models.spec import ModelSpec
 from qupath_sam.models.weights.checkpoints import METADATA_KEY, check_finite, check_fits, over_base, read_entry
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.meta import on_meta_device

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from qupath_sam.models.devices import Execution, out_of_memory_mapped
 from qupath_sam.models.load import ADAPTERS
-from qupath_sam.models.registry import default_capabilities
 from qupath_sam.models.sac.answer import semantic_logits
 from qupath_sam.models.sac.files import SacWeights
 from qupath_sam.models.sac.prompts import NO_POINTS, Points, PromptOptions, choose_points
+from qupath_sam.models.spec import default_capabilities
 from qupath_sam.models.weights.checkpoints import build_network_with
 from qupath_sam.networks.meta import on_meta_device
 from qupath_sam.networks.prompt_generator import PromptGenerator

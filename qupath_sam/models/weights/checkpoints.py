@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from qupath_sam.errors import InvalidRequest, WeightsMissing, WrongWeights
-from qupath_sam.models.registry import Family
+from qupath_sam.models.spec import Family
 from qupath_sam.models.weights.click_checkpoints import click_checkpoints_of, loss_globals, networks_of
 from qupath_sam.models.weights.harmless import harmless_globals
 from qupath_sam.models.weights.other_families import other_family

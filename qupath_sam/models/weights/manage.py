@@ -13,8 +13,8 @@ from qupath_sam.errors import InvalidRequest, WeightsMissing, WrongWeights
 from qupath_sam.machine.files import atomic_write
 from qupath_sam.models.adapters.transformers_sam import CONFIG, family_beside
 from qupath_sam.models.load import check_content, check_digest
-from qupath_sam.models.registry import (
-    BUILT_IN,
+from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.spec import (
     TRANSFORMERS_FAMILIES,
     Family,
     HubWeights,

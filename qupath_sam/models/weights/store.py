@@ -22,8 +22,8 @@ from typing import Any
 import platformdirs
 
 from qupath_sam.errors import UnknownModel, WeightsMissing, WrongWeights
-from qupath_sam.models.registry import (
-    BUILT_IN,
+from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.spec import (
     Family,
     HubWeights,
     Licence,

@@ -14,7 +14,7 @@ from qupath_sam.datasets.seen import GROUPS_SEEN
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.devices import choose_execution
 from qupath_sam.models.interactive.published import published_config, published_network
-from qupath_sam.models.registry import Family
+from qupath_sam.models.spec import Family
 from qupath_sam.models.weights.checkpoints import NETWORKS
 from qupath_sam.networks.canvas import CANVAS_SIZE
 from qupath_sam.networks.interactive.models import RitmNetwork

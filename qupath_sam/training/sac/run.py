@@ -23,9 +23,9 @@ from qupath_sam.machine.files import atomic_write
 from qupath_sam.models.dense import encoder_digest
 from qupath_sam.models.devices import choose_execution
 from qupath_sam.models.load import ADAPTERS, Weights, build_segmenter
-from qupath_sam.models.registry import ModelSpec
 from qupath_sam.models.sac.files import load_backbone, write_sac
 from qupath_sam.models.sac.prompts import PromptOptions
+from qupath_sam.models.spec import ModelSpec
 from qupath_sam.models.weights.checkpoints import build_network_with
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.lora import Projections, add_lora

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save_file
 
 from qupath_sam.errors import WeightsMissing, WrongWeights
-from qupath_sam.models.registry import CLICK_FAMILIES, TRANSFORMERS_FAMILIES, Family
+from qupath_sam.models.spec import CLICK_FAMILIES, TRANSFORMERS_FAMILIES, Family
 from qupath_sam.models.weights.checkpoints import METADATA_KEY, Layout, check_fits, guess_family, read_checkpoint
 from tests.models.checkpoint_files import original_shapes, original_state, write
 

@@ -11,7 +11,8 @@ import pytest
 
 from qupath_sam.errors import WeightsMissing, WrongWeights
 from qupath_sam.models.load import load_segmenter
-from qupath_sam.models.registry import BUILT_IN, TRANSFORMERS_FAMILIES, Family, HubWeights
+from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.spec import TRANSFORMERS_FAMILIES, Family, HubWeights
 from qupath_sam.models.weights.manage import add, pull, remove, verify
 from qupath_sam.models.weights.store import ModelStore
 from tests.models.hf_files import write_folder

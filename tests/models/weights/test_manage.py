@@ -13,7 +13,8 @@ import torch
 
 from qupath_sam.errors import InvalidRequest, UnknownModel, WeightsMissing, WrongWeights
 from qupath_sam.models.load import load_weights
-from qupath_sam.models.registry import BUILT_IN, Family, LocalWeights, WeightsFile
+from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.spec import Family, LocalWeights, WeightsFile
 from qupath_sam.models.weights.checkpoints import Layout
 from qupath_sam.models.weights.manage import Description, add, pull, remove, verify
 from qupath_sam.models.weights.store import ModelStore

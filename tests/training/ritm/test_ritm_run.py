@@ -16,7 +16,7 @@ from qupath_sam.cli.app import app
 from qupath_sam.datasets.seen import groups_seen
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.load import load_segmenter
-from qupath_sam.models.registry import Family
+from qupath_sam.models.spec import Family
 from qupath_sam.models.weights.manage import add
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.interactive.clicks import PixelClicks
