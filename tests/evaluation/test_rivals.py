@@ -44,7 +44,8 @@ def test_one_run_has_a_row_for_each_with_the_seconds_per_click_of_the_papers(tmp
     labels = two_discs()
     save(painted(labels), tmp_path / "set" / "images" / "0.png")
     save(labels.astype(np.uint16), tmp_path / "set" / "masks" / "0.png")
-    words = [str(tmp_path / "set"), *(f"--model={name}" for name in NAMES), "--objects-per-image", "1", "--max-clicks", "2"]
+    limits = "--objects-per-image", "1", "--max-clicks", "2"
+    words = [str(tmp_path / "set"), *(f"--model={name}" for name in NAMES), *limits]
     app = typer.Typer()
     app.command()(evaluate)
     ended = CliRunner().invoke(app, [*words, "--device", "cpu", "--json", str(tmp_path / "found.json")])
