@@ -19,7 +19,8 @@ from qupath_sam.engine.embeddings.key import embedding_key
 from qupath_sam.engine.outlines import outlines_of
 from qupath_sam.engine.running_jobs import RunningJobs
 from qupath_sam.engine.states import Resumed, StateStore, StepsContext, tokens
-from qupath_sam.engine.steps import DecodeRequest, State, Step, run_step, steps_of, touches_edge
+from qupath_sam.engine.step import DecodeRequest, State, Step, steps_of
+from qupath_sam.engine.steps import run_step, touches_edge
 from qupath_sam.engine.urgency import Priority, Urgency
 from qupath_sam.engine.windows import Scales
 from qupath_sam.errors import UnsupportedPrompt

@@ -8,7 +8,7 @@ import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.engine.logits import mask_on_grid, traced_grid
-from qupath_sam.engine.steps import State
+from qupath_sam.engine.step import State
 from qupath_sam.models.base import LOW_RES_SIZE
 from qupath_sam.models.click_rules import PINHOLE_AREA
 from qupath_sam.models.one_object import in_one_piece

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import shapely
 
-from qupath_sam.engine.steps import State, Step
+from qupath_sam.engine.step import State, Step
 from qupath_sam.machine.byte_lru import ByteLru
 from qupath_sam.types.requests import MaskChoice, WindowRequest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.engine.call import RunningCall
-from qupath_sam.engine.steps import State
+from qupath_sam.engine.step import State
 from qupath_sam.engine.tracking import ModelKey
 from qupath_sam.engine.windows import MARGIN_SHARE, SMALL_SHARE
 from qupath_sam.models.load import LoadedModel

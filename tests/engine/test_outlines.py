@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 
 from qupath_sam.engine.outlines import outlines_of
-from qupath_sam.engine.steps import State
+from qupath_sam.engine.step import State
 from qupath_sam.models.base import LOW_RES_SIZE, MaskSet
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.types.regions import Region, Window

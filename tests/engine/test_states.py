@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qupath_sam.engine.states import Resumed, StateStore, StepsContext, tokens
-from qupath_sam.engine.steps import State, steps_of
+from qupath_sam.engine.step import State, steps_of
 from qupath_sam.models.base import MaskSet
 from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.types.regions import Region, Window

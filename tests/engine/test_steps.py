@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from qupath_sam.engine.embedded_windows import EmbeddedWindows
 from qupath_sam.engine.logits import carry_logits, outline_logits
-from qupath_sam.engine.steps import State, run_step, steps_of, touches_edge
+from qupath_sam.engine.step import State, steps_of
+from qupath_sam.engine.steps import run_step, touches_edge
 from qupath_sam.engine.windows import Scales
 from qupath_sam.errors import InvalidPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, MaskSet

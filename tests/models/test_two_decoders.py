@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from qupath_sam.datasets.seen import groups_seen
-from qupath_sam.engine.steps import State, run_step, steps_of
+from qupath_sam.engine.step import State, steps_of
+from qupath_sam.engine.steps import run_step
 from qupath_sam.engine.windows import Scales
 from qupath_sam.errors import WrongWeights
 from qupath_sam.models import load, registry
