@@ -99,6 +99,13 @@ class RitmNetwork(ClickNetwork):
         found = self.feature_extractor(normalised(image), clicked)
         return Coarse(_resized(found.logits, image), first_guess=found.first_guess)
 
+    @torch.no_grad()
+    def weigh_clicks(self, factor: float) -> None:
+        """Set the learnt factor on what is made of clicks and previous mask before it joins the image."""
+        scale = self.maps_transform[-1]
+        assert isinstance(scale, ScaleLayer)
+        scale.scale.fill_(factor)
+
 
 class FocalNetwork(ClickNetwork):
     """FocalClick: a coarse answer, and a refiner for the part that matters (Chen et al. 2022, arXiv 2204.02574).

@@ -72,6 +72,22 @@ def test_the_first_part_of_a_run_sees_crops_at_half_their_size(monkeypatch: pyte
         assert seen[step] == ((128, (row - 0.5) / 2) if step < 2 else (256, row))
 
 
+def test_a_random_network_sees_clicks_from_the_first_step_on(tmp_path: Path) -> None:
+    network = run(tmp_path).trainer.network.eval()
+    image, previous = torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)
+    places = torch.tensor([[20.0, 20.0], [44.0, 44.0]])
+    here, there = (PixelClicks(place[None], torch.tensor([True])) for place in places)
+
+    def moved_by_a_click(factor: float) -> float:
+        network.weigh_clicks(factor)
+        with torch.inference_mode():
+            answers = [network.answer(image, previous, [click]).logits for click in (here, there)]
+        return float((answers[0] - answers[1]).std() / answers[0].std())
+
+    at_start = network.maps_transform[-1].scale.item()
+    assert moved_by_a_click(at_start) > 5 * moved_by_a_click(0.05)
+
+
 def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole").train()
     first = run(tmp_path / "killed")
