@@ -130,7 +130,9 @@ def _complete(listener: Listener) -> RunningServer:
         engine.close()
         raise
     store = ModelStore(settings.models_home)
-    servicer = Servicer(engine, images, store, settings, listener.clients, listener.requests, listener.status)
+    servicer = Servicer(
+        engine, images, store, settings, listener.clients, listener.requests, listener.status, listener.messages
+    )
     listener.status.engine, listener.status.images = engine, images
     handlers = Handlers()
     pb_grpc.add_SegmentationServiceServicer_to_server(servicer, handlers)

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from qupath_sam.server.clients import CallsUnderWay, Clients
 from qupath_sam.server.gate import Gate
 from qupath_sam.server.interceptors import ErrorInterceptor, LimitInterceptor, TokenInterceptor
+from qupath_sam.server.message_memory import MessageInterceptor, MessageMemory
 from qupath_sam.server.phase import Lifecycle, Phase
 from qupath_sam.server.port import cannot_listen
 from qupath_sam.server.request_log import RequestLog, RequestLogInterceptor
@@ -53,6 +54,7 @@ class Listener:
         clients: who calls.
         calls: what is under way.
         requests: the log of requests.
+        messages: the memory of requests that have arrived.
         status: says what the server does.
         web: where that can be read by HTTP; None without ``settings.metrics_port``.
     """
@@ -65,6 +67,7 @@ class Listener:
     clients: Clients
     calls: CallsUnderWay
     requests: RequestLog
+    messages: MessageMemory
     status: StatusSource
     web: WebPort | None
     _server: grpc.Server
@@ -113,14 +116,15 @@ def listen(settings: ServerSettings, *, interceptors: Sequence[grpc.ServerInterc
     tokens.on_revoked(calls.end_calls_of)
     # A stream holds its thread for as long as it is open; threads that wait cost nothing.
     pool = ThreadPoolExecutor(settings.max_calls + 8, thread_name_prefix="qupath-sam-call")
-    chain = [*interceptors, *_chain(clients, calls, requests)]
+    messages = MessageMemory(settings.message_bytes)
+    chain = [*interceptors, *_chain(clients, calls, requests), MessageInterceptor(messages)]
     server = grpc.server(pool, interceptors=chain, options=_options(settings))
     health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     lifecycle = Lifecycle(health_servicer, ("", SERVICE_NAME))
     gate = Gate([f"/{SERVICE_NAME}/{method.name}" for method in _SERVICE.methods], lifecycle)
     server.add_generic_rpc_handlers((gate,))
-    status = StatusSource(lifecycle, calls)
+    status = StatusSource(lifecycle, calls, messages)
     requests.on_request(status.recent.add)
     gate.answer({f"/{SERVICE_NAME}/Status": _status_handler(status)})
     if settings.reflection:
@@ -132,7 +136,9 @@ def listen(settings: ServerSettings, *, interceptors: Sequence[grpc.ServerInterc
         server.stop(None)
         raise
     server.start()
-    return Listener(settings, port, gate, lifecycle, tokens, clients, calls, requests, status, web, server, pool, tls)
+    return Listener(
+        settings, port, gate, lifecycle, tokens, clients, calls, requests, messages, status, web, server, pool, tls
+    )
 
 
 def _web(settings: ServerSettings, status: StatusSource, requests: RequestLog) -> WebPort | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from qupath_sam.engine.call import Call
 from qupath_sam.engine.worker import CancelToken
 from qupath_sam.errors import Cancelled, InvalidRequest, QupathSamError, ServerBusy
 from qupath_sam.server.interceptors import failure
+from qupath_sam.server.message_memory import MessageMemory
 from qupath_sam.server.request_log import RequestLog
 from qupath_sam.v1 import error_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
@@ -70,13 +71,17 @@ class LiveSession:
         owner: names the stream, for background embedding.
         client: names who has opened it.
         requests: gets a line for each request.
+        messages: the memory of requests that have arrived.
     """
 
-    def __init__(self, handler: Handler, *, owner: str, client: str, requests: RequestLog) -> None:
+    def __init__(
+        self, handler: Handler, *, owner: str, client: str, requests: RequestLog, messages: MessageMemory
+    ) -> None:
         self._handler = handler
         self._owner = owner
         self._client = client
         self._requests = requests
+        self._messages = messages
         self._lock = threading.Lock()
         self._pending: dict[int, _Pending] = {}
         self._answers: queue.SimpleQueue[pb.LiveResponse | None] = queue.SimpleQueue()
@@ -124,6 +129,8 @@ class LiveSession:
             older = [pending for pending in self._pending.values() if key and pending.key == key]
             pending = _Pending(key, [each.ended for each in older])
             if refusal is None:
+                refusal = self._take(request, pending)
+            if refusal is None:
                 self._pending[request.request_id] = pending
         if refusal is not None:
             self._answers.put(pb.LiveResponse(request_id=request.request_id, error=failure(refusal)[1]))
@@ -138,6 +145,14 @@ class LiveSession:
             return InvalidRequest(f"request_id {request.request_id} is under way already; use each number once")
         if len(self._pending) >= MAX_PENDING:
             return ServerBusy(f"{MAX_PENDING} requests of this stream are unanswered; wait for some of the answers")
+        return None
+
+    def _take(self, request: pb.LiveRequest, pending: _Pending) -> QupathSamError | None:
+        """Count a request in memory until it is answered; return why there is no room."""
+        try:
+            pending.ended.add_done_callback(_calling(self._messages.take(request)))
+        except ServerBusy as busy:
+            return busy
         return None
 
     def _cancel(self, request_ids: list[int]) -> None:
@@ -187,3 +202,7 @@ class LiveSession:
             answer.embed.CopyFrom(self._handler.embed(request.embed, call, owner=self._owner))
         else:
             raise InvalidRequest("the request is empty; set predict, embed or cancel_request_id")
+
+
+def _calling(give_back: Callable[[], None]) -> Callable[[object], None]:
+    return lambda _: give_back()

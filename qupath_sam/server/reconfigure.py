@@ -53,6 +53,7 @@ def _budgets(server: RunningServer, settings: ServerSettings) -> None:
     server.engine.resize_embeddings(settings.embedding_bytes)
     server.engine.states.resize(settings.state_bytes)
     server.engine.memories.resize(settings.tracking_bytes)
+    server.listener.messages.resize(settings.message_bytes)
     server.images.pushed.resize(settings.pushed_bytes)
     server.images.memory.resize(settings.decode_bytes)
 
@@ -71,6 +72,7 @@ _CHANGES: dict[str, Change] = {
     "state_bytes": _budgets,
     "tracking_bytes": _budgets,
     "pushed_bytes": _budgets,
+    "message_bytes": _budgets,
     "decode_bytes": _budgets,
     "grace_s": _nothing,
 }

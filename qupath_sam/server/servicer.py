@@ -22,6 +22,7 @@ from qupath_sam.protocol.regions import objects_messages, region_batch_message, 
 from qupath_sam.server.clients import Clients
 from qupath_sam.server.images import Images
 from qupath_sam.server.live import LiveSession
+from qupath_sam.server.message_memory import MessageMemory
 from qupath_sam.server.request_log import RequestLog
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.server.status import StatusSource
@@ -60,6 +61,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         clients: Clients,
         requests: RequestLog,
         status: StatusSource,
+        messages: MessageMemory,
     ) -> None:
         self._engine = engine
         self._images = images
@@ -68,6 +70,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         self._clients = clients
         self._requests = requests
         self._status = status
+        self._messages = messages
 
     def GetCapabilities(
         self, request: pb.GetCapabilitiesRequest, context: grpc.ServicerContext
@@ -175,6 +178,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
             owner=f"{context.peer()} {id(context)}",
             client=self._clients.of(context).name,
             requests=self._requests,
+            messages=self._messages,
         )
         context.add_callback(session.cancel_all)
         return session.answers(requests)

@@ -19,9 +19,10 @@ MAX_MESSAGE_BYTES = 64 * MIB
 SHARES = {
     "embedding_bytes": 4,
     "tracking_bytes": 1,
+    "message_bytes": 1,
     "decode_bytes": 4,
     "slide_bytes": 3,
-    "pushed_bytes": 3,
+    "pushed_bytes": 2,
     "state_bytes": 1,
 }
 LEAST_MEMORY_BYTES = 1024 * MIB
@@ -46,6 +47,7 @@ class ServerSettings(EngineSettings):
         allow_urls: what `qupath_sam.slides.urls.UrlRules.parse` reads; empty opens paths only.
         reflection: whether gRPC's reflection tells which services there are.
         max_message_bytes: largest message, both ways.
+        message_bytes: memory for requests that have arrived; a larger one is taken alone, others are answered BUSY.
         max_pushed_pixels: most pixels of one PushPixels.
         pushed_bytes: memory for pushed pixels.
         max_slides: most slides held open.
@@ -73,6 +75,7 @@ class ServerSettings(EngineSettings):
     allow_urls: tuple[str, ...] = ()
     reflection: bool = True
     max_message_bytes: int = MAX_MESSAGE_BYTES
+    message_bytes: int = 512 * MIB
     max_pushed_pixels: int = 20_000_000
     pushed_bytes: int = 512 * MIB
     max_slides: int = 32
@@ -93,7 +96,7 @@ class ServerSettings(EngineSettings):
         # Not super(): a dataclass with slots is a second class, which it does not know.
         EngineSettings.__post_init__(self)
         self.check_limits("max_message_bytes", "max_pushed_pixels", "max_slides", "max_calls")
-        self.check_limits("threads", "pushed_bytes", "slide_bytes", least=0)
+        self.check_limits("threads", "message_bytes", "pushed_bytes", "slide_bytes", least=0)
         self.check_limits("decode_bytes")
         self.check_limits("grace_s", least=0)
         self._check_locks()
@@ -112,12 +115,12 @@ class ServerSettings(EngineSettings):
 
     @property
     def memory(self) -> str:
-        """The memory of caches and decoding, in a few words; arriving messages come on top."""
+        """The memory of caches, messages and decoding, in a few words; messages on their way come on top."""
         parts = {name: getattr(self, name) for name in SHARES}
         words = ", ".join(f"{name.removesuffix('_bytes')} {size // MIB}" for name, size in parts.items())
         return (
-            f"{sum(parts.values()) // MIB} MiB ({words}) beside models, and {self.max_calls} messages of at most "
-            + (f"{self.max_message_bytes // MIB} MiB")
+            f"{sum(parts.values()) // MIB} MiB ({words}) beside models and what is on its way: a "
+            f"message of at most {self.max_message_bytes // MIB} MiB for each of {self.max_calls} calls"
         )
 
     def _check_slides(self) -> None:

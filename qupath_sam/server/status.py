@@ -13,6 +13,7 @@ import psutil
 from qupath_sam import __version__
 from qupath_sam.engine.urgency import Priority
 from qupath_sam.server.clients import CallsUnderWay
+from qupath_sam.server.message_memory import MessageMemory
 from qupath_sam.server.phase import Lifecycle, Phase
 from qupath_sam.server.recent import RecentRequests
 from qupath_sam.v1 import status_pb2 as pb
@@ -32,12 +33,14 @@ class StatusSource:
     Attributes:
         lifecycle: its phase.
         calls: what is under way.
+        messages: the memory of requests that have arrived.
         recent: what has ended.
         engine, images: what does the work; None while the server starts.
     """
 
     lifecycle: Lifecycle
     calls: CallsUnderWay
+    messages: MessageMemory
     recent: RecentRequests = field(default_factory=RecentRequests)
     engine: Engine | None = None
     images: Images | None = None
@@ -63,6 +66,8 @@ class StatusSource:
             _add_engine(response, self.engine)
         if self.images is not None:
             _add_images(response, self.images)
+        messages = self.messages
+        response.caches.add(name="messages", bytes=messages.taken_bytes, max_bytes=messages.max_bytes)
         return response
 
     def answer(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
