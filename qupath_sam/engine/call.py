@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +17,7 @@ from qupath_sam.engine.doubts import doubts_of
 from qupath_sam.engine.embedded_windows import EmbeddedWindows
 from qupath_sam.engine.embeddings.key import embedding_key
 from qupath_sam.engine.outlines import outlines_of
+from qupath_sam.engine.read_ahead import ReadAhead
 from qupath_sam.engine.running_jobs import RunningJobs
 from qupath_sam.engine.states import Resumed, StateStore, StepsContext, tokens
 from qupath_sam.engine.step import DecodeRequest, State, Step, steps_of
@@ -154,13 +155,15 @@ class RunningCall:
 
     def _decode(self, groups: Mapping[tuple[Window, bool], Sequence[tuple[RunningObject, WindowPrompts]]]) -> None:
         """Decode the objects of each window; those of several windows share a turn where the model gains by that."""
+        embeddings: dict[Window, Embedding] = {}
+        for window, embedding, source in self.embed([window for window, _ in groups]):
+            embeddings[window], self._sources[window] = embedding, source
         all_stages = []
         for (window, several), group in groups.items():
             lane = self._lane(window)
-            embedding, self._sources[window] = self.embedding(window)
             prompts = [prompts for _, prompts in group]
             segmenter = self._model_on(lane).segmenter
-            all_stages.append((lane.worker, decoding_of(segmenter, embedding, prompts, several_masks=several)))
+            all_stages.append((lane.worker, decoding_of(segmenter, embeddings[window], prompts, several_masks=several)))
         answers = self._jobs.run_stages(all_stages)
         for group, made in zip(groups.values(), answers, strict=True):
             for (item, _), answer in zip(group, made, strict=True):
@@ -189,13 +192,22 @@ class RunningCall:
             raise UnsupportedPrompt(f"model {self._loaded.spec.name!r} cannot take these prompts; give it a click")
         return prompts
 
-    def embedding(self, window: Window, lane: Lane | None = None) -> tuple[Embedding, EmbeddingSource]:
+    def embed(self, windows: Sequence[Window]) -> Iterator[tuple[Window, Embedding, EmbeddingSource]]:
+        """Yield windows with their embeddings, each once; the next one is read while one is encoded."""
+        wanted = list(dict.fromkeys(windows))
+        with ReadAhead(self._slide, [window for window in wanted if not self.is_embedded(window)]) as reads:
+            for window in wanted:
+                yield window, *self.embedding(window, reads=reads)
+
+    def embedding(
+        self, window: Window, lane: Lane | None = None, *, reads: ReadAhead | None = None
+    ) -> tuple[Embedding, EmbeddingSource]:
         """Return the window's embedding, from the cache or made now."""
         urgency = Urgency(self._priority)
         lane = lane or self._lane(window)
         return lane.embeddings.get_or_compute(
             self.key(window),
-            lambda: self._encode(window, lane, urgency),
+            lambda: self._encode(window, lane, urgency, reads or ReadAhead(self._slide)),
             cancel=self._call.cancel,
             deadline=self._call.deadline,
             urgency=urgency,
@@ -212,10 +224,10 @@ class RunningCall:
             loaded.segmenter.preprocessing_version,
         )
 
-    def _encode(self, window: Window, lane: Lane, urgency: Urgency) -> Embedding:
+    def _encode(self, window: Window, lane: Lane, urgency: Urgency, reads: ReadAhead) -> Embedding:
         check_wanted(self._call.cancel, self._call.deadline)
         started = time.perf_counter()
-        pixels = self._slide.read(window)
+        pixels = reads.read(window)
         self.timings.read += _ms(started)
         return self._jobs.run(lane.worker, EncodeJob(self._model_on(lane).segmenter, pixels), urgency=urgency)
 

@@ -257,10 +257,8 @@ class Engine:
         started = time.perf_counter()
         loaded = self.models.get(model)
         run = RunningCall(self, slide, loaded, WindowRequest(), OutputOptions(), call or Call(), priority)
-        statuses = []
-        for window in windows:
-            _, source = run.embedding(window)
-            statuses.append(WindowStatus(window, ready=True, source=source))
+        sources = {window: source for window, _, source in run.embed(windows)}
+        statuses = [WindowStatus(window, ready=True, source=sources[window]) for window in windows]
         run.timings.total = _ms(started)
         return statuses, run.timings
 
