@@ -89,7 +89,7 @@ def test_the_rpc_says_what_was_done(busy):
     assert caches["states"]["entries"] >= 1
     assert caches["slides"]["entries"] == 1
     assert {cache["name"] for cache in status["caches"]} == {
-        *("embeddings", "embeddings on disk", "states", "slides", "pushed pixels", "decoding")
+        *("embeddings", "embeddings on disk", "states", "slides", "pushed pixels", "decoding", "messages")
     }
     turns = {turn["kind"]: turn for turn in status["turns"]}
     assert turns["encode"]["items"] == turns["encode"]["turns"] >= 1
