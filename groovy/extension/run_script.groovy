@@ -7,7 +7,7 @@
  */
 import qupath.lib.gui.QuPathGUI
 import qupath.lib.gui.scripting.QPEx
-import qupath.lib.gui.scripting.languages.GroovyLanguage
+import qupath.lib.gui.scripting.languages.ScriptLanguageProvider
 import qupath.lib.scripting.ScriptParameters
 
 def imageData = QuPathGUI.getInstance().getImageData()
@@ -20,6 +20,10 @@ def parameters = ScriptParameters.builder()
         .useLogWriters()
         .doUpdateHierarchy(false)
         .build()
-def cameToItsEnd = GroovyLanguage.getInstance().execute(parameters)
-if (cameToItsEnd == true && imageData != null)
-    imageData.getHierarchy().fireHierarchyChangedEvent(parameters)
+def cameToItsEnd = ScriptLanguageProvider.getLanguageFromExtension('.groovy').execute(parameters)
+if (cameToItsEnd == true && imageData != null) {
+    def hierarchy = imageData.getHierarchy()
+    hierarchy.fireHierarchyChangedEvent(parameters)
+    if (QuPathGUI.getVersion().getMajor() == 0 && QuPathGUI.getVersion().getMinor() == 5) // it undoes only changes of named objects
+        hierarchy.fireObjectsChangedEvent(parameters, [hierarchy.getRootObject()])
+}

@@ -204,10 +204,10 @@ getCurrentHierarchy().addObject(drawn)
 GRID = "prompting: 'grid', spacing: 120, minStability: 0.5, downsample: 1, searchBackground: true, "
 #: Prints what lies below the region.
 BELOW = """
-def ours = getAllObjects(false).findAll { it.getMeasurementList().getNames().contains('SAM score') }
+def ours = getAllObjects(false).findAll { it.getMeasurements().containsKey('SAM score') }
 def below = ours.findAll { it.getParent().getName() == 'region' }
 println "BELOW ${below.size()} ${below.every { it.isDetection() && it.getPathClass().toString() == 'Nucleus' }} " +
-        "${below.every { it.getMeasurementList().getNames().any { name -> name.startsWith('Area') } }}"
+        "${below.every { it.getMeasurements().keySet().any { name -> name.startsWith('Area') } }}"
 """
 
 

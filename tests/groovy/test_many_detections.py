@@ -25,7 +25,7 @@ def found = getDetectionObjects()
 def scores = found.collect { it.getMeasurementList().get('SAM score') }
 def areas = found.collect { it.getMeasurementList().get('Area µm^2') }
 [count: found.size(), classes: found.collect { it.getPathClass()?.toString() }.toUnique(),
- parents: found.collect { it.getParent().getName() }.toUnique(), measurements: found[0]?.getMeasurementList()?.size(),
+ parents: found.collect { it.getParent().getName() }.toUnique(), measurements: found[0]?.getMeasurements()?.size(),
  scores: scores.sum(), areas: areas.sum(), outlines: found.sum { it.getROI().getArea() }]
 """
 COUNT = "getDetectionObjects().size()"
