@@ -1,5 +1,5 @@
 # Everything here only wraps: `pip install '.[all]'` and `qupath-sam demo` do the same where there is no make.
-.PHONY: help setup demo test coverage fuzz lint types java proto proto-check format build docs
+.PHONY: help setup demo test pytest checks coverage fuzz lint types jar java proto proto-check format build docs
 .DEFAULT_GOAL := help
 
 # uv where it works; else one of its own inside .venv, so that python3 (3.11 or newer, with venv) and make are enough.
@@ -9,6 +9,8 @@ BIN := .venv/bin
 PYTEST_ARGS ?= -n 2 --dist loadfile
 # ruff looks at what is ours and written by hand.
 PYTHON_CODE := qupath_sam tests examples tools
+MAVEN := QUPATH_SAM_PYTHON="$(abspath $(BIN)/python)" mvn --batch-mode --quiet -f groovy/client
+HAS_MAVEN := command -v mvn >/dev/null && command -v javac >/dev/null
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
 
 help: ## list what can be done
@@ -19,8 +21,18 @@ setup: .venv/.synced ## install everything into .venv
 demo: setup ## segment a real slide through a real server; see demo-output/
 	$(BIN)/qupath-sam demo
 
-test: lint types proto-check java ## lint, types, protocol, the Java client, then all tests
+# Maven's tests wait for servers most of the time, and pytest has two processes for two cores.
+test: lint jar ## lint, then all tests; beside them types, protocol and the tests of the Java client
+	@$(MAKE) --no-print-directory -j2 pytest checks
+
+pytest: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# `mvn test` leaves the jar alone, which some of the tests beside it install.
+checks: setup
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory proto-check
+	@if $(HAS_MAVEN); then $(MAVEN) test; fi
 
 coverage: setup ## all tests, and the lines of each module that none of them runs; fails where fewer run than did
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term
@@ -28,9 +40,12 @@ coverage: setup ## all tests, and the lines of each module that none of them run
 fuzz: setup ## 100,000 malformed requests to a server; `make test` sends the first 12,000
 	QUPATH_SAM_FUZZ=100000 $(BIN)/python -m pytest tests/server/test_fuzz.py
 
+jar: setup # QuPath's client jar, not tested
+	@if $(HAS_MAVEN); then $(MAVEN) -DskipTests package; \
+	else echo "no Maven or no JDK: the Java client is neither built nor tested"; fi
+
 java: setup ## build and test QuPath's client jar, where there are Maven and a JDK (17 or newer)
-	@if command -v mvn >/dev/null && command -v javac >/dev/null; then \
-	  QUPATH_SAM_PYTHON="$(abspath $(BIN)/python)" mvn --batch-mode --quiet -f groovy/client package; \
+	@if $(HAS_MAVEN); then $(MAVEN) package; \
 	else echo "no Maven or no JDK: the Java client is neither built nor tested"; fi
 
 lint: setup ## code style, protocol style, who may import whom

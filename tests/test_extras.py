@@ -140,15 +140,26 @@ def test_a_command_whose_extra_is_missing_names_it(blocked: list[str], words: li
         )
 
 
-@pytest.mark.slow
-def test_a_wheel_of_the_core_is_six_packages(tmp_path: Path) -> None:
-    """Built, installed into an empty environment, imported there."""
-    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
-    if uv is None:
+@pytest.fixture(scope="module")
+def uv() -> str:
+    found = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if found is None:
         pytest.skip("no uv to build and install with")
+    return found
+
+
+@pytest.fixture(scope="module")
+def wheel(uv: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
     quiet = {**os.environ, "QUPATH_SAM_JAR": "skip"}
-    subprocess.run([uv, "build", "--wheel", "--quiet", "--out-dir", tmp_path, ROOT], check=True, env=quiet, timeout=240)
-    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([uv, "build", "--wheel", "--quiet", "--out-dir", folder, ROOT], check=True, env=quiet, timeout=240)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.mark.slow
+def test_a_wheel_of_the_core_is_six_packages(uv: str, wheel: Path, tmp_path: Path) -> None:
+    """Installed into an empty environment, imported there."""
     assert wheel.stat().st_size < 60e6
     venv.create(tmp_path / "empty", with_pip=False)
     python = tmp_path / "empty" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -161,3 +172,20 @@ def test_a_wheel_of_the_core_is_six_packages(tmp_path: Path) -> None:
     code = "import qupath_sam, sys; qupath_sam.SamClient; print('torch' in sys.modules)"
     ran = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
     assert ran.stdout.strip() == "False"
+
+
+@pytest.mark.slow
+def test_a_wheel_segments_with_what_it_carries(uv: str, wheel: Path, tmp_path: Path) -> None:
+    """The default model and the demo slide are its own; other packages are those of this environment."""
+    site = tmp_path / "site"
+    subprocess.run([uv, "pip", "install", "--quiet", "--no-deps", "--target", site, wheel], check=True, timeout=240)
+    slide = site / "qupath_sam" / "assets" / "CMU-1-Small-Region.tif"
+    command = [sys.executable, "-m", "qupath_sam", "segment", slide, "--point", "1227,916", "--device", "cpu", "--json"]
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    where = [sys.executable, "-c", "import qupath_sam; print(qupath_sam.__file__)"]
+    found = subprocess.run(where, check=True, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=60)
+    assert Path(found.stdout.strip()).is_relative_to(site)
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=240)
+    assert ran.returncode == 0, ran.stderr
+    (segmented,) = json.loads(ran.stdout)["objects"]
+    assert segmented["outlines"][0]["area_um2"] > 0
