@@ -1,6 +1,6 @@
 """Builds the Java client for QuPath into the wheel, where Maven and a JDK are at hand.
 
-An editable installation needs neither: there the jar is taken from ``groovy/client/target`` once somebody has built it.
+An editable installation needs neither: there the jar is taken from ``groovy/client/target`` once it is built.
 Set QUPATH_SAM_JAR=require to fail instead of making a wheel without the jar (releases do), or QUPATH_SAM_JAR=skip.
 """
 
@@ -24,7 +24,7 @@ class QupathFilesHook(BuildHookInterface):  # type: ignore[type-arg]
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Called by hatchling before it collects files; ``version`` is "standard" or "editable"."""
+        """Build the jar before hatchling collects files; ``version`` is "standard" or "editable"."""
         if self.target_name != "wheel" or version == "editable":
             return
         root = Path(self.root)

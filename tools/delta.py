@@ -19,7 +19,7 @@ from qupath_sam.models.weights.checkpoints import read_checkpoint, read_entry
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.training.checkpoint import load_base, merged_groups, write_checkpoint
 
-#: Entries that a checkpoint's form decides, and is written with anew.
+#: Entries that a checkpoint's form decides; the new file gets its own.
 _OF_THE_FORM = ("format", "base", "base_sha256", "code_version")
 
 

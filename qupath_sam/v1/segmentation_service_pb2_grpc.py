@@ -153,7 +153,7 @@ class SegmentationServiceServicer(object):
 
         Errors:
         * `NOT_FOUND`: SLIDE_NOT_FOUND, there is no such slide, or it lies outside of the folders that this server opens: the
-        two are told in the same words.
+        message is the same for both.
         * `FAILED_PRECONDITION`: SLIDE_UNREADABLE, SLIDE_MISMATCH, SLIDE_UNSUPPORTED or PIXELS_MISSING.
         * `NOT_FOUND`: UNKNOWN_MODEL, and `FAILED_PRECONDITION`: WEIGHTS_MISSING or WRONG_WEIGHTS, of the default model,
         whose scales are described.

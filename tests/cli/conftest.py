@@ -26,7 +26,7 @@ Run = Callable[..., Ended]
 
 @pytest.fixture
 def qupath_sam(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Call it with arguments. In this process: loading torch anew for every call would take most of the tests' time."""
+    """Call it with arguments. In this process: loading torch again for every call would take most of the time."""
     monkeypatch.setenv("COLUMNS", "160")
 
     def run(*arguments: object) -> Ended:

@@ -1,4 +1,4 @@
-"""What `evaluate` and `train` are told to work on."""
+"""What `evaluate` and `train` work on, by their options."""
 
 from __future__ import annotations
 

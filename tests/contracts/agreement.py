@@ -37,7 +37,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class _Reference:
-    """What somebody else makes of the file; None for what they do not say."""
+    """What another reader makes of the file; None for what it does not say."""
 
     name: str
     size: tuple[int, int]

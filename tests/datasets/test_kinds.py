@@ -1,4 +1,4 @@
-"""What a data set labels: stated by its index, or told by its name."""
+"""What a data set labels: stated by its index, or known by its name."""
 
 from __future__ import annotations
 

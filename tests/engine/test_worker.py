@@ -23,7 +23,7 @@ PATIENCE = 30.0  # seconds until a test that hangs is a test that fails
 
 
 class Clock:
-    """Seconds that pass only when told to."""
+    """Seconds that pass only on demand."""
 
     now = 0.0
 

@@ -1,4 +1,4 @@
-"""A server to be killed, started again and stopped while somebody clicks."""
+"""A server to be killed, started again and stopped while clicks come."""
 
 from __future__ import annotations
 

@@ -332,7 +332,7 @@ def test_an_entry_id_that_is_no_number_leads_nowhere(project_file: Path, entry_i
 
 
 def test_a_journal_leads_nowhere_either(project_file: Path) -> None:
-    """It lies in the project's folder, where somebody may have changed it."""
+    """It lies in the project's folder, where it may have been changed."""
     victim = project_file.parent.parent / "victim"
     victim.mkdir()
     (victim / "summary.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""The command line at its edges: what cannot be written, read or meant is told in one line, before the work."""
+"""The command line at its edges: what cannot be written, read or meant is named in one line, before the work."""
 
 from __future__ import annotations
 
