@@ -34,7 +34,7 @@ checks: setup
 	@$(MAKE) --no-print-directory proto-check
 	@if $(HAS_MAVEN); then $(MAVEN) test; fi
 
-coverage: setup ## all tests, and the lines of each module that none of them runs; fails where fewer run than did
+coverage: setup ## all tests, and the lines of each module that none of them runs
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term
 
 fuzz: setup ## 100,000 malformed requests to a server; `make test` sends the first 12,000
