@@ -115,7 +115,7 @@ class SemanticEvaluation:
 
 
 def parts_of(mask: Mask) -> NDArray[np.int32]:
-    """Return labels of the connected parts of a mask, without specks below some px."""
+    """Return labels of the connected parts of a mask that have at least `_LEAST_PART` px."""
     labels, count = ndimage.label(mask)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     kept: NDArray[np.int32] = np.where(areas[labels] >= _LEAST_PART, labels, 0).astype(np.int32)
