@@ -143,6 +143,21 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "--effort" in str(refused.exception or refused.output)
 
 
+class SeesGlands(SeesBlobs):
+    """The same of a head for glands."""
+
+    objects = ObjectKind.GLANDS
+    scale = DENSE_SCALES[ObjectKind.GLANDS]
+
+
+@pytest.mark.parametrize("side", [200, 700])
+def test_no_tile_is_wider_than_an_image_of_glands(side: int) -> None:
+    loaded = replace(load_segmenter("fake"), dense={ObjectKind.GLANDS: SeesGlands()})  # type: ignore[dict-item]
+    with closing(AutomaticEvaluation(loaded, AutomaticChoices(Effort.FAST))) as evaluation:
+        _, downsample = evaluation.find(blobs(side, side, sizes=(60, 80)), None, ObjectKind.GLANDS)
+    assert 0 < downsample <= side / loaded.segmenter.capabilities.input_size
+
+
 def test_automatic_prompts_are_refused_where_a_model_has_none() -> None:
     from qupath_sam.engine.region.proposers import prompting_of, proposer_of
     from qupath_sam.slides.pushed import PushedReader

@@ -11,7 +11,7 @@ from PIL import Image
 from qupath_sam.engine.automatic.objects import DenseObject, dense_objects
 from qupath_sam.engine.automatic.stained import darker_than_around
 from qupath_sam.engine.automatic.strategy import StrategyOptions, is_better, is_doubtful, prompts_of
-from qupath_sam.engine.automatic.watershed import WatershedOptions
+from qupath_sam.engine.automatic.watershed import WATERSHEDS, WatershedOptions
 from qupath_sam.engine.region.proposals import Proposal, Tile, cropped
 from qupath_sam.models.base import Capabilities
 from qupath_sam.models.dense import DenseMaps
@@ -30,7 +30,7 @@ class AutomaticProposer:
         capabilities: of the model that decodes.
         effort: `Effort.FAST` takes the head's proposals as they are; `Effort.BEST` asks the decoder about the doubtful.
         min_score: of what is proposed.
-        watershed: thresholds of the head's objects.
+        watershed: thresholds of the head's objects; None takes those that suit them.
         strategy: when the decoder is asked.
     """
 
@@ -48,7 +48,7 @@ class AutomaticProposer:
         self._capabilities = capabilities
         self._effort = effort
         self._min_score = min_score
-        self._watershed = watershed or WatershedOptions()
+        self._watershed = watershed or WATERSHEDS[maps.objects]
         self._strategy = strategy or StrategyOptions()
 
     def propose(self, tile: Tile) -> Sequence[Proposal]:

@@ -12,6 +12,7 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.engine.automatic.objects import DenseObject, dense_objects
 from qupath_sam.engine.automatic.proposer import LEAST_SCORE, AutomaticProposer
+from qupath_sam.engine.automatic.watershed import WATERSHEDS
 from qupath_sam.engine.like.examples import ExampleWindow, OutlinedExample, example_windows, mask_over, views_of
 from qupath_sam.engine.like.proposer import LikeProposer, Sizes
 from qupath_sam.engine.like.prototype import Prototype, View
@@ -161,7 +162,8 @@ def _of_heads(
         else:
             # Glands differ in size more than nuclei do: the examples say it.
             least = max(DOWNSAMPLE_RANGE[0], FINEST_DOWNSAMPLE * info.finest_downsample)
-            downsample = asked or max(least, diameter / maps.scale.diameter)
+            widest = maps.scale.beyond * max(info.extent.width, info.extent.height) / tile_size
+            downsample = asked or max(least, min(diameter / maps.scale.diameter, widest))
         if downsample is not None and (
             sight := _of_head(request, info, loaded, maps, model, examples, downsample, tile_size)
         ):
@@ -238,7 +240,7 @@ def _are_made_of_objects(
     counts = []
     for window in example_windows(positives, downsample=downsample / _CLOSER, tile_size=tile_size):
         pixels, embedding = model.read(window.window), model.embedding(window.window)
-        found = dense_objects(model.run(lambda p=pixels, e=embedding: maps(p, e)))  # type: ignore[misc]
+        found = dense_objects(model.run(lambda p=pixels, e=embedding: maps(p, e)), WATERSHEDS[maps.objects])  # type: ignore[misc]
         found = [each for each in found if each.score >= LEAST_SCORE]
         for example in window.examples:
             mask = mask_over(example.outline, window.window, DENSE_SIZE)
@@ -256,7 +258,7 @@ class _Known:
 
     def __call__(self, window: ExampleWindow, pixels: NDArray[np.uint8], embedding: Embedding) -> None:
         """Count those of one window."""
-        found = dense_objects(self._model.run(lambda: self._maps(pixels, embedding)))
+        found = dense_objects(self._model.run(lambda: self._maps(pixels, embedding)), WATERSHEDS[self._maps.objects])
         for example in window.examples:
             if example.is_positive:
                 self._seen += 1

@@ -9,6 +9,7 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.engine.automatic.objects import DenseObject, dense_objects
 from qupath_sam.engine.automatic.scale import suited_downsample
+from qupath_sam.engine.automatic.watershed import WATERSHEDS
 from qupath_sam.engine.region.model import RegionModel
 from qupath_sam.engine.windows import DOWNSAMPLE_RANGE
 from qupath_sam.models.dense import DenseMaps
@@ -57,11 +58,15 @@ def probed_downsample(
         found: list[DenseObject] = []
         for window in _probes(place, tile_size, downsample):
             pixels, embedding = model.read(window), model.embedding(window)
-            found += dense_objects(model.run(lambda p=pixels, e=embedding: maps(p, e)))  # type: ignore[misc]
+            found += dense_objects(model.run(lambda p=pixels, e=embedding: maps(p, e)), WATERSHEDS[maps.objects])  # type: ignore[misc]
         return found
 
     finest, coarsest = DOWNSAMPLE_RANGE
-    limits = max(finest, info.finest_downsample / 4), coarsest
+    min_x, min_y, max_x, max_y = place.bounds
+    widest = maps.scale.beyond * max(max_x - min_x, max_y - min_y) / tile_size
+    least = max(finest, info.finest_downsample / 4)
+    limits = least, max(least, min(coarsest, widest))
+    start = min(start, limits[1])
     seen = suited_downsample(look, start=start, limits=limits, wanted=maps.scale.diameter)
     if seen is None:
         return start, otherwise
