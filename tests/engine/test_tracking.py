@@ -112,10 +112,12 @@ class Tracking(FakeSegmenter):
         super().__init__()
         self.tracker = GreyTracker()
 
-    def embed(self, pixels: NDArray[np.uint8]) -> Embedding:
-        made = super().embed(pixels)
-        grey = torch.from_numpy(pixels[..., 0].astype(np.float32))
-        return Embedding({**made.tensors, "grey": grey}, made.window_size)
+    def embed_together(self, windows: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
+        greys = (torch.from_numpy(pixels[..., 0].astype(np.float32)) for pixels in windows)
+        made = super().embed_together(windows)
+        return [
+            Embedding({**each.tensors, "grey": grey}, each.window_size) for each, grey in zip(made, greys, strict=True)
+        ]
 
 
 @pytest.fixture
