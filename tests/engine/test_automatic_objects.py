@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from qupath_sam.engine.automatic.objects import DenseObject, dense_objects
 from qupath_sam.engine.automatic.proposer import AutomaticProposer
-from qupath_sam.engine.automatic.strategy import StrategyOptions, is_better, is_doubtful, prompts_of
+from qupath_sam.engine.automatic.strategy import StrategyOptions, better_mask, is_doubtful, prompts_of
 from qupath_sam.engine.logits import OUTLINE_LOGIT
 from qupath_sam.engine.region.proposals import Tile
 from qupath_sam.models.base import Capabilities, Embedding, MaskSet, WindowPrompts
 from qupath_sam.training.dense.targets import dense_targets
-from qupath_sam.types.region_requests import Effort
+from qupath_sam.types.choices import Effort, ObjectKind
 from qupath_sam.types.regions import Region, Window
 from tests.engine.test_watershed import discs
 
@@ -127,6 +128,18 @@ class Answers:
         return job()
 
 
+class SeesTruth:
+    """In the place of `DenseMaps`: the maps of labels."""
+
+    objects = ObjectKind.NUCLEI
+
+    def __init__(self, truth: np.ndarray) -> None:
+        self._truth = truth
+
+    def __call__(self, pixels: np.ndarray, embedding: Embedding) -> np.ndarray:
+        return dense_targets(self._truth)
+
+
 def propose(truth: np.ndarray, model: Answers, effort: Effort) -> list[Any]:
     size = truth.shape[0]
     tile = Tile(
@@ -137,8 +150,8 @@ def propose(truth: np.ndarray, model: Answers, effort: Effort) -> list[Any]:
         mpp=None,
         read=lambda: np.zeros((size, size, 3), np.uint8),
     )
-    maps: Any = lambda pixels, embedding: dense_targets(truth)  # noqa: E731
-    return list(AutomaticProposer(maps, TAKES_ALL, effort=effort).propose(tile))
+    maps = SeesTruth(truth)
+    return list(AutomaticProposer(maps, TAKES_ALL, effort=effort).propose(tile))  # type: ignore[arg-type]
 
 
 TOUCHING = discs((20, 20, 10), (60, 40, 14), (60, 66, 14))
@@ -168,12 +181,30 @@ def test_an_answer_about_something_else_is_left() -> None:
     fast, best = propose(TOUCHING, model, Effort.FAST), propose(TOUCHING, model, Effort.BEST)
     assert len(model.asked) == 2
     assert all(np.array_equal(one.mask, other.mask) for one, other in zip(fast, best, strict=True))
-    assert not is_better(objects((20, 20, 10))[0], MaskSet(np.zeros((1, 96, 96), bool), np.ones(1), None), OPTIONS)  # type: ignore[arg-type]
+    nothing = MaskSet(np.zeros((1, 96, 96), bool), np.ones(1), None)  # type: ignore[arg-type]
+    assert better_mask(objects((20, 20, 10))[0], nothing, OPTIONS) is None
+
+
+def test_an_answer_is_one_object_without_pinholes() -> None:
+    """A box beside the point asks a decoder for all that is in it."""
+
+    def ragged(prompts: WindowPrompts) -> np.ndarray:
+        rows, columns = np.indices((96, 96)) + 0.5
+        x, y = prompts.points[0]
+        mask = np.hypot(rows - y, columns - x) < 15
+        mask[int(y) + 3, int(x) + 3] = False
+        mask[0, 0] = True
+        return mask
+
+    best = propose(TOUCHING, Answers(ragged), Effort.BEST)
+    for proposal in best[1:]:
+        assert ndimage.label(proposal.mask)[1] == 1
+        assert np.array_equal(ndimage.binary_fill_holes(proposal.mask), proposal.mask)
+        assert proposal.at != (0, 0)
 
 
 def test_maps_are_seen_over_tiles_of_other_sizes() -> None:
     truth = discs((40, 40, 20), size=96)
-    small = dense_targets(truth[::2, ::2])
     tile = Tile(
         window=Window(Region(0, 0, 96, 96), 96, 96),
         core=Region(0, 0, 96, 96),
@@ -182,8 +213,8 @@ def test_maps_are_seen_over_tiles_of_other_sizes() -> None:
         mpp=None,
         read=lambda: np.zeros((96, 96, 3), np.uint8),
     )
-    maps: Any = lambda pixels, embedding: small  # noqa: E731
-    (found,) = AutomaticProposer(maps, TAKES_ALL, effort=Effort.FAST).propose(tile)
+    small = SeesTruth(truth[::2, ::2])
+    (found,) = AutomaticProposer(small, TAKES_ALL, effort=Effort.FAST).propose(tile)  # type: ignore[arg-type]
     left, top = found.at
     whole = np.zeros((96, 96), bool)
     whole[top : top + found.mask.shape[0], left : left + found.mask.shape[1]] = found.mask

@@ -10,7 +10,7 @@ from PIL import Image
 
 from qupath_sam.engine.automatic.objects import DenseObject, dense_objects
 from qupath_sam.engine.automatic.stained import darker_than_around
-from qupath_sam.engine.automatic.strategy import StrategyOptions, is_better, is_doubtful, prompts_of
+from qupath_sam.engine.automatic.strategy import StrategyOptions, better_mask, is_doubtful, prompts_of
 from qupath_sam.engine.automatic.watershed import WATERSHEDS, WatershedOptions
 from qupath_sam.engine.region.proposals import Proposal, Tile, cropped
 from qupath_sam.models.base import Capabilities
@@ -75,10 +75,9 @@ class AutomaticProposer:
         prompts = [prompts_of(each, size, self._capabilities, self._strategy) for each in objects]
         proposals = []
         for each, answer in zip(objects, tile.model.decode(prompts), strict=True):
-            taken = is_better(each, answer, self._strategy)
+            mask = better_mask(each, answer, self._strategy)
             # The head's score of the object says whether there is one; the decoder answers to anything.
-            score = each.score
-            proposals.append(cropped(answer.masks[0], score, point=each.point) if taken else None)
+            proposals.append(None if mask is None else cropped(mask, each.score, point=each.point))
         return proposals
 
 

@@ -16,6 +16,11 @@ from PIL import Image
 from qupath_sam.engine.automatic.objects import DenseObject
 from qupath_sam.engine.logits import OUTLINE_LOGIT
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, MaskSet, WindowPrompts
+from qupath_sam.models.one_object import in_one_piece
+from qupath_sam.types.masks import Mask
+
+#: Holes below this area are pinholes, px of a tile.
+PINHOLE_AREA = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +84,22 @@ def _logits(proposed: DenseObject, size: tuple[int, int]) -> NDArray[np.float32]
     return np.where(whole > 0.5, OUTLINE_LOGIT, -OUTLINE_LOGIT).astype(np.float32)
 
 
-def is_better(proposed: DenseObject, answer: MaskSet, options: StrategyOptions) -> bool:
-    """Return whether the decoder's first mask is about the proposed object."""
-    mask = answer.masks[0]
+def better_mask(proposed: DenseObject, answer: MaskSet, options: StrategyOptions) -> Mask | None:
+    """Return the decoder's first mask in one piece; None where it is not about the proposed object.
+
+    Args:
+        proposed: of the window.
+        answer: to `prompts_of` it.
+        options: gives the least agreement.
+
+    Returns:
+        bool ``(height, width)`` over the window, without parts that do not hold the object's point and without
+        pinholes: a box beside the point asks the decoder for all that is in it.
+    """
+    column, row = (int(value) for value in proposed.point)
+    mask = in_one_piece(answer.masks[0], [(row, column)], [], pinhole_area=PINHOLE_AREA)
     left, top = proposed.at
     height, width = proposed.mask.shape
     both = int(np.count_nonzero(mask[top : top + height, left : left + width] & proposed.mask))
     either = int(np.count_nonzero(mask)) + proposed.area - both
-    return both >= options.agreement * either
+    return mask if both >= options.agreement * either else None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qupath_sam.engine.automatic.objects import DenseObject
-from qupath_sam.engine.automatic.strategy import StrategyOptions, is_better, prompts_of
+from qupath_sam.engine.automatic.strategy import StrategyOptions, better_mask, prompts_of
 from qupath_sam.engine.like.areas import REACH, like_areas, over_pixels
 from qupath_sam.engine.like.features import cell_features
 from qupath_sam.engine.like.prototype import Prototype
@@ -95,8 +95,9 @@ class LikeProposer:
         size = (tile.window.height, tile.window.width)
         prompts = [prompts_of(each, size, self._capabilities, self._strategy) for each in areas]
         for index, (each, answer) in enumerate(zip(areas, tile.model.decode(prompts), strict=True)):
-            if is_better(each, answer, self._strategy):
-                outlined = cropped(answer.masks[0], float(answer.scores[0]), point=each.point, logits=answer.logits[0])
+            mask = better_mask(each, answer, self._strategy)
+            if mask is not None:
+                outlined = cropped(mask, float(answer.scores[0]), point=each.point, logits=answer.logits[0])
                 proposals[index] = outlined or proposals[index]
         return proposals
 
