@@ -2,10 +2,12 @@
  * Where the server is: address, TLS, token, model; a test of them; and a server on this machine.
  *
  * 1. Change what is wrong and press Test: it says what is there, or what is in the way and what to do about it.
- * 2. OK writes .qupath-sam/client.properties in the home folder. Tool and scripts go there from then on.
+ * 2. OK writes .qupath-sam/client.properties in the home folder. Tool and scripts go there from then on. The model is kept in the project
+ *    that is open (sam.properties beside its file), and goes before that of the user.
  * 3. "Start a server here" starts one for this QuPath alone; it ends with it, or with "Stop".
  */
 import io.github.qupathsam.client.LocalServer
+import io.github.qupathsam.client.ProjectSettings
 import io.github.qupathsam.client.SamClient
 import io.github.qupathsam.client.Settings
 import java.util.function.Consumer
@@ -28,10 +30,13 @@ import javafx.scene.layout.HBox
 import javafx.util.Duration
 import qupath.lib.gui.prefs.PathPrefs
 
+def project = getProject()?.getPath()
 def before
+def chosenBefore = ''
 def trouble = ''
 try {
     before = Settings.load()
+    chosenBefore = project == null ? before.model() : ProjectSettings.model(project)
 } catch (IllegalArgumentException wrong) {
     trouble = wrong.getMessage()
 }
@@ -47,8 +52,8 @@ def token = new PasswordField()
 token.setText(before?.token() ?: '')
 def model = new ComboBox()
 model.setEditable(true)
-model.setValue(before?.model() ?: '')
-model.setPromptText("the server's default")
+model.setValue(chosenBefore)
+model.setPromptText(project != null && before?.model() ? "${before.model()}, as in all projects".toString() : "the server's default")
 def told = new TextArea(trouble)
 told.setEditable(false)
 told.setWrapText(true)
@@ -126,7 +131,7 @@ def grid = new GridPane()
 grid.setHgap(8)
 grid.setVgap(6)
 grid.setPadding(new Insets(10))
-[['Host', host], ['Port', port], ['', tls], ['Certificate', ca], ['Token', token], ['Model', model],
+[['Host', host], ['Port', port], ['', tls], ['Certificate', ca], ['Token', token], [project == null ? 'Model' : 'Model of this project', model],
  ['', new HBox(8, testButton)], ['Program', programField], ['', new HBox(8, startButton, stopButton)]].eachWithIndex { row, i ->
     grid.add(new Label(row[0]), 0, i)
     grid.add(row[1], 1, i)
@@ -146,9 +151,11 @@ dialog.showAndWait().filter { it == ButtonType.OK }.ifPresent {
     def local = LocalServer.running()
     try {
         if (local != null && port.getText().strip() == String.valueOf(local.port()))
-            Settings.save([model: fields().model]) // that server ends with QuPath: its address is nothing to remember
+            Settings.save(fields().subMap(project == null ? ['model'] : [])) // that server ends with QuPath: its address is nothing to remember
         else
-            Settings.save(fields())
+            Settings.save(project == null ? fields() : fields().findAll { name, value -> name != 'model' })
+        if (project != null && fields().model != chosenBefore)
+            ProjectSettings.saveModel(project, fields().model)
         reconnect()
     } catch (RuntimeException failure) {
         Dialogs.showErrorMessage('SAM', failure.getMessage())

@@ -24,13 +24,13 @@ import io.github.qupathsam.extension.*
 import qupath.lib.plugins.workflow.DefaultScriptableWorkflowStep
 
 // Settings
-def model = ''               // empty: the server's default
+def model = ''               // empty: the project's choice, or else the server's default
 def outlineClass = ''        // class of what is found; empty: none
 def asAnnotations = false    // annotations instead of detections
 def replaceEarlier = true    // take away what an earlier run has found in the region
 // minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; objects: 'nuclei' or 'glands'; effort: 'best' or 'fast';
 // leaveOutBorder: what crosses the region's border; cut: cut it there; searchBackground: also where there is no tissue; others are as in RegionOptions
-def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, objects: 'nuclei', effort: 'best', leaveOutBorder: false, cut: false, searchBackground: false]
+def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0, objects: 'nuclei', effort: 'best', leaveOutBorder: false, cut: false, searchBackground: false]
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
@@ -53,7 +53,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
         throw new IllegalStateException('No region is selected. Select an annotation with an area.')
 
     // 1. Ask the server, region by region; nothing changes before every answer is there
-    def answers = SamClient.connect().withCloseable { client ->
+    def answers = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
         regions.collect { region ->
             def image = samImageOf(imageData, region.getROI().getImagePlane())
             def task = client.region(image, Outlines.wkb(region.getROI().getGeometry()), [], RegionOptions.of(options + [model: model]))

@@ -27,14 +27,14 @@ import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 def exampleClasses = ['Example*']    // names of classes whose objects are examples
 def otherClasses = ['Ignore*']       // names of classes whose objects are examples of what is not meant
 def regionClasses = ['Region*']      // names of classes whose annotations are regions
-def model = ''                       // empty: the server's default
+def model = ''                       // empty: the project's choice, or else the server's default
 def outlineClass = ''                // class of what is found; empty: none
 def asAnnotations = false            // annotations instead of detections
 def replaceEarlier = true            // take away what an earlier run has found in the region
 def minLikeness = 0                  // to the examples, 0 to 1; 0: what the examples suggest
 // minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; effort: 'best' or 'fast'; searchBackground: also where there is no
 // tissue; others are as in RegionOptions
-def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, effort: 'best', searchBackground: false]
+def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0, effort: 'best', searchBackground: false]
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
@@ -68,7 +68,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
 
     // 2. Ask the server, region by region; nothing changes before every answer is there
     def asked = options + [model: model] + (minLikeness ? [minLikeness: minLikeness] : [:])
-    def answers = SamClient.connect().withCloseable { client ->
+    def answers = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
         places.collect { plane, region ->
             def examples = wanted.findAll { it.getROI().getImagePlane() == plane }.collectMany { examplesOf(it, true) } +
                     others.findAll { it.getROI().getImagePlane() == plane }.collectMany { examplesOf(it, false) }

@@ -26,13 +26,13 @@ import io.github.qupathsam.extension.*
 import qupath.lib.plugins.workflow.DefaultScriptableWorkflowStep
 
 // Settings
-def model = ''               // empty: the server's default
+def model = ''               // empty: the project's choice, or else the server's default
 def outlineClass = ''        // class of what is found; empty: that of the examples
 def asAnnotations = false    // annotations instead of detections
 def minLikeness = 0          // to the examples, 0 to 1; 0: what the examples suggest
 // minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; effort: 'best' or 'fast'; searchBackground: also where there is no
 // tissue; others are as in RegionOptions
-def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, effort: 'best', searchBackground: false]
+def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0, effort: 'best', searchBackground: false]
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
@@ -68,7 +68,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
 
     // 2. Ask the server; nothing changes before the answer is there
     def wanted = options + [model: model] + (minLikeness ? [minLikeness: minLikeness] : [:])
-    def answer = SamClient.connect().withCloseable { client ->
+    def answer = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
         def where = region == null ? null : Outlines.wkb(region.getROI().getGeometry())
         def task = client.region(samImageOf(imageData, plane), where, examples.collectMany { examplesOf(it, !isIgnored(it)) }, RegionOptions.of(wanted))
         withProgress("all like ${examples.size()} selected", task)

@@ -53,8 +53,8 @@ import qupath.lib.gui.viewer.tools.PathTools
 import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 
 // Settings
-@Field def model = ''                 // empty: the server's default
-@Field def options = [minArea: 0, fillHoles: 0, simplify: 0, keepParts: false, choice: 'all']   // um2, um2, um (px2 and px without a pixel size)
+@Field def model = ''                 // where the project has chosen none; empty: the server's default
+@Field def options = [minArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0, keepParts: false, choice: 'all']   // um2, um2, um (px2 and px without a pixel size)
 @Field def key = KeyCode.J            // chooses the tool
 @Field def restMs = 250               // the viewer rests when it has not moved for this long
 @Field def autoKeep = false           // a click without Shift or Alt keeps the last outline and begins the next object
@@ -131,10 +131,12 @@ class Clicker {
     private drag             // points of a press that has not been let go, level-0 px
     private nextIsDown       // N: it repeats while it is held
     private isStarting       // a server on this machine
+    private projectModel     // the choice of the project that is open; empty: none
     private changed = { view -> Platform.runLater { show() } }
     private keyFilter = { key(it) } as EventHandler<KeyEvent>
     private toolListener = { observable, before, now -> now == tool ? attach(gui.getViewer()) : detach() } as ChangeListener
     private viewerChanged = { observable, before, now -> isChosen() ? attach(now) : null } as ChangeListener
+    private projectChanged = { observable, before, now -> readProject() } as ChangeListener
     private viewerListener = new ViewerEvents(clicker: this)
     private wheel = { scroll(it) } as EventHandler<ScrollEvent>
     private rightButton = { offer(it) } as EventHandler<MouseEvent>
@@ -151,6 +153,7 @@ class Clicker {
         gui.getStage().addEventFilter(KeyEvent.ANY, keyFilter)
         gui.getToolManager().selectedToolProperty().addListener(toolListener)
         gui.viewerProperty().addListener(viewerChanged)
+        gui.projectProperty().addListener(projectChanged)
         if (isChosen())
             attach(gui.getViewer())
     }
@@ -160,6 +163,7 @@ class Clicker {
         aside.clear()
         session = null
         live?.close()
+        readProject()
         live = LiveSession.open()
         def mine = live
         mine.onState { now ->
@@ -174,11 +178,22 @@ class Clicker {
         }
     }
 
+    /** Read once: a click waits for no file. */
+    private void readProject() {
+        try {
+            projectModel = ProjectSettings.model(gui.getProject()?.getPath())
+        } catch (IllegalArgumentException unreadable) {
+            projectModel = ''
+            Dialogs.showErrorNotification('SAM', unreadable.getMessage())
+        }
+    }
+
     void stop() {
         detach()
         gui.getStage().removeEventFilter(KeyEvent.ANY, keyFilter)
         gui.getToolManager().selectedToolProperty().removeListener(toolListener)
         gui.viewerProperty().removeListener(viewerChanged)
+        gui.projectProperty().removeListener(projectChanged)
         live.close()
     }
 
@@ -303,7 +318,7 @@ class Clicker {
     }
 
     private predictOptions() {
-        return PredictOptions.of(options + [model: model, viewDownsample: viewer.getDownsampleFactor()])
+        return PredictOptions.of(options + [model: projectModel ?: model, viewDownsample: viewer.getDownsampleFactor()])
     }
 
     // 2. Ahead of the first click: the windows in view, as soon as the viewer rests

@@ -25,7 +25,7 @@ import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 import qupath.lib.plugins.workflow.DefaultScriptableWorkflowStep
 
 // Settings
-def model = ''               // empty: the server's default
+def model = ''               // empty: the project's choice, or else the server's default
 def axis = ''                // 'z' or 't'; empty: the one that the image has; where it has both, a person is asked
 def planes = []              // first and last plane to go to, from 0, such as [2, 8]; empty: all
 def replaceEarlier = true    // take away what an earlier run has made of the same annotations
@@ -33,7 +33,7 @@ def replaceEarlier = true    // take away what an earlier run has made of the sa
 // plane before is lower; boxMargin: share of its size by which an object may grow on each side
 def refining = [minScore: 0.75, maxAreaChange: 2, minIoU: 0.3, minPartIoU: 0, boxMargin: 0.2, point: true]
 // clean: holes and parts below this share of the outline before go; the others are um2, um2, um (px2 and px without a pixel size)
-def options = [clean: 0.02, minArea: 0, fillHoles: 0, simplify: 0]
+def options = [clean: 0.02, minArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0]
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
@@ -60,7 +60,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
 
     // 1. Ask the server, plane by plane; nothing changes before every answer is there
     def size = axis == 'z' ? imageData.getServer().nZSlices() : imageData.getServer().nTimepoints()
-    def answers = SamClient.connect().withCloseable { client ->
+    def answers = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
         sources.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
             def range = PlaneRange.of(axis == 'z' ? plane.getZ() : plane.getT(), planes ? planes[0] : 0, planes ? planes[1] : size - 1)
             def at = { samImageOf(imageData, planeAt(plane, axis, it)) } as IntFunction

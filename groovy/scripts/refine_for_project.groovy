@@ -18,13 +18,13 @@ def classes = []             // names of classes to refine; empty: all but what 
 def names = ~/.*/            // annotation names to refine (those without a name have the name '')
 def minArea = 0              // px2: smaller ones are left alone
 def maxArea = Double.MAX_VALUE
-def model = ''               // empty: the server's default
+def model = ''               // empty: the project's choice, or else the server's default
 def lockedToo = false        // change locked objects as well
 // point: tell the model one in the middle as well, not for models without clicks; then what a new outline must fulfil (IoU with the old
 // one, of each part and hole, times by which the area may change), as for `qupath-sam project refine`
 def refining = [point: true, minIoU: 0.5, minPartIoU: 0.5, maxAreaChange: 2]
 // clean: holes and parts below this share of the old outline go; the others are um2, um2, um (px2 and px without a pixel size)
-def options = [clean: 0.02, minArea: 0, fillHoles: 0, simplify: 0]
+def options = [clean: 0.02, minArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0]
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
@@ -49,7 +49,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     def open = meant.findAll { lockedToo || !it.isLocked() }
 
     // 2. Ask the server, plane by plane; nothing changes before every answer is there
-    def refinement = SamClient.connect().withCloseable { client ->
+    def refinement = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
         Refinement.joined(open.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
             def outlines = onPlane.collectEntries { [it, Outlines.wkb(it.getROI().getGeometry())] }
             def howTo = RefineOptions.of(refining + [alongBorder: !classes.isEmpty()])

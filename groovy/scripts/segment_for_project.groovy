@@ -17,9 +17,9 @@ import qupath.lib.roi.RectangleROI
 // Settings
 def promptClasses = ['SAM']  // names of classes whose points, lines and rectangles are prompts
 def outlineClass = ''        // class of the outlines; empty: that of their prompts
-def model = ''               // empty: the server's default
+def model = ''               // empty: the project's choice, or else the server's default
 def keepPrompts = false      // keep the points, lines and rectangles that became an outline (those with objects in them stay in any case)
-def options = [minArea: 0, fillHoles: 0, simplify: 0]   // um2, um2, um (px2 and px without a pixel size)
+def options = [minArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0]   // um2, um2, um (px2 and px without a pixel size)
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
@@ -50,7 +50,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
         return "no prompts of class ${promptClasses.join(', ')}".toString()
 
     // 2. Ask the server, plane by plane; nothing changes before every answer is there
-    def segmentation = SamClient.connect().withCloseable { client ->
+    def segmentation = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
         Segmentation.joined(planes.collect { plane, onPlane ->
             client.segment(samImageOf(imageData, plane), onPlane.collect { promptOf(it) }, PredictOptions.of(options + [model: model, batch: true]))
         })

@@ -17,11 +17,11 @@ import qupath.lib.plugins.workflow.DefaultScriptableWorkflowStep
 import qupath.lib.roi.RectangleROI
 
 // Settings
-def model = ''               // empty: the server's default
+def model = ''               // empty: the project's choice, or else the server's default
 def clipToRegion = true      // cut outlines to the selected region
 def keepPrompts = false      // keep points, lines, strokes and rectangles that became an outline
 def brushStrokes = true      // areas other than rectangles are strokes along an object
-def options = [minArea: 0, fillHoles: 0, simplify: 0]   // um2, um2, um (px2 and px without a pixel size)
+def options = [minArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0]   // um2, um2, um (px2 and px without a pixel size)
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
@@ -72,7 +72,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
         throw new IllegalStateException('What is selected is locked, or a model has drawn it. Select prompts of your own.')
 
     // 2. Ask the server, plane by plane; nothing changes before every answer is there
-    def answers = SamClient.connect().withCloseable { client ->
+    def answers = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
         jobs.collectMany { region, prompts ->
             def clip = region && clipToRegion ? [clip: Outlines.wkb(region.getROI().getGeometry())] : [:]
             prompts.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->

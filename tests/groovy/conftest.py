@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,21 @@ SCRIPTS = FOLDER.parents[1] / "groovy" / "scripts"
 #: Seconds for one run of QuPath, or the start of its window: a busy machine needs minutes; on an idle one 90 will do.
 PATIENCE_S = int(os.environ.get("QUPATH_SAM_PATIENCE", "400"))
 LAUNCHERS = ("bin/QuPath", "Contents/MacOS/QuPath*", "QuPath-*(console).exe")
+
+
+def with_options(text: str, options: dict[str, str]) -> str:
+    """A script with other options, as Groovy writes their values; one that the script does not have is added.
+
+    Of a name that stands in a map twice, Groovy takes the last: what is added before the others would say nothing.
+    """
+    (old,) = re.findall(r"^def options = \[.*\]", text, re.MULTILINE)
+    new = old
+    for name, value in options.items():
+        new, there = re.subn(rf"\b{name}: ('[^']*'|[\w.]+)", f"{name}: {value}", new)
+        assert there <= 1
+        if not there:
+            new = new.replace("[", f"[{name}: {value}, ", 1)
+    return text.replace(old, new)
 
 
 @dataclass

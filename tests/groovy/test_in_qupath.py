@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import FOLDER, SCRIPTS, QuPath
+from .conftest import FOLDER, SCRIPTS, QuPath, with_options
 
 pytestmark = [pytest.mark.qupath, pytest.mark.slow]
 
@@ -201,7 +201,13 @@ drawn.setPathClass(getPathClass('Region*'))
 getCurrentHierarchy().addObject(drawn)
 """
 #: A grid that the fake model answers: its discs have soft edges.
-GRID = "prompting: 'grid', spacing: 120, minStability: 0.5, downsample: 1, searchBackground: true, "
+GRID = {
+    "prompting": "'grid'",
+    "spacing": "120",
+    "minStability": "0.5",
+    "downsample": "1",
+    "searchBackground": "true",
+}
 #: Prints what lies below the region.
 BELOW = """
 def ours = getAllObjects(false).findAll { it.getMeasurements().containsKey('SAM score') }
@@ -214,10 +220,7 @@ println "BELOW ${below.size()} ${below.every { it.isDetection() && it.getPathCla
 def with_grid(name: str) -> str:
     """A script that finds objects by a grid, as nuclei."""
     text = (SCRIPTS / f"{name}.groovy").read_text("utf-8")
-    changed = text.replace("def options = [", f"def options = [{GRID}").replace(
-        "def outlineClass = ''", "def outlineClass = 'Nucleus'"
-    )
-    assert changed.count(GRID) == 1
+    changed = with_options(text, GRID).replace("def outlineClass = ''", "def outlineClass = 'Nucleus'")
     assert "outlineClass = 'Nucleus'" in changed
     return changed
 

@@ -10,7 +10,7 @@ import pytest
 
 from qupath_sam.cli.benchmarks.region import write_repeated_slide
 
-from .conftest import FOLDER, PATIENCE_S, SCRIPTS, QuPath
+from .conftest import FOLDER, PATIENCE_S, SCRIPTS, QuPath, with_options
 from .live_server import Server
 from .window import Window, open_window
 
@@ -18,7 +18,13 @@ pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SIDE, WANTED = 5000, 5000
 #: A grid that the fake model answers with discs of 64 px that do not touch each other; um, at .5 um per px.
-GRID = "prompting: 'grid', spacing: 34, minStability: 0.5, downsample: 1, "
+GRID = {
+    "prompting": "'grid'",
+    "spacing": "34",
+    "minStability": "0.5",
+    "downsample": "1",
+    "searchBackground": "true",
+}
 #: How many detections there are, and what they have in common.
 FOUND = """
 def found = getDetectionObjects()
@@ -66,13 +72,8 @@ def window(qupath: QuPath, project: Path, server: Server, tmp_path_factory: pyte
 @pytest.fixture(scope="module")
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = (SCRIPTS / "everything_in_selected.groovy").read_text("utf-8")
-    for old, new in (
-        ("def options = [", f"def options = [{GRID}"),
-        ("searchBackground: false]", "searchBackground: true]"),
-        ("def outlineClass = ''", "def outlineClass = 'Nucleus'"),
-    ):
-        assert text.count(old) == 1
-        text = text.replace(old, new)
+    assert text.count("def outlineClass = ''") == 1
+    text = with_options(text, GRID).replace("def outlineClass = ''", "def outlineClass = 'Nucleus'")
     written = tmp_path_factory.mktemp("script") / "everything.groovy"
     written.write_text(text, "utf-8")
     return written

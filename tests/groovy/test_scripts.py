@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import with_options
+
 SCRIPTS = sorted((Path(__file__).parents[2] / "groovy" / "scripts").glob("*.groovy"))
 METHOD = re.compile(r"^(?:/\*\*[^\n]*\*/\n)?def (\w+)\([^)]*\) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 
@@ -56,6 +58,29 @@ def test_scripts_for_projects_never_look_at_the_viewer(name: str) -> None:
     text = next(script for script in SCRIPTS if script.stem == name).read_text("utf-8")
     assert "getCurrentImageData()" in text
     assert not re.search(r"getViewer|getCurrentViewer|getSelectedObject", text)
+
+
+def test_every_setting_of_the_pane_is_one_of_a_script() -> None:
+    pane = (SCRIPTS[0].parents[1] / "extension" / "settings_pane.groovy").read_text("utf-8")
+    names = re.findall(r"^ {8}(\w+): \['", pane, re.MULTILINE)
+    assert {"model", "minArea", "downsample", "mpp", "asAnnotations", "autoKeep"} <= set(names)
+    heads = [script.read_text("utf-8").split("\n// The client jar is looked for")[0] for script in SCRIPTS]
+    for name in names:
+        assert any(re.search(rf"^(?:@Field )?def (?:{name} = |\w+ = \[.*\b{name}: )", head, re.M) for head in heads), (
+            name
+        )
+
+
+def test_options_of_a_test_take_the_place_of_those_that_are_there() -> None:
+    text = "def options = [minArea: 0, objects: 'nuclei', cut: false]   // um2\n"
+    changed = with_options(text, {"cut": "true", "spacing": "9", "objects": "'glands'"})
+    assert changed == "def options = [spacing: 9, minArea: 0, objects: 'glands', cut: true]   // um2\n"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_every_script_takes_the_choice_of_the_project(script: Path) -> None:
+    text = script.read_text("utf-8")
+    assert re.search(r"ProjectSettings\.(?:of|model)\((?:getProject\(\)|gui\.getProject\(\))\?\.getPath\(\)\)", text)
 
 
 def test_no_file_of_the_protocol_bears_the_name_of_a_message() -> None:

@@ -213,6 +213,15 @@ class Window:
         with self._seen(keys=sum(len(key.split("+")) for key in keys)):
             self._xdotool("key", *keys)
 
+    def key(self, key: str) -> None:
+        """Press a key where the release may go to another window; what comes of it is to be waited for."""
+        self._xdotool("key", key)
+
+    def write(self, text: str) -> None:
+        """Write into the field that has the focus, in place of what stands there."""
+        self._xdotool("key", "ctrl+a")
+        self._xdotool("type", "--delay", "60", text)
+
     def screenshot(self, file: Path) -> None:
         """What the whole screen shows, as soon as it rests (what moves for ever is taken after two seconds)."""
         before, deadline = b"", time.monotonic() + 2

@@ -53,6 +53,19 @@ class ScriptTextsTest {
     }
 
     @Test
+    void theScaleAndTheKindOfObjectsAreSettings() {
+        Map<String, Object> settings = Map.of("downsample", 2.0, "mpp", 0.5, "asAnnotations", true);
+        for (SamExtension.Command command : SamExtension.TO_EDITOR) {
+            String text = ScriptTexts.withSettings(ScriptTexts.of(command.script()), settings);
+            assertTrue(text.contains(", downsample: 2.0, mpp: 0.5"), text);
+        }
+        for (String name : List.of("everything_in_selected", "everything_for_project", "like_selected", "like_for_project")) {
+            String text = ScriptTexts.withSettings(ScriptTexts.of(name), settings);
+            assertTrue(text.contains("def asAnnotations = true"), text);
+        }
+    }
+
+    @Test
     void aStepDoesAgainWhatAScriptDid() {
         Map<String, Object> settings = new LinkedHashMap<>();
         settings.put("model", "it's");

@@ -1,0 +1,48 @@
+package io.github.qupathsam.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class ProjectSettingsTest {
+    @TempDir
+    Path folder;
+
+    @Test
+    void aProjectKeepsItsModel() throws Exception {
+        Path project = folder.resolve("project.qpproj");
+        assertEquals(Map.of(), ProjectSettings.of(null));
+        assertEquals(Map.of(), ProjectSettings.of(project));
+        ProjectSettings.saveModel(project, " sam2.1_tiny ");
+        assertEquals(Map.of("model", "sam2.1_tiny"), ProjectSettings.of(project));
+        try (var files = Files.list(folder)) {
+            assertEquals(List.of(folder.resolve("sam.properties")), files.toList());
+        }
+        ProjectSettings.saveModel(project, "");
+        assertEquals(Map.of(), ProjectSettings.of(project));
+    }
+
+    @Test
+    void whatElseStandsThereStays() throws Exception {
+        Files.writeString(folder.resolve("sam.properties"), "model=one\nlater=kept\n");
+        ProjectSettings.saveModel(folder.resolve("project.qpproj"), "two");
+        assertTrue(Files.readString(folder.resolve("sam.properties")).contains("later=kept"));
+    }
+
+    @Test
+    void whatCannotBeReadOrWrittenIsNamed() throws Exception {
+        Files.writeString(folder.resolve("sam.properties"), "model=\\u00zz\n");
+        var unreadable = assertThrows(IllegalArgumentException.class, () -> ProjectSettings.of(folder.resolve("project.qpproj")));
+        assertTrue(unreadable.getMessage().endsWith("correct or delete it"), unreadable.getMessage());
+        Path nowhere = folder.resolve("absent").resolve("project.qpproj");
+        assertThrows(UncheckedIOException.class, () -> ProjectSettings.saveModel(nowhere, "two"));
+    }
+}
