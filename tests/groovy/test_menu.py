@@ -173,6 +173,10 @@ def test_all_like_selected_finds_the_other_discs_as_annotations(window: Window, 
         others = [disc for disc in DISCS if disc != (400, 350)]
         hit = [disc for disc in others if any(abs(disc[0] - x) < 8 and abs(disc[1] - y) < 8 for _, x, y in found)]
         assert len(hit) >= 6, found
+        window.wait_for("gui.getUndoRedoManager().canUndo().get()", "step of undo", seconds=60)
+        window.screenshot(tmp_path / "found.png")
+        window.press("ctrl+z")
+        window.wait_for(f"{OURS}.size() == 0", "undo", seconds=60)
     finally:
         switch(window, "Everything, All like: make annotations", "false")
         kept.unlink()
