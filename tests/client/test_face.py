@@ -36,6 +36,8 @@ from qupath_sam.client.live import LiveClient
 from qupath_sam.client.local import LocalLive
 from qupath_sam.client.messages import image_message
 from qupath_sam.errors import Cancelled, InvalidRequest, MissingPackage, PixelsMissing, SlideNotFound
+from qupath_sam.server.app import start_server
+from qupath_sam.server.settings import ServerSettings
 
 BOXES = [(1215, 906, 1240, 926), (1209, 871, 1233, 893)]
 
@@ -46,7 +48,9 @@ def sam(request: pytest.FixtureRequest) -> Iterator[Client]:
         with LocalClient(EngineSettings(model="fake", device="cpu")) as local:
             yield local
     else:
-        with SamClient(request.getfixturevalue("server").address) as client:
+        # Its own: the steps that are resumed are counted, and a shared server holds those of other tests.
+        settings = ServerSettings(port=0, model="fake", device="cpu")
+        with start_server(settings) as server, SamClient(server.address) as client:
             yield client
 
 
