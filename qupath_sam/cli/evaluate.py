@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qupath_sam.cli import datasets as data_options
-from qupath_sam.cli.evaluate_automatic import AUTOMATIC_TABLE, SacChoices, evaluate_automatic, parse_prompts
+from qupath_sam.cli.evaluate_automatic import AUTOMATIC_TABLE, evaluate_automatic
 from qupath_sam.cli.evaluate_like import LIKE_TABLE, evaluate_like, parse_counts
+from qupath_sam.cli.evaluate_sac import SacChoices, parse_prompts
 from qupath_sam.cli.evaluation_outputs import command_line, make_report, print_tables, with_suffix, write_files
 from qupath_sam.cli.marked_tables import check_markers, write_tables
 from qupath_sam.cli.option_groups import given_options, grouped
@@ -32,8 +33,10 @@ _OF_CLICKS = (
     *("max_clicks", "window", "target", "objects_per_image", "min_area", "crop", "plot", "cases", "zero_shot"),
     *("workers", "resume_dir", "any_version"),
 )
-_OF_SAC = ("sac", "prompts", "selection", "expert_points")
-_OF_AUTOMATIC = ("effort", "dense", "clicks_in_the_middle", *_OF_SAC)
+_OF_MODELS = ("effort", "dense", "clicks_in_the_middle")
+_OF_ANSWERS = ("prompts", "selection", "expert_points")
+_OF_SAC = ("sac", *_OF_ANSWERS)
+_OF_AUTOMATIC = (*_OF_MODELS, *_OF_SAC)
 
 
 class EffortName(enum.Enum):
@@ -157,8 +160,11 @@ def evaluate(
         typer.Option(help="File of `train --method sac`; may be repeated. Dice and IoU are of its one mask."),
     ] = None,
     prompts: Annotated[
-        str, typer.Option(help="Numbers of generated points to answer with, such as 1,4,16,all: a row each.")
-    ] = "all",
+        str | None,
+        typer.Option(
+            help="Numbers of generated points to answer with, such as 1,4,16,all: a row each. Else as in the training."
+        ),
+    ] = None,
     selection: Annotated[
         SelectionName | None, typer.Option(help="How positive points are chosen; else as in the training.")
     ] = None,
@@ -185,7 +191,12 @@ def evaluate(
     _check_options(context, automatic=automatic, like=like is not None)
     if not names and not sac:
         raise InvalidRequest("nothing to evaluate; name a model (--model NAME), or with --automatic a --sac FILE")
-    of_sac = SacChoices(tuple(sac or ()), parse_prompts(prompts), selection and selection.value, expert_points)
+    if not sac and (given := given_options(context, _OF_ANSWERS)):
+        raise InvalidRequest(f"{', '.join(given)}: of models of Segment Any Cell; add --sac FILE, or leave out")
+    if not names and (given := given_options(context, _OF_MODELS)):
+        raise InvalidRequest(f"{', '.join(given)}: not for --sac alone; add --model NAME, or leave out")
+    counts_of_sac = None if prompts is None else parse_prompts(prompts)
+    of_sac = SacChoices(tuple(sac or ()), counts_of_sac, selection and selection.value, expert_points)
     counts = parse_counts(like) if like is not None else []
     windows = list(dict.fromkeys(window or [WindowChoice.IMAGE]))
     if zero_shot is not None and zero_shot not in names:

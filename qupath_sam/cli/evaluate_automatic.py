@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from qupath_sam.cli.evaluate_sac import SacChoices, check_sac, evaluate_sac, sac_options
 from qupath_sam.cli.evaluation_outputs import command_line
 from qupath_sam.cli.marked_tables import write_tables
 
@@ -17,37 +17,6 @@ if TYPE_CHECKING:
     from qupath_sam.datasets import Dataset
     from qupath_sam.evaluation.automatic import ImageResult
     from qupath_sam.types.region_requests import Effort
-
-
-@dataclass(frozen=True, slots=True)
-class SacChoices:
-    """What is asked of models of Segment Any Cell.
-
-    Attributes:
-        files: of the models.
-        prompts: numbers of generated points, each a row of its own; None among them takes all.
-        selection: centroid or probability; None takes that of the training.
-        expert_points: that a person adds to each square.
-    """
-
-    files: tuple[Path, ...] = ()
-    prompts: tuple[int | None, ...] = (None,)
-    selection: str | None = None
-    expert_points: int = 0
-
-
-def parse_prompts(text: str) -> tuple[int | None, ...]:
-    """Parse numbers of prompts such as ``1,4,all``; raise `InvalidRequest`."""
-    from qupath_sam.errors import InvalidRequest
-
-    words = list(dict.fromkeys(word.strip() for word in text.split(",")))
-    try:
-        counts = tuple(None if word == "all" else int(word) for word in words)
-    except ValueError as error:
-        raise InvalidRequest(f"--prompts {text} is no list of numbers; say it as 1,4,all") from error
-    if any(count is not None and count < 1 for count in counts):
-        raise InvalidRequest(f"--prompts {text}: at least one prompt is needed; say it as 1,4,all")
-    return counts
 
 
 #: Name of the table that ``--markdown`` writes, as the markers in a document say it.
@@ -84,6 +53,10 @@ def evaluate_automatic(
         words: the data sets as they were named.
         json, markdown: where to write.
         namesakes: see `qupath_sam.datasets.seen.check_unseen`.
+
+    Raises:
+        InvalidRequest: data that a model was trained on, or as `check_sac`.
+        WeightsMissing: no such file of Segment Any Cell.
     """
     from qupath_sam.evaluation.automatic import AutomaticChoices, AutomaticEvaluation
     from qupath_sam.evaluation.automatic_report import automatic_tables, build_automatic_report
@@ -96,6 +69,7 @@ def evaluate_automatic(
     configure_torch(threads)
     check_models_unseen(models, datasets, dense=dense, namesakes=namesakes)
     check_files_unseen(sac.files, datasets, namesakes=namesakes)
+    check_sac(sac)
     results: dict[str, list[ImageResult]] = {}
     heads: dict[str, dict[str, str]] = {}
     clicked: dict[str, str] = {}
@@ -110,7 +84,10 @@ def evaluate_automatic(
             with closing(ClickedEvaluation(loaded)) as clicks:
                 results[row] = _run(clicks, datasets, row)
             clicked |= {f"{name}, {effort.value}": row for effort in efforts}
-    digests = _evaluate_sac(sac, datasets, results, device=device)
+    digests = {}
+    for row, sha256, of_row in evaluate_sac(sac, device=device):
+        digests[row] = sha256
+        results[row] = _run(of_row, datasets, row)
     report = build_automatic_report(
         results,
         kinds={each.name: each.kind.value for each in datasets},
@@ -128,52 +105,12 @@ def evaluate_automatic(
     if json is not None:
         write_report(report, json)
     if markdown:
-        options = {**settings, "effort": [each.value for each in efforts] if models else None, **_sac_options(sac)}
+        options = {**settings, "effort": [each.value for each in efforts] if models else None, **sac_options(sac)}
         flags = ["automatic", *(["clicks-in-the-middle"] if clicks_in_the_middle else [])]
         command = command_line(words, models, (), options, flags=flags)
         table = f"{tables}\n    {command}\n"
         for path in markdown:
             write_tables(path, {AUTOMATIC_TABLE: table})
-
-
-def _evaluate_sac(
-    choices: SacChoices, datasets: Sequence[Dataset], results: dict[str, list[ImageResult]], *, device: str
-) -> dict[str, str]:
-    """Add a row for each model and number of prompts to the results; return the digests of the files."""
-    from dataclasses import replace
-
-    from qupath_sam.evaluation.semantic import SemanticChoices, SemanticEvaluation
-    from qupath_sam.models.devices import choose_execution
-    from qupath_sam.models.sac.files import read_sac
-    from qupath_sam.models.sac.prompts import Selection
-    from qupath_sam.models.sac.segmenter import SacSegmenter
-    from qupath_sam.models.weights.store import ModelStore
-
-    digests = {}
-    for file in choices.files:
-        model = SacSegmenter(read_sac(file, ModelStore()), choose_execution(device))
-        digests[str(file)] = model.sha256
-        selection = Selection(choices.selection) if choices.selection else model.prompts.selection
-        for count in choices.prompts if model.generates_prompts else (None,):
-            prompts = replace(model.prompts, selection=selection, most=count or model.prompts.most)
-            evaluation = SemanticEvaluation(model, SemanticChoices(prompts, choices.expert_points))
-            row = f"{file.parent.name}/{file.name}"
-            if not model.generates_prompts:
-                row += ", no prompts"
-            elif count is not None:
-                row += f", {count} prompt{'s' if count > 1 else ''}"
-            results[row] = _run(evaluation, datasets, row)
-    return digests
-
-
-def _sac_options(choices: SacChoices) -> dict[str, Any]:
-    counts = ",".join("all" if count is None else str(count) for count in choices.prompts)
-    return {
-        "sac": [str(file) for file in choices.files],
-        "prompts": counts if counts != "all" else None,
-        "selection": choices.selection,
-        "expert-points": choices.expert_points or None,
-    }
 
 
 def check_files_unseen(files: Sequence[Path], datasets: Sequence[Dataset], *, namesakes: bool) -> None:

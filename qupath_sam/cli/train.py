@@ -220,7 +220,7 @@ def train(
             generator_learning_rate=lr_head,
             schedule=Schedule(schedule.value) if is_given(context, "schedule") else Schedule.COSINE,
             lora_rank=lora_rank,
-            prompts=prompt_options(selection, prompts, without_prompts=without_prompts),
+            prompts=prompt_options(context, selection, prompts, without_prompts=without_prompts),
             crops=crops,
             augment=augment,
             mixed_precision=mixed_precision,

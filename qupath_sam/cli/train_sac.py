@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from qupath_sam.cli.option_groups import given_options
+
 if TYPE_CHECKING:
     from qupath_sam.models.sac.prompts import PromptOptions
     from qupath_sam.training.data import TrainingData
@@ -28,13 +30,15 @@ class SelectionName(enum.Enum):
     PROBABILITY = "probability"
 
 
-def prompt_options(selection: SelectionName, prompts: int | None, *, without_prompts: bool) -> PromptOptions | None:
+def prompt_options(
+    context: typer.Context, selection: SelectionName, prompts: int | None, *, without_prompts: bool
+) -> PromptOptions | None:
     """Return which generated points are used; None for none."""
     from qupath_sam.errors import InvalidRequest
     from qupath_sam.models.sac.prompts import PromptOptions, Selection
 
-    if without_prompts and prompts is not None:
-        raise InvalidRequest("--without-prompts generates none; leave --prompts out")
+    if without_prompts and (given := given_options(context, ("selection", "prompts"))):
+        raise InvalidRequest(f"--without-prompts generates none; leave {' and '.join(given)} out")
     return None if without_prompts else PromptOptions(Selection(selection.value), prompts)
 
 

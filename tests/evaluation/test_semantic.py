@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from qupath_sam.cli.app import app
+from qupath_sam.cli.evaluate_sac import SacChoices, evaluate_sac, file_names
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.semantic import SemanticChoices, SemanticEvaluation, parts_of
 from qupath_sam.models.sac.prompts import NO_POINTS, Points, PromptOptions
@@ -76,10 +78,10 @@ def test_an_expert_clicks_on_the_largest_error() -> None:
     assert two.scores.dice > 0.95
 
 
-def test_from_the_command_line(tmp_path: Path) -> None:
+def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiles = data(sizes={"discs": (2, 256, 30)})
     files = []
-    for name, prompts in (("sac", PromptOptions()), ("none", None)):
+    for name, prompts in (("sac", PromptOptions(most=2)), ("none", None)):
         settings = SacSettings(Length(steps=1), batch=1, crops=1, lora_rank=0, prompts=prompts)
         run = prepare_sac_run(tiles, "lite_medsam", settings, Places(tmp_path / name, tmp_path / "cache", "cpu"))
         files.append(str(run.train()))
@@ -95,13 +97,23 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     ended = CliRunner().invoke(app, [*words, *more])
     assert ended.exit_code == 0, ended.output
     content = json.loads(report.read_text())
-    rows = ["sac/sac.safetensors, 1 prompt", "sac/sac.safetensors", "none/sac.safetensors, no prompts"]
+    rows = ["sac/sac.safetensors, 1 prompt", "sac/sac.safetensors, all prompts", "none/sac.safetensors, no prompts"]
     assert list(content["results"]) == list(content["organs"]) == rows
     assert all("dice" in content["results"][row]["own"] for row in rows)
     assert len(set(content["settings"]["sac_sha256"].values())) == 2
     assert "--sac" in document.read_text().splitlines()[-2]
     assert "--prompts 1,all" in document.read_text().splitlines()[-2]
+    check_rows(tmp_path, Path(files[0]), monkeypatch)
+    own, of_model = ["evaluate", str(tmp_path / "own"), "--automatic"], ["--model", "fake"]
     for words, says in (
+        ([*own, "--sac", files[0], "--sac", str(tmp_path / "none" / ".." / "sac" / "sac.safetensors")], "named twice"),
+        ([*own, "--sac", files[1], "--prompts", "1,2"], "--prompts: "),
+        ([*own, "--sac", files[1], "--selection", "probability"], "generates none"),
+        ([*own, "--sac", files[0], "--effort", "fast"], "--effort: not for --sac alone"),
+        ([*own, "--sac", files[0], "--dense", files[0]], "--dense: not for --sac alone"),
+        ([*own, "--sac", files[0], "--clicks-in-the-middle"], "add --model NAME"),
+        ([*own, *of_model, "--prompts", "all"], "--prompts: of models of Segment Any Cell; add --sac FILE"),
+        ([*own, *of_model, "--expert-points", "1"], "--expert-points: "),
         (["evaluate", str(tmp_path / "seen"), "--automatic", "--sac", files[0]], "case1"),
         (["evaluate", str(tmp_path / "own"), "--sac", files[0]], "--sac: add --automatic"),
         (["evaluate", str(tmp_path / "own"), "--automatic"], "--sac FILE"),
@@ -111,3 +123,32 @@ def test_from_the_command_line(tmp_path: Path) -> None:
         refused = CliRunner().invoke(app, words)
         assert isinstance(refused.exception, InvalidRequest), refused.output
         assert says in str(refused.exception)
+
+
+def check_rows(folder: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold the rows of a model that was trained with 2 prompts, and what each asks, against the options."""
+    other = folder / "second" / "sac" / "sac.safetensors"
+    other.parent.mkdir(parents=True)
+    shutil.copyfile(file, other)
+    monkeypatch.chdir(other.parent)
+    asked: list[int | None] = []
+
+    def choices(prompts: PromptOptions, expert_points: int) -> SemanticChoices:
+        asked.append(prompts.most)
+        return SemanticChoices(prompts, expert_points)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("qupath_sam.evaluation.semantic.SemanticChoices", choices)
+        trained = [row for row, *_ in evaluate_sac(SacChoices((file, Path(other.name))), device="cpu")]
+        said = [row for row, *_ in evaluate_sac(SacChoices((Path(other.name),), (None, 1)), device="cpu")]
+    first = f"{folder.name}/sac/sac.safetensors"
+    assert trained == [f"{each}, as trained (2 prompts)" for each in (first, "second/sac/sac.safetensors")]
+    assert said == ["sac/sac.safetensors, all prompts", "sac/sac.safetensors, 1 prompt"]
+    assert asked == [2, 2, None, 1]
+
+
+def test_names_of_files_are_the_shortest_ends_that_differ() -> None:
+    files = [Path(each) for each in ("/x/sac/m.st", "/y/x/sac/m.st", "/y/other/m.st", "/m.st")]
+    names = file_names(files)
+    assert names[1:3] == ["y/x/sac/m.st", "other/m.st"]
+    assert len(set(names)) == 4

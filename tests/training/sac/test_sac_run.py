@@ -155,6 +155,7 @@ def test_options_of_other_methods_are_refused(tmp_path: Path) -> None:
         (["--method", "sac", "--head", "refinement"], "--head: not for --method sac"),
         (["--method", "dense", "--without-prompts"], "--without-prompts: not for --method dense"),
         (["--method", "sac", "--without-prompts", "--prompts", "4"], "leave --prompts out"),
+        (["--method", "sac", "--without-prompts", "--selection", "probability"], "leave --selection out"),
         (["--lora-rank", "0"], "--method sac"),
     ):
         result = CliRunner().invoke(app, [*words, *more])
