@@ -402,6 +402,17 @@ def _click_networks(entry: Mapping[str, Any], path: Path, keys: Iterable[str]) -
         raise WrongWeights(f"{path} cannot be used: {error}; use another model") from error
 
 
+#: Values of ``format`` in files of ours that are no model to click with, and what they are for. Their own modules
+#: (`qupath_sam.models.sac.files`, `qupath_sam.models.dense`) import this one.
+_OTHER_FORMATS = {
+    "segment any cell": (
+        "a model of Segment Any Cell, which takes no clicks; evaluate it with "
+        "`qupath-sam evaluate --automatic --sac FILE`"
+    ),
+    "dense head": "a dense head, which belongs to a model; add it with `qupath-sam models add-dense FILE`",
+}
+
+
 def _metadata(text: str | None, path: Path, keys: Iterable[str]) -> CheckpointMetadata | None:
     if text is None:
         return None
@@ -421,6 +432,8 @@ def _metadata(text: str | None, path: Path, keys: Iterable[str]) -> CheckpointMe
             f"{path} answers boxes with a second decoder (`train --boxes original` of an earlier version), "
             "which this version does not have; train the model again"
         )
+    if (way_out := _OTHER_FORMATS.get(str(metadata.format))) is not None:
+        raise WrongWeights(f"{path} is {way_out}")
     if metadata.format not in ("full", "delta"):
         raise WrongWeights(
             f"{path} has format {metadata.format!r}, which this version does not know; update qupath-sam"

@@ -21,6 +21,8 @@ import torch
 from safetensors.torch import save_file
 
 from qupath_sam.errors import WeightsMissing, WrongWeights
+from qupath_sam.models.dense import write_dense_head
+from qupath_sam.models.sac.files import write_sac
 from qupath_sam.models.spec import CLICK_FAMILIES, TRANSFORMERS_FAMILIES, Family
 from qupath_sam.models.weights.checkpoints import METADATA_KEY, Layout, check_fits, guess_family, read_checkpoint
 from tests.models.checkpoint_files import original_shapes, original_state, write
@@ -256,6 +258,15 @@ def test_refuses_metadata_it_does_not_know(tmp_path: Path, metadata: str) -> Non
     save_file({"a": torch.zeros(1)}, path, metadata={METADATA_KEY: metadata})
     with pytest.raises(WrongWeights, match="update qupath-sam"):
         read_checkpoint(path)
+
+
+def test_other_files_of_ours_are_named_with_the_command_that_takes_them(tmp_path: Path) -> None:
+    sac, dense = tmp_path / "sac.safetensors", tmp_path / "dense.safetensors"
+    write_sac(sac, {"a": torch.zeros(1)}, None, {"base": "fake", "selection": "centroid", "most": None})
+    write_dense_head(dense, {"a": torch.zeros(1)}, {"encoder_sha256": "0" * 64})
+    for path, command in ((sac, "evaluate --automatic --sac"), (dense, "models add-dense")):
+        with pytest.raises(WrongWeights, match=command):
+            read_checkpoint(path)
 
 
 @pytest.mark.parametrize(
