@@ -36,7 +36,10 @@ def run_batch(jobs: Sequence[Job[Any]], *, free: Callable[[], None]) -> list[Any
 def _attempt(jobs: Sequence[Job[Any]]) -> list[Any] | Failure:
     """Return the answers of one call, or what it ended with."""
     try:
-        return jobs[0].run_with(jobs[1:])
+        answers = jobs[0].run_with(jobs[1:])
+        if len(answers) != len(jobs):
+            raise RuntimeError(f"the model gave {len(answers)} answers to {len(jobs)} jobs")
+        return answers
     except BaseException as error:
         return Failure(error)
 

@@ -9,6 +9,7 @@ for company: what came while the turn before ran is the company.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -27,6 +28,7 @@ from qupath_sam.models.jobs import CallJob, Job
 __all__ = ["CancelToken", "InferenceWorker", "Priority", "Urgency"]
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -298,15 +300,12 @@ class InferenceWorker:
         return job.urgency.priority, job.continues, -self._turns.get(job.client, 0)
 
     def _execute(self, turn: list[_Waiting]) -> None:
-        wanted = [job for job in turn if self._is_wanted(job)]
+        wanted = [job for job in turn if self._is_wanted(job) and _has_begun(job)]
         if not wanted:
             return
-        for job in wanted:
-            if job.began is not None:
-                job.began()
         started = time.perf_counter()
         jobs = [job.job for job in wanted]
-        outcomes = list(run_batch(jobs, free=self._free))
+        outcomes = self._outcomes(jobs)
         self.turns.add(jobs[0].kind, sum(job.items for job in jobs), time.perf_counter() - started)
         # An error's traceback keeps this frame, and a future keeps the error: the frame must keep no future.
         turn.clear()
@@ -317,6 +316,20 @@ class InferenceWorker:
             else:
                 job.future.set_result(outcome)
             del job, outcome
+
+    def _outcomes(self, jobs: Sequence[Job[Any]]) -> list[Any]:
+        """Return an outcome for each job; no error ends the thread, for all who wait would wait forever."""
+        try:
+            return list(run_batch(jobs, free=self._free_if_possible))
+        except BaseException as error:
+            return [Failure(error) for _ in jobs]
+
+    def _free_if_possible(self) -> None:
+        """Free memory; an error is logged, and the jobs are tried in the memory that there is."""
+        try:
+            self._free()
+        except Exception:
+            log.exception("memory of the device could not be freed")
 
     def _is_wanted(self, job: _Waiting) -> bool:
         """Return whether the job is to run now; a job whose caller has gone ends here."""
@@ -346,6 +359,18 @@ def _fail(job: _Waiting, reason: QupathSamError) -> None:
     """Deliver ``reason``, unless the future's holder has cancelled it already."""
     if job.future.set_running_or_notify_cancel():
         job.future.set_exception(reason)
+
+
+def _has_begun(job: _Waiting) -> bool:
+    """Report that the turn begins, and return whether the job can run; an error of the report is its outcome."""
+    if job.began is None:
+        return True
+    try:
+        job.began()
+    except BaseException as error:
+        job.future.set_exception(error)
+        return False
+    return True
 
 
 def _expired() -> DeadlineExceeded:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from qupath_sam.engine.worker import CancelToken, InferenceWorker, Priority, Urgency
-from qupath_sam.errors import Cancelled, DeadlineExceeded, ServerBusy, ServerUnavailable
+from qupath_sam.errors import Cancelled, DeadlineExceeded, OutOfMemory, ServerBusy, ServerUnavailable
 from qupath_sam.models.fake import FakeSegmenter
 from qupath_sam.models.jobs import EncodeJob, Job
 
@@ -442,3 +442,53 @@ def test_turns_and_items_are_counted() -> None:
         assert fake.embed_calls == 1
         counted = worker.turns.so_far()["encode"]
         assert (counted.turns, counted.items) == (1, 3)
+
+
+class TestErrorsBesideTheCall:
+    """What runs on the worker's thread beside the call may fail; the thread goes on."""
+
+    def test_a_began_that_raises_fails_its_own_call_only(self, worker: InferenceWorker) -> None:
+        def began() -> None:
+            raise ValueError("no clock")
+
+        with pytest.raises(ValueError, match="no clock"):
+            worker.submit(lambda: 1, began=began).result(PATIENCE)
+        assert worker.submit(lambda: 2).result(PATIENCE) == 2
+
+    def test_a_free_that_raises_is_logged_and_the_call_fails_for_want_of_memory(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def free() -> None:
+            raise RuntimeError("the driver is gone")
+
+        def call() -> None:
+            raise OutOfMemory("no room; ask for fewer")
+
+        with InferenceWorker(free=free) as worker:
+            with pytest.raises(OutOfMemory):
+                worker.submit(call).result(PATIENCE)
+            assert worker.submit(lambda: 2).result(PATIENCE) == 2
+        assert "the driver is gone" in caplog.text
+
+    @pytest.mark.parametrize("fault", ["answers", "halves"])
+    def test_a_job_that_breaks_its_contract_fails_and_the_next_call_is_answered(
+        self, fault: str, worker: InferenceWorker
+    ) -> None:
+        with pytest.raises(RuntimeError, match=fault):
+            worker.submit(Broken(fault)).result(PATIENCE)
+        assert worker.submit(lambda: 2).result(PATIENCE) == 2
+
+
+@dataclass(frozen=True, eq=False)
+class Broken(Job[int]):
+    """Gives no answers, or cannot be halved."""
+
+    fault: str
+
+    def run_with(self, others: Sequence[Job[int]]) -> list[int]:
+        if self.fault == "halves":
+            raise OutOfMemory("no room; ask for fewer")
+        return []
+
+    def halves(self) -> None:
+        raise RuntimeError("no halves")
