@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -76,18 +77,21 @@ class Saved:
 
     Attributes:
         offset: byte of the output at which to go on.
-        token: of the last batch that is in it.
+        token: of the last batch that is in it; a server knows by it whether the request is the same.
+        path_class: of the objects that are in it, which no request holds; None for none.
     """
 
     offset: int
     token: bytes
+    path_class: str | None
 
     @classmethod
     def read(cls, path: Path) -> Saved:
         """Return it; raises `InvalidRequest` where there is none."""
         try:
             state = json.loads(path.read_text("utf-8"))
-            return cls(int(state["offset"]), base64.b64decode(state["token"], validate=True))
+            token = base64.b64decode(state["token"], validate=True)
+            return cls(int(state["offset"]), token, state["class"])
         except FileNotFoundError as error:
             raise InvalidRequest(
                 f"there is no {path}: no run of this output was stopped; leave --resume out"
@@ -99,7 +103,8 @@ class Saved:
         """Write it, whole or not at all."""
         from qupath_sam.machine.files import atomic_write
 
-        state = {"offset": self.offset, "token": base64.b64encode(self.token).decode()}
+        token = base64.b64encode(self.token).decode()
+        state = {"offset": self.offset, "token": token, "class": self.path_class}
         with atomic_write(path, durable=True) as file:
             file.write(json.dumps(state).encode())
 
@@ -201,16 +206,17 @@ def run_everything(
         as_json: print a summary as JSON.
 
     Raises:
-        InvalidRequest: there is nothing to resume.
+        InvalidRequest: there is nothing to resume, or its objects have another class.
         QupathSamError: as `Client.segment_region`; what was found stays, and ``--resume`` goes on.
     """
     from qupath_sam.qupath.annotations import detection_of
     from qupath_sam.qupath.geojson.streaming import GrowingGeoJson
 
     part, saved_path = _beside(output, ".part"), _beside(output, ".resume")
-    offset = None
+    offset, class_name = None, str(path_class) if path_class is not None else None
     if resume:
         saved = Saved.read(saved_path)
+        _check_class(saved.path_class, class_name, saved_path)
         request, offset = replace(request, resume_token=saved.token), saved.offset
     elif saved_path.exists():
         raise InvalidRequest(
@@ -230,7 +236,7 @@ def run_everything(
                 file.append(detection_of(each, model=name, path_class=path_class) for each in batch.objects)
                 if batch.resume_token:
                     file.sync()
-                    Saved(file.offset, batch.resume_token).write(saved_path)
+                    Saved(file.offset, batch.resume_token, class_name).write(saved_path)
                 last = batch
                 show(batch.progress)
     except BaseException:
@@ -246,6 +252,16 @@ def run_everything(
     saved_path.unlink(missing_ok=True)
     assert last is not None
     _say(last, made, output, as_json=as_json)
+
+
+def _check_class(before: str | None, now: str | None, path: Path) -> None:
+    if before != now:
+        way_out = "leave --class out" if before is None else f"give --class {shlex.quote(before)}"
+        given = "no class" if before is None else f"the class {before}"
+        raise InvalidRequest(
+            f"the run that was stopped gives its objects {given}: {way_out} to go on with it; "
+            f"to begin again, delete {path}"
+        )
 
 
 def _beside(output: Path, ending: str) -> Path:

@@ -64,7 +64,7 @@ def stop_and_go_on(
         place: what ``--region`` says.
         other: a command that must not go on with it.
     """
-    region = "--region", place
+    region, of_class = ("--region", place), ("--class", "Tumor: Positive")
     before = {path.name for path in tmp_path.iterdir()}
     whole, out = tmp_path / "whole.geojson", tmp_path / "cells.geojson"
     assert qupath_sam(*ask, *region, "-o", whole).code == 0
@@ -79,7 +79,7 @@ def stop_and_go_on(
 
     with monkeypatch.context() as patched:
         patched.setattr(LocalClient, "segment_region", stopped)
-        ended = qupath_sam(*ask, *region, "-o", out)
+        ended = qupath_sam(*ask, *region, *of_class, "-o", out)
     assert ended.code != 0
     assert "--resume goes on" in ended.stderr
     part = tmp_path / "cells.geojson.part"
@@ -90,12 +90,19 @@ def stop_and_go_on(
     assert again.code != 0
     assert "--resume" in again.stderr, "an earlier run's work is not thrown away unseen"
     for wrong in ((*ask, "--region", "0,0,300,300"), *([(*other, *region)] if other else [])):
-        ended = qupath_sam(*wrong, "-o", out, "--resume")
+        ended = qupath_sam(*wrong, *of_class, "-o", out, "--resume")
         assert ended.code != 0
         assert "another request" in ended.stderr
+    kept = part.read_bytes()
+    for wrong, says in ((("--class", "Stroma"), "--class 'Tumor: Positive'"), ((), "the class Tumor: Positive")):
+        ended = qupath_sam(*ask, *region, *wrong, "-o", out, "--resume")
+        assert ended.code != 0
+        assert says in ended.stderr
+    assert part.read_bytes() == kept, "what is refused changes nothing"
 
-    ended = qupath_sam(*ask, *region, "-o", out, "--resume")
+    ended = qupath_sam(*ask, *region, *of_class, "-o", out, "--resume")
     assert ended.code == 0, ended.stderr
+    assert {str(f.classification) for f in features(out)} == {"Tumor: Positive"}
     assert [f.geometry.wkt for f in features(out)] == [f.geometry.wkt for f in features(whole)]
     assert {path.name for path in tmp_path.iterdir()} == before | {"cells.geojson", "whole.geojson"}
 
