@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,16 +54,26 @@ def server_settings(options: Mapping[str, Any]) -> ServerSettings:
         slide_roots=tuple(map(Path, options["slides"])) if options["slides"] else None,
         allow_urls=tuple(options["allow_url"] or ()),
         reflection=options["reflection"],
-        model_bytes=int(options["model_memory"] * 1024 * MIB),
+        model_bytes=int(_checked(options, "model_memory", "GiB") * 1024 * MIB),
         embedding_bytes=options["embedding_mib"] * MIB,
         embedding_folder=_path(options["embedding_folder"]),
         embedding_folder_bytes=options["embedding_folder_gib"] * 1024 * MIB,
         max_calls=options["max_calls"],
         metrics_host=options["metrics_host"],
         metrics_port=options["metrics_port"],
-        grace_s=options["grace"],
+        grace_s=_checked(options, "grace", "seconds"),
     )
-    return settings.within(int(options["memory"] * 1024 * MIB)) if options["memory"] else settings
+    memory = _checked(options, "memory", "GiB")
+    return settings.within(int(memory * 1024 * MIB)) if memory else settings
+
+
+def _checked(options: Mapping[str, Any], name: str, unit: str) -> float:
+    """Return an option that is a finite number, 0 or more; raises `InvalidRequest` otherwise."""
+    value = float(options[name])
+    if not (math.isfinite(value) and value >= 0):
+        option = name.replace("_", "-")
+        raise InvalidRequest(f"--{option} must be a finite number of {unit}, 0 or more; got {value:g}")
+    return value
 
 
 def _path(value: str | Path | None) -> Path | None:

@@ -61,8 +61,9 @@ class EngineSettings:
         return tuple(name.strip() for name in self.device.split(","))
 
     def check_limits(self, *names: str, least: int = 1) -> None:
-        """Raise `InvalidRequest` where one of these attributes is below ``least``."""
+        """Raise `InvalidRequest` where one of these attributes is below ``least``, or no number."""
         for name in names:
-            if getattr(self, name) < least:
+            # Not the other way round: NaN is below nothing.
+            if not getattr(self, name) >= least:
                 must = "must not be negative" if least == 0 else f"must be at least {least}"
                 raise InvalidRequest(f"{name} {must}, got {getattr(self, name)}")

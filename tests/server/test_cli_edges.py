@@ -15,6 +15,7 @@ from qupath_sam.assets import demo_slide_path
 from qupath_sam.cli.app import app
 from qupath_sam.client.process import server_process
 from qupath_sam.errors import QupathSamError
+from qupath_sam.server.settings import ServerSettings
 
 CLICK = ["--point", "700,600", "--model", "fake", "--device", "cpu"]
 
@@ -72,3 +73,16 @@ def test_a_signal_ends_a_server_cleanly(name):
         assert process.stdout.readline().startswith("listening on 127.0.0.1:")
         process.send_signal(getattr(signal, name))
         assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+@pytest.mark.parametrize(("option", "unit"), [("--memory", "GiB"), ("--model-memory", "GiB"), ("--grace", "seconds")])
+def test_a_number_that_cannot_be_is_refused_by_the_name_of_its_option(option, unit, value):
+    result = call("serve", "--port", "0", "--print-config", "--model", "fake", option, value)
+    assert isinstance(result.exception, QupathSamError)
+    assert f"{option} must be a finite number of {unit}" in str(result.exception)
+
+
+def test_settings_refuse_what_is_no_number():
+    with pytest.raises(QupathSamError, match="grace_s"):
+        ServerSettings(grace_s=float("nan"))
