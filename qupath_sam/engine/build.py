@@ -12,6 +12,7 @@ from qupath_sam.engine.lanes import Lane
 from qupath_sam.engine.pool import ModelPool
 from qupath_sam.engine.settings import EngineSettings
 from qupath_sam.engine.states import StateStore
+from qupath_sam.engine.tracking import MemoryBanks
 from qupath_sam.engine.worker import InferenceWorker
 from qupath_sam.models.devices import choose_device, describe_device
 from qupath_sam.models.load import load_segmenter
@@ -24,21 +25,23 @@ def build_engine(settings: EngineSettings) -> Engine:
     Raises:
         InvalidRequest: there is no such device.
     """
+    memories = MemoryBanks(settings.tracking_bytes)
     return Engine(
-        lanes=[build_lane(settings, device) for device in settings.devices],
+        lanes=[build_lane(settings, device, memories=memories) for device in settings.devices],
         states=StateStore(settings.state_bytes),
         max_objects=settings.max_objects,
         max_points=settings.max_points,
-        tracking_bytes=settings.tracking_bytes,
+        memories=memories,
     )
 
 
-def build_lane(settings: EngineSettings, device_name: str) -> Lane:
+def build_lane(settings: EngineSettings, device_name: str, *, memories: MemoryBanks | None = None) -> Lane:
     """Return a lane of its share of the memory for embeddings.
 
     Args:
         settings: of the whole engine.
         device_name: one of ``settings.devices``.
+        memories: of objects that are tracked; they are dropped where a device has no room.
 
     Raises:
         InvalidRequest: there is no such device.
@@ -66,6 +69,9 @@ def build_lane(settings: EngineSettings, device_name: str) -> Lane:
     def free() -> None:
         """Let go of what the device can do without: embeddings are made again, models are loaded again."""
         memory.clear()
+        if memories is not None:
+            # Those of all lanes: a memory does not say on which device it lies.
+            memories.clear()
         models.keep_last()
 
     return Lane(models, InferenceWorker(max_waiting=settings.max_queue, free=free), EmbeddingStore(memory, disk))

@@ -50,7 +50,7 @@ class Engine:
         states: cache of what the next clicks continue from.
         max_objects: most objects of one call.
         max_points: most points in the clicks of one object.
-        tracking_bytes: memory for what models remember of objects that are carried through stacks.
+        memories: what models remember of objects that are carried through stacks; new ones where None.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class Engine:
         states: StateStore,
         max_objects: int = 1024,
         max_points: int = 1024,
-        tracking_bytes: int = 512 * MIB,
+        memories: MemoryBanks | None = None,
     ) -> None:
         self.lanes = Lanes(lanes)
         self.states = states
-        self.memories = MemoryBanks(tracking_bytes)
+        self.memories = memories if memories is not None else MemoryBanks(512 * MIB)
         self.max_objects = max_objects
         self.max_points = max_points
         self._prefetcher = Prefetcher()

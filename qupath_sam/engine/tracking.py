@@ -74,6 +74,11 @@ class MemoryBanks:
         with self._lock:
             self._held.resize(max_bytes)
 
+    def clear(self) -> None:
+        """Hold nothing; objects go on as those without a memory do."""
+        with self._lock:
+            self._held.clear()
+
     @property
     def size_bytes(self) -> int:
         """Bytes held now."""

@@ -280,3 +280,14 @@ def test_memories_take_no_more_room_than_they_may() -> None:
     assert [banks.get(bytes([plane])) is not None for plane in range(10)] == [False] * 7 + [True] * 3
     banks.resize(1500)
     assert banks.size_bytes == 1000
+
+
+def test_a_device_without_room_drops_the_memories_too() -> None:
+    engine = build.build_engine(EngineSettings(model="fake", device="cpu"))
+    bank = MemoryBank({"memory": torch.zeros(4)})
+    remembered = Remembered(("fake", "", ""), Window(Region(0, 0, 8, 8), 8, 8), bank)
+    engine.memories.keep(b"token", remembered)
+    assert engine.memories.get(b"token") is remembered
+    engine.lanes.first.worker._free()
+    assert engine.memories.get(b"token") is None
+    engine.close()
