@@ -16,21 +16,13 @@ from qupath_sam.datasets.base import Dataset
 from qupath_sam.datasets.kinds import Kind
 from qupath_sam.datasets.objects import Tile
 from qupath_sam.datasets.painting import paint
-from qupath_sam.engine.embeddings.memory import MemoryCache
-from qupath_sam.engine.embeddings.store import EmbeddingStore
-from qupath_sam.engine.engine import Engine
-from qupath_sam.engine.lanes import Lane
-from qupath_sam.engine.pool import ModelPool
-from qupath_sam.engine.states import StateStore
-from qupath_sam.engine.worker import InferenceWorker
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.instances import InstanceScores, score_instances
+from qupath_sam.evaluation.one_model import engine_of
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.types.region_requests import Effort, ObjectFilter, ObjectKind, Prompting, RegionRequest
 from qupath_sam.types.region_results import RegionObject
-
-_EMBEDDING_BYTES, _STATE_BYTES = 64 * 2**20, 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +88,23 @@ def score_tile(tile: Tile, find: FindObjects) -> ImageResult:
     )
 
 
+def score_tiles(
+    datasets: Sequence[Dataset], score: Callable[[Tile, Kind], ImageResult], on_image: Callable[[ImageResult], None]
+) -> Iterator[ImageResult]:
+    """Yield the result of every tile of the data sets, in their order.
+
+    Args:
+        datasets: to evaluate.
+        score: gives the result of a tile of a data set of a kind.
+        on_image: called after each.
+    """
+    for dataset in datasets:
+        for tile in dataset.tiles:
+            result = score(tile, dataset.kind)
+            on_image(result)
+            yield result
+
+
 @dataclass(frozen=True, slots=True)
 class AutomaticChoices:
     """What is asked of each image.
@@ -129,16 +138,7 @@ class AutomaticEvaluation:
                 f"`qupath-sam train ... --method dense --init {model.spec.name}`"
             )
         self._choices = choices
-        self._engine = Engine(
-            lanes=[
-                Lane(
-                    ModelPool(model.spec.name, lambda _: model),
-                    InferenceWorker(),
-                    EmbeddingStore(MemoryCache(_EMBEDDING_BYTES)),
-                )
-            ],
-            states=StateStore(_STATE_BYTES),
-        )
+        self._engine = engine_of(model)
 
     def close(self) -> None:
         """End the engine's thread."""
@@ -147,17 +147,13 @@ class AutomaticEvaluation:
     def run(
         self, datasets: Sequence[Dataset], *, on_image: Callable[[ImageResult], None] = lambda result: None
     ) -> Iterator[ImageResult]:
-        """Yield the result of every tile of the data sets, in their order.
+        """Return the results of all tiles of the data sets, in their order.
 
         Args:
             datasets: to evaluate.
             on_image: called after each.
         """
-        for dataset in datasets:
-            for tile in dataset.tiles:
-                result = self.score(tile, objects=objects_of(dataset.kind))
-                on_image(result)
-                yield result
+        return score_tiles(datasets, lambda tile, kind: self.score(tile, objects=objects_of(kind)), on_image)
 
     def score(self, tile: Tile, *, objects: ObjectKind = ObjectKind.NUCLEI) -> ImageResult:
         """Find all objects of one tile, and hold them against its labels.

@@ -15,21 +15,15 @@ from scipy import ndimage
 from qupath_sam.datasets.base import Dataset
 from qupath_sam.datasets.objects import Tile
 from qupath_sam.datasets.simulated_clicks import error_distance
-from qupath_sam.engine.embeddings.memory import MemoryCache
-from qupath_sam.engine.embeddings.store import EmbeddingStore
-from qupath_sam.engine.engine import Engine
-from qupath_sam.engine.lanes import Lane
-from qupath_sam.engine.pool import ModelPool
-from qupath_sam.engine.states import StateStore
-from qupath_sam.engine.worker import InferenceWorker
-from qupath_sam.evaluation.automatic import ImageResult, painted, score_tile
+from qupath_sam.evaluation.automatic import ImageResult, painted, score_tile, score_tiles
+from qupath_sam.evaluation.one_model import engine_of
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.types.prompts import Click, Label, ObjectPrompts
 from qupath_sam.types.region_results import RegionObject
 from qupath_sam.types.requests import ObjectRequest
 
-_EMBEDDING_BYTES, _STATE_BYTES = 256 * 2**20, 2**20
+_EMBEDDING_BYTES = 256 * 2**20
 #: Objects of one call.
 _TOGETHER = 32
 
@@ -42,16 +36,7 @@ class ClickedEvaluation:
     """
 
     def __init__(self, model: LoadedModel) -> None:
-        self._engine = Engine(
-            lanes=[
-                Lane(
-                    ModelPool(model.spec.name, lambda _: model),
-                    InferenceWorker(),
-                    EmbeddingStore(MemoryCache(_EMBEDDING_BYTES)),
-                )
-            ],
-            states=StateStore(_STATE_BYTES),
-        )
+        self._engine = engine_of(model, embedding_bytes=_EMBEDDING_BYTES)
 
     def close(self) -> None:
         """End the engine's thread."""
@@ -60,17 +45,13 @@ class ClickedEvaluation:
     def run(
         self, datasets: Sequence[Dataset], *, on_image: Callable[[ImageResult], None] = lambda result: None
     ) -> Iterator[ImageResult]:
-        """Yield the result of every tile of the data sets, in their order.
+        """Return the results of all tiles of the data sets, in their order.
 
         Args:
             datasets: to evaluate.
             on_image: called after each.
         """
-        for dataset in datasets:
-            for tile in dataset.tiles:
-                result = self.score(tile)
-                on_image(result)
-                yield result
+        return score_tiles(datasets, lambda tile, kind: self.score(tile), on_image)
 
     def score(self, tile: Tile) -> ImageResult:
         """Click on all objects of one tile, and hold the outlines against its labels.

@@ -10,13 +10,8 @@ from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.datasets.painting import paint
-from qupath_sam.engine.embeddings.memory import MemoryCache
-from qupath_sam.engine.embeddings.store import EmbeddingStore
 from qupath_sam.engine.engine import Engine
-from qupath_sam.engine.lanes import Lane
-from qupath_sam.engine.pool import ModelPool
-from qupath_sam.engine.states import StateStore
-from qupath_sam.engine.worker import InferenceWorker
+from qupath_sam.evaluation.one_model import engine_of
 from qupath_sam.evaluation.sessions import Answer, ClickSession
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.slides.base import SlideReader
@@ -32,16 +27,7 @@ class OwnWindowsEngine:
     """The engine as the server runs it, round one model. Close it to end its thread."""
 
     def __init__(self, model: LoadedModel) -> None:
-        self._engine = Engine(
-            lanes=[
-                Lane(
-                    ModelPool(model.spec.name, lambda _: model),
-                    InferenceWorker(),
-                    EmbeddingStore(MemoryCache(_EMBEDDING_BYTES)),
-                )
-            ],
-            states=StateStore(_STATE_BYTES),
-        )
+        self._engine = engine_of(model, embedding_bytes=_EMBEDDING_BYTES, state_bytes=_STATE_BYTES)
 
     def image(self, pixels: NDArray[np.uint8], mpp: float | None) -> OwnWindows:
         """Open an image to be prompted.

@@ -16,15 +16,9 @@ from numpy.typing import NDArray
 
 from qupath_sam.datasets.base import Dataset
 from qupath_sam.datasets.objects import Tile
-from qupath_sam.engine.embeddings.memory import MemoryCache
-from qupath_sam.engine.embeddings.store import EmbeddingStore
-from qupath_sam.engine.engine import Engine
-from qupath_sam.engine.lanes import Lane
-from qupath_sam.engine.pool import ModelPool
-from qupath_sam.engine.states import StateStore
-from qupath_sam.engine.worker import InferenceWorker
 from qupath_sam.evaluation.automatic import ImageResult, painted
 from qupath_sam.evaluation.instances import score_instances
+from qupath_sam.evaluation.one_model import engine_of
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.polygons import trace_labels
 from qupath_sam.slides.pushed import PushedReader
@@ -35,7 +29,6 @@ from qupath_sam.types.region_results import RegionObject
 LEAST_OTHERS = 3
 #: Share of a found object in an example from which on it is that example.
 SAME_OBJECT = 0.5
-_EMBEDDING_BYTES, _STATE_BYTES = 64 * 2**20, 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +66,7 @@ class LikeEvaluation:
     def __init__(self, model: LoadedModel, effort: Effort = Effort.BEST, *, seed: int = 0) -> None:
         self._effort = effort
         self._seed = seed
-        self._engine = Engine(
-            lanes=[
-                Lane(
-                    ModelPool(model.spec.name, lambda _: model),
-                    InferenceWorker(),
-                    EmbeddingStore(MemoryCache(_EMBEDDING_BYTES)),
-                )
-            ],
-            states=StateStore(_STATE_BYTES),
-        )
+        self._engine = engine_of(model)
 
     def close(self) -> None:
         """End the engine's thread."""
