@@ -298,7 +298,7 @@ def train(
 
 
 def _train(data: TrainingData, init: str, settings: TrainingSettings, places: Places, *, resume: bool) -> None:
-    from qupath_sam.cli.training_progress import training_progress
+    from qupath_sam.cli.training_progress import scores_of_clicks, training_progress
     from qupath_sam.training.run import prepare_run
     from qupath_sam.training.scenarios import parameter_counts
 
@@ -307,6 +307,6 @@ def _train(data: TrainingData, init: str, settings: TrainingSettings, places: Pl
     run = prepare_run(data, init, settings, places, resume=resume)
     trained, parameters = parameter_counts(run.trainer.network)
     typer.echo(f"{trained:,} of {parameters:,} parameters are trained, on {run.trainer.device}", err=True)
-    with training_progress(run.trainer) as on_step:
+    with training_progress(run.trainer, scores_of_clicks) as on_step:
         path = run.train(on_step)
     typer.echo(path)

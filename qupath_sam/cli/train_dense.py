@@ -11,7 +11,7 @@ from qupath_sam.cli.option_groups import given_options
 
 if TYPE_CHECKING:
     from qupath_sam.training.data import TrainingData
-    from qupath_sam.training.dense.trainer import DenseSettings
+    from qupath_sam.training.dense.trainer import DenseSettings, StepReport
     from qupath_sam.training.run import Places
 
 #: Parameters of ``train`` that say how a model learns from clicks, and nothing to a dense head.
@@ -43,30 +43,18 @@ def check_options(context: typer.Context, refused: Sequence[str], method: str) -
 
 def train_dense(data: TrainingData, init: str, settings: DenseSettings, places: Places, *, resume: bool) -> None:
     """Train with a progress bar, and print where the head lies."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
+    from qupath_sam.cli.training_progress import training_progress
     from qupath_sam.training.dense.run import prepare_dense_run
-    from qupath_sam.training.dense.trainer import StepReport
 
     groups = sum(len(names) for names in data.groups.values())
     typer.echo(f"{len(data.tiles)} tiles of {groups} groups; seed {settings.seed}", err=True)
     run = prepare_dense_run(data, init, settings, places, resume=resume)
     parameters = sum(parameter.numel() for parameter in run.trainer.head.parameters())
     typer.echo(f"{parameters:,} parameters are trained, on {run.trainer.device}", err=True)
-    columns = (
-        TextColumn("step {task.fields[step]}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[scores]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("", total=1.0, step=run.trainer.progress.step, scores="")
 
-        def on_step(report: StepReport) -> None:
-            scores = f"loss {report.loss:.3f} Dice of the foreground {report.dice:.3f}"
-            progress.update(bar, completed=run.trainer.share_done, step=report.step, scores=scores)
+    def scores(report: StepReport) -> str:
+        return f"loss {report.loss:.3f} Dice of the foreground {report.dice:.3f}"
 
+    with training_progress(run.trainer, scores) as on_step:
         path = run.train(on_step)
     typer.echo(path)

@@ -20,7 +20,7 @@ NOT_OF_RITM = (
 
 def train_ritm(data: TrainingData, settings: RitmSettings, places: Places, *, resume: bool) -> None:
     """Train with a progress bar, and print where the checkpoint lies."""
-    from qupath_sam.cli.training_progress import training_progress
+    from qupath_sam.cli.training_progress import scores_of_clicks, training_progress
     from qupath_sam.training.ritm.run import prepare_ritm_run
 
     groups = sum(len(names) for names in data.groups.values())
@@ -28,6 +28,6 @@ def train_ritm(data: TrainingData, settings: RitmSettings, places: Places, *, re
     run = prepare_ritm_run(data, settings, places, resume=resume)
     parameters = sum(parameter.numel() for parameter in run.trainer.network.parameters())
     typer.echo(f"{parameters:,} parameters are trained, on {run.trainer.device}", err=True)
-    with training_progress(run.trainer) as on_step:
+    with training_progress(run.trainer, scores_of_clicks) as on_step:
         path = run.train(on_step)
     typer.echo(path)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qupath_sam.models.sac.prompts import PromptOptions
     from qupath_sam.training.data import TrainingData
     from qupath_sam.training.run import Places
-    from qupath_sam.training.sac.trainer import SacSettings
+    from qupath_sam.training.sac.trainer import SacSettings, StepReport
 
 #: Parameters of ``train`` that say nothing to it, and those that say nothing to the other methods.
 NOT_OF_SAC = (
@@ -44,30 +44,18 @@ def prompt_options(
 
 def train_sac(data: TrainingData, init: str, settings: SacSettings, places: Places, *, resume: bool) -> None:
     """Train with a progress bar, and print where the model lies."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
+    from qupath_sam.cli.training_progress import training_progress
     from qupath_sam.training.sac.run import prepare_sac_run
-    from qupath_sam.training.sac.trainer import StepReport
 
     groups = sum(len(names) for names in data.groups.values())
     typer.echo(f"{len(data.tiles)} tiles of {groups} groups; seed {settings.seed}", err=True)
     run = prepare_sac_run(data, init, settings, places, resume=resume)
     parameters = sum(parameter.numel() for parameter in run.trainer.trained.values())
     typer.echo(f"{parameters:,} parameters are trained, on {run.trainer.device}", err=True)
-    columns = (
-        TextColumn("step {task.fields[step]}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[scores]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("", total=1.0, step=run.trainer.progress.step, scores="")
 
-        def on_step(report: StepReport) -> None:
-            scores = f"loss {report.loss:.3f} Dice {report.dice:.3f} points {report.points:.0f}"
-            progress.update(bar, completed=run.trainer.share_done, step=report.step, scores=scores)
+    def scores(report: StepReport) -> str:
+        return f"loss {report.loss:.3f} Dice {report.dice:.3f} points {report.points:.0f}"
 
+    with training_progress(run.trainer, scores) as on_step:
         path = run.train(on_step)
     typer.echo(path)

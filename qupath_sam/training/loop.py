@@ -125,13 +125,8 @@ class Trainer:
     @property
     def share_done(self) -> float:
         """The share of the run that is done, 0..1, by the nearest limit."""
-        length, done = self.settings.length, self.progress
-        shares = [
-            self.pool.drawn / (length.epochs * len(self.crops)) if length.epochs else 0.0,
-            done.step / length.steps if length.steps else 0.0,
-            done.seconds / (60 * length.minutes) if length.minutes else 0.0,
-        ]
-        return min(1.0, max(shares))
+        epochs, done = self.pool.drawn / len(self.crops), self.progress
+        return self.settings.length.share_done(epochs=epochs, steps=done.step, seconds=done.seconds)
 
     def run(self) -> Iterator[StepReport]:
         """Step until the run's length is reached; between two reports the run may be saved, or stopped."""

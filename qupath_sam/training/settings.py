@@ -33,6 +33,15 @@ class Length:
         if not limits or min(limits) <= 0:
             raise InvalidRequest("a run needs an end: give --epochs, --steps or --minutes above 0")
 
+    def share_done(self, *, epochs: float, steps: int, seconds: float) -> float:
+        """Return the share of a run that is done, 0..1, by the limit that comes first.
+
+        Args:
+            epochs, steps, seconds: done so far.
+        """
+        shares = ((self.epochs, epochs), (self.steps, steps), (self.minutes, seconds / 60))
+        return min(1.0, max(now / limit for limit, now in shares if limit is not None))
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +21,24 @@ from qupath_sam.models.load import ADAPTERS, build_segmenter
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.dense_head import DENSE_SIZE, DenseHead
 from qupath_sam.training.checkpoint import load_origin
-from qupath_sam.training.curves import CURVES_FILE, cut_back_rows
+from qupath_sam.training.crop_runs import Progress, cut_back_curves, read_same_run, step_to_end
+from qupath_sam.training.curves import CURVES_FILE
 from qupath_sam.training.data import TrainingData
 from qupath_sam.training.dense.crops import (
     DENSE_CROPS_VERSION,
     DenseCrops,
     plan_dense_crops,
 )
-from qupath_sam.training.dense.trainer import DenseSettings, DenseTrainer, Progress, StepReport
+from qupath_sam.training.dense.trainer import DenseSettings, DenseTrainer, StepReport
 from qupath_sam.training.embeddings import EmbeddedCrops, FreshCrops
-from qupath_sam.training.resume import RESUME_FILE, read_state, renamed_settings
+from qupath_sam.training.resume import RESUME_FILE, renamed_settings
 from qupath_sam.training.run import Places
 from qupath_sam.types.choices import ObjectKind
 
 DENSE_FILE = "dense.safetensors"
 #: Crops without embedding before they come again, augmented otherwise.
 FRESH_CROPS = 2000
-_STEPS_A_ROW, _SECONDS_A_SAVE = 10, 120.0
 _VERSION = 1
-_COLUMNS = [each.name for each in fields(StepReport)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,20 +69,7 @@ class DenseRun:
         Returns:
             The head's file.
         """
-        saved = time.monotonic()
-        since: list[StepReport] = []
-        row: StepReport | None = None
-        for report in self.trainer.run():
-            since.append(report)
-            row = _mean(since)
-            if report.step % _STEPS_A_ROW == 0:
-                _append(self.places.out / CURVES_FILE, row)
-                since.clear()
-            if on_step is not None:
-                on_step(row)
-            if time.monotonic() - saved > _SECONDS_A_SAVE:
-                self.save(row)
-                saved = time.monotonic()
+        row = step_to_end(self.trainer.run(), self.places.out / CURVES_FILE, self.save, on_step)
         if row is not None or not self.checkpoint.exists():  # a run that had ended is left as it is
             self.save(row)
         return self.checkpoint
@@ -170,29 +154,19 @@ def prepare_dense_run(
     run = DenseRun(trainer, places, entry, f"{encoder}:{digest}")
     if resume:
         _load(trainer, state, source=run.source)
-    cut_back_rows(places.out / CURVES_FILE, _COLUMNS, step=trainer.progress.step)
+    cut_back_curves(places.out / CURVES_FILE, StepReport, step=trainer.progress.step)
     return run
 
 
 def _load(trainer: DenseTrainer, path: Path, *, source: str) -> None:
-    state = read_state(path)
-    if state.get("method") != "dense" or state["version"] != _VERSION:
-        raise InvalidRequest(f"{path.parent} holds a run of another method or version; choose another --out")
-    # A run of a version that knew nuclei alone.
-    before = {"objects": ObjectKind.NUCLEI.value, **renamed_settings(json.loads(state["settings"]))}
-    now = json.loads(json.dumps(trainer.settings.as_json()))
-    # A run may be made longer, or end in a falling rate.
-    other = [key for key in now if key not in ("length", "schedule") and before.get(key) != now[key]]
-    if other:
-        raise InvalidRequest(
-            f"{path.parent} holds a run with other settings ({', '.join(other)}); "
-            "resume with the same options, or choose another --out"
-        )
-    if state["source"] != source:
-        raise InvalidRequest(
-            f"{path.parent} holds a run on other data, or another encoder; resume with the same data sets and the "
-            "same --init, or choose another --out"
-        )
+    state = read_same_run(
+        path,
+        method="dense",
+        version=_VERSION,
+        settings=trainer.settings.as_json(),
+        source=source,
+        earlier=_under_todays_names,
+    )
     trainer.head.load_state_dict(state["weights"])
     for name, tensor in state["average"].items():
         trainer.average[name].copy_(tensor)
@@ -200,22 +174,6 @@ def _load(trainer: DenseTrainer, path: Path, *, source: str) -> None:
     trainer.progress = Progress(**state["progress"])
 
 
-def _mean(reports: list[StepReport]) -> StepReport:
-    last, count = reports[-1], len(reports)
-    return StepReport(
-        last.step,
-        last.epoch,
-        last.seconds,
-        last.learning_rate,
-        sum(each.loss for each in reports) / count,
-        sum(each.dice for each in reports) / count,
-    )
-
-
-def _append(path: Path, row: StepReport) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerow({key: f"{value:.6g}" for key, value in asdict(row).items()})
+def _under_todays_names(settings: dict[str, Any]) -> dict[str, Any]:
+    # A run of a version that knew nuclei alone.
+    return {"objects": ObjectKind.NUCLEI.value, **renamed_settings(settings)}

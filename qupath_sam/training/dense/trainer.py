@@ -14,6 +14,7 @@ from torch import Tensor
 from qupath_sam.models.devices import computes_in_bf16
 from qupath_sam.networks.dense_head import DenseHead
 from qupath_sam.networks.network import EMBEDDING_CHANNELS, EMBEDDING_SIZE
+from qupath_sam.training.crop_runs import Progress, kept_share
 from qupath_sam.training.dense.loss import dense_loss
 from qupath_sam.training.dense.targets import dense_targets
 from qupath_sam.training.embeddings import EncodedCrop
@@ -26,8 +27,6 @@ _TURNED_SHARE = 0.5
 _LARGEST_GRADIENT = 1.0
 #: What stands for an embedding where there is none.
 NO_EMBEDDING = torch.zeros(1, EMBEDDING_CHANNELS, EMBEDDING_SIZE, EMBEDDING_SIZE)
-#: Of the average of the weights: over the last thousand crops or so, fewer in the beginning.
-_AVERAGED_CROPS = 1000
 
 
 class Crops(Protocol):
@@ -73,15 +72,6 @@ class DenseSettings:
         return {**asdict(self), "schedule": self.schedule.value, "objects": self.objects.value}
 
 
-@dataclass(slots=True)
-class Progress:
-    """Where a run is: optimiser steps, crops seen, seconds in steps."""
-
-    step: int = 0
-    seen: int = 0
-    seconds: float = 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class StepReport:
     """One step: what it lost, and the foreground's Dice of its batch."""
@@ -121,14 +111,8 @@ class DenseTrainer:
     @property
     def share_done(self) -> float:
         """Share of the run that is done, 0..1, by the limit that comes first."""
-        length, done = self.settings.length, self.progress
-        epoch = done.seen / len(self._crops)
-        shares = (
-            (length.epochs, epoch),
-            (length.steps, done.step),
-            (length.minutes, done.seconds / 60),
-        )
-        return min(1.0, max(now / limit for limit, now in shares if limit is not None))
+        epochs, done = self.progress.seen / len(self._crops), self.progress
+        return self.settings.length.share_done(epochs=epochs, steps=done.step, seconds=done.seconds)
 
     def run(self) -> Iterator[StepReport]:
         """Step until the run ends."""
@@ -193,8 +177,7 @@ class DenseTrainer:
 
     @torch.no_grad()
     def _add_to_average(self) -> None:
-        step = self.progress.step
-        kept = min(1 - self.settings.batch / _AVERAGED_CROPS, step / (step + 10))
+        kept = kept_share(self.progress.step, batch=self.settings.batch)
         state: Mapping[str, Tensor] = self.head.state_dict()
         for name, tensor in self.average.items():
             tensor.lerp_(state[name], 1 - kept)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,18 +30,17 @@ from qupath_sam.networks.lora import Projections, add_lora
 from qupath_sam.networks.network import PromptableNetwork
 from qupath_sam.networks.prompt_generator import PromptGenerator
 from qupath_sam.training.checkpoint import network_state
+from qupath_sam.training.crop_runs import Progress, cut_back_curves, read_same_run, step_to_end
 from qupath_sam.training.crops import colour_donors, make_crop, plan_crops
-from qupath_sam.training.curves import CURVES_FILE, cut_back_rows
+from qupath_sam.training.curves import CURVES_FILE
 from qupath_sam.training.data import TrainingData
 from qupath_sam.training.embeddings import EmbeddedCrops, FreshCrops
-from qupath_sam.training.resume import RESUME_FILE, read_state
+from qupath_sam.training.resume import RESUME_FILE
 from qupath_sam.training.run import Places
 from qupath_sam.training.sac.trainer import GENERATOR, Crops, SacSettings, SacTrainer, StepReport
 
 SAC_FILE = "sac.safetensors"
-_STEPS_A_ROW, _SECONDS_A_SAVE = 10, 120.0
 _VERSION = 1
-_COLUMNS = [each.name for each in fields(StepReport)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,20 +73,7 @@ class SacRun:
         Returns:
             The model's file.
         """
-        saved = time.monotonic()
-        since: list[StepReport] = []
-        row: StepReport | None = None
-        for report in self.trainer.run():
-            since.append(report)
-            row = _mean(since)
-            if report.step % _STEPS_A_ROW == 0:
-                _append(self.places.out / CURVES_FILE, row)
-                since.clear()
-            if on_step is not None:
-                on_step(row)
-            if time.monotonic() - saved > _SECONDS_A_SAVE:
-                self.save(row)
-                saved = time.monotonic()
+        row = step_to_end(self.trainer.run(), self.places.out / CURVES_FILE, self.save, on_step)
         if row is not None or not self.checkpoint.exists():  # a run that had ended is left as it is
             self.save(row)
         return self.checkpoint
@@ -162,7 +146,7 @@ def prepare_sac_run(
     run = SacRun(trainer, places, entry, weights.tensors, f"{weights.sha256}:{digest}")
     if resume:
         _load(trainer, state, source=run.source)
-    cut_back_rows(places.out / CURVES_FILE, _COLUMNS, step=trainer.progress.step)
+    cut_back_curves(places.out / CURVES_FILE, StepReport, step=trainer.progress.step)
     return run
 
 
@@ -228,41 +212,10 @@ def _of_generator(average: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _load(trainer: SacTrainer, path: Path, *, source: str) -> None:
-    state = read_state(path)
-    if state.get("method") != "sac" or state["version"] != _VERSION:
-        raise InvalidRequest(f"{path.parent} holds a run of another method or version; choose another --out")
-    before, now = (json.loads(text) for text in (state["settings"], json.dumps(trainer.settings.as_json())))
-    # A run may be made longer, or end in a falling rate.
-    other = [key for key in now if key not in ("length", "schedule") and before.get(key) != now[key]]
-    if other:
-        raise InvalidRequest(
-            f"{path.parent} holds a run with other settings ({', '.join(other)}); "
-            "resume with the same options, or choose another --out"
-        )
-    if state["source"] != source:
-        raise InvalidRequest(
-            f"{path.parent} holds a run on other data, or from another backbone; resume with the same data sets and "
-            "the same --init, or choose another --out"
-        )
+    state = read_same_run(path, method="sac", version=_VERSION, settings=trainer.settings.as_json(), source=source)
     with torch.no_grad():
         for name, parameter in trainer.trained.items():
             parameter.copy_(state["weights"][name])
             trainer.average[name].copy_(state["average"][name])
     trainer.optimizer.load_state_dict(state["optimizer"])
-    trainer.progress = type(trainer.progress)(**state["progress"])
-
-
-def _mean(reports: list[StepReport]) -> StepReport:
-    last, count = reports[-1], len(reports)
-    means = {name: sum(getattr(each, name) for each in reports) / count for name in ("loss", "dice", "map_dice")}
-    points = sum(each.points for each in reports) / count
-    return StepReport(last.step, last.epoch, last.seconds, last.learning_rate, points=points, **means)
-
-
-def _append(path: Path, row: StepReport) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerow({key: f"{value:.6g}" for key, value in asdict(row).items()})
+    trainer.progress = Progress(**state["progress"])

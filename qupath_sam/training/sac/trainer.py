@@ -27,14 +27,13 @@ from qupath_sam.models.sac.prompts import NO_POINTS, Points, PromptOptions, choo
 from qupath_sam.networks.canvas import CANVAS_SIZE
 from qupath_sam.networks.network import PromptableNetwork
 from qupath_sam.networks.prompt_generator import PromptGenerator
+from qupath_sam.training.crop_runs import Progress, kept_share
 from qupath_sam.training.embeddings import EncodedCrop
 from qupath_sam.training.losses import dice_loss
 from qupath_sam.training.schedule import Schedule, learning_rate_factor
 from qupath_sam.training.settings import Length
 
 _LARGEST_GRADIENT = 1.0
-#: Of the average of the weights: over the last thousand crops or so, fewer in the beginning.
-_AVERAGED_CROPS = 1000
 #: Steps over which the rates rise.
 _WARM_UP = 20
 GENERATOR = "generator."
@@ -85,15 +84,6 @@ class SacSettings:
         if self.prompts is not None:
             values["prompts"]["selection"] = self.prompts.selection.value
         return values
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a run is: optimiser steps, crops seen, seconds in steps."""
-
-    step: int = 0
-    seen: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +149,8 @@ class SacTrainer:
     @property
     def share_done(self) -> float:
         """Share of the run that is done, 0..1, by the limit that comes first."""
-        length, done = self.settings.length, self.progress
-        epoch = done.seen / len(self._crops)
-        shares = ((length.epochs, epoch), (length.steps, done.step), (length.minutes, done.seconds / 60))
-        return min(1.0, max(now / limit for limit, now in shares if limit is not None))
+        epochs, done = self.progress.seen / len(self._crops), self.progress
+        return self.settings.length.share_done(epochs=epochs, steps=done.step, seconds=done.seconds)
 
     def run(self) -> Iterator[StepReport]:
         """Step until the run ends; between two reports it may be saved, or stopped."""
@@ -232,8 +220,7 @@ class SacTrainer:
 
     @torch.no_grad()
     def _add_to_average(self) -> None:
-        step = self.progress.step
-        kept = min(1 - self.settings.batch / _AVERAGED_CROPS, step / (step + 10))
+        kept = kept_share(self.progress.step, batch=self.settings.batch)
         for name, parameter in self.trained.items():
             self.average[name].lerp_(parameter, 1 - kept)
 
