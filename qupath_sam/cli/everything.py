@@ -233,7 +233,10 @@ def run_everything(
             for batch in client.segment_region(image, request, model=model):
                 made = made or batch.provenance
                 name = made.model if made is not None else ""
-                file.append(detection_of(each, model=name, path_class=path_class) for each in batch.objects)
+                file.append(
+                    detection_of(each, model=name, path_class=path_class, z=image.z, t=image.t)
+                    for each in batch.objects
+                )
                 if batch.resume_token:
                     file.sync()
                     Saved(file.offset, batch.resume_token, class_name).write(saved_path)

@@ -155,8 +155,7 @@ def run_propagation(
                 planes.append(plane)
                 show(f"object {number} of {len(outlines)}, {axis.value} {_place(plane, axis)}")
             carried.append(Carried(number, tuple(planes)))
-    begun = [] if made is None else annotations_of(made, path_class=path_class, name=name)
-    features = [replace(feature, z=image.z, t=image.t) for feature in begun]
+    features = [] if made is None else annotations_of(made, path_class=path_class, name=name, z=image.z, t=image.t)
     features += [feature for each in carried for feature in each.features(image, path_class, name)]
     write_geojson(to, features)
     say(carried, axis, to, as_json=as_json)

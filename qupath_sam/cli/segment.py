@@ -124,6 +124,8 @@ def segment(
             raise InvalidRequest(
                 "--everything places the prompts itself: leave points, boxes, outlines, --clip and --overlay out"
             )
+        if name is not None:
+            raise InvalidRequest("--everything gives detections no name: leave --name out; --class is there")
         if output is None:
             raise InvalidRequest("--everything may find thousands of objects: say where to write them with -o FILE")
         asked = region_request(
@@ -197,7 +199,7 @@ def segment(
         objects, prediction = _predict_there(image, make_prompts, server, read_access(token_file, tls, tls_ca), options)
     else:
         objects, prediction = _predict_here(image, make_prompts, device, options)
-    features = annotations_of(prediction, path_class=classification, name=name)
+    features = annotations_of(prediction, path_class=classification, name=name, z=z, t=t)
     if output is not None:
         write_geojson(output, features)
     if overlay is not None and not _draw(image, prediction, objects, overlay):

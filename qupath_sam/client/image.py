@@ -376,7 +376,9 @@ class SegmentedObjects(Sequence[SegmentedObject]):
         from pathlib import Path
 
         of_class = None if self.path_class is None else PathClass.of(self.path_class)
-        write_geojson(Path(path), annotations_of(self.prediction, path_class=of_class))
+        ref = self.image.ref
+        z, t = (ref.z, ref.t) if isinstance(ref, Slide) else (0, 0)
+        write_geojson(Path(path), annotations_of(self.prediction, path_class=of_class, z=z, t=t))
 
     def to_geopandas(self) -> Any:
         """Return a GeoDataFrame of the outlines, level-0 px: geometry, score, area_px2, area_um2, path_class.

@@ -18,7 +18,7 @@ FORMER_KEYS = frozenset(
 
 
 def annotations_of(
-    prediction: Prediction, *, path_class: PathClass | None = None, name: str | None = None
+    prediction: Prediction, *, path_class: PathClass | None = None, name: str | None = None, z: int = 0, t: int = 0
 ) -> list[AnnotationFeature]:
     """Return one annotation per outline, in order; objects of which nothing is left have none.
 
@@ -26,9 +26,10 @@ def annotations_of(
         prediction: geometry in level-0 px.
         path_class: class of all annotations.
         name: name of all annotations; None takes each object's own id, where it has one.
+        z, t: plane of the image.
     """
     return [
-        annotation_of(result, outline, prediction.provenance, path_class=path_class, name=name)
+        annotation_of(result, outline, prediction.provenance, path_class=path_class, name=name, z=z, t=t)
         for result in prediction.results
         for outline in result.outlines
     ]
@@ -41,6 +42,8 @@ def annotation_of(
     *,
     path_class: PathClass | None = None,
     name: str | None = None,
+    z: int = 0,
+    t: int = 0,
 ) -> AnnotationFeature:
     """Return the annotation of one outline of a result; see `annotations_of`."""
     return AnnotationFeature(
@@ -49,10 +52,14 @@ def annotation_of(
         classification=path_class,
         measurements=measurements_of(outline),
         metadata=metadata_of(result, provenance),
+        z=z,
+        t=t,
     )
 
 
-def detection_of(found: RegionObject, *, model: str, path_class: PathClass | None = None) -> AnnotationFeature:
+def detection_of(
+    found: RegionObject, *, model: str, path_class: PathClass | None = None, z: int = 0, t: int = 0
+) -> AnnotationFeature:
     """Return the detection of one object of a region.
 
     Its metadata name the model alone, for there may be thousands.
@@ -61,6 +68,7 @@ def detection_of(found: RegionObject, *, model: str, path_class: PathClass | Non
         found: geometry in level-0 px.
         model: its name.
         path_class: of the detection.
+        z, t: plane of the image.
     """
     measurements = measurements_of(found.outline)
     if found.likeness is not None:
@@ -71,6 +79,8 @@ def detection_of(found: RegionObject, *, model: str, path_class: PathClass | Non
         classification=path_class,
         measurements=measurements,
         metadata={f"{PREFIX}model": model} if model else {},
+        z=z,
+        t=t,
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tifffile
 from shapely.geometry import Point, box
 
 from qupath_sam import LocalClient
 from qupath_sam.assets import demo_slide_path
+from qupath_sam.engine.settings import EngineSettings
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.qupath.geojson import AnnotationFeature, read_geojson, write_geojson
 from qupath_sam.qupath.geojson.streaming import GrowingGeoJson
@@ -35,6 +37,28 @@ def test_objects_of_a_region_become_detections(qupath_sam, tmp_path: Path):
     assert kinds == {("detection", "Tumor")}
     assert all(f.measurements["Area µm^2"] > 0 and 0 < f.measurements["SAM score"] <= 1 for f in found)
     assert {path.name for path in tmp_path.iterdir()} == {"cells.geojson"}
+
+
+def test_what_is_found_lies_on_the_plane_that_was_looked_at(qupath_sam, tmp_path: Path):
+    slide, out = tmp_path / "discs.ome.tif", tmp_path / "found.geojson"
+    planes = np.stack([scene([PURPLE, PALE])] * 3)
+    tifffile.imwrite(slide, planes, ome=True, photometric="rgb", metadata={"axes": "ZYXS"}, tile=(128, 128))
+    everything = "--everything", "--search-background", *ASK[-4:]
+    for ask in (everything, ("--point", "200,200")):
+        ended = qupath_sam("segment", slide, "--z", 2, "--model", "fake", *ask, "-o", out)
+        assert ended.code == 0, ended.stderr
+        found = features(out)
+        assert found
+        assert {(each.z, each.t) for each in found} == {(2, 0)}
+    with LocalClient(EngineSettings(model="fake", device="cpu")) as local:
+        local.open(slide, z=1).segment_many([(180, 180, 220, 220)]).to_geojson(out)
+    assert [each.z for each in features(out)] == [1]
+
+
+def test_a_name_is_refused(qupath_sam, tmp_path: Path):
+    ended = qupath_sam(*ASK, *REGION, "--name", "cell", "-o", tmp_path / "cells.geojson")
+    assert ended.code != 0
+    assert "--name" in str(ended.stderr or ended.error)
 
 
 def test_a_stopped_run_leaves_a_whole_file_and_goes_on(qupath_sam, tmp_path: Path, monkeypatch):

@@ -155,8 +155,8 @@ def _of_heads(
 ) -> _Sight | None:
     """Return the examples at the scale of the first dense head that knows such objects; None where there is none."""
     diameter = 2 * math.sqrt(float(np.median(areas)) / math.pi)
+    asked = _asked_downsample(request, info)
     for objects, maps in loaded.dense.items():
-        asked = _asked_downsample(request, info)
         if objects is ObjectKind.NUCLEI:
             downsample = _nuclei_downsample(asked, info, diameter, maps.scale)
         else:
