@@ -2,6 +2,8 @@ package io.github.qupathsam.client;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.file.DirectoryNotEmptyException;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -9,29 +11,39 @@ import java.time.Instant;
 import java.time.ZoneOffset;
 import java.time.format.DateTimeFormatter;
 import java.util.Comparator;
+import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
 import java.util.stream.Stream;
 
 /**
  * Copies of images' data as they were before a script changed them: {@code .qupath-sam/script-backups/UTC/ID/data.qpdata} beside the
  * project. To go back, close the project and copy the files over those in {@code data/ID}.
+ *
+ * <p>A run over a project without a window is one process, and all its images go to one folder, however long it takes. In a window a
+ * second copy of the same image begins another folder. A process deletes no copy of its own.
  */
 public final class ProjectBackup {
     static final String FOLDER = ".qupath-sam/script-backups";
-    /** Copies of so many runs are kept. */
-    static final int RUNS_KEPT = 10;
+    /** So many copies of an image by other processes are kept. */
+    static final int COPIES_KEPT = 10;
 
     private static final DateTimeFormatter UTC =
             DateTimeFormatter.ofPattern("yyyyMMdd'T'HHmmss'Z'").withZone(ZoneOffset.UTC);
-    /** All images of one run over a project, which is one process or the same hour of a window, are copied to one folder. */
-    private static Instant begun = Instant.EPOCH;
+    private static final ProjectBackup OF_THIS_PROCESS = new ProjectBackup();
 
-    private static Path last;
+    /** The folders that this process has made. */
+    private final Set<Path> made = new HashSet<>();
+    /** The folder of the run, by the folder of all runs of a project. */
+    private final Map<Path, Path> current = new HashMap<>();
 
-    private ProjectBackup() {}
+    /** What one process copies. */
+    ProjectBackup() {}
 
     /**
-     * Copies what is there of an image's data, once in a run.
+     * Copies what is there of an image's data, before a script changes it.
      *
      * @param projectFile or its folder
      * @param entryFolder where QuPath keeps the image's data
@@ -39,32 +51,33 @@ public final class ProjectBackup {
      * @throws UncheckedIOException where it cannot be copied: then nothing should be changed
      */
     public static Path copy(Path projectFile, Path entryFolder) {
-        return copy(projectFile, entryFolder, Instant.now());
+        return OF_THIS_PROCESS.copy(projectFile, entryFolder, Instant.now());
     }
 
-    static synchronized Path copy(Path projectFile, Path entryFolder, Instant now) {
+    synchronized Path copy(Path projectFile, Path entryFolder, Instant now) {
         if (!Files.isRegularFile(entryFolder.resolve("data.qpdata"))) {
             return null;
         }
         Path project = Files.isDirectory(projectFile) ? projectFile : projectFile.toAbsolutePath().getParent();
         Path all = project.resolve(FOLDER);
-        Path run = all.resolve(UTC.format(now));
-        boolean sameRun = last != null && last.startsWith(all) && now.isBefore(begun.plusSeconds(60));
-        if (sameRun && !Files.exists(last.resolve(entryFolder.getFileName().toString()))) {
-            run = last;
-        }
-        begun = now;
-        last = run;
-        Path target = run.resolve(entryFolder.getFileName().toString());
+        String image = entryFolder.getFileName().toString();
+        Path target = all.resolve(UTC.format(now)).resolve(image);
         try {
+            Path run = current.get(all);
+            if (run == null || Files.exists(run.resolve(image))) {
+                run = newFolder(all, UTC.format(now));
+                made.add(run);
+                current.put(all, run);
+            }
+            target = run.resolve(image);
             Files.createDirectories(target);
             for (String name : List.of("data.qpdata", "summary.json")) {
                 Path file = entryFolder.resolve(name);
                 if (Files.isRegularFile(file)) {
-                    Files.copy(file, target.resolve(name), StandardCopyOption.REPLACE_EXISTING, StandardCopyOption.COPY_ATTRIBUTES);
+                    Files.copy(file, target.resolve(name), StandardCopyOption.COPY_ATTRIBUTES);
                 }
             }
-            prune(all);
+            prune(all, image);
         } catch (IOException failure) {
             throw new UncheckedIOException(
                     "cannot copy the image's data to " + target + " (" + failure.getMessage() + "); nothing is changed", failure);
@@ -72,16 +85,34 @@ public final class ProjectBackup {
         return target;
     }
 
-    private static void prune(Path all) throws IOException {
+    /** One that no other process has: two may begin in the same second. */
+    private static Path newFolder(Path all, String name) throws IOException {
+        Files.createDirectories(all);
+        for (int number = 1; ; number++) {
+            try {
+                return Files.createDirectory(all.resolve(number == 1 ? name : String.format("%s-%03d", name, number)));
+            } catch (FileAlreadyExistsException taken) {
+                continue;
+            }
+        }
+    }
+
+    /** Counts copies of one image, not runs: a process for each image is a run for each, and they must not push out each other. */
+    private void prune(Path all, String image) throws IOException {
         List<Path> runs;
         try (Stream<Path> folders = Files.list(all)) {
-            runs = folders.filter(Files::isDirectory).sorted().toList();
+            runs = folders.filter(run -> !made.contains(run) && Files.isDirectory(run.resolve(image))).sorted().toList();
         }
-        for (Path old : runs.subList(0, Math.max(0, runs.size() - RUNS_KEPT))) {
-            try (Stream<Path> files = Files.walk(old)) {
+        for (Path run : runs.subList(0, Math.max(0, runs.size() - COPIES_KEPT))) {
+            try (Stream<Path> files = Files.walk(run.resolve(image))) {
                 for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {
                     Files.delete(file);
                 }
+            }
+            try {
+                Files.delete(run);
+            } catch (DirectoryNotEmptyException others) {
+                continue; // it has copies of other images
             }
         }
     }

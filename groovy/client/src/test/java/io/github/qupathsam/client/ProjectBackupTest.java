@@ -26,8 +26,10 @@ class ProjectBackupTest {
         return folder;
     }
 
+    private ProjectBackup process = new ProjectBackup();
+
     private Path copy(Path folder, Instant now) {
-        return ProjectBackup.copy(project.resolve("project.qpproj"), folder, now);
+        return process.copy(project.resolve("project.qpproj"), folder, now);
     }
 
     @Test
@@ -49,16 +51,52 @@ class ProjectBackupTest {
         assertEquals("newer", Files.readString(second.resolve("data.qpdata")));
     }
 
+    /** A process took a minute for an image, each became a run of its own, and of 20 the first 10 were deleted. */
     @Test
-    void theNewestRunsAreKept() throws Exception {
-        for (int i = 0; i < ProjectBackup.RUNS_KEPT + 3; i++) {
-            copy(entry("1", "run " + i), NOW.plusSeconds(3600L * i));
+    void aSlowRunKeepsTheCopiesOfAllItsImages() throws Exception {
+        for (int i = 0; i < 20; i++) {
+            copy(entry("" + i, "old " + i), NOW.plusSeconds(61L * i));
+        }
+        Path run = project.resolve(".qupath-sam/script-backups/20260102T030405Z");
+        for (int i = 0; i < 20; i++) {
+            assertEquals("old " + i, Files.readString(run.resolve(i + "/data.qpdata")));
+        }
+    }
+
+    @Test
+    void aProcessDeletesNoCopyOfItsOwn() throws Exception {
+        for (int i = 0; i < 2 * ProjectBackup.COPIES_KEPT; i++) {
+            Path copied = copy(entry("1", "run " + i), NOW);
+            assertEquals("run " + i, Files.readString(copied.resolve("data.qpdata")));
+        }
+        try (Stream<Path> runs = Files.list(project.resolve(ProjectBackup.FOLDER))) {
+            assertEquals(2 * ProjectBackup.COPIES_KEPT, runs.count());
+        }
+    }
+
+    @Test
+    void twoProcessesOfTheSameSecondDoNotOverwriteEachOther() throws Exception {
+        Path first = copy(entry("1", "old"), NOW);
+        process = new ProjectBackup();
+        Path second = copy(entry("1", "newer"), NOW);
+        assertEquals("old", Files.readString(first.resolve("data.qpdata")));
+        assertEquals("newer", Files.readString(second.resolve("data.qpdata")));
+    }
+
+    @Test
+    void theNewestCopiesOfAnImageAreKept() throws Exception {
+        Path other = copy(entry("2", "other"), NOW);
+        for (int i = 0; i < ProjectBackup.COPIES_KEPT + 3; i++) {
+            process = new ProjectBackup();
+            copy(entry("1", "run " + i), NOW.plusSeconds(3600L * (i + 1)));
         }
         try (Stream<Path> runs = Files.list(project.resolve(ProjectBackup.FOLDER))) {
             List<Path> kept = runs.sorted().toList();
-            assertEquals(ProjectBackup.RUNS_KEPT, kept.size());
-            assertEquals("run 3", Files.readString(kept.get(0).resolve("1/data.qpdata")));
+            // That of the process itself comes beside those of others.
+            assertEquals(1 + ProjectBackup.COPIES_KEPT + 1, kept.size());
+            assertEquals("run 2", Files.readString(kept.get(1).resolve("1/data.qpdata")));
         }
+        assertEquals("other", Files.readString(other.resolve("data.qpdata")), "runs over one image push out no other image's");
     }
 
     @Test
