@@ -7,6 +7,7 @@ converter that reports its use (``openvino.convert_model``) is not called, only 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -115,15 +116,25 @@ class CompiledNetwork:
         return [torch.from_numpy(answers[index]) for index in range(len(answers))]
 
 
-def _kept(folder: Path) -> Any | None:
-    """Load the network that is kept there; None where there is none, or a spoilt one, which is removed."""
+@functools.cache
+def _core() -> Any:
+    """Return OpenVINO's core, one for the process, which is never let go.
+
+    The processor's plugin goes with the last core and network, and takes the alternate signal stack along that it has
+    given to the thread that loaded it: that thread's next signal, such as Ctrl-C, then ends the process by SIGSEGV.
+    """
     import openvino
 
+    return openvino.Core()
+
+
+def _kept(folder: Path) -> Any | None:
+    """Load the network that is kept there; None where there is none, or a spoilt one, which is removed."""
     path = folder / _NAME
     if not path.is_file():
         return None
     try:
-        model = openvino.Core().read_model(path)
+        model = _core().read_model(path)
     except RuntimeError:
         shutil.rmtree(folder, ignore_errors=True)
         return None
@@ -170,10 +181,8 @@ def _keep(model: Any, kept: Path) -> None:
 
 
 def _compiled(model: Any, *, bf16: bool, threads: int) -> Any:
-    import openvino
-
     return (
-        openvino.Core()
+        _core()
         .compile_model(
             model,
             "CPU",
@@ -194,9 +203,7 @@ def _compiled(model: Any, *, bf16: bool, threads: int) -> Any:
 
 def _key(network: nn.Module, shapes: Sequence[Sequence[int]], *, bf16: bool) -> str:
     """Digest what is converted and where it was found right: weights, code, shapes, both libraries, the processor."""
-    import openvino
-
-    core = openvino.Core()
+    core = _core()
     processor = core.get_property("CPU", "FULL_DEVICE_NAME"), core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     versions = importlib.metadata.version("openvino"), importlib.metadata.version("torch")
     code = Path(sys.modules[type(network).__module__].__file__ or "").read_bytes()

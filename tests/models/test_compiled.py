@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -182,3 +184,31 @@ def test_torch_runs_what_openvino_cannot(monkeypatch: pytest.MonkeyPatch, caplog
     assert loaded.runtime == "torch"
     assert "openvino" not in loaded.segmenter.preprocessing_version
     assert "no such kernel" in caplog.text
+
+
+_DROPPED_ELSEWHERE = """
+import signal, sys, threading
+from pathlib import Path
+import torch
+from qupath_sam.models.compiled import CompiledNetwork
+
+example = [torch.zeros(1, 3, 8)]
+how = {"bf16": False, "threads": 1, "folder": Path(sys.argv[1])}
+held = [CompiledNetwork(torch.nn.Linear(8, 4), [example], [(1, -1, 8)], **how)]
+held[0](*example)
+dropping = threading.Thread(target=held.clear)
+dropping.start()
+dropping.join()
+signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+@needs_openvino
+def test_a_signal_after_a_network_was_dropped_by_another_thread_ends_nothing(tmp_path: Path) -> None:
+    """With the last network its library went, and with that the stack on which signals of the first thread ran."""
+    ended = subprocess.run(
+        [sys.executable, "-c", _DROPPED_ELSEWHERE, str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "interrupted\n"
