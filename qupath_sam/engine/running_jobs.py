@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qupath_sam.engine.urgency import Priority, Urgency
@@ -41,22 +42,27 @@ class RunningJobs:
     def run_stages(self, all_stages: Sequence[tuple[InferenceWorker, Stages[T]]]) -> list[T]:
         """Return the results of stages. Those on one worker share turns where the model gains by that.
 
+        A job's error ends all stages.
+
         Args:
             all_stages: each with the worker of its jobs.
         """
         results: dict[int, T] = {}
         answers: dict[int, Any] = dict.fromkeys(range(len(all_stages)))
         first = True
-        while answers:
-            jobs: dict[int, tuple[InferenceWorker, Job[Any]]] = {}
-            for number, answer in answers.items():
-                worker, stages = all_stages[number]
-                try:
-                    jobs[number] = worker, stages.send(answer)
-                except StopIteration as done:
-                    results[number] = done.value
-            made = self._round(list(jobs.values()), Urgency(self._priority), continues=not first) if jobs else []
-            answers, first = dict(zip(jobs, made, strict=True)), False
+        with ExitStack() as ending:
+            for _, stages in all_stages:
+                ending.callback(stages.close)
+            while answers:
+                jobs: dict[int, tuple[InferenceWorker, Job[Any]]] = {}
+                for number, answer in answers.items():
+                    worker, stages = all_stages[number]
+                    try:
+                        jobs[number] = worker, stages.send(answer)
+                    except StopIteration as done:
+                        results[number] = done.value
+                made = self._round(list(jobs.values()), Urgency(self._priority), continues=not first) if jobs else []
+                answers, first = dict(zip(jobs, made, strict=True)), False
         return [results[number] for number in range(len(all_stages))]
 
     def _round(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Generator, Hashable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -274,16 +275,12 @@ def decoding_of(
 
 
 def alone(stages: Stages[T]) -> T:
-    """Run all jobs in this thread, one at a time; return the result."""
-    try:
-        job = next(stages)
-        while True:
-            try:
-                answer = job()
-            except Exception as error:
-                job = stages.throw(error)
-            else:
-                job = stages.send(answer)
-    except StopIteration as done:
-        result: T = done.value
-        return result
+    """Run all jobs in this thread, one at a time; return the result. A job's error ends the stages."""
+    answer: Any = None
+    with closing(stages):
+        try:
+            while True:
+                answer = stages.send(answer)()
+        except StopIteration as done:
+            result: T = done.value
+            return result
