@@ -66,6 +66,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def pathClass = outlineClass ? getPathClass(outlineClass) : null
     answers.each { region, answer ->
         def objects = objectsOf(answer, region.getROI().getImagePlane(), pathClass, asAnnotations, imageData)
+        objects.each { it.getMetadata().put('qupath-sam.found', 'everything') } // a later run replaces what has it
         if (replaceEarlier)
             region.removeChildObjects(earlierIn(region, asAnnotations))
         region.addChildObjects(objects)
@@ -92,10 +93,10 @@ def samImageOf(imageData, plane) {
     return display == null && builder != null ? image : image.alwaysPush()
 }
 
-/** What an earlier run has put into a region, by the score that it carries. */
+/** What an earlier run has put into a region, by its mark; what is clicked, refined or found by other scripts does not have it. */
 def earlierIn(region, asAnnotations) {
     return region.getChildObjects().findAll {
-        it.isAnnotation() == asAnnotations && !it.isLocked() && !it.hasChildObjects() && it.getMeasurements().containsKey('SAM score')
+        it.isAnnotation() == asAnnotations && !it.isLocked() && !it.hasChildObjects() && it.getMetadata()['qupath-sam.found'] == 'everything'
     }
 }
 

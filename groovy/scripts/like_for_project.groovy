@@ -86,6 +86,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     answers.each { plane, region, answer ->
         def parent = region ?: hierarchy.getRootObject()
         def objects = objectsOf(answer, plane, pathClass, asAnnotations, imageData)
+        objects.each { it.getMetadata().put('qupath-sam.found', 'like') } // a later run replaces what has it
         if (replaceEarlier)
             parent.removeChildObjects(earlierLike(parent, plane, asAnnotations).findAll { !(it in wanted) && !(it in others) })
         parent.addChildObjects(objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } })
@@ -122,11 +123,11 @@ def examplesOf(object, wanted) {
             [Example.outline(Outlines.wkb(roi.getGeometry()), wanted)]
 }
 
-/** What an earlier run has put below an object, by the likeness that it carries. */
+/** What an earlier run has put below an object, by its mark; what is refined or found by other scripts does not have it. */
 def earlierLike(parent, plane, asAnnotations) {
     return parent.getChildObjects().findAll {
         it.isAnnotation() == asAnnotations && !it.isLocked() && !it.hasChildObjects() && it.getROI()?.getImagePlane() == plane &&
-                it.getMeasurements().containsKey('SAM likeness')
+                it.getMetadata()['qupath-sam.found'] == 'like'
     }
 }
 

@@ -71,11 +71,11 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     }
     def answer = Propagation.joined(answers)
 
-    // 2. One change of the hierarchy; what a person has locked stays, and its plane with it
+    // 2. One change of the hierarchy; what a person has locked or selected stays, and its plane with it
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     def hierarchy = imageData.getHierarchy()
-    def earlier = earlierOf(hierarchy, sources, axis)
-    def stay = replaceEarlier ? earlier.findAll { it.isLocked() || it.hasChildObjects() } : []
+    def earlier = earlierOf(hierarchy, sources, axis, planes ? planes[0] : 0, planes ? planes[1] : size - 1)
+    def stay = replaceEarlier ? earlier.findAll { it.isLocked() || it.hasChildObjects() || it in sources } : []
     def taken = stay.collect { [it.getMetadata()['qupath-sam.propagated_of'], it.getROI().getImagePlane()] }
     def made = answer.found().findAll { found ->
         !([found.source().getID().toString(), planeAt(found.source().getROI().getImagePlane(), axis, found.plane())] in taken)
@@ -85,7 +85,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     hierarchy.getRootObject().addChildObjects(made)
     note(imageData, 'SAM: propagate selected', 'propagate_selected', refining + options + [model: model, axis: axis, planes: planes,
             replaceEarlier: replaceEarlier])
-    return answer.report() + (stay ? "; ${stay.size()} of an earlier run are locked and stay" : '')
+    return answer.report() + (stay ? "; ${stay.size()} of an earlier run are locked, selected or have children, and stay" : '')
 }
 
 /** Through which planes: as the setting says, else as the image has them; null where a person does not choose. */
@@ -108,11 +108,12 @@ def planeAt(plane, axis, place) {
             ImagePlane.getPlaneWithChannel(plane.getC(), plane.getZ(), place)
 }
 
-/** What an earlier run has made of these annotations along an axis. */
-def earlierOf(hierarchy, sources, axis) {
+/** What an earlier run has made of these annotations along an axis, on the planes of a range. */
+def earlierOf(hierarchy, sources, axis, first, last) {
     def ids = sources.collect { it.getID().toString() } as Set
     return hierarchy.getAnnotationObjects().findAll {
-        it.getMetadata()['qupath-sam.propagated_of'] in ids && it.getMetadata()['qupath-sam.propagated_along'] == axis
+        def at = axis == 'z' ? it.getROI()?.getZ() : it.getROI()?.getT()
+        it.getMetadata()['qupath-sam.propagated_of'] in ids && it.getMetadata()['qupath-sam.propagated_along'] == axis && at >= first && at <= last
     }
 }
 

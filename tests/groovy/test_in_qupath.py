@@ -200,6 +200,14 @@ drawn.setName('region')
 drawn.setPathClass(getPathClass('Region*'))
 getCurrentHierarchy().addObject(drawn)
 """
+#: Puts below the region what another script has made, such as a kept click: it has a score.
+BY_HAND = """
+def clicked = PathObjects.createDetectionObject(ROIs.createEllipseROI(200, 200, 20, 20, ImagePlane.getDefaultPlane()))
+clicked.setName('by hand')
+clicked.getMeasurementList().put('SAM score', 0.9)
+getAnnotationObjects().find { it.getName() == 'region' }.addChildObject(clicked)
+"""
+KEPT = "println \"BY HAND ${getDetectionObjects().count { it.getName() == 'by hand' }}\"\n"
 #: A grid that the fake model answers: its discs have soft edges.
 GRID = {
     "prompting": "'grid'",
@@ -210,7 +218,7 @@ GRID = {
 }
 #: Prints what lies below the region.
 BELOW = """
-def ours = getAllObjects(false).findAll { it.getMeasurements().containsKey('SAM score') }
+def ours = getAllObjects(false).findAll { it.getName() != 'by hand' && it.getMeasurements().containsKey('SAM score') }
 def below = ours.findAll { it.getParent().getName() == 'region' }
 println "BELOW ${below.size()} ${below.every { it.isDetection() && it.getPathClass().toString() == 'Nucleus' }} " +
         "${below.every { it.getMeasurements().keySet().any { name -> name.startsWith('Area') } }}"
@@ -251,23 +259,26 @@ def test_everything_in_a_region_in_one_step_and_again_from_the_workflow(
     assert f"{count} objects in" in run.said[-1]
     assert "alone('everything_in_selected'" in written.read_text("utf-8")
     again = copy.parent / "again.groovy"
-    again.write_text(f"selectObjectsByClassification('Region*')\n{written.read_text('utf-8')}\n{BELOW}", "utf-8")
+    repeated = f"{BY_HAND}\nselectObjectsByClassification('Region*')\n{written.read_text('utf-8')}\n{BELOW}{KEPT}"
+    again.write_text(repeated, "utf-8")
     run = qupath.script(again, "-s", "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
     assert run.exit_code == 0, run.output
     assert below_region(run.output) == count, "what the first run had found is replaced"
+    assert "BY HAND 1" in run.output, "every object with a score was taken for what the first run had found"
 
 
 def test_everything_for_project_works_on_each_images_regions(qupath: QuPath, copy: Path, server: str) -> None:
     drawing = copy.parent / "draw.groovy"
-    drawing.write_text(REGION, "utf-8")
+    drawing.write_text(REGION + BY_HAND, "utf-8")
     assert qupath.script(drawing, "-s", "-p", str(copy), "-i", "two.png").exit_code == 0
     script = copy.parent / "everything.groovy"
-    script.write_text(with_grid("everything_for_project") + BELOW, "utf-8")
+    script.write_text(with_grid("everything_for_project") + BELOW + KEPT, "utf-8")
     run = qupath.script(script, "-s", "-p", str(copy), QUPATH_SAM_PORT=server)
     assert run.exit_code == 0, run.output
     done = [line for line in run.said if " tiles, " not in line]
     assert done[0] == "qupath-sam: one.png: no regions of class Region*"
     assert "objects in" in done[1]
+    assert "BY HAND 1" in run.output
     assert list(copy.parent.glob(".qupath-sam/script-backups/*/*/data.qpdata"))
 
 
