@@ -21,7 +21,7 @@ def numbers = [
         fillHoles: ['Holes to fill', 'Holes up to this area are filled, um2 (px2)', 0],
         simplify: ['Simplify', 'Outlines may move by this much to have fewer vertices, um (px)', 0],
         downsample: ['Scale: downsample', 'Pixels of the image per pixel that the model sees, along a side; 0 lets the server choose', 0],
-        mpp: ['Scale: um per pixel', 'The same in um, instead of a downsample; 0 lets the server choose', 0],
+        mpp: ['Scale: um per pixel', 'The same in um; counts where the downsample is 0, and 0 lets the server choose', 0],
         opacity: ['Click tool: opacity', 'Of the preview, 0 to 1', 0.2],
 ]
 def truths = [
@@ -45,6 +45,7 @@ def modelOfProject = {
         return ''
     }
 }
+def properties = [:]
 def items = getQuPath().getPreferencePane().getPropertySheet().getItems()
 def add = { name, words, property, type, among = null ->
     def item = new PropertyItemBuilder(property, type).name(words[0]).category('SAM').description(words[1])
@@ -52,8 +53,14 @@ def add = { name, words, property, type, among = null ->
         item.propertyType(PropertyItemBuilder.PropertyType.CHOICE).choices(among)
     }
     items.add(item.build())
+    properties[name] = property
     ScriptTexts.setting(name, { (name == 'model' ? modelOfProject() : '') ?: property.getValue() } as Supplier)
-    property.addListener({ observable, before, now -> getQuPath().getStage().getProperties()['qupath-sam']?.set(name, now) } as ChangeListener)
+    property.addListener({ observable, before, now ->
+        def tool = getQuPath().getStage().getProperties()['qupath-sam']
+        tool?.set(name, now)
+        if (name == 'downsample') // the tool began without the um per pixel where both were set
+            tool?.set('mpp', properties.mpp.getValue())
+    } as ChangeListener)
 }
 texts.each { name, words -> add(name, words, PathPrefs.createPersistentPreference("sam.${name}".toString(), ''), String) }
 choices.each { name, words -> add(name, words, PathPrefs.createPersistentPreference("sam.${name}".toString(), words[2][0]), String, words[2]) }

@@ -317,8 +317,15 @@ class Clicker {
         return display == null && builder != null ? made : made.alwaysPush()
     }
 
+    /** As the settings say; null, and a warning, where they cannot be: events of the viewer must not end in an exception. */
     private predictOptions() {
-        return PredictOptions.of(options + [model: projectModel ?: model, viewDownsample: viewer.getDownsampleFactor()])
+        def scale = options.downsample > 0 ? [mpp: 0] : [:] // of two scales the downsample counts
+        try {
+            return PredictOptions.of(options + scale + [model: projectModel ?: model, viewDownsample: viewer.getDownsampleFactor()])
+        } catch (RuntimeException invalid) {
+            warnOf(SamException.of(invalid))
+            return null
+        }
     }
 
     // 2. Ahead of the first click: the windows in view, as soon as the viewer rests
@@ -337,7 +344,10 @@ class Clicker {
             return
         def focus = pointer != null && seen.contains(pointer) ? Point.of(pointer.x, pointer.y) : null
         def region = PixelRegion.of((int) seen.x, (int) seen.y, (int) seen.width, (int) seen.height)
-        live.embed(imageInView(), region, focus, predictOptions()).whenComplete { windows, failure ->
+        def wanted = predictOptions()
+        if (wanted == null)
+            return
+        live.embed(imageInView(), region, focus, wanted).whenComplete { windows, failure ->
             if (failure != null)
                 Platform.runLater { warnOf(SamException.of(failure)) }
         }
@@ -385,7 +395,7 @@ class Clicker {
         } else if (kind == 'SINGLE' && event.isShortcutDown())
             refineAt(pointer, !event.isAltDown())
         else if (kind == 'SINGLE')
-            object(beginsAnother(event)).click(pointer.x, pointer.y, !event.isAltDown(), viewer.getDownsampleFactor())
+            object(beginsAnother(event))?.click(pointer.x, pointer.y, !event.isAltDown(), viewer.getDownsampleFactor())
     }
 
     /** Whether a click or a box is for another object than the one under way, which is kept. */
@@ -414,7 +424,7 @@ class Clicker {
             keep(session.keep(), false)
         }
         def click = Click.at(place.x, place.y, positive)
-        object().refine(open.getID(), Outlines.wkb(open.getROI().getGeometry()), click, viewer.getDownsampleFactor())
+        object()?.refine(open.getID(), Outlines.wkb(open.getROI().getGeometry()), click, viewer.getDownsampleFactor())
     }
 
     /** Annotations with an area that are shown. */
@@ -483,9 +493,9 @@ class Clicker {
         def downsample = viewer.getDownsampleFactor()
         def first = points.first(), last = points.last()
         if (drawsStroke)
-            object().scribble(points, drawsStroke == 'in', downsample)
+            object()?.scribble(points, drawsStroke == 'in', downsample)
         else if (first.x() != last.x() && first.y() != last.y())
-            object(beginsAnother(event)).box(PixelBox.between(first.x(), first.y(), last.x(), last.y()), downsample)
+            object(beginsAnother(event))?.box(PixelBox.between(first.x(), first.y(), last.x(), last.y()), downsample)
     }
 
     private boolean isInImage(point) {
@@ -494,14 +504,17 @@ class Clicker {
         return x >= 0 && y >= 0 && x < server.getWidth() && y < server.getHeight()
     }
 
-    /** The object that is being clicked, or a new one; {@code another} keeps the one under way. */
+    /** The object that is being clicked, or a new one, null where the settings allow none; {@code another} keeps the one under way. */
     private object(another = false) {
         turn()
         if (another && session != null && !session.isEmpty() && !session.isBeingKept())
             keep(session.keep(), false)
         if (session == null || session.isEmpty() || session.isBeingKept()) {
+            def wanted = predictOptions()
+            if (wanted == null)
+                return null
             session?.leave()
-            session = live.clicks(imageInView(), predictOptions(), changed)
+            session = live.clicks(imageInView(), wanted, changed)
         }
         return session
     }

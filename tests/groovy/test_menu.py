@@ -79,8 +79,11 @@ def test_space_pans_and_clicks_nothing(window: Window, tmp_path: Path) -> None:
     dropped(window)
 
 
-def test_the_scale_of_the_preferences_is_that_of_a_click(window: Window) -> None:
+@pytest.mark.parametrize("mpp", ["0.0d", "0.5d"], ids=["alone", "with um per pixel"])
+def test_the_scale_of_the_preferences_is_that_of_a_click(window: Window, mpp: str) -> None:
+    """With both scales every click ended in an exception."""
     switch(window, "Scale: downsample", "2.0d")
+    switch(window, "Scale: um per pixel", mpp)
     try:
         window.click(400, 350)
         answered(window, 1)
@@ -88,8 +91,22 @@ def test_the_scale_of_the_preferences_is_that_of_a_click(window: Window) -> None
         window.wait_for(f"{OURS}.size() == 1", "kept object")
         assert window.ask(f"{OURS}[0].getMetadata()['qupath-sam.downsample']") == "2"
     finally:
+        switch(window, "Scale: um per pixel", "0.0d")
         switch(window, "Scale: downsample", "0.0d")
         window.ask("getCurrentHierarchy().clearAll(); null")
+
+
+def test_a_setting_that_cannot_be_is_a_warning(window: Window, tmp_path: Path) -> None:
+    switch(window, "Smallest part", "-1.0d")
+    try:
+        window.click(400, 350)
+        window.wait_for(CLICKER + "clicker.@overlay.warning?.contains('must be at least 0')", "warning")
+        window.screenshot(tmp_path / "warning.png")
+    finally:
+        switch(window, "Smallest part", "0.0d")
+    window.click(400, 350)
+    answered(window, 1)
+    dropped(window)
 
 
 def test_about_says_version_and_licences(window: Window, tmp_path: Path) -> None:

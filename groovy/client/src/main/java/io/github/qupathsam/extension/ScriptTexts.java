@@ -44,7 +44,7 @@ public final class ScriptTexts {
 
     static String withSettings(String text, Map<String, ?> values) {
         String changed = text;
-        for (Map.Entry<String, ?> setting : values.entrySet()) {
+        for (Map.Entry<String, ?> setting : withOneScale(values).entrySet()) {
             if (setting.getValue() != null) {
                 String value = Matcher.quoteReplacement(literal(setting.getValue()));
                 String name = Pattern.quote(setting.getKey());
@@ -53,6 +53,16 @@ public final class ScriptTexts {
             }
         }
         return changed;
+    }
+
+    /** Of two scales, which no call may have, the downsample: "um per pixel" counts only where it is 0. */
+    private static Map<String, ?> withOneScale(Map<String, ?> values) {
+        if (!(values.get("downsample") instanceof Number downsample && downsample.doubleValue() > 0)) {
+            return values;
+        }
+        Map<String, Object> one = new LinkedHashMap<>(values);
+        one.replace("mpp", 0);
+        return one;
     }
 
     /**

@@ -54,14 +54,25 @@ class ScriptTextsTest {
 
     @Test
     void theScaleAndTheKindOfObjectsAreSettings() {
-        Map<String, Object> settings = Map.of("downsample", 2.0, "mpp", 0.5, "asAnnotations", true);
+        Map<String, Object> settings = Map.of("downsample", 0.0, "mpp", 0.5, "asAnnotations", true);
         for (SamExtension.Command command : SamExtension.TO_EDITOR) {
             String text = ScriptTexts.withSettings(ScriptTexts.of(command.script()), settings);
-            assertTrue(text.contains(", downsample: 2.0, mpp: 0.5"), text);
+            assertTrue(text.contains(", downsample: 0.0, mpp: 0.5"), text);
         }
         for (String name : List.of("everything_in_selected", "everything_for_project", "like_selected", "like_for_project")) {
             String text = ScriptTexts.withSettings(ScriptTexts.of(name), settings);
             assertTrue(text.contains("def asAnnotations = true"), text);
+        }
+    }
+
+    /** Both were written, and every script and every click failed with "give downsample or mpp, not both". */
+    @Test
+    void ofTwoScalesTheDownsampleCounts() {
+        Map<String, Object> both = Map.of("downsample", 2.0, "mpp", 0.5);
+        for (SamExtension.Command command : SamExtension.TO_EDITOR) {
+            String text = ScriptTexts.withSettings(ScriptTexts.of(command.script()), both);
+            assertTrue(text.contains(", downsample: 2.0, mpp: 0"), text);
+            assertFalse(text.contains("mpp: 0.5"), text);
         }
     }
 
