@@ -6,6 +6,7 @@
  *    rectangle refines it. A class that QuPath ignores (its name ends with *) says "not this".
  * 3. Select the prompts. Or select a region: the prompts in it, and rectangles closely round it, are taken, and the outlines become
  *    its children. A selected rectangle or stroke without prompts and other objects in it is a prompt itself.
+ *    What is larger than a window of the model is no prompt: a sentence says so, and it stays.
  * 4. Run. Everything is one step of undo.
  */
 import io.github.qupathsam.client.*
@@ -82,6 +83,12 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
         }
     }
     def segmentation = Segmentation.joined(answers.collect { it[1] })
+    def large = keepPrompts ? null : segmentation.outlined().collectMany { outlined ->
+        outlined.sources().findAll { it.getROI().isArea() && !outlined.isSeenWhole(boxInImage(it.getROI(), imageData.getServer())) }
+    }.find()
+    if (large)
+        throw new IllegalStateException("${large.getDisplayedName()} is larger than the window in which the model sees it, so no outline takes " +
+                'its place. Draw prompts in it, run everything_in_selected, or set keepPrompts to true.')
 
     // 3. One change of the hierarchy; a prompt in which other objects lie stays
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
@@ -131,6 +138,12 @@ def promptOf(annotation) {
     if (roi instanceof RectangleROI && positive)
         return PromptShape.box(annotation, roi.getBoundsX(), roi.getBoundsY(), roi.getBoundsWidth(), roi.getBoundsHeight())
     return PromptShape.stroke(annotation, roi.getShape(), positive)
+}
+
+/** The rectangle round an area, as far as it lies in the image. */
+def boxInImage(roi, server) {
+    return PixelBox.between(Math.max(0, roi.getBoundsX()), Math.max(0, roi.getBoundsY()),
+            Math.min(server.getWidth(), roi.getBoundsX() + roi.getBoundsWidth()), Math.min(server.getHeight(), roi.getBoundsY() + roi.getBoundsHeight()))
 }
 
 /** A new annotation for an answer, named as its prompt, with its score and what made it. */

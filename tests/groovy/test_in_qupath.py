@@ -173,6 +173,18 @@ def test_what_is_selected_changes_in_one_step(
     assert {name: found[name]["kind"] for name in expected} == expected
 
 
+def test_a_region_larger_than_a_window_is_not_replaced(qupath: QuPath, copy: Path, server: str) -> None:
+    """A region without children became the outline of what lies in its middle. Here the window is small."""
+    before = qupath.objects(copy)["one.png"]
+    text = (SCRIPTS / "segment_selected.groovy").read_text("utf-8")
+    wrapped = copy.parent / "wrapped.groovy"
+    wrapped.write_text(SELECTING.replace("NAMES", "['boxed']") + with_options(text, {"downsample": "0.25"}), "utf-8")
+    run = qupath.script(wrapped, "-s", "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
+    assert run.exit_code == 1, run.output
+    assert "is larger than the window in which the model sees it" in run.said[-1]
+    assert qupath.objects(copy)["one.png"] == before
+
+
 def test_a_region_clips_and_takes_in(qupath: QuPath, copy: Path, server: str) -> None:
     drawing = """
         def ellipse = ROIs.createEllipseROI(250, 250, 120, 100, ImagePlane.getDefaultPlane())

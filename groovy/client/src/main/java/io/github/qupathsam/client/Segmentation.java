@@ -17,8 +17,21 @@ public record Segmentation(List<Outlined> outlined, int empty) {
      * @param source what it takes its class, name and place from
      * @param sources everything that it was made from
      * @param metadata what made the outline
+     * @param window what the model saw, level-0 px; null where the server does not say it
      */
-    public record Outlined(Object source, List<Object> sources, SamMask mask, Map<String, String> metadata) {}
+    public record Outlined(
+            Object source, List<Object> sources, SamMask mask, Map<String, String> metadata, PixelRegion window) {
+        /**
+         * Whether the model saw a rectangle whole. The largest window does not hold what is larger, and an outline in it must not
+         * take the place of that.
+         *
+         * @param rectangle the part that lies in the image, level-0 px
+         */
+        public boolean isSeenWhole(PixelBox rectangle) {
+            return window == null
+                    || window.encloses(new Bounds(rectangle.minX(), rectangle.minY(), rectangle.maxX(), rectangle.maxY()));
+        }
+    }
 
     /** The answer to these groups, in order. */
     static Segmentation of(List<PromptGroup> groups, SamPrediction answer) {
@@ -28,7 +41,7 @@ public record Segmentation(List<Outlined> outlined, int empty) {
             if (result.best() != null) {
                 PromptGroup group = groups.get(i);
                 Map<String, String> metadata = answer.provenance().metadata(result);
-                outlined.add(new Outlined(group.source(), group.sources(), result.best(), metadata));
+                outlined.add(new Outlined(group.source(), group.sources(), result.best(), metadata, result.window()));
             }
         }
         return new Segmentation(List.copyOf(outlined), groups.size() - outlined.size());

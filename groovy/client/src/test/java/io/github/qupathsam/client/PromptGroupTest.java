@@ -1,6 +1,7 @@
 package io.github.qupathsam.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -9,6 +10,7 @@ import java.awt.Shape;
 import java.awt.geom.Ellipse2D;
 import java.awt.geom.Path2D;
 import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 
 class PromptGroupTest {
@@ -89,5 +91,15 @@ class PromptGroupTest {
     @Test
     void aSpeckIsStillAPoint() {
         assertEquals(1, Strokes.alongArea(new Ellipse2D.Double(7, 7, 0.2, 0.2)).size());
+    }
+
+    /** A region of millimetres became the outline of what lies in its middle. */
+    @Test
+    void whatIsLargerThanTheWindowIsNotSeenWhole() {
+        Segmentation.Outlined outlined = new Segmentation.Outlined(
+                "a", List.of("a"), new SamMask(new byte[0], 1, 1, 1, 0), Map.of(), new PixelRegion(100, 200, 50, 50));
+        assertTrue(outlined.isSeenWhole(new PixelBox(100, 200, 150, 250)));
+        assertFalse(outlined.isSeenWhole(new PixelBox(100, 200, 150.5, 250)));
+        assertFalse(outlined.isSeenWhole(new PixelBox(99, 210, 140, 240)));
     }
 }
