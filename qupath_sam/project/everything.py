@@ -17,7 +17,7 @@ from qupath_sam.project.objects import Edit, ImageObject, Kind, Plane
 from qupath_sam.project.predictor import ImageSource, extent_of
 from qupath_sam.project.refine import Proposal
 from qupath_sam.project.selection import is_of_class
-from qupath_sam.qupath.annotations import detection_of
+from qupath_sam.qupath.annotations import PREFIX, detection_of
 from qupath_sam.types.prompts import Label
 from qupath_sam.types.refinements import Refusal
 from qupath_sam.types.region_requests import Example, Prompting, RegionRequest
@@ -25,8 +25,8 @@ from qupath_sam.types.region_results import RegionBatch, RegionObject
 
 #: Kinds of objects that `everything_in_image` is given.
 KINDS = (Kind.ANNOTATION, Kind.DETECTION)
-#: Measurement by which what an earlier run has found is known.
-SCORE = "SAM score"
+#: Metadata by which what an earlier run has found is known, and what they say; QuPath's scripts write the same.
+FOUND, BY_ITSELF, BY_EXAMPLES = f"{PREFIX}found", "everything", "like"
 
 
 class RegionPredictor(Protocol):
@@ -185,14 +185,14 @@ def _examples(item: ImageObject, label: Label) -> list[Example]:
 
 
 def _earlier(objects: Sequence[ImageObject], place: _Place) -> list[ImageObject]:
-    """Return what an earlier run has put below a region, by the score that it carries."""
+    """Return what an earlier run has put below a region, by its mark: what is clicked or refined has none."""
     return [
         item
         for item in objects
         if item.kind is Kind.DETECTION
         and item.parent_id == place.parent_id
         and item.plane == place.plane
-        and SCORE in item.measurements
+        and item.metadata.get(FOUND) in (BY_ITSELF, BY_EXAMPLES)
         and not item.locked
         and not item.children
     ]
@@ -217,7 +217,7 @@ def _detection(found: RegionObject, place: _Place, path_class: str | None, model
         path_class=path_class,
         parent_id=place.parent_id,
         measurements=dict(feature.measurements) if model is not None else {},
-        metadata=dict(feature.metadata),
+        metadata={**feature.metadata, FOUND: BY_ITSELF if found.likeness is None else BY_EXAMPLES},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_what_is_like_the_examples_becomes_detections_below_the_region(project: 
         assert {item.parent_id for item in found} == {region.object_id}
         assert {item.path_class for item in found} == {"Disc"}
         assert all(0 < item.measurements["SAM likeness"] <= 1 and item.measurements["SAM score"] > 0 for item in found)
-        assert all(item.metadata == {"qupath-sam.model": "fake"} for item in found)
+        assert all(item.metadata == {"qupath-sam.model": "fake", "qupath-sam.found": "like"} for item in found)
 
 
 def test_a_second_run_replaces_the_first_and_both_are_undone(project: Project, client: LocalClient) -> None:
@@ -118,6 +119,17 @@ def test_a_second_run_replaces_the_first_and_both_are_undone(project: Project, c
     for report in (second, first):
         undo_run(project, report.run_id, PlainEditor())
     assert {image.entry_id: image.data_file.read_bytes() for image in project.images} == before
+
+
+def test_a_second_run_leaves_what_was_clicked(project: Project, client: LocalClient) -> None:
+    image = project.images[0]
+    region = next(item for item in read_objects(image).values() if item.path_class == "Region*")
+    about = {"parent_id": region.object_id, "measurements": {"SAM score": 0.9}}
+    clicked = replace(annotation(Point(220, 220).buffer(9), "Disc", **about), kind=Kind.DETECTION)
+    fill(project.file, [*read_objects(image).values(), clicked], image.entry_id)
+    run(project, client)
+    run(project, client)
+    assert clicked.object_id in {item.object_id for item in detections(image)}
 
 
 def test_a_run_that_loses_its_server_goes_on_with_the_next_image(project: Project, client: LocalClient) -> None:
