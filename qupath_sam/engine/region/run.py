@@ -106,6 +106,7 @@ class RegionRun:
             info.mpp,
             loaded.spec.name,
             loaded.weights_sha256,
+            sorted((objects.value, head.sha256) for objects, head in loaded.dense.items()),
             loaded.segmenter.preprocessing_version,
             (plan.place.wkb_hex, plan.downsample, plan.tile_size, plan.max_extent, plan.remarks),
             request.prompting,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from qupath_sam.engine.region.model import RegionModel
 from qupath_sam.engine.region.proposals import Proposal, Proposer, Tile, cropped
 from qupath_sam.engine.region.run import RegionPlan, RegionRun, place_of
 from qupath_sam.engine.worker import InferenceWorker
+from qupath_sam.models.dense import DenseMaps
 from qupath_sam.models.load import load_segmenter
 from qupath_sam.polygons import trace_labels
 from qupath_sam.slides.pushed import PushedReader
@@ -98,11 +99,13 @@ def region_run(
     mpp: float | None = 0.25,
     proposer: Proposer | None = None,
     call: Call | None = None,
+    dense: DenseMaps | None = None,
 ) -> Iterator[RegionRun]:
-    """A run over an image with the fake model's encoder."""
+    """A run over an image with the fake model's encoder, and that dense head beside it."""
     request = request or RegionRequest()
     slide = PushedReader.of_image(pixels, mpp)
     loaded = load_segmenter("fake", device="cpu")
+    loaded = replace(loaded, dense={dense.objects: dense} if dense else {})
     worker = InferenceWorker()
     try:
         yield RegionRun(

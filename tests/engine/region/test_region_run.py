@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import shapely
+import torch
 from shapely.geometry import Polygon
 
 from qupath_sam.engine.call import Call
@@ -16,6 +18,10 @@ from qupath_sam.engine.cancellation import CancelToken
 from qupath_sam.engine.region.run import TILES_PER_TOKEN
 from qupath_sam.engine.region.tokens import MAX_TOKEN_BYTES
 from qupath_sam.errors import Cancelled, DeadlineExceeded, InvalidRegion, InvalidRequest
+from qupath_sam.models.dense import DenseMaps, DenseWeights
+from qupath_sam.models.devices import Execution, Precision
+from qupath_sam.networks.dense_head import DenseHead
+from qupath_sam.types.choices import ObjectKind
 from qupath_sam.types.region_requests import ObjectFilter, RegionRequest
 from qupath_sam.types.regions import Region
 
@@ -114,6 +120,21 @@ def test_a_token_of_another_request_or_a_damaged_one_is_refused(pixels):
     for other in (RegionRequest(resume_token=token, clip=True), RegionRequest(resume_token=token[:-4])):
         with pytest.raises(InvalidRequest, match="begin again without it"), region_run(pixels, request=other):
             pass
+
+
+def test_a_token_of_another_dense_head_is_refused(pixels):
+    head = DenseWeights(DenseHead().state_dict(), encoder_sha256="", objects=ObjectKind.NUCLEI, sha256="one", entry={})
+    execution = Execution(torch.device("cpu"), Precision.FP32)
+    with region_run(pixels, dense=DenseMaps(head, execution)) as run:
+        request = RegionRequest(resume_token=next(iter(run)).resume_token)
+    with region_run(pixels, request=request, dense=DenseMaps(head, execution)):
+        pass
+    other = DenseMaps(replace(head, sha256="two"), execution)
+    with (
+        pytest.raises(InvalidRequest, match="begin again without it"),
+        region_run(pixels, request=request, dense=other),
+    ):
+        pass
 
 
 def test_objects_belong_to_the_region_in_which_their_centroid_lies(pixels):
