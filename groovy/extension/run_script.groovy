@@ -3,7 +3,7 @@
  *
  * 1. The extension sets `text`.
  * 2. After a script QuPath says that the hierarchy has changed, and each time is a step of undo. Here that is said only where the script
- *    came to its end: neither a window that was opened nor a cancelled run is a step.
+ *    has changed the image: neither a window that was opened, nor a cancelled run, nor one that found nothing is a step.
  */
 import qupath.lib.gui.QuPathGUI
 import qupath.lib.gui.scripting.QPEx
@@ -20,8 +20,8 @@ def parameters = ScriptParameters.builder()
         .useLogWriters()
         .doUpdateHierarchy(false)
         .build()
-def cameToItsEnd = ScriptLanguageProvider.getLanguageFromExtension('.groovy').execute(parameters)
-if (cameToItsEnd == true && imageData != null) {
+def hasChanged = ScriptLanguageProvider.getLanguageFromExtension('.groovy').execute(parameters)
+if (hasChanged == true && imageData != null) {
     def hierarchy = imageData.getHierarchy()
     hierarchy.fireHierarchyChangedEvent(parameters)
     if (QuPathGUI.getVersion().getMajor() == 0 && QuPathGUI.getVersion().getMinor() == 5) // it undoes only changes of named objects

@@ -51,6 +51,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def regions = getSelectedObjects().findAll { it.isAnnotation() && it.getROI()?.isArea() }
     if (regions.isEmpty())
         throw new IllegalStateException('No region is selected. Select an annotation with an area.')
+    def asked = askedAbout(imageData, regions)
 
     // 1. Ask the server, region by region; nothing changes before every answer is there
     def answers = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
@@ -64,16 +65,59 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     // 2. One change of the hierarchy
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     def pathClass = outlineClass ? getPathClass(outlineClass) : null
-    answers.each { region, answer ->
+    def found = answers.collect { region, answer ->
         def objects = objectsOf(answer, region.getROI().getImagePlane(), pathClass, asAnnotations, imageData)
         objects.each { it.getMetadata().put('qupath-sam.found', 'everything') } // a later run replaces what has it
-        if (replaceEarlier)
-            region.removeChildObjects(earlierIn(region, asAnnotations))
-        region.addChildObjects(objects)
+        return [region, answer, objects]
     }
-    note(imageData, 'SAM: everything in selected', 'everything_in_selected', options + [model: model, outlineClass: outlineClass,
-            asAnnotations: asAnnotations, replaceEarlier: replaceEarlier])
-    return answers.collect { region, answer -> "${region.getDisplayedName()}: ${answer.report()}" }.join('; ')
+    return writeAnswer(asked) { imageNow, asTheyWere ->
+        def hasChanged = false
+        def reports = found.collect { region, answer, objects ->
+            def parent = asTheyWere[region.getID()]
+            def earlier = parent && replaceEarlier ? earlierIn(parent, asAnnotations) : []
+            parent?.removeChildObjects(earlier)
+            (parent ?: imageNow.getHierarchy().getRootObject()).addChildObjects(objects)
+            hasChanged |= earlier || objects
+            return "${region.getDisplayedName()}: ${answer.report()}" + (parent ? '' : ' (the region has been changed meanwhile: they are not below it)')
+        }
+        if (hasChanged)
+            note(imageNow, 'SAM: everything in selected', 'everything_in_selected', options + [model: model, outlineClass: outlineClass,
+                    asAnnotations: asAnnotations, replaceEarlier: replaceEarlier])
+        return ScriptRun.report(reports.join('; '), hasChanged)
+    }
+}
+
+/** What the server is asked about, as it is now: the answer may come long after. */
+def askedAbout(imageData, objects) {
+    return Asked.about(imageData, imagesInView(), objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] })
+}
+
+/** The images that the window's viewers show. */
+def imagesInView() {
+    return getQuPath() == null ? [] : getQuPath().getAllViewers().collect { it.getImageData() }.findAll { it != null }
+}
+
+/** An object's plane and outline. */
+def placeOf(object) {
+    def roi = object.getROI()
+    return roi == null ? null : [roi.getC(), roi.getZ(), roi.getT(), Outlines.fingerprint(roi.getGeometry())]
+}
+
+/**
+ * Writes an answer into the image that was asked about, while no person changes it. {@code work} gets that image, and by id the objects that
+ * were asked about and are as they were: each undo makes all objects new ones, and what has been edited or deleted is not there.
+ */
+def writeAnswer(asked, work) {
+    def begun = getCurrentImageData()
+    def writing = {
+        def identity = { it.getProperty('PROJECT_ENTRY_ID') ?: it.getServerPath() }
+        def imageData = asked.image(imagesInView(), identity, { it.getServer().getMetadata().getName() })
+        def report = work(imageData, asked.asTheyWere(imageData.getHierarchy().getAllObjects(false), { it.getID() }, { placeOf(it) }))
+        if (imageData != begun) // QuPath says so of the other one
+            imageData.getHierarchy().fireHierarchyChangedEvent(this)
+        return report
+    }
+    return asked.wasOpen() ? WindowThread.call(writing) : writing()
 }
 
 /** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */

@@ -9,6 +9,7 @@
  *    below the region. The image's data is copied first, to .qupath-sam/script-backups beside the project.
  */
 import io.github.qupathsam.client.*
+import io.github.qupathsam.extension.*
 import javafx.application.Platform
 import javafx.event.EventHandler
 import javafx.geometry.Insets
@@ -67,6 +68,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     }
 
     // 2. Ask the server, region by region; nothing changes before every answer is there
+    def askedOf = askedAbout(imageData, regions)
     def asked = options + [model: model] + (minLikeness ? [minLikeness: minLikeness] : [:])
     def answers = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
         places.collect { plane, region ->
@@ -83,20 +85,60 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     backUp()
     def pathClass = outlineClass ? getPathClass(outlineClass) : null
     def known = wanted.findAll { it.getROI().isArea() }.collect { it.getROI().getGeometry() }
-    answers.each { plane, region, answer ->
-        def parent = region ?: hierarchy.getRootObject()
+    def found = answers.collect { plane, region, answer ->
         def objects = objectsOf(answer, plane, pathClass, asAnnotations, imageData)
         objects.each { it.getMetadata().put('qupath-sam.found', 'like') } // a later run replaces what has it
-        if (replaceEarlier)
-            parent.removeChildObjects(earlierLike(parent, plane, asAnnotations).findAll { !(it in wanted) && !(it in others) })
-        parent.addChildObjects(objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } })
+        return [plane, region, answer, objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } }]
     }
-    return answers.collect { plane, region, answer -> answer.report() }.join('; ')
+    def examples = (wanted + others).collect { it.getID() } as Set
+    return writeAnswer(askedOf) { imageNow, asTheyWere ->
+        found.collect { plane, region, answer, objects ->
+            def root = imageNow.getHierarchy().getRootObject()
+            def parent = region == null ? root : asTheyWere[region.getID()]
+            if (parent && replaceEarlier)
+                parent.removeChildObjects(earlierLike(parent, plane, asAnnotations).findAll { !(it.getID() in examples) })
+            (parent ?: root).addChildObjects(objects)
+            return answer.report() + (parent ? '' : ' (the region has been changed meanwhile: they are not below it)')
+        }.join('; ')
+    }
 }
 
 /** Copies the image's data as it was last saved. */
 def backUp() {
     ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
+}
+
+/** What the server is asked about, as it is now: the answer may come long after. */
+def askedAbout(imageData, objects) {
+    return Asked.about(imageData, imagesInView(), objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] })
+}
+
+/** The images that the window's viewers show. */
+def imagesInView() {
+    return getQuPath() == null ? [] : getQuPath().getAllViewers().collect { it.getImageData() }.findAll { it != null }
+}
+
+/** An object's plane and outline. */
+def placeOf(object) {
+    def roi = object.getROI()
+    return roi == null ? null : [roi.getC(), roi.getZ(), roi.getT(), Outlines.fingerprint(roi.getGeometry())]
+}
+
+/**
+ * Writes an answer into the image that was asked about, while no person changes it. {@code work} gets that image, and by id the objects that
+ * were asked about and are as they were: each undo makes all objects new ones, and what has been edited or deleted is not there.
+ */
+def writeAnswer(asked, work) {
+    def begun = getCurrentImageData()
+    def writing = {
+        def identity = { it.getProperty('PROJECT_ENTRY_ID') ?: it.getServerPath() }
+        def imageData = asked.image(imagesInView(), identity, { it.getServer().getMetadata().getName() })
+        def report = work(imageData, asked.asTheyWere(imageData.getHierarchy().getAllObjects(false), { it.getID() }, { placeOf(it) }))
+        if (imageData != begun) // QuPath says so of the other one
+            imageData.getHierarchy().fireHierarchyChangedEvent(this)
+        return report
+    }
+    return asked.wasOpen() ? WindowThread.call(writing) : writing()
 }
 
 /** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */

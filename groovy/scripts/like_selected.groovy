@@ -50,7 +50,6 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def imageData = getCurrentImageData()
     if (imageData == null)
         throw new IllegalStateException('No image is open. Open one and select examples.')
-    def hierarchy = imageData.getHierarchy()
 
     // 1. Examples, and where to look
     def selected = getSelectedObjects().findAll { it.hasROI() && (it.getROI().isArea() || it.getROI().isPoint()) }
@@ -65,6 +64,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     if (examples.any { it.getROI().getImagePlane() != plane })
         throw new IllegalStateException('The examples lie on several planes. Select those of one.')
     region = region ?: parentOf(examples)
+    def asked = askedAbout(imageData, [region])
 
     // 2. Ask the server; nothing changes before the answer is there
     def wanted = options + [model: model] + (minLikeness ? [minLikeness: minLikeness] : [:])
@@ -81,11 +81,48 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def known = examples.findAll { it.getROI().isArea() }.collect { it.getROI().getGeometry() }
     def objects = objectsOf(answer, plane, pathClass, asAnnotations, imageData)
     def others = objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } }
-    def parent = region ?: hierarchy.getRootObject()
-    parent.addChildObjects(others)
-    note(imageData, 'SAM: all like selected', 'like_selected', options + [model: model, outlineClass: outlineClass,
-            asAnnotations: asAnnotations, minLikeness: minLikeness])
-    return "${answer.report()}, ${objects.size() - others.size()} of them examples".toString()
+    return writeAnswer(asked) { imageNow, asTheyWere ->
+        def parent = region == null ? imageNow.getHierarchy().getRootObject() : asTheyWere[region.getID()]
+        (parent ?: imageNow.getHierarchy().getRootObject()).addChildObjects(others)
+        if (others)
+            note(imageNow, 'SAM: all like selected', 'like_selected', options + [model: model, outlineClass: outlineClass,
+                    asAnnotations: asAnnotations, minLikeness: minLikeness])
+        def place = parent ? '' : ' (the region has been changed meanwhile: they are not below it)'
+        return ScriptRun.report("${answer.report()}, ${objects.size() - others.size()} of them examples${place}", !others.isEmpty())
+    }
+}
+
+/** What the server is asked about, as it is now: the answer may come long after. */
+def askedAbout(imageData, objects) {
+    return Asked.about(imageData, imagesInView(), objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] })
+}
+
+/** The images that the window's viewers show. */
+def imagesInView() {
+    return getQuPath() == null ? [] : getQuPath().getAllViewers().collect { it.getImageData() }.findAll { it != null }
+}
+
+/** An object's plane and outline. */
+def placeOf(object) {
+    def roi = object.getROI()
+    return roi == null ? null : [roi.getC(), roi.getZ(), roi.getT(), Outlines.fingerprint(roi.getGeometry())]
+}
+
+/**
+ * Writes an answer into the image that was asked about, while no person changes it. {@code work} gets that image, and by id the objects that
+ * were asked about and are as they were: each undo makes all objects new ones, and what has been edited or deleted is not there.
+ */
+def writeAnswer(asked, work) {
+    def begun = getCurrentImageData()
+    def writing = {
+        def identity = { it.getProperty('PROJECT_ENTRY_ID') ?: it.getServerPath() }
+        def imageData = asked.image(imagesInView(), identity, { it.getServer().getMetadata().getName() })
+        def report = work(imageData, asked.asTheyWere(imageData.getHierarchy().getAllObjects(false), { it.getID() }, { placeOf(it) }))
+        if (imageData != begun) // QuPath says so of the other one
+            imageData.getHierarchy().fireHierarchyChangedEvent(this)
+        return report
+    }
+    return asked.wasOpen() ? WindowThread.call(writing) : writing()
 }
 
 /** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */

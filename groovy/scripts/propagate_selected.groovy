@@ -59,6 +59,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
         return 'nothing has been done'
 
     // 1. Ask the server, plane by plane; nothing changes before every answer is there
+    def asked = askedAbout(imageData, sources)
     def size = axis == 'z' ? imageData.getServer().nZSlices() : imageData.getServer().nTimepoints()
     def answers = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
         sources.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
@@ -73,19 +74,24 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
 
     // 2. One change of the hierarchy; what a person has locked or selected stays, and its plane with it
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
-    def hierarchy = imageData.getHierarchy()
-    def earlier = earlierOf(hierarchy, sources, axis, planes ? planes[0] : 0, planes ? planes[1] : size - 1)
-    def stay = replaceEarlier ? earlier.findAll { it.isLocked() || it.hasChildObjects() || it in sources } : []
-    def taken = stay.collect { [it.getMetadata()['qupath-sam.propagated_of'], it.getROI().getImagePlane()] }
-    def made = answer.found().findAll { found ->
-        !([found.source().getID().toString(), planeAt(found.source().getROI().getImagePlane(), axis, found.plane())] in taken)
-    }.collect { annotationOn(it, axis) }
-    if (replaceEarlier)
+    def ids = sources.collect { it.getID() } as Set
+    return writeAnswer(asked) { imageNow, asTheyWere ->
+        def hierarchy = imageNow.getHierarchy()
+        def earlier = replaceEarlier ? earlierOf(hierarchy, sources, axis, planes ? planes[0] : 0, planes ? planes[1] : size - 1) : []
+        def stay = earlier.findAll { it.isLocked() || it.hasChildObjects() || it.getID() in ids }
+        def taken = stay.collect { [it.getMetadata()['qupath-sam.propagated_of'], it.getROI().getImagePlane()] }
+        def made = answer.found().findAll { found ->
+            !([found.source().getID().toString(), planeAt(found.source().getROI().getImagePlane(), axis, found.plane())] in taken)
+        }.collect { annotationOn(it, axis) }
         (earlier - stay).each { hierarchy.removeObjectWithoutUpdate(it, true) }
-    hierarchy.getRootObject().addChildObjects(made)
-    note(imageData, 'SAM: propagate selected', 'propagate_selected', refining + options + [model: model, axis: axis, planes: planes,
-            replaceEarlier: replaceEarlier])
-    return answer.report() + (stay ? "; ${stay.size()} of an earlier run are locked, selected or have children, and stay" : '')
+        hierarchy.getRootObject().addChildObjects(made)
+        def hasChanged = !made.isEmpty() || earlier.size() > stay.size()
+        if (hasChanged)
+            note(imageNow, 'SAM: propagate selected', 'propagate_selected', refining + options + [model: model, axis: axis, planes: planes,
+                    replaceEarlier: replaceEarlier])
+        def staying = stay ? "; ${stay.size()} of an earlier run are locked, selected or have children, and stay" : ''
+        return ScriptRun.report(answer.report() + staying, hasChanged)
+    }
 }
 
 /** Through which planes: as the setting says, else as the image has them; null where a person does not choose. */
@@ -115,6 +121,39 @@ def earlierOf(hierarchy, sources, axis, first, last) {
         def at = axis == 'z' ? it.getROI()?.getZ() : it.getROI()?.getT()
         it.getMetadata()['qupath-sam.propagated_of'] in ids && it.getMetadata()['qupath-sam.propagated_along'] == axis && at >= first && at <= last
     }
+}
+
+/** What the server is asked about, as it is now: the answer may come long after. */
+def askedAbout(imageData, objects) {
+    return Asked.about(imageData, imagesInView(), objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] })
+}
+
+/** The images that the window's viewers show. */
+def imagesInView() {
+    return getQuPath() == null ? [] : getQuPath().getAllViewers().collect { it.getImageData() }.findAll { it != null }
+}
+
+/** An object's plane and outline. */
+def placeOf(object) {
+    def roi = object.getROI()
+    return roi == null ? null : [roi.getC(), roi.getZ(), roi.getT(), Outlines.fingerprint(roi.getGeometry())]
+}
+
+/**
+ * Writes an answer into the image that was asked about, while no person changes it. {@code work} gets that image, and by id the objects that
+ * were asked about and are as they were: each undo makes all objects new ones, and what has been edited or deleted is not there.
+ */
+def writeAnswer(asked, work) {
+    def begun = getCurrentImageData()
+    def writing = {
+        def identity = { it.getProperty('PROJECT_ENTRY_ID') ?: it.getServerPath() }
+        def imageData = asked.image(imagesInView(), identity, { it.getServer().getMetadata().getName() })
+        def report = work(imageData, asked.asTheyWere(imageData.getHierarchy().getAllObjects(false), { it.getID() }, { placeOf(it) }))
+        if (imageData != begun) // QuPath says so of the other one
+            imageData.getHierarchy().fireHierarchyChangedEvent(this)
+        return report
+    }
+    return asked.wasOpen() ? WindowThread.call(writing) : writing()
 }
 
 /** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */

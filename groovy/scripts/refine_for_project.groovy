@@ -8,6 +8,7 @@
  *    first, to .qupath-sam/script-backups beside the project.
  */
 import io.github.qupathsam.client.*
+import io.github.qupathsam.extension.*
 import org.locationtech.jts.io.WKBReader
 import qupath.lib.display.ImageDisplay
 import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
@@ -47,6 +48,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
                 (classes ? it.getPathClass()?.toString() in classes : !it.hasChildObjects()) && (it.getName() ?: '') ==~ names
     }
     def open = meant.findAll { lockedToo || !it.isLocked() }
+    def asked = askedAbout(imageData, open)
 
     // 2. Ask the server, plane by plane; nothing changes before every answer is there
     def refinement = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
@@ -61,13 +63,51 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     if (refinement.refined())
         backUp()
-    refinement.refined().each { replaceOutline(it.source(), it.mask(), it.metadata()) }
-    return refinement.report(meant.size() - open.size())
+    return writeAnswer(asked) { imageNow, asTheyWere ->
+        def replaced = refinement.refined().findAll { lockedToo ? asTheyWere[it.source().getID()] : asTheyWere[it.source().getID()]?.isLocked() == false }
+        replaced.each { replaceOutline(asTheyWere[it.source().getID()], it.mask(), it.metadata()) }
+        def others = refinement.refined().size() - replaced.size()
+        def stay = others ? "; ${others} of them have been changed meanwhile, and stay as they are" : ''
+        return refinement.report(meant.size() - open.size()) + stay
+    }
 }
 
 /** Copies the image's data as it was last saved. */
 def backUp() {
     ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
+}
+
+/** What the server is asked about, as it is now: the answer may come long after. */
+def askedAbout(imageData, objects) {
+    return Asked.about(imageData, imagesInView(), objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] })
+}
+
+/** The images that the window's viewers show. */
+def imagesInView() {
+    return getQuPath() == null ? [] : getQuPath().getAllViewers().collect { it.getImageData() }.findAll { it != null }
+}
+
+/** An object's plane and outline. */
+def placeOf(object) {
+    def roi = object.getROI()
+    return roi == null ? null : [roi.getC(), roi.getZ(), roi.getT(), Outlines.fingerprint(roi.getGeometry())]
+}
+
+/**
+ * Writes an answer into the image that was asked about, while no person changes it. {@code work} gets that image, and by id the objects that
+ * were asked about and are as they were: each undo makes all objects new ones, and what has been edited or deleted is not there.
+ */
+def writeAnswer(asked, work) {
+    def begun = getCurrentImageData()
+    def writing = {
+        def identity = { it.getProperty('PROJECT_ENTRY_ID') ?: it.getServerPath() }
+        def imageData = asked.image(imagesInView(), identity, { it.getServer().getMetadata().getName() })
+        def report = work(imageData, asked.asTheyWere(imageData.getHierarchy().getAllObjects(false), { it.getID() }, { placeOf(it) }))
+        if (imageData != begun) // QuPath says so of the other one
+            imageData.getHierarchy().fireHierarchyChangedEvent(this)
+        return report
+    }
+    return asked.wasOpen() ? WindowThread.call(writing) : writing()
 }
 
 /** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */

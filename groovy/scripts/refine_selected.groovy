@@ -42,6 +42,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     if (objects.isEmpty())
         throw new IllegalStateException('No outline is selected. Select annotations with an area.')
     def open = objects.findAll { lockedToo || !it.isLocked() }
+    def asked = askedAbout(imageData, open)
 
     // 1. Ask the server, plane by plane; nothing changes before every answer is there
     def refinement = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
@@ -54,9 +55,48 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
 
     // 2. Replace, with one change of the hierarchy
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
-    refinement.refined().each { replaceOutline(it.source(), it.mask(), it.metadata()) }
-    note(imageData, 'SAM: refine selected', 'refine_selected', refining + options + [model: model, lockedToo: lockedToo])
-    return refinement.report(objects.size() - open.size())
+    return writeAnswer(asked) { imageNow, asTheyWere ->
+        def replaced = refinement.refined().findAll { lockedToo ? asTheyWere[it.source().getID()] : asTheyWere[it.source().getID()]?.isLocked() == false }
+        replaced.each { replaceOutline(asTheyWere[it.source().getID()], it.mask(), it.metadata()) }
+        if (replaced)
+            note(imageNow, 'SAM: refine selected', 'refine_selected', refining + options + [model: model, lockedToo: lockedToo])
+        def others = refinement.refined().size() - replaced.size()
+        def stay = others ? "; ${others} of them have been changed meanwhile, and stay as they are" : ''
+        return ScriptRun.report(refinement.report(objects.size() - open.size()) + stay, !replaced.isEmpty())
+    }
+}
+
+/** What the server is asked about, as it is now: the answer may come long after. */
+def askedAbout(imageData, objects) {
+    return Asked.about(imageData, imagesInView(), objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] })
+}
+
+/** The images that the window's viewers show. */
+def imagesInView() {
+    return getQuPath() == null ? [] : getQuPath().getAllViewers().collect { it.getImageData() }.findAll { it != null }
+}
+
+/** An object's plane and outline. */
+def placeOf(object) {
+    def roi = object.getROI()
+    return roi == null ? null : [roi.getC(), roi.getZ(), roi.getT(), Outlines.fingerprint(roi.getGeometry())]
+}
+
+/**
+ * Writes an answer into the image that was asked about, while no person changes it. {@code work} gets that image, and by id the objects that
+ * were asked about and are as they were: each undo makes all objects new ones, and what has been edited or deleted is not there.
+ */
+def writeAnswer(asked, work) {
+    def begun = getCurrentImageData()
+    def writing = {
+        def identity = { it.getProperty('PROJECT_ENTRY_ID') ?: it.getServerPath() }
+        def imageData = asked.image(imagesInView(), identity, { it.getServer().getMetadata().getName() })
+        def report = work(imageData, asked.asTheyWere(imageData.getHierarchy().getAllObjects(false), { it.getID() }, { placeOf(it) }))
+        if (imageData != begun) // QuPath says so of the other one
+            imageData.getHierarchy().fireHierarchyChangedEvent(this)
+        return report
+    }
+    return asked.wasOpen() ? WindowThread.call(writing) : writing()
 }
 
 /** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */

@@ -9,6 +9,7 @@
  *    image's data is copied first, to .qupath-sam/script-backups beside the project.
  */
 import io.github.qupathsam.client.*
+import io.github.qupathsam.extension.*
 import org.locationtech.jts.io.WKBReader
 import qupath.lib.display.ImageDisplay
 import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
@@ -35,7 +36,6 @@ try {
 
 ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     def imageData = getCurrentImageData()
-    def hierarchy = imageData.getHierarchy()
 
     // 1. Prompts: drawn by a person, not locked, of the wanted or an ignored class
     def prompts = getAnnotationObjects().findAll {
@@ -50,6 +50,8 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
         return "no prompts of class ${promptClasses.join(', ')}".toString()
 
     // 2. Ask the server, plane by plane; nothing changes before every answer is there
+    def parents = prompts.collectEntries { [it.getID(), it.getParent()] }
+    def asked = askedAbout(imageData, prompts + parents.values())
     def segmentation = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
         Segmentation.joined(planes.collect { plane, onPlane ->
             client.segment(samImageOf(imageData, plane), onPlane.collect { promptOf(it) }, PredictOptions.of(options + [model: model, batch: true]))
@@ -60,14 +62,20 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     if (segmentation.outlined())
         backUp()
-    segmentation.outlined().each { outlined ->
-        def source = outlined.source()
-        def pathClass = outlineClass ? getPathClass(outlineClass) : source.getPathClass()
-        hierarchy.addObjectBelowParent(source.getParent(), annotationOf(outlined, pathClass), false)
+    return writeAnswer(asked) { imageNow, asTheyWere ->
+        def hierarchy = imageNow.getHierarchy()
+        segmentation.outlined().each { outlined ->
+            def source = outlined.source()
+            def pathClass = outlineClass ? getPathClass(outlineClass) : source.getPathClass()
+            def parent = asTheyWere[parents[source.getID()]?.getID()]
+            hierarchy.addObjectBelowParent(parent ?: hierarchy.getRootObject(), annotationOf(outlined, pathClass), false)
+        }
+        if (!keepPrompts)
+            segmentation.used().collect { asTheyWere[it.getID()] }.findAll {
+                it && !it.isLocked() && !it.hasChildObjects() && it.getPathClass().toString() - '*' in promptClasses
+            }.each { hierarchy.removeObjectWithoutUpdate(it, true) }
+        return segmentation.report()
     }
-    if (!keepPrompts)
-        segmentation.used().findAll { !it.hasChildObjects() && it.getPathClass().toString() - '*' in promptClasses }.each { hierarchy.removeObjectWithoutUpdate(it, true) }
-    return segmentation.report()
 }
 
 def isIgnored(annotation) {
@@ -77,6 +85,39 @@ def isIgnored(annotation) {
 /** Copies the image's data as it was last saved. */
 def backUp() {
     ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
+}
+
+/** What the server is asked about, as it is now: the answer may come long after. */
+def askedAbout(imageData, objects) {
+    return Asked.about(imageData, imagesInView(), objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] })
+}
+
+/** The images that the window's viewers show. */
+def imagesInView() {
+    return getQuPath() == null ? [] : getQuPath().getAllViewers().collect { it.getImageData() }.findAll { it != null }
+}
+
+/** An object's plane and outline. */
+def placeOf(object) {
+    def roi = object.getROI()
+    return roi == null ? null : [roi.getC(), roi.getZ(), roi.getT(), Outlines.fingerprint(roi.getGeometry())]
+}
+
+/**
+ * Writes an answer into the image that was asked about, while no person changes it. {@code work} gets that image, and by id the objects that
+ * were asked about and are as they were: each undo makes all objects new ones, and what has been edited or deleted is not there.
+ */
+def writeAnswer(asked, work) {
+    def begun = getCurrentImageData()
+    def writing = {
+        def identity = { it.getProperty('PROJECT_ENTRY_ID') ?: it.getServerPath() }
+        def imageData = asked.image(imagesInView(), identity, { it.getServer().getMetadata().getName() })
+        def report = work(imageData, asked.asTheyWere(imageData.getHierarchy().getAllObjects(false), { it.getID() }, { placeOf(it) }))
+        if (imageData != begun) // QuPath says so of the other one
+            imageData.getHierarchy().fireHierarchyChangedEvent(this)
+        return report
+    }
+    return asked.wasOpen() ? WindowThread.call(writing) : writing()
 }
 
 /** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */

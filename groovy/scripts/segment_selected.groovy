@@ -40,7 +40,6 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def imageData = getCurrentImageData()
     if (imageData == null)
         throw new IllegalStateException('No image is open. Open one, draw prompts and select them.')
-    def hierarchy = imageData.getHierarchy()
     def selected = getSelectedObjects().findAll { it.isAnnotation() }
     if (selected.isEmpty())
         throw new IllegalStateException('Nothing is selected. Select prompts, or a region with prompts in it.')
@@ -73,6 +72,8 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
         throw new IllegalStateException('What is selected is locked, or a model has drawn it. Select prompts of your own.')
 
     // 2. Ask the server, plane by plane; nothing changes before every answer is there
+    def parents = jobs.collectMany { region, prompts -> prompts.collect { [it.getID(), it.getParent()] } }.collectEntries()
+    def asked = askedAbout(imageData, jobs.keySet() + jobs.values().flatten() + parents.values())
     def answers = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
         jobs.collectMany { region, prompts ->
             def clip = region && clipToRegion ? [clip: Outlines.wkb(region.getROI().getGeometry())] : [:]
@@ -90,23 +91,62 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
         throw new IllegalStateException("${large.getDisplayedName()} is larger than the window in which the model sees it, so no outline takes " +
                 'its place. Draw prompts in it, run everything_in_selected, or set keepPrompts to true.')
 
-    // 3. One change of the hierarchy; a prompt in which other objects lie stays
+    // 3. One change of the hierarchy; a prompt in which other objects lie, or that has been changed meanwhile, stays
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
-    def added = answers.collectMany { region, answer ->
-        answer.outlined().collect { outlined ->
-            def source = outlined.source()
-            def annotation = annotationOf(outlined, source.getPathClass() ?: region?.getPathClass())
-            hierarchy.addObjectBelowParent(region ?: source.getParent(), annotation, false)
-            return annotation
+    return writeAnswer(asked) { imageNow, asTheyWere ->
+        def hierarchy = imageNow.getHierarchy()
+        def added = answers.collectMany { region, answer ->
+            answer.outlined().collect { outlined ->
+                def source = outlined.source()
+                def annotation = annotationOf(outlined, source.getPathClass() ?: region?.getPathClass())
+                def parent = asTheyWere[(region ?: parents[source.getID()])?.getID()]
+                hierarchy.addObjectBelowParent(parent ?: hierarchy.getRootObject(), annotation, false)
+                return annotation
+            }
         }
+        if (!keepPrompts)
+            segmentation.used().collect { asTheyWere[it.getID()] }.findAll { it && !it.isLocked() && !it.hasChildObjects() }
+                    .each { hierarchy.removeObjectWithoutUpdate(it, true) }
+        if (added) {
+            hierarchy.getSelectionModel().setSelectedObjects(added, null)
+            note(imageNow, 'SAM: segment selected', 'segment_selected', options + [model: model, clipToRegion: clipToRegion,
+                    keepPrompts: keepPrompts, brushStrokes: brushStrokes])
+        }
+        return ScriptRun.report(segmentation.report(), !added.isEmpty())
     }
-    if (!keepPrompts)
-        segmentation.used().findAll { !it.hasChildObjects() }.each { hierarchy.removeObjectWithoutUpdate(it, true) }
-    if (added)
-        selectObjects(added)
-    note(imageData, 'SAM: segment selected', 'segment_selected', options + [model: model, clipToRegion: clipToRegion, keepPrompts: keepPrompts,
-            brushStrokes: brushStrokes])
-    return segmentation.report()
+}
+
+/** What the server is asked about, as it is now: the answer may come long after. */
+def askedAbout(imageData, objects) {
+    return Asked.about(imageData, imagesInView(), objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] })
+}
+
+/** The images that the window's viewers show. */
+def imagesInView() {
+    return getQuPath() == null ? [] : getQuPath().getAllViewers().collect { it.getImageData() }.findAll { it != null }
+}
+
+/** An object's plane and outline. */
+def placeOf(object) {
+    def roi = object.getROI()
+    return roi == null ? null : [roi.getC(), roi.getZ(), roi.getT(), Outlines.fingerprint(roi.getGeometry())]
+}
+
+/**
+ * Writes an answer into the image that was asked about, while no person changes it. {@code work} gets that image, and by id the objects that
+ * were asked about and are as they were: each undo makes all objects new ones, and what has been edited or deleted is not there.
+ */
+def writeAnswer(asked, work) {
+    def begun = getCurrentImageData()
+    def writing = {
+        def identity = { it.getProperty('PROJECT_ENTRY_ID') ?: it.getServerPath() }
+        def imageData = asked.image(imagesInView(), identity, { it.getServer().getMetadata().getName() })
+        def report = work(imageData, asked.asTheyWere(imageData.getHierarchy().getAllObjects(false), { it.getID() }, { placeOf(it) }))
+        if (imageData != begun) // QuPath says so of the other one
+            imageData.getHierarchy().fireHierarchyChangedEvent(this)
+        return report
+    }
+    return asked.wasOpen() ? WindowThread.call(writing) : writing()
 }
 
 /** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */

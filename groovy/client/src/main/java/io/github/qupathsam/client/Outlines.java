@@ -1,6 +1,11 @@
 package io.github.qupathsam.client;
 
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.util.Collection;
+import java.util.HexFormat;
+import java.util.TreeSet;
 import org.locationtech.jts.geom.Coordinate;
 import org.locationtech.jts.geom.Envelope;
 import org.locationtech.jts.geom.Geometry;
@@ -73,6 +78,23 @@ public final class Outlines {
         }
         double both = one.intersection(other).getArea();
         return both > 0 && both / (one.getArea() + other.getArea() - both) >= SAME_IOU;
+    }
+
+    /**
+     * The same text for the same outline, and another one as soon as a vertex has moved by .01 px, to which QuPath rounds. The order of
+     * vertices and parts, which files may change, does not count.
+     */
+    public static String fingerprint(Geometry outline) {
+        TreeSet<String> places = new TreeSet<>();
+        for (Coordinate place : outline.getCoordinates()) {
+            places.add(Math.round(place.x * 100) + "," + Math.round(place.y * 100));
+        }
+        try {
+            byte[] digest = MessageDigest.getInstance("SHA-256").digest(String.join(" ", places).getBytes(StandardCharsets.US_ASCII));
+            return HexFormat.of().formatHex(digest, 0, 8);
+        } catch (NoSuchAlgorithmException impossible) {
+            throw new IllegalStateException("every Java has SHA-256", impossible);
+        }
     }
 
     private static double whole(double coordinate) {

@@ -7,22 +7,36 @@ import java.util.function.Consumer;
 public final class ScriptRun {
     private ScriptRun() {}
 
+    /** A report of work that has changed nothing in the image: there is no step of undo for it. */
+    public record Unchanged(String report) {
+        @Override
+        public String toString() {
+            return report;
+        }
+    }
+
+    /** The report, marked where the work has changed nothing. */
+    public static Object report(Object report, boolean hasChanged) {
+        return hasChanged ? report.toString() : new Unchanged(report.toString());
+    }
+
     /**
      * Does the work and prints its report.
      *
      * @param headless without a window: a failure ends the script, so that the command line's exit code tells of it
      * @param say prints a line
      * @param show shows a sentence to a person; not called without a window
-     * @param work gives its report
-     * @return whether the work came to its end
+     * @param work gives its report, {@link Unchanged} where it changed nothing
+     * @return whether the work came to its end and has changed the image
      * @throws ScriptStopped without a window, where something failed that a person can put right
      * @throws Exception what the work throws beside that: a fault of the script
      */
-    public static boolean of(boolean headless, Consumer<String> say, Consumer<String> show, Callable<String> work)
+    public static boolean of(boolean headless, Consumer<String> say, Consumer<String> show, Callable<?> work)
             throws Exception {
         try {
-            say.accept("qupath-sam: " + work.call());
-            return true;
+            Object report = work.call();
+            say.accept("qupath-sam: " + report);
+            return !(report instanceof Unchanged);
         } catch (SamException | IllegalStateException | IllegalArgumentException failure) {
             say.accept("qupath-sam: " + failure.getMessage());
             if (headless) {

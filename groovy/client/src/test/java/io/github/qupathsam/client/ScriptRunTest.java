@@ -14,7 +14,7 @@ class ScriptRunTest {
     private final List<String> said = new ArrayList<>();
     private final List<String> shown = new ArrayList<>();
 
-    private boolean run(boolean headless, Callable<String> work) throws Exception {
+    private boolean run(boolean headless, Callable<?> work) throws Exception {
         return ScriptRun.of(headless, said::add, shown::add, work);
     }
 
@@ -26,6 +26,15 @@ class ScriptRunTest {
     void aReportIsPrinted() throws Exception {
         assertTrue(run(false, () -> "2 outlined"));
         assertEquals(List.of("qupath-sam: 2 outlined"), said);
+        assertEquals(List.of(), shown);
+    }
+
+    /** The menu makes a step of undo where this says true: an empty step is one that Ctrl+Z undoes without a sign. */
+    @Test
+    void workThatHasChangedNothingIsToldFromTheRest() throws Exception {
+        assertFalse(run(false, () -> ScriptRun.report("0 refined", false)));
+        assertTrue(run(false, () -> ScriptRun.report("1 refined", true)));
+        assertEquals(List.of("qupath-sam: 0 refined", "qupath-sam: 1 refined"), said);
         assertEquals(List.of(), shown);
     }
 

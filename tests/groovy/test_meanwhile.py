@@ -1,0 +1,209 @@
+"""What a person does in QuPath's own window while a script waits for the server's answer; with the fake model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+from .conftest import PATIENCE_S, SCRIPTS, QuPath, with_options
+from .live_server import Server
+from .test_extension import AT_REST, CLICKER, DRAWN, OURS, STATE
+from .test_in_qupath import GRID
+from .test_menu import DIALOG
+from .window import Window, open_window
+
+pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+#: A step of undo between what `DRAWN` draws and what the server is asked.
+FURTHER = (
+    "def further = PathObjects.createAnnotationObject(ROIs.createPointsROI(600, 300, viewer.getImagePlane()))\n"
+    "further.setName('further'); addObject(further); null"
+)
+#: Names, parents and outlines of what a script has found.
+FOUND = (
+    f"{OURS}.collect {{ [name: it.getName(), parent: it.getParent().getName(), kind: it.getROI().getRoiName(), "
+    "isDetection: it.isDetection()] }"
+)
+#: A command of the menu waits for the server.
+ASKS = (
+    "Thread.getAllStackTraces().any { thread, stack -> thread.getName() =~ /qupath-sam-.+_selected/ && "
+    "stack.any { it.getClassName().contains('grpc') } }"
+)
+SCRIPT_RUNS = "Thread.getAllStackTraces().keySet().any { it.getName() =~ /qupath-sam-.+_selected|meanwhile/ }"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("server"), "--model", "fake")
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def opened(qupath: QuPath, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
+    folder = tmp_path_factory.mktemp("meanwhile")
+    images = []
+    for name in ("one", "two"):
+        picture = Image.new("RGB", (900, 700), (240, 225, 235))
+        ImageDraw.Draw(picture).ellipse((250, 250, 350, 350), fill=(120, 60, 160))
+        picture.save(folder / f"{name}.png")
+        images.append(folder / f"{name}.png")
+    project = qupath.make_project(folder / "project", images)
+    settings = {"QUPATH_SAM_PORT": server.port, "QUPATH_SAM_TIMEOUT": str(PATIENCE_S)}
+    with open_window(qupath, project, "one.png", folder, **settings) as window:
+        window.wait_for(CLICKER + "clicker != null", "extension")
+        yield window
+
+
+@pytest.fixture
+def window(opened: Window, tmp_path: Path) -> Iterator[Window]:
+    """Image one with a region, an outline and a point in it, and a further point, each a step of undo."""
+    opened.open_image("one.png")
+    opened.ask(DRAWN)
+    opened.ask(FURTHER)
+    yield opened
+    opened.screenshot(tmp_path / "end.png")
+
+
+def select(window: Window, name: str) -> None:
+    window.ask(f"selectObjects(getAllObjects(false).findAll {{ it.getName() == '{name}' }}); null")
+
+
+def choose(window: Window, command: str) -> None:
+    """Run a command of the menu, and wait until it has begun."""
+    window.ask(f"Platform.runLater {{ gui.lookupMenuItem('Extensions>SAM>{command}').fire() }}; null")
+    window.wait_for(ASKS, "question")
+
+
+def everything(window: Window, folder: Path) -> None:
+    """Run everything_in_selected with a grid that the fake model answers, as the script editor does."""
+    script = folder / "everything.groovy"
+    script.write_text(with_options((SCRIPTS / "everything_in_selected.groovy").read_text("utf-8"), GRID), "utf-8")
+    window.ask(f"Thread.startDaemon('meanwhile') {{ gui.runScript(new File('{script.as_posix()}'), null) }}; null")
+    window.wait_for(
+        "javafx.stage.Window.getWindows().any { it instanceof javafx.stage.Stage && it.isShowing() && "
+        "it.getTitle()?.startsWith('SAM: everything in') }",
+        "progress",
+    )
+
+
+def ended(window: Window) -> None:
+    window.wait_for(f"!({SCRIPT_RUNS}) && {AT_REST}", "end of the script")
+
+
+def found(window: Window) -> list[dict[str, Any]]:
+    return window.ask(FOUND)
+
+
+def test_what_is_found_lies_below_the_region_after_a_step_back(window: Window, server: Server, tmp_path: Path) -> None:
+    """The region that the script knew was no longer in the image: all that was found in it was lost."""
+    select(window, "around")
+    with server.stopped():
+        everything(window, tmp_path)
+        window.ask("gui.getUndoRedoManager().undoOnce(); null")
+    ended(window)
+    ours = found(window)
+    assert len(ours) > 1
+    assert {(each["parent"], each["isDetection"]) for each in ours} == {("around", True)}
+    assert not window.ask("getAllObjects(false).any { it.getName() == 'further' }"), "the step back holds"
+
+
+def test_what_is_found_stays_where_the_region_has_been_deleted(window: Window, server: Server, tmp_path: Path) -> None:
+    select(window, "around")
+    with server.stopped():
+        everything(window, tmp_path)
+        window.ask("removeObject(getAnnotationObjects().find { it.getName() == 'around' }, true); null")
+    ended(window)
+    ours = found(window)
+    assert len(ours) > 1
+    assert {each.get("parent") for each in ours} == {None}
+    assert "the region has been changed meanwhile" in window.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "kept"),
+    [
+        ("gui.getUndoRedoManager().undoOnce()", False),
+        ("rough.setROI(ROIs.createEllipseROI(250, 260, 90, 80, viewer.getImagePlane()))", True),
+        ("rough.setLocked(true)", True),
+    ],
+    ids=["step back", "edited", "locked"],
+)
+def test_an_outline_is_replaced_only_if_it_is_as_it_was(
+    window: Window, server: Server, meanwhile: str, kept: bool
+) -> None:
+    """What is edited or locked while the server works stays as it is; an outline after a step back is the same one."""
+    select(window, "rough")
+    with server.stopped():
+        choose(window, "Refine selected")
+        window.ask(f"def rough = getAnnotationObjects().find {{ it.getName() == 'rough' }}; {meanwhile}; null")
+        state = window.ask(STATE)
+    ended(window)
+    assert (window.ask(STATE) == state) == kept
+    assert len(found(window)) == (0 if kept else 1)
+    if kept:
+        assert "1 of them have been changed meanwhile, and stay as they are" in window.log.read_text()
+
+
+def test_a_prompt_that_was_moved_meanwhile_stays(window: Window, server: Server) -> None:
+    select(window, "point")
+    with server.stopped():
+        choose(window, "Segment selected")
+        window.ask(
+            "getAnnotationObjects().find { it.getName() == 'point' }"
+            ".setROI(ROIs.createPointsROI(320, 330, viewer.getImagePlane())); null"
+        )
+    ended(window)
+    assert window.ask("getAnnotationObjects().count { it.getName() == 'point' && it.getROI().isPoint() }") == 1
+    assert [each.get("parent") for each in found(window)] == ["around"]
+
+
+def test_an_image_that_was_closed_meanwhile_is_named(window: Window, server: Server, tmp_path: Path) -> None:
+    """All was written to an image that nobody sees or saves, and the report said that it was there."""
+    select(window, "point")
+    with server.stopped():
+        choose(window, "Segment selected")
+        window.open_image("two.png")
+        two = window.ask(STATE)
+    told = window.wait_for(f"{DIALOG}.find {{ it.contains('was closed before the answer came') }}", "sentence")
+    window.screenshot(tmp_path / "closed.png")
+    assert "'one.png'" in told
+    window.click_on("it instanceof Button && it.getText() == 'OK'")
+    ended(window)
+    assert window.ask(STATE) == two
+
+
+def test_an_image_that_was_opened_again_meanwhile_gets_the_answer(
+    window: Window, server: Server, tmp_path: Path
+) -> None:
+    window.ask("getProjectEntry().saveImageData(viewer.getImageData()); null")
+    before = window.ask(STATE)
+    select(window, "point")
+    with server.stopped():
+        choose(window, "Segment selected")
+        window.open_image("two.png")
+        window.open_image("one.png")
+    window.wait_for(f"{OURS}.size() == 1", "outline")
+    ended(window)
+    assert [each.get("parent") for each in found(window)] == ["around"]
+    assert window.ask("viewer.getImageData().isChanged()"), "else it would not be saved"
+    window.ask("gui.getUndoRedoManager().undoOnce(); null")
+    assert window.ask(STATE) == before
+
+
+def test_nothing_refined_is_no_step_of_undo(window: Window) -> None:
+    window.ask("getAnnotationObjects().find { it.getName() == 'rough' }.setLocked(true); null")
+    select(window, "rough")
+    steps = "getCurrentImageData().getHistoryWorkflow().getSteps().size()"
+    before = window.ask(steps)
+    window.ask("gui.lookupMenuItem('Extensions>SAM>Refine selected').fire(); null")
+    window.wait_for("true", "command")
+    ended(window)
+    assert "0 refined, 0 refused, 1 locked" in window.log.read_text()
+    assert window.ask(steps) == before
+    window.ask("gui.getUndoRedoManager().undoOnce(); null")
+    assert not window.ask("getAllObjects(false).any { it.getName() == 'further' }"), "what was drawn is the last step"
