@@ -292,6 +292,7 @@ def _report(results: dict[str, Any], rows: str, *, as_json: bool, file: Path | N
     console = Console()
     machine = results["machine"]
     console.print(f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, load {machine['load']}")
+    console.print(machine["instructions"])
     columns = results[rows] if rows else {"": {k: v for k, v in results.items() if k not in ("schema", "machine")}}
     names = list(columns)
     table = Table("figure", *names)

@@ -14,6 +14,9 @@ import psutil
 
 Json = dict[str, object]
 
+#: Variables that keep oneDNN (in torch and in OpenVINO) and torch's own kernels from instructions.
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+
 
 def report(name: str, results: Mapping[str, object], *, version: int = 1) -> Json:
     """Return ``results`` as every ``--json`` file has them: behind ``schema`` and ``machine``.
@@ -31,7 +34,8 @@ def machine() -> Json:
 
     Returns:
         ``cpu``: name of the processor; ``cores``: those this process may use; ``torch``: version; ``threads``: those
-        that torch computes with; ``load``: mean number of running processes over the last minute.
+        that torch computes with; ``instructions``: see `instructions`; ``load``: mean number of running processes over
+        the last minute.
     """
     import torch  # here, because it takes a second
 
@@ -40,8 +44,26 @@ def machine() -> Json:
         "cores": _cores(),
         "torch": importlib.metadata.version("torch"),
         "threads": torch.get_num_threads(),
+        "instructions": instructions(),
         "load": round(psutil.getloadavg()[0], 2),
     }
+
+
+def instructions() -> str:
+    """Name what quickens networks on this processor, and what keeps libraries from using it ("no AMX", ...)."""
+    import torch
+
+    # torch has no public names for these; one that a version lacks is left out.
+    questions = {
+        "AMX": "_is_amx_tile_supported",
+        "AVX-512 bf16": "_is_avx512_bf16_supported",
+        "AVX-512 VNNI": "_is_vnni_supported",
+        "AVX-512": "_is_avx512_supported",
+        "AVX2": "_is_avx2_supported",
+    }
+    asked = {said: getattr(torch.cpu, name, None) for said, name in questions.items()}
+    said = [name if check() else f"no {name}" for name, check in asked.items() if check is not None]
+    return ", ".join(said + [f"{name}={os.environ[name]}" for name in _LIMITS if name in os.environ])
 
 
 def _cores() -> int:

@@ -14,7 +14,7 @@ from qupath_sam.errors import InvalidRequest
 
 RESULT = {
     "schema": "qupath-sam/bench-click/1",
-    "machine": {"cpu": "a", "cores": 2, "torch": "2", "threads": 2, "load": 0.1},
+    "machine": {"cpu": "a", "cores": 2, "torch": "2", "threads": 2, "instructions": "AVX2", "load": 0.1},
     "models": {"fake": {"ours_ms": 1.5, "warm_click_ms": {"p50": 2.5}}, "other": {"ours_ms": 3.5}},
 }
 
@@ -65,7 +65,7 @@ def test_costs_of_models_are_written_between_their_markers(tmp_path: Path, monke
     assert result.exit_code == 0, result.output
     text = document.read_text()
     assert "| `edgetam` | random | torch, fp32, cpu | 300 | 340 | 52 | 40 |" in text
-    assert "2 threads on a, load 0.1" in text
+    assert "2 threads on a (AVX2), load 0.1" in text
     assert text.startswith("Before\n")
     assert text.endswith("After\n")
 

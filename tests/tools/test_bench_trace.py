@@ -12,7 +12,7 @@ from tools import bench_trace
 def test_what_is_reported() -> None:
     result = json.loads(json.dumps(bench_trace.run(repeats=1), allow_nan=False))
     assert result["schema"] == "qupath-sam/bench-trace/1"
-    assert result["machine"].keys() == {"cpu", "cores", "torch", "threads", "load"}
+    assert result["machine"].keys() == {"cpu", "cores", "torch", "threads", "instructions", "load"}
     assert result["machine"]["cpu"]
     assert result["machine"]["cores"] >= 1
     assert result["cases"].keys() == {"region", "nuclei300", "masks64"}

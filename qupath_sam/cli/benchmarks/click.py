@@ -114,7 +114,8 @@ def costs_table(results: Mapping[str, Any]) -> str:
         lines.append(f"| `{name}` | {weights} | {where} | {' | '.join(f'{each:.0f}' for each in times)} |")
     return (
         "\n".join(lines)
-        + f"\n\nMilliseconds, medians; {machine['threads']} threads on {machine['cpu']}, load {machine['load']}.\n"
+        + f"\n\nMilliseconds, medians; {machine['threads']} threads on {machine['cpu']} ({machine['instructions']}), "
+        f"load {machine['load']}.\n"
     )
 
 
