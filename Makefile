@@ -1,5 +1,5 @@
 # Everything here only wraps: `pip install '.[all]'` and `qupath-sam demo` do the same where there is no make.
-.PHONY: help setup demo test pytest checks coverage fuzz lint types jar java proto proto-check format build docs
+.PHONY: help setup demo test pytest checks coverage fuzz ray lint types jar java proto proto-check format build docs
 .DEFAULT_GOAL := help
 
 # uv where it works; else one of its own inside .venv, so that python3 (3.11 or newer, with venv) and make are enough.
@@ -39,6 +39,11 @@ coverage: setup ## all tests, and the lines of each module that none of them run
 
 fuzz: setup ## 100,000 malformed requests to a server; `make test` sends the first 12,000
 	QUPATH_SAM_FUZZ=100000 $(BIN)/python -m pytest tests/server/test_fuzz.py
+
+# Ray and what it brings are 80 wheels that no other test needs.
+ray: setup ## tests on a Ray cluster of this machine, in an environment of its own
+	UV_PROJECT_ENVIRONMENT=.venv-ray $(UV) sync --frozen --all-extras
+	.venv-ray/bin/python -m pytest tests/server/test_ray_cluster.py
 
 jar: setup # QuPath's client jar, not tested
 	@if $(HAS_MAVEN); then $(MAVEN) -DskipTests package; \
@@ -84,5 +89,5 @@ build: setup ## wheel and source archive in dist/
 
 # --inexact leaves a uv that lives in .venv alone.
 .venv/.synced: pyproject.toml uv.lock $(filter .venv/bin/uv,$(UV))
-	$(UV) sync --frozen --all-extras --inexact
+	$(UV) sync --frozen --all-extras --no-extra ray --inexact
 	@touch $@

@@ -212,7 +212,7 @@ def server(
     *,
     clients: Annotated[int, typer.Option(min=1, help="People who click at once.")] = 8,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each part: one alone, all, all by the clock.")] = 20.0,
-    mix: Annotated[str, typer.Option(help="What runs at once: clicks,batch,embed.")] = "clicks",
+    mix: Annotated[str, typer.Option(help="What runs at once: clicks,batch,embed,refine.")] = "clicks",
     model: Annotated[str, typer.Option(help="Of the server that is started; see `qupath-sam models list`.")] = "",
     address: Annotated[
         str, typer.Option("--server", help="HOST:PORT of one that runs; it opens the packaged slide.")
@@ -252,6 +252,27 @@ def soak(
     from qupath_sam.cli.benchmarks import soak as bench
 
     _report(bench.run(minutes=minutes, model=model, seed=seed), "", as_json=as_json, file=file)
+
+
+@app.command()
+def hostile(
+    *,
+    clients: Annotated[int, typer.Option(min=1, help="Hostile ones at once.")] = 64,
+    seconds: Annotated[float, typer.Option(min=0.1, help="For how long.")] = 60.0,
+    memory: Annotated[float, typer.Option(min=1.0, help="--memory of the server, GiB.")] = 1.0,
+    max_message_mib: Annotated[int, typer.Option(min=1, help="As of `serve`.")] = 8,
+    model: Annotated[str, typer.Option(help="The server's default, which a person clicks with.")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of what is done.")] = 0,
+    as_json: _Json = False,
+    file: _File = None,
+) -> None:
+    """Attack a server with what takes memory: does it keep to what it says, and are a person's answers right?"""
+    from qupath_sam.cli.benchmarks import hostile as bench
+
+    results = bench.run(
+        clients=clients, seconds=seconds, memory_gib=memory, message_mib=max_message_mib, model=model, seed=seed
+    )
+    _report(results, "", as_json=as_json, file=file)
 
 
 def _print_refined(name: str, figures: dict[str, Any]) -> None:

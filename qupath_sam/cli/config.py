@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 #: Options that are about the file itself.
 _NOT_IN_FILES = ("config", "print_config")
@@ -21,7 +22,7 @@ def read_config(context: typer.Context, file: Path | None) -> Path | None:
         InvalidRequest: the file cannot be read, is no TOML, or names an option that there is none of.
     """
     if file is not None:
-        context.default_map = {**(context.default_map or {}), **_values(context, file)}
+        context.default_map = {**(context.default_map or {}), **_values(context.command, file)}
     return file
 
 
@@ -38,7 +39,7 @@ def options_now(context: typer.Context) -> dict[str, Any]:
     file = options.get("config")
     if file is None:
         return options
-    context.default_map = _values(context, Path(file))
+    context.default_map = _values(context.command, Path(file))
     for parameter in context.command.params:
         source = context.get_parameter_source(str(parameter.name))
         if parameter.name not in _NOT_IN_FILES and source is not None and source.name.startswith("DEFAULT"):
@@ -50,7 +51,36 @@ def options_now(context: typer.Context) -> dict[str, Any]:
     return options
 
 
-def _values(context: typer.Context, file: Path) -> dict[str, Any]:
+def options_from(command: TyperCommand, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a command's options where no command line is: those given, those of the file ``config``, and defaults.
+
+    Args:
+        command: whose options they are.
+        name: of the command.
+        values: by option; each goes before the file.
+
+    Raises: as `read_config`.
+    """
+    from qupath_sam.errors import InvalidRequest
+
+    given = {option.replace("-", "_"): value for option, value in values.items()}
+    file = given.pop("config", None)
+    known = _known(command)
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise InvalidRequest(f"there are no options {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    from_file = {} if file is None else _values(command, Path(file))
+    try:
+        return dict(command.make_context(name, [], default_map=from_file | given).params)
+    except typer.BadParameter as error:
+        raise InvalidRequest(f"an option of {name} cannot be used: {error.format_message()}") from error
+
+
+def _known(command: Any) -> set[str]:
+    return {str(option.name) for option in command.params} - set(_NOT_IN_FILES)
+
+
+def _values(command: Any, file: Path) -> dict[str, Any]:
     from qupath_sam.errors import InvalidRequest
 
     try:
@@ -60,7 +90,7 @@ def _values(context: typer.Context, file: Path) -> dict[str, Any]:
         raise InvalidRequest(f"cannot read {file} ({error.strerror}); give --config a TOML file") from error
     except ValueError as error:
         raise InvalidRequest(f"{file} is no TOML ({error}); see what --print-config prints") from error
-    known = {str(option.name) for option in context.command.params} - set(_NOT_IN_FILES)
+    known = _known(command)
     values = {name.replace("-", "_"): value for name, value in content.items()}
     unknown = sorted(set(values) - known)
     if unknown:

@@ -87,6 +87,9 @@ def serve(
     ] = None,
     embedding_folder_gib: Annotated[int, typer.Option(help="Most GiB there.")] = 20,
     max_calls: Annotated[int, typer.Option(help="Most calls under way at once.")] = 64,
+    max_message_mib: Annotated[
+        int, typer.Option(help="Largest message, MiB: each call may hold one that is not in --memory yet.")
+    ] = 64,
     metrics_port: Annotated[
         int | None,
         typer.Option(help="Metrics for Prometheus and a status page, by HTTP; 0 takes a free port."),

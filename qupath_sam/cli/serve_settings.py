@@ -59,6 +59,7 @@ def server_settings(options: Mapping[str, Any]) -> ServerSettings:
         embedding_folder=_path(options["embedding_folder"]),
         embedding_folder_bytes=options["embedding_folder_gib"] * 1024 * MIB,
         max_calls=options["max_calls"],
+        max_message_bytes=options["max_message_mib"] * MIB,
         metrics_host=options["metrics_host"],
         metrics_port=options["metrics_port"],
         grace_s=_checked(options, "grace", "seconds"),

@@ -23,6 +23,9 @@ _HANDSHAKE_FAULTS = (
 )
 #: What a plain client sees of a server that waits for a TLS handshake, and of one that breaks off.
 _BROKEN_OFF = ("Socket closed", "Connection reset")
+#: How Ray Serve's proxy begins where the replica that worked on a call has gone (`ray.exceptions.RayActorError`): there
+#: is no status of its own for that. This server's own faults carry an ErrorInfo.
+_LOST_REPLICA = "The actor "
 
 
 def error_from(rpc_error: grpc.RpcError, address: str) -> errors.QupathSamError:
@@ -44,6 +47,9 @@ def error_from(rpc_error: grpc.RpcError, address: str) -> errors.QupathSamError:
         return errors.Cancelled("the call was cancelled; make it again if it is still wanted")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return errors.RequestTooLarge(f"{details}; send a smaller region or fewer objects")
+    if code is grpc.StatusCode.INTERNAL and details.startswith(_LOST_REPLICA):
+        lost = details.partition("\n")[0]
+        return errors.ServerBusy(f"the server behind {address} that worked on this has gone ({lost}); ask again")
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return errors.ServerUnavailable(
             f"what answers at {address} is no qupath-sam server, or one of another version; check host and port"

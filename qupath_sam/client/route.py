@@ -11,11 +11,10 @@ import hashlib
 from collections import OrderedDict
 from typing import Any
 
+from qupath_sam.protocol.route import ROUTE_METADATA
 from qupath_sam.v1 import image_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 
-#: Metadata that carries the key.
-ROUTE_METADATA = "qupath-sam-route"
 #: Pushed images whose key is remembered, and bytes of one that make its key.
 _MOST_PUSHED = 1024
 _HEAD_BYTES = 65536

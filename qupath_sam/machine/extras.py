@@ -9,6 +9,7 @@ from __future__ import annotations
 _MODULES = {
     "openvino": ("openvino",),
     "project": ("paquo", "jpype"),
+    "ray": ("ray",),
     "server": (
         *("torch", "torchvision", "segment_anything", "safetensors"),
         *("tifffile", "tiffslide", "zarr", "imagecodecs", "fsspec", "PIL", "scipy"),

@@ -12,9 +12,10 @@ from qupath_sam.engine.build import build_engine
 from qupath_sam.engine.engine import Engine
 from qupath_sam.machine.threads import configure_torch
 from qupath_sam.models.weights.store import ModelStore
+from qupath_sam.server.core import SERVICE_NAME, Core
 from qupath_sam.server.gate import Handlers
 from qupath_sam.server.images import Images, PushedStore
-from qupath_sam.server.listener import SERVICE_NAME, Listener, listen
+from qupath_sam.server.listener import Listener, listen
 from qupath_sam.server.phase import Phase
 from qupath_sam.server.reconfigure import reconfigure
 from qupath_sam.server.servicer import Servicer
@@ -105,14 +106,17 @@ def complete(listener: Listener) -> RunningServer:
         InvalidRequest: there is no such device.
     """
     try:
-        return _complete(listener)
+        engine, images = furnish(listener.core)
     except BaseException:
         listener.close()
         raise
+    _warn(listener.core.settings)
+    return RunningServer(listener, engine, images, listener.core.settings)
 
 
-def _complete(listener: Listener) -> RunningServer:
-    settings, lifecycle = listener.settings, listener.lifecycle
+def furnish(core: Core) -> tuple[Engine, Images]:
+    """Load what is behind a core and open its gate; raises as `complete`."""
+    settings, lifecycle = core.settings, core.lifecycle
     configure_torch(settings.threads or None, callers=settings.devices.count("cpu"))
     memory = DecodeMemory(settings.decode_bytes)
     slides = _slides(settings, memory) if settings.read_slides else None
@@ -130,16 +134,13 @@ def _complete(listener: Listener) -> RunningServer:
         engine.close()
         raise
     store = ModelStore(settings.models_home)
-    servicer = Servicer(
-        engine, images, store, settings, listener.clients, listener.requests, listener.status, listener.messages
-    )
-    listener.status.engine, listener.status.images = engine, images
+    servicer = Servicer(engine, images, store, settings, core.clients, core.requests, core.status, core.messages)
+    core.status.engine, core.status.images = engine, images
     handlers = Handlers()
     pb_grpc.add_SegmentationServiceServicer_to_server(servicer, handlers)
-    listener.gate.open(handlers.by_name)
+    core.gate.open(handlers.by_name)
     lifecycle.enter(Phase.SERVING)
-    _warn(settings)
-    return RunningServer(listener, engine, images, settings)
+    return engine, images
 
 
 def _slides(settings: ServerSettings, memory: DecodeMemory) -> SlideCache:

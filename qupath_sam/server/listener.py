@@ -15,19 +15,13 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from qupath_sam.server.clients import CallsUnderWay, Clients
-from qupath_sam.server.gate import Gate
-from qupath_sam.server.interceptors import ErrorInterceptor, LimitInterceptor, TokenInterceptor
-from qupath_sam.server.message_memory import MessageInterceptor, MessageMemory
-from qupath_sam.server.phase import Lifecycle, Phase
+from qupath_sam.server.core import SERVICE_NAME, Core
+from qupath_sam.server.phase import Phase
 from qupath_sam.server.port import cannot_listen
-from qupath_sam.server.request_log import RequestLog, RequestLogInterceptor
+from qupath_sam.server.request_log import RequestLog
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.server.status import StatusSource
 from qupath_sam.server.tls import ReloadingTls, TlsFiles
-from qupath_sam.server.tokens import TokenFile, TokenRegistry
-from qupath_sam.v1 import segmentation_service_pb2 as pb
-from qupath_sam.v1 import status_pb2
 
 if TYPE_CHECKING:
     from qupath_sam.server.web import WebPort
@@ -37,38 +31,19 @@ log = logging.getLogger(__name__)
 #: How long a client may take to answer a ping: it does so without a thread of its own, unless it is frozen.
 KEEPALIVE_TIMEOUT_MS = 10_000
 
-_SERVICE = pb.DESCRIPTOR.services_by_name["SegmentationService"]
-SERVICE_NAME: str = _SERVICE.full_name
-
 
 @dataclass(frozen=True, slots=True)
 class Listener:
     """A port that is listened on.
 
     Attributes:
-        settings: how the server runs.
+        core: what every call meets.
         port: the port it listens on.
-        gate: takes the service once it is there.
-        lifecycle: what the server does now.
-        tokens: who is let in.
-        clients: who calls.
-        calls: what is under way.
-        requests: the log of requests.
-        messages: the memory of requests that have arrived.
-        status: says what the server does.
-        web: where that can be read by HTTP; None without ``settings.metrics_port``.
+        web: where metrics and status can be read by HTTP; None without ``settings.metrics_port``.
     """
 
-    settings: ServerSettings
+    core: Core
     port: int
-    gate: Gate
-    lifecycle: Lifecycle
-    tokens: TokenRegistry
-    clients: Clients
-    calls: CallsUnderWay
-    requests: RequestLog
-    messages: MessageMemory
-    status: StatusSource
     web: WebPort | None
     _server: grpc.Server
     _pool: ThreadPoolExecutor
@@ -77,11 +52,11 @@ class Listener:
     @property
     def address(self) -> str:
         """``host:port`` to connect to."""
-        return self.settings.address(self.port)
+        return self.core.settings.address(self.port)
 
     def refresh(self, *, force: bool = False) -> None:
         """Read tokens and certificates again, where their files have changed; with ``force``, whatever their times."""
-        self.tokens.refresh(force=force)
+        self.core.tokens.refresh(force=force)
         if force and self._tls is not None:
             self._tls.look_again()
 
@@ -91,7 +66,7 @@ class Listener:
 
     def close(self, grace_s: float = 0.0) -> None:
         """Say so to health checks, take no more calls, and let those under way finish for ``grace_s`` seconds."""
-        self.lifecycle.enter(Phase.STOPPING, f"(calls under way get {grace_s:g} s)")
+        self.core.lifecycle.enter(Phase.STOPPING, f"(calls under way get {grace_s:g} s)")
         self._server.stop(grace_s).wait()
         if self.web is not None:
             self.web.close()
@@ -111,34 +86,22 @@ def listen(settings: ServerSettings, *, interceptors: Sequence[grpc.ServerInterc
         ServerUnavailable: the address cannot be listened on.
     """
     tls = _tls(settings)
-    tokens = TokenRegistry(settings.token, TokenFile(settings.tokens) if settings.tokens is not None else None)
-    clients, calls, requests = Clients(tokens), CallsUnderWay(settings.max_calls), RequestLog()
-    tokens.on_revoked(calls.end_calls_of)
+    core = Core.of(settings)
     # A stream holds its thread for as long as it is open; threads that wait cost nothing.
-    pool = ThreadPoolExecutor(settings.max_calls + 8, thread_name_prefix="qupath-sam-call")
-    messages = MessageMemory(settings.message_bytes)
-    chain = [*interceptors, *_chain(clients, calls, requests), MessageInterceptor(messages)]
-    server = grpc.server(pool, interceptors=chain, options=_options(settings))
-    health_servicer = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    lifecycle = Lifecycle(health_servicer, ("", SERVICE_NAME))
-    gate = Gate([f"/{SERVICE_NAME}/{method.name}" for method in _SERVICE.methods], lifecycle)
-    server.add_generic_rpc_handlers((gate,))
-    status = StatusSource(lifecycle, calls, messages)
-    requests.on_request(status.recent.add)
-    gate.answer({f"/{SERVICE_NAME}/Status": _status_handler(status)})
+    pool = ThreadPoolExecutor(settings.call_threads, thread_name_prefix="qupath-sam-call")
+    server = grpc.server(pool, interceptors=[*interceptors, *core.interceptors()], options=_options(settings))
+    health_pb2_grpc.add_HealthServicer_to_server(core.health, server)
+    server.add_generic_rpc_handlers((core.gate,))
     if settings.reflection:
         reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     port = _bind(server, settings, tls.credentials() if tls is not None else None)
     try:
-        web = _web(settings, status, requests)
+        web = _web(settings, core.status, core.requests)
     except BaseException:
         server.stop(None)
         raise
     server.start()
-    return Listener(
-        settings, port, gate, lifecycle, tokens, clients, calls, requests, messages, status, web, server, pool, tls
-    )
+    return Listener(core, port, web, server, pool, tls)
 
 
 def _web(settings: ServerSettings, status: StatusSource, requests: RequestLog) -> WebPort | None:
@@ -152,14 +115,6 @@ def _web(settings: ServerSettings, status: StatusSource, requests: RequestLog) -
     web = WebPort(settings.metrics_host, settings.metrics_port, status.status, metrics.registry)
     log.info("metrics and status: http://%s:%d/", settings.metrics_host, web.port)
     return web
-
-
-def _status_handler(status: StatusSource) -> grpc.RpcMethodHandler:
-    return grpc.unary_unary_rpc_method_handler(
-        status.answer,
-        request_deserializer=status_pb2.StatusRequest.FromString,
-        response_serializer=status_pb2.StatusResponse.SerializeToString,
-    )
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:
@@ -178,11 +133,6 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.http2.max_pings_without_data", 0),
     ]
-
-
-def _chain(clients: Clients, calls: CallsUnderWay, requests: RequestLog) -> list[grpc.ServerInterceptor]:
-    token = [] if clients.tokens.is_open else [TokenInterceptor(clients)]
-    return [RequestLogInterceptor(clients, requests), ErrorInterceptor(), *token, LimitInterceptor(calls, clients)]
 
 
 def _tls(settings: ServerSettings) -> ReloadingTls | None:

@@ -46,14 +46,14 @@ def _slides(server: RunningServer, settings: ServerSettings) -> None:
 
 
 def _token(server: RunningServer, settings: ServerSettings) -> None:
-    server.listener.tokens.replace_single(settings.token)
+    server.listener.core.tokens.replace_single(settings.token)
 
 
 def _budgets(server: RunningServer, settings: ServerSettings) -> None:
     server.engine.resize_embeddings(settings.embedding_bytes)
     server.engine.states.resize(settings.state_bytes)
     server.engine.memories.resize(settings.tracking_bytes)
-    server.listener.messages.resize(settings.message_bytes)
+    server.listener.core.messages.resize(settings.message_bytes)
     server.images.pushed.resize(settings.pushed_bytes)
     server.images.memory.resize(settings.decode_bytes)
 

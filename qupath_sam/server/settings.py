@@ -114,13 +114,25 @@ class ServerSettings(EngineSettings):
         return replace(self, **shares)
 
     @property
+    def call_threads(self) -> int:
+        """Threads for calls. Some are above `max_calls`, to answer that there are too many, and health checks."""
+        return self.max_calls + 8
+
+    @property
+    def arriving_bytes(self) -> int:
+        """Most memory of messages on their way: each thread receives one, and one is parsed at a time."""
+        return (self.call_threads + 1) * self.max_message_bytes
+
+    @property
     def memory(self) -> str:
-        """The memory of caches, messages and decoding, in a few words; messages on their way come on top."""
+        """The memory of caches, decoding and messages, in a few words."""
         parts = {name: getattr(self, name) for name in SHARES}
         words = ", ".join(f"{name.removesuffix('_bytes')} {size // MIB}" for name, size in parts.items())
+        budget = sum(parts.values())
         return (
-            f"{sum(parts.values()) // MIB} MiB ({words}) beside models and what is on its way: a "
-            f"message of at most {self.max_message_bytes // MIB} MiB for each of {self.max_calls} calls"
+            f"{budget // MIB} MiB ({words}) and at most {self.arriving_bytes // MIB} MiB of messages on their way "
+            f"({self.max_message_bytes // MIB} MiB for each call): {(budget + self.arriving_bytes) // MIB} MiB in all, "
+            "beside models"
         )
 
     def _check_slides(self) -> None:

@@ -21,9 +21,8 @@ def call(*arguments: str) -> dict:
 
 
 def test_many_clients_are_measured(server_address) -> None:
-    found = call(
-        *("server", "--server", server_address, "--clients", "3", "--seconds", "1.5", "--mix", "clicks,batch,embed")
-    )
+    mix = "clicks,batch,embed,refine"
+    found = call("server", "--server", server_address, "--clients", "3", "--seconds", "1.5", "--mix", mix)
     assert found["schema"] == "qupath-sam/bench-server/1"
     for phase in ("alone", "closed", "open"):
         assert found[phase]["clicks"]["n"] > 0
@@ -32,6 +31,8 @@ def test_many_clients_are_measured(server_address) -> None:
     assert found["closed"]["clients_answered"] == 3
     assert found["closed"]["batch"]["n"] >= 1
     assert found["closed"]["embed"]["n"] >= 1
+    assert found["closed"]["refined"] >= 64
+    assert found["closed"]["p95_over_alone"] > 0
     assert found["closed"]["throughput_of_alone"] > 0
     assert found["closed"]["slowest_over_fastest"] >= 1
     assert "batch" not in found["alone"]

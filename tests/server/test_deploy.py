@@ -19,7 +19,8 @@ import typer
 from qupath_sam.assets import demo_slide_path
 from qupath_sam.cli.app import app
 from qupath_sam.client import SamClient, Slide
-from qupath_sam.client.route import ROUTE_METADATA, Routes
+from qupath_sam.client.route import Routes
+from qupath_sam.protocol.route import ROUTE_METADATA
 from qupath_sam.server.app import RunningServer, start_server
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.types.prompts import Click, ObjectPrompts
@@ -117,7 +118,7 @@ def front(pair, tmp_path) -> Iterator[str]:
 
 
 def answered(server: RunningServer) -> int:
-    return sum(method.requests for method in server.listener.status.status().methods if method.method == "Predict")
+    return sum(method.requests for method in server.listener.core.status.status().methods if method.method == "Predict")
 
 
 def test_two_servers_behind_nginx_are_one(pair, front, tmp_path):

@@ -77,4 +77,4 @@ def test_a_large_message_waits_for_room_and_clicks_go_on(busy: Busy, slide: Slid
         assert first.result(PATIENCE).results[0].outlines
         assert click.result(PATIENCE).results[0].outlines
         assert client.predict(slide, large(700)).results[0].outlines
-    assert busy.server.listener.messages.taken_bytes == 0
+    assert busy.server.listener.core.messages.taken_bytes == 0

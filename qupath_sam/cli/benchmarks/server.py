@@ -5,8 +5,8 @@ of its answers is kept, and every later answer to the same click must be the sam
 each as soon as it has its answer (closed loop), and then each at random times (open loop, Poisson). Latencies of the
 open loop count from when the click was due, so that a server that falls behind cannot hide it.
 
-A batch client (outlines of many objects, one call after another) and an embedding client (views ahead of clicks) may
-run beside.
+Beside them may run a batch client (outlines of many objects, one call after another), an embedding client (views ahead
+of clicks), and the refinement of a project's 1,000 annotations, in calls as large as `qupath-sam project refine` makes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ import shapely
 from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import Access, EmbedMode, SamClient, Slide
 from qupath_sam.client.process import server_process
+from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.errors import InvalidRequest, QupathSamError
 from qupath_sam.machine.description import report
 from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import WindowRequest
 
-KINDS = ("clicks", "batch", "embed")
+KINDS = ("clicks", "batch", "embed", "refine")
 #: All clicks look at windows of one scale, which are at hand after the first round.
 SCALE = WindowRequest(downsample=2.0)
 _NUMBERS = itertools.count()
@@ -40,6 +41,9 @@ _NUMBERS = itertools.count()
 PLACES = tuple((x, y) for y in range(300, 2700, 240) for x in range(500, 2000, 300))
 #: Objects of one batch call.
 BATCH_OBJECTS = 16
+#: Annotations that are refined, over and over, and how many of them one call has.
+REFINED_OBJECTS = 1000
+REFINED_AT_ONCE = 64
 #: Share of what one client does alone that the open loop asks for.
 OPEN_LOAD = 0.7
 
@@ -53,12 +57,14 @@ class Clicks:
         wrong: answers that differ from those of one client alone.
         failed: errors by name.
         answers: what one client alone was answered, by place.
+        refined: annotations that were refined.
         last_click: when the last click was answered, on `time.perf_counter`'s clock.
     """
 
     answers: dict[tuple[int, int], bytes]
     ms: dict[str, dict[int, list[float]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
     wrong: int = 0
+    refined: int = 0
     last_click: float = 0.0
     failed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -100,7 +106,8 @@ def run(
     Returns:
         ``schema``, ``machine``, ``clients``, ``seconds``, ``mix``; ``alone``, ``closed``, ``open``, each with
         ``per_s``, ``<kind>.{n, p50, p95, p99, max}`` in milliseconds, ``wrong``, ``failed`` and
-        ``slowest_over_fastest`` of the clients' medians; ``closed.throughput_of_alone``.
+        ``slowest_over_fastest`` of the clients' medians, ``refined`` annotations; ``closed.throughput_of_alone`` and
+        ``closed.p95_over_alone`` of clicks.
 
     Raises:
         InvalidRequest: an unknown kind of load.
@@ -116,13 +123,15 @@ def run(
         for place in PLACES:  # encodes, which later clicks find at hand
             answers[place] = click_once(people[0], place)
         alone = _phase(Clicks(answers), [_closed(people[0], 0, seed)], seconds)
-        beside = [_batch(batch)] * ("batch" in mix) + [_embed(ahead)] * ("embed" in mix)
+        parts = {"batch": _batch(batch), "embed": _embed(ahead), "refine": _refine(batch)}
+        beside = [parts[kind] for kind in mix if kind != "clicks"]
         everybody = [_closed(person, number, seed) for number, person in enumerate(people)]
         closed = _phase(Clicks(answers), [*everybody, *beside], seconds)
         rate = OPEN_LOAD * alone["per_s"] / clients
         by_clock = [_open(person, number, seed, rate) for number, person in enumerate(people)]
         opened = _phase(Clicks(answers), [*by_clock, *beside], seconds)
-    closed["throughput_of_alone"] = round(closed["per_s"] / alone["per_s"], 3) if alone["per_s"] else None
+    closed["throughput_of_alone"] = _ratio(closed["per_s"], alone["per_s"])
+    closed["p95_over_alone"] = _ratio(closed["clicks"]["p95"], alone["clicks"]["p95"])
     opened["asked_per_s"] = round(OPEN_LOAD * alone["per_s"], 3)
     content = {"clients": clients, "seconds": seconds, "mix": list(mix), "model": model or "default"}
     return report("bench-server", {**content, "alone": alone, "closed": closed, "open": opened})
@@ -157,6 +166,7 @@ def _phase(clicks: Clicks, parts: Sequence[Part], seconds: float) -> dict[str, A
         **{kind: _summary([ms for times in by.values() for ms in times]) for kind, by in sorted(clicks.ms.items())},
         "slowest_over_fastest": round(medians[-1] / medians[0], 3) if medians else None,
         "clients_answered": len(medians),
+        "refined": clicks.refined,
         "wrong": clicks.wrong,
         "failed": dict(clicks.failed),
     }
@@ -202,6 +212,34 @@ def _batch(client: SamClient) -> Part:
     return part
 
 
+def _refine(client: SamClient) -> Part:
+    """Refine annotations call by call, as a run on a project does; the calls that are begun in time count."""
+    choice = random.Random("refine")
+    outlines = [
+        shapely.Point(choice.randrange(300, 2000), choice.randrange(300, 2700)).buffer(choice.randrange(15, 60))
+        for _ in range(REFINED_OBJECTS)
+    ]
+    parts = [
+        [ObjectPrompts(outline=outline) for outline in outlines[start : start + REFINED_AT_ONCE]]
+        for start in range(0, REFINED_OBJECTS, REFINED_AT_ONCE)
+    ]
+
+    def part(clicks: Clicks, end: float) -> None:
+        for objects in itertools.cycle(parts):
+            if (started := time.perf_counter()) >= end:
+                return
+            try:
+                client.predict(Slide(demo_slide_path()), objects, refine=RefineOptions())
+            except QupathSamError as error:
+                with clicks.lock:
+                    clicks.failed[type(error).__name__] += 1
+                continue
+            clicks.add("refine", 0, (time.perf_counter() - started) * 1e3)
+            clicks.refined += len(objects)  # by this thread alone
+
+    return part
+
+
 def _embed(client: SamClient) -> Part:
     def part(clicks: Clicks, end: float) -> None:
         choice = random.Random("embed")
@@ -243,6 +281,10 @@ def _summary(values: Sequence[float]) -> dict[str, float]:
     ordered = sorted(values)
     named = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
     return {"n": len(ordered), **{name: round(_quantile(ordered, share), 1) for name, share in named.items()}}
+
+
+def _ratio(value: float, of: float) -> float | None:
+    return round(value / of, 3) if of else None
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

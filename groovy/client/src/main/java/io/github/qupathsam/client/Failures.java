@@ -14,6 +14,9 @@ final class Failures {
     static final Metadata.Key<byte[]> ERROR_INFO =
             Metadata.Key.of("qupath-sam-error-bin", Metadata.BINARY_BYTE_MARSHALLER);
 
+    /** How Ray Serve's proxy begins where the replica that worked on a call has gone; the server's own faults carry an ErrorInfo. */
+    private static final String LOST_REPLICA = "The actor ";
+
     private final String address;
     private final boolean tls;
 
@@ -59,9 +62,16 @@ final class Failures {
             case DEADLINE_EXCEEDED -> told.contains("waiting_for_connection")
                     ? failed(FailureReason.UNREACHABLE, "no connection to " + address + " has come about in time", failure)
                     : failed(FailureReason.DEADLINE_EXCEEDED, address + " did not answer in time", failure);
+            case INTERNAL -> told.startsWith(LOST_REPLICA)
+                    ? failed(FailureReason.BUSY, "the server behind " + address + " that worked on this has gone", failure)
+                    : internal(status, told, failure);
             case NOT_FOUND, FAILED_PRECONDITION, INVALID_ARGUMENT -> failed(FailureReason.INVALID_REQUEST, told, failure);
-            default -> failed(FailureReason.INTERNAL, address + " failed: " + status.getCode() + ", " + told, failure);
+            default -> internal(status, told, failure);
         };
+    }
+
+    private SamException internal(Status status, String told, Throwable failure) {
+        return failed(FailureReason.INTERNAL, address + " failed: " + status.getCode() + ", " + told, failure);
     }
 
     /** No server there, or a program with another protocol. */

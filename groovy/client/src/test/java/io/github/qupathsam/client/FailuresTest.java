@@ -57,6 +57,16 @@ class FailuresTest {
     }
 
     @Test
+    void aReplicaThatHasGoneIsWorthAskingAgain() {
+        String ray = "The actor died unexpectedly before finishing this task.\n\tclass_name: ServeReplica";
+        SamException lost = failures.of(Status.INTERNAL.withDescription(ray).asRuntimeException());
+        assertEquals(FailureReason.BUSY, lost.reason());
+        assertTrue(lost.reason().passes());
+        SamException fault = failures.of(Status.INTERNAL.withDescription("RST_STREAM").asRuntimeException());
+        assertEquals(FailureReason.INTERNAL, fault.reason());
+    }
+
+    @Test
     void aDeadlineBeforeThereWasAConnectionIsNobodyThere() {
         Status walled = Status.DEADLINE_EXCEEDED.withDescription(
                 "CallOptions deadline exceeded after 0.9s. [closed=[], open=[[buffered_nanos=1, waiting_for_connection]]]");
