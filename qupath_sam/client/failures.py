@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +27,8 @@ _BROKEN_OFF = ("Socket closed", "Connection reset")
 #: How Ray Serve's proxy begins where the replica that worked on a call has gone (`ray.exceptions.RayActorError`): there
 #: is no status of its own for that. This server's own faults carry an ErrorInfo.
 _LOST_REPLICA = "The actor "
+#: What gRPC says where a front (NGINX) answers for a server that it has lost or cannot reach: HTTP's 502 to 504.
+_LOST_BEHIND_FRONT = re.compile(r"http2 header with status: 50[234]")
 
 
 def error_from(rpc_error: grpc.RpcError, address: str) -> errors.QupathSamError:
@@ -35,6 +38,9 @@ def error_from(rpc_error: grpc.RpcError, address: str) -> errors.QupathSamError:
         if key == ERROR_METADATA:
             return error_of(error_pb2.ErrorInfo.FromString(value))
     code, details = rpc_error.code(), rpc_error.details() or ""
+    if _is_lost(code, details):
+        lost = details.partition("\n")[0]
+        return errors.ServerBusy(f"the server behind {address} that worked on this has gone ({lost}); ask again")
     if code is grpc.StatusCode.UNAVAILABLE:
         return errors.ServerUnavailable(_unavailable(address, details))
     if code is grpc.StatusCode.UNAUTHENTICATED:
@@ -47,14 +53,18 @@ def error_from(rpc_error: grpc.RpcError, address: str) -> errors.QupathSamError:
         return errors.Cancelled("the call was cancelled; make it again if it is still wanted")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return errors.RequestTooLarge(f"{details}; send a smaller region or fewer objects")
-    if code is grpc.StatusCode.INTERNAL and details.startswith(_LOST_REPLICA):
-        lost = details.partition("\n")[0]
-        return errors.ServerBusy(f"the server behind {address} that worked on this has gone ({lost}); ask again")
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return errors.ServerUnavailable(
             f"what answers at {address} is no qupath-sam server, or one of another version; check host and port"
         )
     return errors.QupathSamError(f"{code.name}: {details}; see the log of the server at {address}")
+
+
+def _is_lost(code: grpc.StatusCode, details: str) -> bool:
+    """Return whether one of several servers behind an address has gone in the middle of a call."""
+    if code is grpc.StatusCode.INTERNAL:
+        return details.startswith(_LOST_REPLICA)
+    return code is grpc.StatusCode.UNAVAILABLE and _LOST_BEHIND_FRONT.search(details) is not None
 
 
 def _unavailable(address: str, details: str) -> str:
