@@ -66,3 +66,6 @@ texts.each { name, words -> add(name, words, PathPrefs.createPersistentPreferenc
 choices.each { name, words -> add(name, words, PathPrefs.createPersistentPreference("sam.${name}".toString(), words[2][0]), String, words[2]) }
 numbers.each { name, words -> add(name, words, PathPrefs.createPersistentPreference("sam.${name}".toString(), words[2] as double), Double) }
 truths.each { name, words -> add(name, words, PathPrefs.createPersistentPreference("sam.${name}".toString(), false), Boolean) }
+// Not in the pane: Server... has a field for it.
+properties.serverProgram = PathPrefs.createPersistentPreference('sam.serverProgram', 'qupath-sam')
+getQuPath().getStage().getProperties()['qupath-sam-settings'] = properties

@@ -45,7 +45,7 @@ try {
     return
 }
 
-ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
+ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { Dialogs.showErrorNotification('SAM', it) }) {
     def imageData = getCurrentImageData()
 
     // 1. Regions

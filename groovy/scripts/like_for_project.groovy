@@ -49,7 +49,7 @@ try {
     return
 }
 
-ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
+ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { Dialogs.showErrorNotification('SAM', it) }) {
     def imageData = getCurrentImageData()
     def hierarchy = imageData.getHierarchy()
 

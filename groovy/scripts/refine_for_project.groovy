@@ -39,7 +39,7 @@ try {
     return
 }
 
-ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
+ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { Dialogs.showErrorNotification('SAM', it) }) {
     def imageData = getCurrentImageData()
 
     // 1. Which annotations

@@ -34,7 +34,7 @@ try {
     return
 }
 
-ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }) {
+ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { Dialogs.showErrorNotification('SAM', it) }) {
     def imageData = getCurrentImageData()
 
     // 1. Prompts: drawn by a person, not locked, of the wanted or an ignored class

@@ -98,6 +98,10 @@ def serve(
         str, typer.Option(help="Address of that port. It asks for no token, and names no client, image or path.")
     ] = "127.0.0.1",
     grace: Annotated[float, typer.Option(help="Seconds that calls under way get when the server is stopped.")] = 5.0,
+    until_input_ends: Annotated[
+        bool,
+        typer.Option("--until-input-ends", help="End with standard input, as a program does that starts this server."),
+    ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     log_format: Annotated[str, typer.Option(help="text, or json: one object a line.")] = "text",
 ) -> None:
@@ -116,6 +120,8 @@ def serve(
         typer.echo(config_text(context.params))
         return
     _set_up_log(log_level, log_format)
+    if until_input_ends:
+        threading.Thread(target=_end_with_input, name="qupath-sam-input", daemon=True).start()
     _run(context, settings)
 
 
@@ -141,6 +147,19 @@ def _run(context: typer.Context, settings: ServerSettings) -> None:
                 _reload(context, server)
             server.refresh()
         server.stop()
+
+
+def _end_with_input() -> None:
+    """End the process when standard input does: a program that crashes closes it too, and leaves no server behind."""
+    try:
+        # Not sys.stdin, whose lock would keep Python from ending.
+        while os.read(0, 4096):
+            pass
+    except OSError:
+        log.warning("there is no standard input; end this server by Ctrl-C or SIGTERM")
+        return
+    log.info("standard input has ended")
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _reload(context: typer.Context, server: RunningServer) -> None:

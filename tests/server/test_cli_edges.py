@@ -75,6 +75,24 @@ def test_a_signal_ends_a_server_cleanly(name):
         assert process.wait(30) == 0
 
 
+def test_a_server_ends_with_the_program_that_started_it():
+    """A program that crashes, as a QuPath may, closes its end of the pipe and no more."""
+    command = [sys.executable, "-m", "qupath_sam", "serve", "--port", "0", "--model", "fake", "--device", "cpu"]
+    with subprocess.Popen(
+        [*command, "--until-input-ends"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("listening on 127.0.0.1:")
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-1"])
 @pytest.mark.parametrize(("option", "unit"), [("--memory", "GiB"), ("--model-memory", "GiB"), ("--grace", "seconds")])
 def test_a_number_that_cannot_be_is_refused_by_the_name_of_its_option(option, unit, value):

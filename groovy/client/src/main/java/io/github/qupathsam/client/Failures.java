@@ -17,10 +17,12 @@ final class Failures {
     /** How Ray Serve's proxy begins where the replica that worked on a call has gone; the server's own faults carry an ErrorInfo. */
     private static final String LOST_REPLICA = "The actor ";
 
+    private final Settings settings;
     private final String address;
     private final boolean tls;
 
     Failures(Settings settings) {
+        this.settings = settings;
         this.address = settings.address();
         this.tls = settings.tls();
     }
@@ -76,6 +78,12 @@ final class Failures {
 
     /** No server there, or a program with another protocol. */
     private SamException unavailable(Status status, String told, Throwable failure) {
+        if (LocalServer.hasEndedAt(settings.host(), settings.port())) {
+            return new SamException(
+                    FailureReason.UNREACHABLE,
+                    "the server that was started on this machine has ended; start it again in Extensions > SAM > Server...",
+                    failure);
+        }
         SSLException handshake = handshakeFault(status);
         if (handshake == null) {
             String where = "no server answers at " + address + " (" + told + ")";
@@ -108,7 +116,7 @@ final class Failures {
             return new SamException(
                     FailureReason.BAD_CERTIFICATE,
                     address + " broke off the handshake (" + told + "); where it wants to see a certificate of yours, set"
-                            + " certificate and key (see Settings)",
+                            + " certificate and key " + FailureReason.Where.SETTINGS,
                     failure);
         }
         return failed(FailureReason.BAD_CERTIFICATE, address + " does not prove who it is (" + told + ")", failure);

@@ -80,7 +80,8 @@ public final class ProjectBackup {
             prune(all, image);
         } catch (IOException failure) {
             throw new UncheckedIOException(
-                    "cannot copy the image's data to " + target + " (" + failure.getMessage() + "); nothing is changed", failure);
+                    "cannot copy the image's data to " + target + " (" + FailureText.reason(failure)
+                            + "), so nothing is changed; make the project's folder writable, and see that the disk has space", failure);
         }
         return target;
     }

@@ -10,7 +10,12 @@ import java.util.function.Consumer;
  */
 public final class ProjectRun {
     private static final int FAILED = 1;
+    /** Images of one run follow each other faster than a person starts another run. */
+    private static final long PAUSE_NS = 10_000_000_000L;
+
     private static boolean marked;
+    private static String lastReason = "";
+    private static long lastFailure;
 
     private ProjectRun() {}
 
@@ -20,27 +25,34 @@ public final class ProjectRun {
      * @param image its name
      * @param headless without a window: a failure makes this process end with exit 1, after all other images have been run and saved
      * @param say prints a line
+     * @param show shows a sentence to a person, without waiting for an answer; not called without a window, nor twice in a row with the
+     *     same reason: the next image fails as this one did
      * @param work gives its report
-     * @throws ScriptStopped where something failed that a person can put right
-     * @throws Exception what else the work throws, once the user has seen the message
+     * @throws ScriptStopped where anything failed; the stack trace is in the log, at level debug
      */
-    public static void image(String image, boolean headless, Consumer<String> say, Callable<String> work) throws Exception {
+    public static void image(String image, boolean headless, Consumer<String> say, Consumer<String> show, Callable<String> work) {
         try {
             say.accept("qupath-sam: " + image + ": " + work.call());
         } catch (Throwable failure) {
-            say.accept("qupath-sam: " + image + ": FAILED: " + told(failure));
+            String reason = ScriptRun.told(failure);
+            String text = image + ": FAILED: " + reason;
+            say.accept("qupath-sam: " + text);
             if (headless) {
                 markFailed();
+            } else if (isNew(reason)) {
+                show.accept(text);
             }
-            if (failure instanceof SamException || failure instanceof IllegalStateException) {
-                throw new ScriptStopped(told(failure));
-            }
-            throw failure;
+            throw new ScriptStopped(reason);
         }
     }
 
-    private static String told(Throwable failure) {
-        return failure.getMessage() == null ? failure.toString() : failure.getMessage();
+    /** Whether a failure is another one than that of the image before, or of another run. */
+    private static synchronized boolean isNew(String reason) {
+        long now = System.nanoTime();
+        boolean isNew = !reason.equals(lastReason) || now - lastFailure > PAUSE_NS;
+        lastReason = reason;
+        lastFailure = now;
+        return isNew;
     }
 
     private static synchronized void markFailed() {

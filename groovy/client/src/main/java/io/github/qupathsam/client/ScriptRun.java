@@ -2,9 +2,13 @@ package io.github.qupathsam.client;
 
 import java.util.concurrent.Callable;
 import java.util.function.Consumer;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
-/** A script that a person runs once: an error is one sentence, in the window in a dialog. */
+/** A script that a person runs once: an error is one sentence, in the window in a dialog. Its stack trace goes to the log, at level debug. */
 public final class ScriptRun {
+    private static final Logger LOG = LoggerFactory.getLogger(ScriptRun.class);
+
     private ScriptRun() {}
 
     /** A report of work that has changed nothing in the image: there is no step of undo for it. */
@@ -28,22 +32,30 @@ public final class ScriptRun {
      * @param show shows a sentence to a person; not called without a window
      * @param work gives its report, {@link Unchanged} where it changed nothing
      * @return whether the work came to its end and has changed the image
-     * @throws ScriptStopped without a window, where something failed that a person can put right
-     * @throws Exception what the work throws beside that: a fault of the script
+     * @throws ScriptStopped without a window, where anything failed
      */
-    public static boolean of(boolean headless, Consumer<String> say, Consumer<String> show, Callable<?> work)
-            throws Exception {
+    public static boolean of(boolean headless, Consumer<String> say, Consumer<String> show, Callable<?> work) {
         try {
             Object report = work.call();
             say.accept("qupath-sam: " + report);
             return !(report instanceof Unchanged);
-        } catch (SamException | IllegalStateException | IllegalArgumentException failure) {
-            say.accept("qupath-sam: " + failure.getMessage());
+        } catch (Throwable failure) {
+            String text = told(failure);
+            say.accept("qupath-sam: " + text);
             if (headless) {
-                throw new ScriptStopped(failure.getMessage());
+                throw new ScriptStopped(text);
             }
-            show.accept(failure.getMessage());
+            show.accept(text);
             return false;
         }
+    }
+
+    /** The sentence for a person; the rest is in the log from here on. */
+    static String told(Throwable failure) {
+        if (failure instanceof InterruptedException) {
+            Thread.currentThread().interrupt(); // the person ends all of the script
+        }
+        LOG.debug("qupath-sam", failure);
+        return FailureText.of(failure);
     }
 }

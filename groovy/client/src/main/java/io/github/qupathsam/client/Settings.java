@@ -1,14 +1,7 @@
 package io.github.qupathsam.client;
 
-import java.io.IOException;
-import java.io.Reader;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.InvalidPathException;
-import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Map;
-import java.util.Properties;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.function.UnaryOperator;
@@ -19,7 +12,8 @@ import java.util.regex.Pattern;
  *
  * <p>Each setting is looked for, first found first taken, as system property {@code qupath.sam.port}, environment variable
  * {@code QUPATH_SAM_PORT}, and line {@code port=50051} of the file {@code .qupath-sam/client.properties} in the user's home
- * (another file: system property {@code qupath.sam.settings} or environment variable {@code QUPATH_SAM_SETTINGS}).
+ * (another file: system property {@code qupath.sam.settings} or environment variable {@code QUPATH_SAM_SETTINGS}). Above all of them
+ * is the address of a {@link LocalServer} that is in use; it is never written down.
  *
  * @param host name or address of the server
  * @param port its port
@@ -54,62 +48,32 @@ public record Settings(
             Map.entry("timeout", "120"),
             Map.entry("patience", "30")));
 
-    /** The settings of this machine and user. */
+    /** The settings of this machine and user; where {@link LocalServer} is in use, its address. */
     public static Settings load() {
         return load(Map.of());
     }
 
     /** As {@link #load()}, with what is given here put above all else. Durations are seconds. */
     public static Settings load(Map<String, ?> overrides) {
+        Map<String, Object> given = new TreeMap<>(LocalServer.address());
+        given.putAll(overrides);
+        return loadStored(given);
+    }
+
+    /** As {@link #load(Map)}, but whether a {@link LocalServer} is in use makes no difference. */
+    public static Settings loadStored(Map<String, ?> overrides) {
         return load(overrides, System::getProperty, System.getenv()::get);
     }
 
     static Settings load(
             Map<String, ?> overrides, UnaryOperator<String> systemProperty, UnaryOperator<String> environment) {
-        Map<String, String> values = new TreeMap<>(DEFAULTS);
-        values.putAll(readFile(systemProperty, environment));
-        for (String name : DEFAULTS.keySet()) {
-            put(values, name, environment.apply("QUPATH_SAM_" + name.toUpperCase(java.util.Locale.ROOT)));
-            put(values, name, systemProperty.apply("qupath.sam." + name));
+        StoredSettings stored = StoredSettings.read(systemProperty, environment);
+        if (!stored.fileFault().isEmpty()) {
+            throw new IllegalArgumentException(stored.fileFault());
         }
+        Map<String, String> values = new TreeMap<>(stored.values());
         overrides.forEach((name, value) -> values.put(known(name, "settings"), String.valueOf(value)));
         return of(values);
-    }
-
-    /**
-     * Writes settings to the file of this machine and user; those that are not given stay as they are there.
-     *
-     * @throws java.io.UncheckedIOException where the file cannot be written
-     * @throws IllegalArgumentException where they would not be taken: then nothing is written
-     */
-    public static void save(Map<String, ?> changes) {
-        save(changes, System::getProperty, System.getenv()::get);
-    }
-
-    static void save(Map<String, ?> changes, UnaryOperator<String> systemProperty, UnaryOperator<String> environment) {
-        Map<String, String> values = readFile(systemProperty, environment);
-        changes.forEach((name, value) -> values.put(known(name, "settings"), String.valueOf(value)));
-        Map<String, String> all = new TreeMap<>(DEFAULTS);
-        all.putAll(values);
-        of(all);
-        Properties properties = new Properties();
-        values.forEach((name, value) -> {
-            if (!value.equals(DEFAULTS.get(name))) {
-                properties.setProperty(name, value);
-            }
-        });
-        Path file = file(systemProperty, environment);
-        try {
-            Files.createDirectories(file.toAbsolutePath().getParent());
-            // There may be a token in it: a temporary file is its owner's alone, on systems that know of that.
-            Path written = Files.createTempFile(file.toAbsolutePath().getParent(), "client", ".part");
-            try (var writer = Files.newBufferedWriter(written, StandardCharsets.UTF_8)) {
-                properties.store(writer, "Where qupath-sam's server is; see docs/qupath.md");
-            }
-            Files.move(written, file, java.nio.file.StandardCopyOption.REPLACE_EXISTING);
-        } catch (IOException failure) {
-            throw new java.io.UncheckedIOException("cannot write " + file + " (" + failure.getMessage() + ")", failure);
-        }
     }
 
     /** The address as people write it. */
@@ -128,7 +92,8 @@ public record Settings(
         return (tls ? "tls " : "") + address() + (model.isEmpty() ? "" : ", model " + model);
     }
 
-    private static Settings of(Map<String, String> values) {
+    /** @throws IllegalArgumentException where one cannot be, or they do not go together */
+    static Settings of(Map<String, String> values) {
         String ca = values.get("ca").strip();
         String certificate = values.get("certificate").strip();
         String key = values.get("key").strip();
@@ -165,53 +130,7 @@ public record Settings(
         return token;
     }
 
-    private static String named(UnaryOperator<String> systemProperty, UnaryOperator<String> environment) {
-        String named = systemProperty.apply("qupath.sam.settings");
-        return named == null ? environment.apply("QUPATH_SAM_SETTINGS") : named;
-    }
-
-    private static Path file(UnaryOperator<String> systemProperty, UnaryOperator<String> environment) {
-        String named = named(systemProperty, environment);
-        try {
-            return named != null
-                    ? Path.of(named)
-                    : Path.of(String.valueOf(systemProperty.apply("user.home")), ".qupath-sam", "client.properties");
-        } catch (InvalidPathException impossible) {
-            throw new IllegalArgumentException("no path: " + named + "; correct qupath.sam.settings", impossible);
-        }
-    }
-
-    private static Map<String, String> readFile(UnaryOperator<String> systemProperty, UnaryOperator<String> environment) {
-        Path file = file(systemProperty, environment);
-        Map<String, String> values = new TreeMap<>();
-        if (!Files.isRegularFile(file)) {
-            if (named(systemProperty, environment) != null) {
-                throw new IllegalArgumentException("no settings file " + file + "; correct qupath.sam.settings");
-            }
-            return values;
-        }
-        Properties properties = new Properties();
-        try (Reader reader = Files.newBufferedReader(file, StandardCharsets.UTF_8)) {
-            reader.mark(1);
-            if (reader.read() != '\uFEFF') { // the mark that some editors put in front
-                reader.reset();
-            }
-            properties.load(reader);
-        } catch (IOException unreadable) {
-            throw new IllegalArgumentException("cannot read " + file + " (" + unreadable.getMessage() + ")", unreadable);
-        }
-        properties.stringPropertyNames()
-                .forEach(name -> values.put(known(name, file.toString()), properties.getProperty(name)));
-        return values;
-    }
-
-    private static void put(Map<String, String> values, String name, String value) {
-        if (value != null) {
-            values.put(name, value);
-        }
-    }
-
-    private static String known(String name, String where) {
+    static String known(String name, String where) {
         if (!DEFAULTS.containsKey(name)) {
             throw new IllegalArgumentException(
                     "unknown setting '" + name + "' in " + where + "; known: " + new TreeSet<>(DEFAULTS.keySet()));

@@ -7,6 +7,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.LinkedHashMap;
@@ -193,23 +195,31 @@ class ProjectScriptsTest {
         assertFalse(Provenance.isIn(Map.of("by", "hand")));
     }
 
+    /** On 0.1.0 a fault was a stack trace for each image, and in a window no failure was more than a line of the log. */
     @Test
-    void aRunSaysWhatCameOfEachImage() throws Exception {
-        List<String> said = new ArrayList<>();
-        ProjectRun.image("a.svs", false, said::add, () -> "3 outlined");
-        NullPointerException fault = new NullPointerException();
-        assertEquals(fault, assertThrows(NullPointerException.class, () -> ProjectRun.image("b.svs", false, said::add, () -> {
-            throw fault;
-        })));
-        assertThrows(ScriptStopped.class, () -> ProjectRun.image("c.svs", false, said::add, () -> {
-            throw new SamException(FailureReason.BUSY, "too many calls");
+    void aRunSaysWhatCameOfEachImage() {
+        List<String> said = new ArrayList<>(), shown = new ArrayList<>();
+        ProjectRun.image("a.svs", false, said::add, shown::add, () -> "3 outlined");
+        for (String image : List.of("b.svs", "c.svs")) {
+            ScriptStopped stopped = assertThrows(ScriptStopped.class, () -> ProjectRun.image(image, false, said::add, shown::add, () -> {
+                throw new UncheckedIOException("cannot write data.qpdata; make its folder writable", new IOException("x"));
+            }));
+            assertEquals(0, stopped.getStackTrace().length);
+        }
+        assertThrows(ScriptStopped.class, () -> ProjectRun.image("d.svs", false, said::add, shown::add, () -> {
+            throw new SamException(FailureReason.BUSY, "too many calls; try again");
         }));
         assertEquals(
                 List.of(
                         "qupath-sam: a.svs: 3 outlined",
-                        "qupath-sam: b.svs: FAILED: java.lang.NullPointerException",
-                        "qupath-sam: c.svs: FAILED: too many calls"),
+                        "qupath-sam: b.svs: FAILED: cannot write data.qpdata; make its folder writable",
+                        "qupath-sam: c.svs: FAILED: cannot write data.qpdata; make its folder writable",
+                        "qupath-sam: d.svs: FAILED: too many calls; try again"),
                 said);
+        assertEquals(
+                List.of("b.svs: FAILED: cannot write data.qpdata; make its folder writable", "d.svs: FAILED: too many calls; try again"),
+                shown,
+                "the next image fails as this one did");
     }
 
     @Test

@@ -32,17 +32,19 @@ class ProjectSettingsTest {
 
     @Test
     void whatElseStandsThereStays() throws Exception {
-        Files.writeString(folder.resolve("sam.properties"), "model=one\nlater=kept\n");
+        Files.writeString(folder.resolve("sam.properties"), "# ours\nmodel=one\nlater=kept\n");
         ProjectSettings.saveModel(folder.resolve("project.qpproj"), "two");
-        assertTrue(Files.readString(folder.resolve("sam.properties")).contains("later=kept"));
+        assertEquals("# ours\nlater=kept\nmodel=two\n".lines().sorted().toList(), Files.readAllLines(folder.resolve("sam.properties")).stream().sorted().toList());
     }
 
     @Test
     void whatCannotBeReadOrWrittenIsNamed() throws Exception {
         Files.writeString(folder.resolve("sam.properties"), "model=\\u00zz\n");
         var unreadable = assertThrows(IllegalArgumentException.class, () -> ProjectSettings.of(folder.resolve("project.qpproj")));
-        assertTrue(unreadable.getMessage().endsWith("correct or delete it"), unreadable.getMessage());
+        assertTrue(unreadable.getMessage().endsWith("or delete it"), unreadable.getMessage());
         Path nowhere = folder.resolve("absent").resolve("project.qpproj");
         assertThrows(UncheckedIOException.class, () -> ProjectSettings.saveModel(nowhere, "two"));
+        assertThrows(IllegalArgumentException.class, () -> ProjectSettings.saveModel(folder.resolve("project.qpproj"), "two"));
+        assertEquals("model=\\u00zz\n", Files.readString(folder.resolve("sam.properties")), "what cannot be read is not overwritten");
     }
 }

@@ -47,32 +47,6 @@ class SettingsTest {
     }
 
     @Test
-    void whatIsSavedIsLoadedAndTheRestStays() throws Exception {
-        Path file = folder.resolve(".qupath-sam/client.properties");
-        Settings.save(Map.of("host", "gpu1", "port", 7, "tls", true, "token", "a.b"), this::property, name -> null);
-        Settings settings = load(Map.of(), Map.of(), Map.of());
-        assertEquals("gpu1:7", settings.address());
-        assertEquals("a.b", settings.token());
-        Settings.save(Map.of("model", "sam_vit_b"), this::property, name -> null);
-        settings = load(Map.of(), Map.of(), Map.of());
-        assertEquals("gpu1", settings.host());
-        assertEquals("sam_vit_b", settings.model());
-        String before = Files.readString(file);
-        assertThrows(
-                IllegalArgumentException.class,
-                () -> Settings.save(Map.of("port", "http"), this::property, name -> null));
-        assertThrows(
-                IllegalArgumentException.class,
-                () -> Settings.save(Map.of("tls", false), this::property, name -> null),
-                "the token would travel unencrypted");
-        assertEquals(before, Files.readString(file));
-    }
-
-    private String property(String name) {
-        return name.equals("user.home") ? folder.toString() : null;
-    }
-
-    @Test
     void aNamedFileMustBeThere() {
         var failure = assertThrows(
                 IllegalArgumentException.class,
