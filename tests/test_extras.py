@@ -69,7 +69,8 @@ def test_the_extra_of_transformers_brings_what_its_models_need() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"), [("torch", "server"), ("PIL.Image", "server"), ("jpype", "project"), ("timm", "transformers")]
+    ("module", "extra"),
+    [("torch", "server"), ("PIL.Image", "server"), ("jpype", "project"), ("timm", "transformers"), ("ray", "ray")],
 )
 def test_a_missing_module_is_told_with_the_line_that_mends_it(module: str, extra: str) -> None:
     said = missing_extra(ModuleNotFoundError("no", name=module))
