@@ -88,9 +88,10 @@ def settings = [autoKeep: autoKeep, enterOnly: enterOnly, asDetections: asDetect
                 cutAtNeighbours: cutAtNeighbours, namePattern: namePattern, colour: colour, opacity: opacity]
 def clicker = new Clicker(gui: gui, model: model, options: options, settings: settings, restMs: restMs)
 def install = {
-    // A second run of the script replaces what the first one does; tool and menu stay.
+    // A second run of the script replaces what the first one does; tool, menu and what is not yet kept stay.
     def running = gui.getStage().getProperties()
-    running.remove('qupath-sam')?.stop()
+    def former = running.remove('qupath-sam')
+    former?.stop()
     running.put('qupath-sam', clicker)
     def tool = gui.getToolManager().getTools().find { it.getName() == 'SAM' }
     if (tool == null) {
@@ -102,7 +103,7 @@ def install = {
         gui.installCommand('Extensions>SAM>Click tool', { gui.getToolManager().setSelectedTool(tool) })
         gui.installCommand('Extensions>SAM>Server...', { running['qupath-sam'].describeServer() }) // the jar's extension has more
     }
-    clicker.start(tool)
+    clicker.start(tool, former)
     if (!startup)
         gui.getToolManager().setSelectedTool(tool)
 }
@@ -124,6 +125,8 @@ class Clicker {
     private session, plane   // the object that is being clicked, and where
     private place            // the same plane, however often its image is opened
     private aside = [:]      // place -> object that is neither kept nor dropped, while another place is shown
+    private beingKept = []   // objects that wait for their last answer
+    private unwritten = []   // what was kept when its image was closed already: it is added when that is opened again
     private view             // what is shown of it
     private state, rest, spinner
     private doubleClicks = DoubleClicks.start()
@@ -142,9 +145,11 @@ class Clicker {
     private rightButton = { offer(it) } as EventHandler<MouseEvent>
     private menu             // of the right button
 
-    void start(samTool) {
+    /** @param former what did the same before, or null; it has been stopped */
+    void start(samTool, former) {
         tool = samTool
         connect()
+        former?.handOver(this)
         showState()
         rest = new PauseTransition(Duration.millis(restMs))
         rest.setOnFinished { embedView() }
@@ -158,11 +163,9 @@ class Clicker {
             attach(gui.getViewer())
     }
 
-    /** With the settings as they are now; what an earlier connection waits for is dropped. */
+    /** With the settings as they are now; objects that are being clicked stay, and what is unanswered is asked again. */
     void connect() {
-        aside.clear()
-        session = null
-        live?.close()
+        def former = live
         readProject()
         live = LiveSession.open()
         def mine = live
@@ -176,6 +179,20 @@ class Clicker {
                 now.name() == 'DISCONNECTED' ? warn(mine.trouble()) : viewer?.repaint()
             }
         }
+        ([session] + aside.values() + beingKept).findAll { it != null }.unique { System.identityHashCode(it) }.each { it.moveTo(live) }
+        former?.close()
+    }
+
+    /** Gives what is neither kept nor dropped to another one. */
+    void handOver(next) {
+        next.take(aside, beingKept, unwritten)
+        live.close()
+    }
+
+    void take(objects, kept, closed) {
+        (objects.values() + kept).each { it.moveTo(live) }
+        aside.putAll(objects)
+        unwritten.addAll(closed)
     }
 
     /** Read once: a click waits for no file. */
@@ -188,13 +205,13 @@ class Clicker {
         }
     }
 
+    /** To be followed by {@link #handOver}. */
     void stop() {
         detach()
         gui.getStage().removeEventFilter(KeyEvent.ANY, keyFilter)
         gui.getToolManager().selectedToolProperty().removeListener(toolListener)
         gui.viewerProperty().removeListener(viewerChanged)
         gui.projectProperty().removeListener(projectChanged)
-        live.close()
     }
 
     /** A setting of the scripts' has another value from now on. */
@@ -244,6 +261,9 @@ class Clicker {
         viewer.getCustomOverlayLayers().add(overlay)
         viewer.getView().addEventFilter(ScrollEvent.SCROLL, wheel)
         viewer.getView().addEventFilter(MouseEvent.MOUSE_PRESSED, rightButton)
+        def waiting = unwritten
+        unwritten = []
+        waiting.each { add(*it) }
         turn()
         rest.playFromStart()
     }
@@ -267,7 +287,7 @@ class Clicker {
             return
         putAside()
         plane = viewer.getImagePlane()
-        place = [imageData.getServer().getPath(), plane.getZ(), plane.getT()]
+        place = [identityOf(imageData), plane.getZ(), plane.getT()]
         session = aside.remove(place)
         session?.resume(imageInView(), changed)
         show()
@@ -285,7 +305,7 @@ class Clicker {
         else {
             aside[place] = session
             if (isAnother)
-                Dialogs.showInfoNotification('SAM', "The outline on ${imageData.getServer().getMetadata().getName()} is not kept. It waits there.")
+                Dialogs.showInfoNotification('SAM', "The outline on ${imageNameOf(imageData)} is not kept. It waits there.")
         }
         session = plane = place = null
         show()
@@ -424,7 +444,8 @@ class Clicker {
             keep(session.keep(), false)
         }
         def click = Click.at(place.x, place.y, positive)
-        object()?.refine(open.getID(), Outlines.wkb(open.getROI().getGeometry()), click, viewer.getDownsampleFactor())
+        def source = [id: open.getID(), place: placeOf(open)]
+        object()?.refine(source, Outlines.wkb(open.getROI().getGeometry()), click, viewer.getDownsampleFactor())
     }
 
     /** Annotations with an area that are shown. */
@@ -550,16 +571,31 @@ class Clicker {
 
     /** @param selects whether the annotation is selected: not where the next object is under way */
     private void keep(keeping, selects = !settings.autoKeep) {
-        def keptViewer = viewer, keptData = imageData, keptPlane = plane
+        def object = session, keptViewer = viewer, keptPlane = plane, asked = Asked.about(imageData, imagesInView(), [:])
+        beingKept << object
         keeping.whenComplete { kept, failure ->
-            Platform.runLater { failure == null ? add(kept, keptViewer, keptData, keptPlane, selects) : warnOf(SamException.of(failure)) }
+            Platform.runLater {
+                beingKept.remove(object)
+                failure == null ? add(kept, asked, keptViewer, keptPlane, selects) : warnOf(SamException.of(failure))
+            }
         }
     }
 
-    private void add(kept, keptViewer, keptData, keptPlane, selects) {
+    /** Adds an outline to the image that it was clicked on, or, where that has been closed, as soon as it is opened again. */
+    private void add(kept, asked, keptViewer, keptPlane, selects) {
+        def keptData
+        try {
+            keptData = asked.image(imagesInView(), { identityOf(it) }, { imageNameOf(it) })
+        } catch (IllegalStateException closed) {
+            unwritten << [kept, asked, keptViewer, keptPlane, selects]
+            return
+        }
         def outline = new WKBReader(GeometryTools.getDefaultFactory()).read(kept.mask().wkb())
         def hierarchy = keptData.getHierarchy()
-        def made = kept.source() == null ? null : hierarchy.getAnnotationObjects().find { it.getID() == kept.source() && !it.isLocked() }
+        def source = kept.source()
+        def made = source == null ? null : hierarchy.getAnnotationObjects().find { it.getID() == source.id && !it.isLocked() && placeOf(it) == source.place }
+        if (source != null && made == null)
+            warn('The annotation has been changed meanwhile. The outline is a new one.')
         def pathClass = made == null ? PathPrefs.autoSetAnnotationClassProperty().get() : made.getPathClass()
         if (settings.cutAtNeighbours)
             outline = cut(outline, annotationsInSight(keptData, keptViewer).findAll { it != made && it.getPathClass() == pathClass }, keptPlane)
@@ -585,6 +621,26 @@ class Clicker {
         if (pathClass != null && keptViewer.getOverlayOptions().isPathClassHidden(pathClass))
             warn("Kept, but objects of class ${pathClass} are hidden: show them in the Annotations tab.")
         println "qupath-sam: ${kept.report(made.getDisplayedName())}"
+    }
+
+    /** The images that the window's viewers show. */
+    private imagesInView() {
+        return gui.getAllViewers().collect { it.getImageData() }.findAll { it != null }
+    }
+
+    /** The same for an image that is opened twice. */
+    private identityOf(data) {
+        return data.getProperty('PROJECT_ENTRY_ID') ?: data.getServerPath()
+    }
+
+    private imageNameOf(data) {
+        return data.getServer().getMetadata().getName()
+    }
+
+    /** An object's plane and outline. */
+    private placeOf(object) {
+        def roi = object.getROI()
+        return [roi.getC(), roi.getZ(), roi.getT(), Outlines.fingerprint(roi.getGeometry())]
     }
 
     private void note(made, kept) {

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from .conftest import PATIENCE_S, SCRIPTS, QuPath, with_options
 from .live_server import Server
-from .test_extension import AT_REST, CLICKER, DRAWN, OURS, STATE
+from .test_extension import AT_REST, CLICKER, DRAWN, OURS, STATE, answered
 from .test_in_qupath import GRID
 from .test_menu import DIALOG
 from .window import Window, open_window
@@ -207,3 +207,86 @@ def test_nothing_refined_is_no_step_of_undo(window: Window) -> None:
     assert window.ask(steps) == before
     window.ask("gui.getUndoRedoManager().undoOnce(); null")
     assert not window.ask("getAllObjects(false).any { it.getName() == 'further' }"), "what was drawn is the last step"
+
+
+@pytest.fixture
+def clicking(window: Window) -> Iterator[Window]:
+    """The click tool on an image that is saved, with the class Tumor set."""
+    window.ask(
+        "PathPrefs.autoSetAnnotationClassProperty().set(getPathClass('Tumor'))\n"
+        "getProjectEntry().saveImageData(viewer.getImageData()); null"
+    )
+    if window.ask("gui.getToolManager().getSelectedTool().getName()") != "SAM":
+        window.press("j")
+    window.look(300, 300, 1)
+    yield window
+    window.press("Escape")
+    window.wait_for(CLICKER + "clicker.@session == null || clicker.@session.isEmpty()", "end of the clicking")
+
+
+CONNECT = CLICKER + "clicker.connect(); null"
+
+
+def test_outlines_that_are_not_yet_kept_stay_with_another_connection(clicking: Window) -> None:
+    """OK in the dialog of the server dropped them, here and on other images."""
+    clicking.click(300, 300)
+    answered(clicking, 1)
+    clicking.open_image("two.png")
+    clicking.look(300, 300, 1)
+    clicking.click(300, 300)
+    answered(clicking, 1)
+    clicking.ask(CONNECT)
+    answered(clicking, 1)
+    clicking.click(310, 305, holding="shift")
+    answered(clicking, 2)
+    clicking.press("Escape")
+    clicking.open_image("one.png")
+    answered(clicking, 1)
+    clicking.press("Return")
+    clicking.wait_for(f"{OURS}.size() == 1", "kept outline")
+
+
+def test_what_is_being_kept_is_kept_over_another_connection(clicking: Window, server: Server) -> None:
+    with server.stopped():
+        clicking.click(300, 300)
+        clicking.press("Return")
+        clicking.ask(CONNECT)
+    clicking.wait_for(f"{OURS}.size() == 1", "kept outline")
+
+
+def test_a_second_run_of_the_script_keeps_what_is_clicked(clicking: Window) -> None:
+    clicking.click(300, 300)
+    answered(clicking, 1)
+    script = (SCRIPTS / "live_click.groovy").as_posix()
+    first = clicking.ask(CLICKER + "System.identityHashCode(clicker)")
+    clicking.ask(f"gui.runScript(new File('{script}'), null); null")
+    clicking.wait_for(CLICKER + f"clicker != null && System.identityHashCode(clicker) != {first}", "second run")
+    answered(clicking, 1)
+    clicking.click(310, 305, holding="shift")
+    answered(clicking, 2)
+
+
+def test_an_outline_whose_image_was_closed_is_added_when_it_is_open_again(clicking: Window) -> None:
+    """The answer was there already, and the image gone before the outline could be added."""
+    clicking.click(300, 300)
+    answered(clicking, 1)
+    clicking.ask(
+        CLICKER + "viewer.getImageData().setChanged(false); clicker.keep(clicker.@session.keep())\n"
+        "gui.openImageEntry(gui.getProject().getImageList().find { it.getImageName() == 'two.png' }); null"
+    )
+    clicking.wait_for("getProjectEntry().getImageName() == 'two.png'", "image")
+    assert clicking.ask(f"{OURS}.size()") == 0
+    clicking.open_image("one.png")
+    clicking.wait_for(f"{OURS}.size() == 1", "kept outline")
+
+
+def test_an_annotation_that_is_edited_while_it_is_refined_stays(clicking: Window) -> None:
+    clicking.click(300, 345, holding="ctrl")
+    answered(clicking, 1)
+    clicking.ask(
+        "getAnnotationObjects().find { it.getName() == 'rough' }"
+        ".setROI(ROIs.createEllipseROI(250, 260, 90, 80, viewer.getImagePlane())); null"
+    )
+    clicking.press("Return")
+    clicking.wait_for(f"{OURS}.size() == 1", "kept outline")
+    assert clicking.ask("getAnnotationObjects().find { it.getName() == 'rough' }.getROI().getRoiName()") == "Ellipse"

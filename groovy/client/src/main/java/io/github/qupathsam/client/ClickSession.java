@@ -39,8 +39,8 @@ public final class ClickSession {
     /** Clicks that are asked for together while more of them wait: fewer show more outlines on the way, more take less time. */
     static final int CLICKS_AT_ONCE = 3;
 
-    private final LiveSession live;
-    private final String key;
+    private LiveSession live;
+    private String key;
     private SamImage image;
     private final List<Step> steps = new ArrayList<>();
     private Consumer<ClickView> listener;
@@ -207,6 +207,14 @@ public final class ClickSession {
         image = reopened;
         listener = newListener;
         show();
+    }
+
+    /** The person turns to another server: the object stays as it is, and what is unanswered is asked there. */
+    public synchronized void moveTo(LiveSession other) {
+        live = other;
+        key = other.nextKey();
+        stopAsking();
+        ask();
     }
 
     /** The person turns to something else: nothing more is shown, and the object is forgotten unless it is being kept. */

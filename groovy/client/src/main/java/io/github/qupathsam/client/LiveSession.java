@@ -95,7 +95,12 @@ public final class LiveSession implements AutoCloseable {
 
     /** An object that a person clicks together; every change is shown to the listener, on any thread. */
     public ClickSession clicks(SamImage image, PredictOptions options, Consumer<ClickView> listener) {
-        return new ClickSession(this, "object " + objects.incrementAndGet(), image, options, listener);
+        return new ClickSession(this, nextKey(), image, options, listener);
+    }
+
+    /** For an object that no request has been about. */
+    String nextKey() {
+        return "object " + objects.incrementAndGet();
     }
 
     /**

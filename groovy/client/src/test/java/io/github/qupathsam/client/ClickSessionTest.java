@@ -106,6 +106,35 @@ class ClickSessionTest {
         assertArrayEquals(whole.wkb(), kept.mask().wkb(), "click by click is another answer than all at once");
     }
 
+    /** The dialog of the server opens another connection: every outline that was not yet kept was dropped. */
+    @Test
+    void anObjectGoesOnWithAnotherConnection() throws Exception {
+        session.click(380.5, 260.5, true, 1);
+        SamMask one = seen(view -> view.mask() != null && !view.working()).mask();
+        try (LiveSession next = client.live()) {
+            ClickSession other = next.clicks(image, OPTIONS, view -> {});
+            session.moveTo(next);
+            live.close();
+            assertArrayEquals(one.wkb(), session.view().mask().wkb());
+            session.click(395.5, 260.5, false, 1);
+            other.click(100.5, 100.5, true, 1);
+            SamMask two = seen(view -> !view.working() && view.clicks().size() == 2).mask();
+            assertTrue(two.areaPx2() < one.areaPx2());
+            assertEquals(2, soon(session.keep()).clicks().size());
+        }
+    }
+
+    @Test
+    void whatIsBeingKeptIsKeptByTheOtherConnection() throws Exception {
+        try (LiveSession next = client.live()) {
+            session.click(380.5, 260.5, true, 1);
+            CompletableFuture<KeptOutline> keeping = session.keep();
+            session.moveTo(next);
+            live.close();
+            assertEquals(1, soon(keeping).clicks().size());
+        }
+    }
+
     @Test
     void droppingLeavesNothing() throws Exception {
         session.click(380.5, 260.5, true, 1);
