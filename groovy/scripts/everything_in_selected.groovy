@@ -67,18 +67,21 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def pathClass = outlineClass ? getPathClass(outlineClass) : null
     def found = answers.collect { region, answer ->
         def objects = objectsOf(answer, region.getROI().getImagePlane(), pathClass, asAnnotations, imageData)
-        objects.each { it.getMetadata().put('qupath-sam.found', 'everything') } // a later run replaces what has it
+        markFound(objects, 'everything', pathClass) // a later run replaces what has it
         return [region, answer, objects]
     }
     return writeAnswer(asked) { imageNow, asTheyWere ->
         def hasChanged = false
         def reports = found.collect { region, answer, objects ->
             def parent = asTheyWere[region.getID()]
-            def earlier = parent && replaceEarlier ? earlierIn(parent, asAnnotations) : []
-            parent?.removeChildObjects(earlier)
-            (parent ?: imageNow.getHierarchy().getRootObject()).addChildObjects(objects)
-            hasChanged |= earlier || objects
-            return "${region.getDisplayedName()}: ${answer.report()}" + (parent ? '' : ' (the region has been changed meanwhile: they are not below it)')
+            def earlier = parent && replaceEarlier ? earlierBelow(parent, region.getROI().getImagePlane(), 'everything', pathClass, asAnnotations) : []
+            def (staying, replaced) = earlier.split { isInUse(it) }
+            def added = besides(objects, staying)
+            parent?.removeChildObjects(replaced)
+            (parent ?: imageNow.getHierarchy().getRootObject()).addChildObjects(added)
+            hasChanged |= replaced || added
+            def stay = staying ? ", ${staying.size()} of an earlier run stay" : ''
+            return "${region.getDisplayedName()}: ${answer.report()}${stay}" + (parent ? '' : ' (the region has been changed meanwhile: they are not below it)')
         }
         if (hasChanged)
             note(imageNow, 'SAM: everything in selected', 'everything_in_selected', options + [model: model, outlineClass: outlineClass,
@@ -137,11 +140,32 @@ def samImageOf(imageData, plane) {
     return display == null && builder != null ? image : image.alwaysPush()
 }
 
-/** What an earlier run has put into a region, by its mark; what is clicked, refined or found by other scripts does not have it. */
-def earlierIn(region, asAnnotations) {
-    return region.getChildObjects().findAll {
-        it.isAnnotation() == asAnnotations && !it.isLocked() && !it.hasChildObjects() && it.getMetadata()['qupath-sam.found'] == 'everything'
+/** Marks what a script has found, so that its next run knows it again, and whether a person has corrected an outline since. */
+def markFound(objects, what, pathClass) {
+    objects.each {
+        it.getMetadata().putAll(['qupath-sam.found': what, 'qupath-sam.found_class': String.valueOf(pathClass),
+                'qupath-sam.outline': Outlines.fingerprint(it.getROI().getGeometry())])
     }
+}
+
+/** What an earlier run has found below an object, by its mark; what is clicked, refined or found by other scripts does not have it. */
+def earlierBelow(parent, plane, what, pathClass, asAnnotations) {
+    return parent.getChildObjects().findAll {
+        it.isAnnotation() == asAnnotations && it.getROI()?.getImagePlane() == plane && it.getMetadata()['qupath-sam.found'] == what &&
+                (what != 'like' || it.getMetadata().getOrDefault('qupath-sam.found_class', String.valueOf(pathClass)) == String.valueOf(pathClass))
+    }
+}
+
+/** Whether a person has work in an object of an earlier run: it is locked, has objects in it, or its outline has been corrected. */
+def isInUse(object) {
+    def made = object.getMetadata()['qupath-sam.outline']
+    return object.isLocked() || object.hasChildObjects() || (made != null && made != Outlines.fingerprint(object.getROI().getGeometry()))
+}
+
+/** Those that are not objects of an earlier run once more, which stay. */
+def besides(objects, staying) {
+    def outlines = staying.collect { it.getROI().getGeometry() }
+    return outlines.isEmpty() ? objects : objects.findAll { object -> !outlines.any { Outlines.areSame(it, object.getROI().getGeometry()) } }
 }
 
 /** The found objects, with class, score and the measurements of their shape; nothing is added to the image yet. */

@@ -87,7 +87,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { D
     def known = wanted.findAll { it.getROI().isArea() }.collect { it.getROI().getGeometry() }
     def found = answers.collect { plane, region, answer ->
         def objects = objectsOf(answer, plane, pathClass, asAnnotations, imageData)
-        objects.each { it.getMetadata().put('qupath-sam.found', 'like') } // a later run replaces what has it
+        markFound(objects, 'like', pathClass) // a later run replaces what has it
         return [plane, region, answer, objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } }]
     }
     def examples = (wanted + others).collect { it.getID() } as Set
@@ -95,10 +95,11 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { D
         found.collect { plane, region, answer, objects ->
             def root = imageNow.getHierarchy().getRootObject()
             def parent = region == null ? root : asTheyWere[region.getID()]
-            if (parent && replaceEarlier)
-                parent.removeChildObjects(earlierLike(parent, plane, asAnnotations).findAll { !(it.getID() in examples) })
-            (parent ?: root).addChildObjects(objects)
-            return answer.report() + (parent ? '' : ' (the region has been changed meanwhile: they are not below it)')
+            def earlier = parent && replaceEarlier ? earlierBelow(parent, plane, 'like', pathClass, asAnnotations) : []
+            def (staying, replaced) = earlier.split { it.getID() in examples || isInUse(it) }
+            parent?.removeChildObjects(replaced)
+            (parent ?: root).addChildObjects(besides(objects, staying))
+            return answer.report() + (staying ? ", ${staying.size()} of an earlier run stay" : '') + (parent ? '' : ' (the region has been changed meanwhile: they are not below it)')
         }.join('; ')
     }
 }
@@ -165,12 +166,32 @@ def examplesOf(object, wanted) {
             [Example.outline(Outlines.wkb(roi.getGeometry()), wanted)]
 }
 
-/** What an earlier run has put below an object, by its mark; what is refined or found by other scripts does not have it. */
-def earlierLike(parent, plane, asAnnotations) {
-    return parent.getChildObjects().findAll {
-        it.isAnnotation() == asAnnotations && !it.isLocked() && !it.hasChildObjects() && it.getROI()?.getImagePlane() == plane &&
-                it.getMetadata()['qupath-sam.found'] == 'like'
+/** Marks what a script has found, so that its next run knows it again, and whether a person has corrected an outline since. */
+def markFound(objects, what, pathClass) {
+    objects.each {
+        it.getMetadata().putAll(['qupath-sam.found': what, 'qupath-sam.found_class': String.valueOf(pathClass),
+                'qupath-sam.outline': Outlines.fingerprint(it.getROI().getGeometry())])
     }
+}
+
+/** What an earlier run has found below an object, by its mark; what is clicked, refined or found by other scripts does not have it. */
+def earlierBelow(parent, plane, what, pathClass, asAnnotations) {
+    return parent.getChildObjects().findAll {
+        it.isAnnotation() == asAnnotations && it.getROI()?.getImagePlane() == plane && it.getMetadata()['qupath-sam.found'] == what &&
+                (what != 'like' || it.getMetadata().getOrDefault('qupath-sam.found_class', String.valueOf(pathClass)) == String.valueOf(pathClass))
+    }
+}
+
+/** Whether a person has work in an object of an earlier run: it is locked, has objects in it, or its outline has been corrected. */
+def isInUse(object) {
+    def made = object.getMetadata()['qupath-sam.outline']
+    return object.isLocked() || object.hasChildObjects() || (made != null && made != Outlines.fingerprint(object.getROI().getGeometry()))
+}
+
+/** Those that are not objects of an earlier run once more, which stay. */
+def besides(objects, staying) {
+    def outlines = staying.collect { it.getROI().getGeometry() }
+    return outlines.isEmpty() ? objects : objects.findAll { object -> !outlines.any { Outlines.areSame(it, object.getROI().getGeometry()) } }
 }
 
 /** The found objects, with class, score and the measurements of their shape; nothing is added to the image yet. */

@@ -6,7 +6,8 @@
  *    with *) are examples of what is not meant. A selected annotation that contains other selected ones is the region to look in; without
  *    one that is the annotation that they lie in, or the whole image.
  * 3. Run. A window shows how far the work is; Cancel there changes nothing. What was found becomes detections of the examples' class, with
- *    score, likeness and measurements of their shape; what overlaps an example is left out. Everything is one step of undo.
+ *    score, likeness and measurements of their shape; what overlaps an example is left out. Everything is one step of undo; a second run
+ *    replaces what the first one made, but for what is locked or corrected by hand.
  */
 import io.github.qupathsam.client.*
 import javafx.application.Platform
@@ -29,6 +30,7 @@ import qupath.lib.plugins.workflow.DefaultScriptableWorkflowStep
 def model = ''               // empty: the project's choice, or else the server's default
 def outlineClass = ''        // class of what is found; empty: that of the examples
 def asAnnotations = false    // annotations instead of detections
+def replaceEarlier = true    // take away what an earlier run has found there of the same class
 def minLikeness = 0          // to the examples, 0 to 1; 0: what the examples suggest
 // minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; effort: 'best' or 'fast'; searchBackground: also where there is no
 // tissue; others are as in RegionOptions
@@ -81,14 +83,22 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def known = examples.findAll { it.getROI().isArea() }.collect { it.getROI().getGeometry() }
     def objects = objectsOf(answer, plane, pathClass, asAnnotations, imageData)
     def others = objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } }
+    markFound(others, 'like', pathClass) // a later run replaces what has it
+    def ids = examples.collect { it.getID() } as Set
     return writeAnswer(asked) { imageNow, asTheyWere ->
         def parent = region == null ? imageNow.getHierarchy().getRootObject() : asTheyWere[region.getID()]
-        (parent ?: imageNow.getHierarchy().getRootObject()).addChildObjects(others)
-        if (others)
+        def earlier = parent && replaceEarlier ? earlierBelow(parent, plane, 'like', pathClass, asAnnotations) : []
+        def (staying, replaced) = earlier.split { it.getID() in ids || isInUse(it) }
+        def added = besides(others, staying)
+        parent?.removeChildObjects(replaced)
+        (parent ?: imageNow.getHierarchy().getRootObject()).addChildObjects(added)
+        def hasChanged = !added.isEmpty() || !replaced.isEmpty()
+        if (hasChanged)
             note(imageNow, 'SAM: all like selected', 'like_selected', options + [model: model, outlineClass: outlineClass,
-                    asAnnotations: asAnnotations, minLikeness: minLikeness])
+                    asAnnotations: asAnnotations, minLikeness: minLikeness, replaceEarlier: replaceEarlier])
+        def stay = staying ? ", ${staying.size()} of an earlier run stay" : ''
         def place = parent ? '' : ' (the region has been changed meanwhile: they are not below it)'
-        return ScriptRun.report("${answer.report()}, ${objects.size() - others.size()} of them examples${place}", !others.isEmpty())
+        return ScriptRun.report("${answer.report()}, ${objects.size() - others.size()} of them examples${stay}${place}", hasChanged)
     }
 }
 
@@ -157,6 +167,34 @@ def examplesOf(object, wanted) {
     def roi = object.getROI()
     return roi.isPoint() ? roi.getAllPoints().collect { Example.click(it.getX(), it.getY(), wanted) } :
             [Example.outline(Outlines.wkb(roi.getGeometry()), wanted)]
+}
+
+/** Marks what a script has found, so that its next run knows it again, and whether a person has corrected an outline since. */
+def markFound(objects, what, pathClass) {
+    objects.each {
+        it.getMetadata().putAll(['qupath-sam.found': what, 'qupath-sam.found_class': String.valueOf(pathClass),
+                'qupath-sam.outline': Outlines.fingerprint(it.getROI().getGeometry())])
+    }
+}
+
+/** What an earlier run has found below an object, by its mark; what is clicked, refined or found by other scripts does not have it. */
+def earlierBelow(parent, plane, what, pathClass, asAnnotations) {
+    return parent.getChildObjects().findAll {
+        it.isAnnotation() == asAnnotations && it.getROI()?.getImagePlane() == plane && it.getMetadata()['qupath-sam.found'] == what &&
+                (what != 'like' || it.getMetadata().getOrDefault('qupath-sam.found_class', String.valueOf(pathClass)) == String.valueOf(pathClass))
+    }
+}
+
+/** Whether a person has work in an object of an earlier run: it is locked, has objects in it, or its outline has been corrected. */
+def isInUse(object) {
+    def made = object.getMetadata()['qupath-sam.outline']
+    return object.isLocked() || object.hasChildObjects() || (made != null && made != Outlines.fingerprint(object.getROI().getGeometry()))
+}
+
+/** Those that are not objects of an earlier run once more, which stay. */
+def besides(objects, staying) {
+    def outlines = staying.collect { it.getROI().getGeometry() }
+    return outlines.isEmpty() ? objects : objects.findAll { object -> !outlines.any { Outlines.areSame(it, object.getROI().getGeometry()) } }
 }
 
 /** The found objects, with class, score and the measurements of their shape; nothing is added to the image yet. */

@@ -78,7 +78,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     return writeAnswer(asked) { imageNow, asTheyWere ->
         def hierarchy = imageNow.getHierarchy()
         def earlier = replaceEarlier ? earlierOf(hierarchy, sources, axis, planes ? planes[0] : 0, planes ? planes[1] : size - 1) : []
-        def stay = earlier.findAll { it.isLocked() || it.hasChildObjects() || it.getID() in ids }
+        def stay = earlier.findAll { it.getID() in ids || isInUse(it) }
         def taken = stay.collect { [it.getMetadata()['qupath-sam.propagated_of'], it.getROI().getImagePlane()] }
         def made = answer.found().findAll { found ->
             !([found.source().getID().toString(), planeAt(found.source().getROI().getImagePlane(), axis, found.plane())] in taken)
@@ -89,7 +89,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
         if (hasChanged)
             note(imageNow, 'SAM: propagate selected', 'propagate_selected', refining + options + [model: model, axis: axis, planes: planes,
                     replaceEarlier: replaceEarlier])
-        def staying = stay ? "; ${stay.size()} of an earlier run are locked, selected or have children, and stay" : ''
+        def staying = stay ? "; ${stay.size()} of an earlier run are locked, corrected, selected or have children, and stay" : ''
         return ScriptRun.report(answer.report() + staying, hasChanged)
     }
 }
@@ -156,6 +156,12 @@ def writeAnswer(asked, work) {
     return asked.wasOpen() ? WindowThread.call(writing) : writing()
 }
 
+/** Whether a person has work in an object of an earlier run: it is locked, has objects in it, or its outline has been corrected. */
+def isInUse(object) {
+    def made = object.getMetadata()['qupath-sam.outline']
+    return object.isLocked() || object.hasChildObjects() || (made != null && made != Outlines.fingerprint(object.getROI().getGeometry()))
+}
+
 /** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */
 def samImageOf(imageData, plane) {
     def server = imageData.getServer()
@@ -182,7 +188,8 @@ def annotationOn(found, axis) {
     annotation.getMeasurementList().put('SAM score', found.mask().score())
     Provenance.write(found.metadata(), annotation.getMetadata())
     annotation.getMetadata().putAll(['qupath-sam.propagated_from': "z ${plane.getZ()}, t ${plane.getT()}".toString(),
-            'qupath-sam.propagated_of': source.getID().toString(), 'qupath-sam.propagated_along': axis])
+            'qupath-sam.propagated_of': source.getID().toString(), 'qupath-sam.propagated_along': axis,
+            'qupath-sam.outline': Outlines.fingerprint(annotation.getROI().getGeometry())])
     return annotation
 }
 

@@ -219,6 +219,12 @@ clicked.setName('by hand')
 clicked.getMeasurementList().put('SAM score', 0.9)
 getAnnotationObjects().find { it.getName() == 'region' }.addChildObject(clicked)
 """
+#: Moves one of the objects that were found, as a person corrects an outline; QuPath drops its measurements.
+CORRECTED = """
+def corrected = getDetectionObjects().find { it.getName() != 'by hand' }
+corrected.setName('corrected')
+corrected.setROI(corrected.getROI().translate(3, 0))
+"""
 KEPT = "println \"BY HAND ${getDetectionObjects().count { it.getName() == 'by hand' }}\"\n"
 #: A grid that the fake model answers: its discs have soft edges.
 GRID = {
@@ -271,11 +277,16 @@ def test_everything_in_a_region_in_one_step_and_again_from_the_workflow(
     assert f"{count} objects in" in run.said[-1]
     assert "alone('everything_in_selected'" in written.read_text("utf-8")
     again = copy.parent / "again.groovy"
-    repeated = f"{BY_HAND}\nselectObjectsByClassification('Region*')\n{written.read_text('utf-8')}\n{BELOW}{KEPT}"
-    again.write_text(repeated, "utf-8")
+    repeated = (
+        f"{BY_HAND}\n{CORRECTED}\nselectObjectsByClassification('Region*')\n{written.read_text('utf-8')}\n{BELOW}{KEPT}"
+    )
+    again.write_text(
+        f"{repeated}\nprintln \"STILL ${{getDetectionObjects().count {{ it.getName() == 'corrected' }}}}\"", "utf-8"
+    )
     run = qupath.script(again, "-s", "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
     assert run.exit_code == 0, run.output
-    assert below_region(run.output) == count, "what the first run had found is replaced"
+    assert "STILL 1" in run.output, "a corrected outline was replaced"
+    assert below_region(run.output) == count - 1, "the rest of what the first run had found is replaced"
     assert "BY HAND 1" in run.output, "every object with a score was taken for what the first run had found"
 
 

@@ -96,15 +96,17 @@ def test_a_disc_is_followed_until_it_ends(qupath: QuPath, project: Path, server:
     assert metadata["qupath-sam.model"] == "lite_medsam_histology"
 
 
-#: What an earlier run has made: on two planes, one of them corrected and selected together with its source.
+#: What an earlier run has made: on three planes, the last one selected with its source; and one that was corrected.
 EARLIER = f"""
+import io.github.qupathsam.client.Outlines
 def drawn = getAnnotationObjects().find {{ it.getName() == '{NAME}' }}
-def former = [1, 2, 4].collect {{
-    def roi = ROIs.createEllipseROI(150 + 5 * it, 110 - 4 * it, 70, 90, ImagePlane.getPlane(it, 0))
+def former = [1, 2, 4, 2].withIndex().collect {{ z, place ->
+    def roi = ROIs.createEllipseROI(150 + 5 * z, 110 - 4 * z, 70, 90, ImagePlane.getPlane(z, 0))
     def made = PathObjects.createAnnotationObject(roi)
-    made.setName("earlier ${{it}}")
+    made.setName(place < 3 ? "earlier ${{z}}" : 'corrected')
     made.getMetadata().putAll(
             ['qupath-sam.propagated_of': drawn.getID().toString(), 'qupath-sam.propagated_along': 'z'])
+    made.getMetadata()['qupath-sam.outline'] = place < 3 ? Outlines.fingerprint(roi.getGeometry()) : 'another'
     getCurrentHierarchy().addObject(made)
     return made
 }}
@@ -124,10 +126,11 @@ def test_what_is_selected_and_what_lies_outside_of_the_planes_stays(
     script.write_text(EARLIER + text + names, "utf-8")
     run = qupath.script(script, "-p", str(copy), "-i", "stack.tif", QUPATH_SAM_PORT=server.port)
     assert run.exit_code == 0, run.output
-    assert "1 of an earlier run are locked, selected or have children, and stay" in run.said[-1]
+    assert "2 of an earlier run are locked, corrected, selected or have children, and stay" in run.said[-1]
     # Outlines that the selected one is carried to have its name as well.
     (stays,) = (line for line in run.output.splitlines() if line.startswith("STAYS "))
-    assert [name for name in ("earlier 1", "earlier 2", "earlier 4") if name in stays] == ["earlier 1", "earlier 4"]
+    made = ("earlier 1", "earlier 2", "earlier 4", "corrected")
+    assert [name for name in made if name in stays] == ["earlier 1", "earlier 4", "corrected"]
 
 
 def test_what_has_no_planes_is_said(qupath: QuPath, copy: Path, tmp_path: Path) -> None:
