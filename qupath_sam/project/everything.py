@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry.base import BaseGeometry
 
 from qupath_sam.project.decisions import Action, Decision
 from qupath_sam.project.failures import OF_AN_OBJECT, reason_of
@@ -18,6 +19,7 @@ from qupath_sam.project.predictor import ImageSource, extent_of
 from qupath_sam.project.refine import Proposal
 from qupath_sam.project.selection import is_of_class
 from qupath_sam.qupath.annotations import PREFIX, detection_of
+from qupath_sam.qupath.fingerprint import fingerprint
 from qupath_sam.types.prompts import Label
 from qupath_sam.types.refinements import Refusal
 from qupath_sam.types.region_requests import Example, Prompting, RegionRequest
@@ -27,6 +29,11 @@ from qupath_sam.types.region_results import RegionBatch, RegionObject
 KINDS = (Kind.ANNOTATION, Kind.DETECTION)
 #: Metadata by which what an earlier run has found is known, and what they say; QuPath's scripts write the same.
 FOUND, BY_ITSELF, BY_EXAMPLES = f"{PREFIX}found", "everything", "like"
+#: Their class when they were found, and the `fingerprint` of their outline: a correction by hand leaves both.
+FOUND_CLASS, OUTLINE = f"{PREFIX}found_class", f"{PREFIX}outline"
+
+#: From this intersection over union on, two outlines are of one object; the scripts' own (`Outlines.areSame`).
+SAME_IOU = 0.5
 
 
 class RegionPredictor(Protocol):
@@ -49,7 +56,7 @@ class EverythingOptions:
         request: how objects are found; its place and examples are those of the image.
         mpp: um per tile px; on images without a pixel size a downsample.
         model: empty takes the server's default.
-        replace_earlier: what an earlier run has found in a region goes.
+        replace_earlier: what an earlier run has found in a region goes, but for what a person has corrected since.
         provenance: note score and model on each object. Without it a later run does not know them as its own.
     """
 
@@ -118,11 +125,14 @@ def everything_in_image(
         made = next((batch.provenance for batch in batches if batch.provenance is not None), None)
         name = model if made is None else made.model
         model_ms += sum(batch.timings.total for batch in batches if batch.timings is not None)
-        if options.replace_earlier:
-            removals += _earlier(objects, place)
         path_class = _class_of_found(place, options)
+        earlier = _earlier(objects, place, path_class, options) if options.replace_earlier else []
+        staying = [item for item in earlier if _is_in_use(item)]
+        removals += [item for item in earlier if item not in staying]
         for batch in batches:
             for found in batch.objects:
+                if any(_are_same(found.geometry, item.geometry) for item in staying):
+                    continue
                 added = _detection(found, place, path_class, name if options.provenance else None)
                 additions.append(added)
                 decisions.append(_added(image, added, found))
@@ -184,18 +194,36 @@ def _examples(item: ImageObject, label: Label) -> list[Example]:
     return [Example((float(x), float(y)), label) for x, y in shapely.get_coordinates(shape)]
 
 
-def _earlier(objects: Sequence[ImageObject], place: _Place) -> list[ImageObject]:
-    """Return what an earlier run has put below a region, by its mark: what is clicked or refined has none."""
+def _earlier(
+    objects: Sequence[ImageObject], place: _Place, path_class: str | None, options: EverythingOptions
+) -> list[ImageObject]:
+    """Return what an earlier run of this kind has put below a region, by its mark: what is clicked has none."""
+    mark = BY_EXAMPLES if options.like else BY_ITSELF
     return [
         item
         for item in objects
         if item.kind is Kind.DETECTION
         and item.parent_id == place.parent_id
         and item.plane == place.plane
-        and item.metadata.get(FOUND) in (BY_ITSELF, BY_EXAMPLES)
-        and not item.locked
-        and not item.children
+        and item.metadata.get(FOUND) == mark
+        and (mark == BY_ITSELF or item.metadata.get(FOUND_CLASS, _text(path_class)) == _text(path_class))
     ]
+
+
+def _is_in_use(item: ImageObject) -> bool:
+    """Return whether a person has work in it: it is locked, has objects in it, or its outline has been corrected."""
+    return item.locked or bool(item.children) or item.metadata.get(OUTLINE, made := fingerprint(item.geometry)) != made
+
+
+def _are_same(one: BaseGeometry, other: BaseGeometry) -> bool:
+    """Return whether two outlines are of one object: an intersection over union of at least a half."""
+    both = shapely.area(shapely.intersection(one, other))
+    return bool(both > 0 and both / (one.area + other.area - both) >= SAME_IOU)
+
+
+def _text(path_class: str | None) -> str:
+    """Return a class as the scripts write it."""
+    return "null" if path_class is None else path_class
 
 
 def _class_of_found(place: _Place, options: EverythingOptions) -> str | None:
@@ -217,7 +245,12 @@ def _detection(found: RegionObject, place: _Place, path_class: str | None, model
         path_class=path_class,
         parent_id=place.parent_id,
         measurements=dict(feature.measurements) if model is not None else {},
-        metadata={**feature.metadata, FOUND: BY_ITSELF if found.likeness is None else BY_EXAMPLES},
+        metadata={
+            **feature.metadata,
+            FOUND: BY_ITSELF if found.likeness is None else BY_EXAMPLES,
+            FOUND_CLASS: _text(path_class),
+            OUTLINE: fingerprint(found.geometry),
+        },
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
+import shapely.affinity
 import tifffile
 from shapely.geometry import Point
 from typer.testing import CliRunner
@@ -30,6 +31,7 @@ from qupath_sam.project.predictor import ServerReadsSlides
 from qupath_sam.project.refine import Proposal
 from qupath_sam.project.run import RunOptions, RunReport, run_project
 from qupath_sam.project.undo import undo_run
+from qupath_sam.qupath.fingerprint import fingerprint
 from qupath_sam.types.choices import Effort
 from qupath_sam.types.refinements import Refusal
 from qupath_sam.types.region_requests import RegionRequest
@@ -104,7 +106,8 @@ def test_what_is_like_the_examples_becomes_detections_below_the_region(project: 
         assert {item.parent_id for item in found} == {region.object_id}
         assert {item.path_class for item in found} == {"Disc"}
         assert all(0 < item.measurements["SAM likeness"] <= 1 and item.measurements["SAM score"] > 0 for item in found)
-        assert all(item.metadata == {"qupath-sam.model": "fake", "qupath-sam.found": "like"} for item in found)
+        marks = {"qupath-sam.model": "fake", "qupath-sam.found": "like", "qupath-sam.found_class": "Disc"}
+        assert all(item.metadata == {**marks, "qupath-sam.outline": fingerprint(item.geometry)} for item in found)
 
 
 def test_a_second_run_replaces_the_first_and_both_are_undone(project: Project, client: LocalClient) -> None:
@@ -130,6 +133,36 @@ def test_a_second_run_leaves_what_was_clicked(project: Project, client: LocalCli
     run(project, client)
     run(project, client)
     assert clicked.object_id in {item.object_id for item in detections(image)}
+
+
+def test_a_second_run_leaves_what_was_corrected_and_does_not_find_it_again(
+    project: Project, client: LocalClient
+) -> None:
+    image = project.images[0]
+    run(project, client)
+    first = detections(image)
+    moved = shapely.to_wkb(shapely.affinity.translate(first[0].geometry, 3, 0))
+    fill(
+        project.file,
+        [
+            replace(item, wkb=moved) if item.object_id == first[0].object_id else item
+            for item in read_objects(image).values()
+        ],
+        image.entry_id,
+    )
+    run(project, client)
+    again = detections(image)
+    assert [item.wkb for item in again if item.object_id == first[0].object_id] == [moved]
+    assert len(again) == len(first)
+    assert {item.object_id for item in again} & {item.object_id for item in first} == {first[0].object_id}
+
+
+def test_a_run_for_everything_leaves_what_was_found_by_examples(project: Project, client: LocalClient) -> None:
+    image = project.images[0]
+    run(project, client)
+    first = {item.object_id for item in detections(image)}
+    run(project, client, replace(OPTIONS, like=()))
+    assert first <= {item.object_id for item in detections(image)}
 
 
 def test_a_run_that_loses_its_server_goes_on_with_the_next_image(project: Project, client: LocalClient) -> None:
