@@ -4,8 +4,9 @@
  * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
  * 2. Draw prompts: a point or line in the object, a brush stroke along it, or a rectangle round it. Each is one object; what lies in a
  *    rectangle refines it. A class that QuPath ignores (its name ends with *) says "not this".
- * 3. Select the prompts. Or select a region: the prompts in it, and rectangles closely round it, are taken, and the outlines become
- *    its children. A selected rectangle or stroke without prompts and other objects in it is a prompt itself.
+ * 3. Select the prompts. Or select a region: the points, lines and rectangles in it, and rectangles closely round it, are taken, and the
+ *    outlines become its children; other areas in it may be outlines of yours, and are strokes only where they are selected too. A selected
+ *    rectangle or stroke without prompts and other objects in it is a prompt itself.
  *    What is larger than a window of the model is no prompt: a sentence says so, and it stays.
  * 4. Run. Everything is one step of undo.
  */
@@ -21,7 +22,7 @@ import qupath.lib.roi.RectangleROI
 def model = ''               // empty: the project's choice, or else the server's default
 def clipToRegion = true      // cut outlines to the selected region
 def keepPrompts = false      // keep points, lines, strokes and rectangles that became an outline
-def brushStrokes = true      // areas other than rectangles are strokes along an object
+def brushStrokes = true      // selected areas other than rectangles are strokes along an object
 def options = [minArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0]   // um2, um2, um (px2 and px without a pixel size)
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
@@ -50,12 +51,16 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     // 1. Which prompts belong to which region (null: to none)
     def jobs = [:].withDefault { [] }
     def taken = [] as Set
-    for (region in selected.findAll { it.getROI().isArea() }) {
+    for (region in selected.findAll { it.getROI().isArea() }.sort { -it.getROI().getArea() }) { // what a larger one takes is no region
+        if (region in taken)
+            continue
         def roi = region.getROI()
         def inside = getAnnotationObjects().findAll {
-            it != region && isPrompt(it) && it.getROI().getImagePlane() == roi.getImagePlane() &&
-                    (brushStrokes || !it.getROI().isArea() || it.getROI() instanceof RectangleROI) &&
-                    (!it.getROI().isArea() || it.getROI().getArea() < 4 * roi.getArea()) &&
+            if (it == region || !isPrompt(it) || it.getROI().getImagePlane() != roi.getImagePlane() || (it in taken && it.getROI().isArea()))
+                return false
+            if (it in selected && it.getROI().isArea())
+                return (brushStrokes || it.getROI() instanceof RectangleROI) && roi.getGeometry().covers(it.getROI().getGeometry())
+            return (!it.getROI().isArea() || (it.getROI() instanceof RectangleROI && it.getROI().getArea() < 4 * roi.getArea())) &&
                     roi.getGeometry().intersects(it.getROI().getGeometry())
         }
         if (inside)

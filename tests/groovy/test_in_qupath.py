@@ -185,23 +185,31 @@ def test_a_region_larger_than_a_window_is_not_replaced(qupath: QuPath, copy: Pat
     assert qupath.objects(copy)["one.png"] == before
 
 
-def test_a_region_clips_and_takes_in(qupath: QuPath, copy: Path, server: str) -> None:
-    drawing = """
-        def ellipse = ROIs.createEllipseROI(250, 250, 120, 100, ImagePlane.getDefaultPlane())
-        def drawn = PathObjects.createAnnotationObject(ellipse)
-        drawn.setName('region')
-        drawn.setPathClass(getPathClass('Region'))
-        getCurrentHierarchy().addObject(drawn)
-        selectObjects(drawn)
+@pytest.mark.parametrize(("also", "outlined"), [("", 1), (", drawnStroke", 2)], ids=["region", "region and stroke"])
+def test_a_region_clips_and_takes_in(qupath: QuPath, copy: Path, server: str, also: str, outlined: int) -> None:
+    """An area in a region is a stroke where it is selected too. Else it may be an outline that a person has drawn."""
+    drawing = f"""
+        def flat = ImagePlane.getDefaultPlane()
+        def draw = {{ roi, name, of ->
+            def made = PathObjects.createAnnotationObject(roi, getPathClass(of))
+            made.setName(name)
+            getCurrentHierarchy().addObject(made)
+            return made
+        }}
+        def drawnRegion = draw(ROIs.createEllipseROI(250, 250, 120, 100, flat), 'region', 'Region')
+        def drawnStroke = draw(ROIs.createEllipseROI(265, 320, 30, 8, flat), 'stroke', 'Gland')
+        selectObjects([drawnRegion{also}])
         """
     text = (SCRIPTS / "segment_selected.groovy").read_text("utf-8")
     wrapped = copy.parent / "wrapped.groovy"
     wrapped.write_text(drawing + text, "utf-8")
     run = qupath.script(wrapped, "-s", "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
-    assert run.said == ["qupath-sam: 1 outlined"], run.output
+    assert run.said == [f"qupath-sam: {outlined} outlined"], run.output
     found = qupath.objects(copy)["one.png"]
     assert found["clicked"]["parent"] == "region"
     assert float(found["clicked"]["area"]) < float(found["region"]["area"])
+    assert found["region"]["kind"] == "Ellipse"
+    assert (found["stroke"]["kind"] == "Ellipse") == (outlined == 1)
 
 
 #: Draws a region round the middle of the image, and selects it.
