@@ -12,7 +12,7 @@ import qupath.lib.gui.prefs.PathPrefs
 
 def texts = [
         model: ['Model', "Name of the model where the project has none (Extensions > SAM > Server...); empty takes the server's default"],
-        outlineClass: ['Class of outlines', 'Of what "Run for project > Segment" makes; empty takes that of the prompts'],
+        outlineClass: ['Run for project > Segment: class', 'Of the outlines; empty takes that of the prompts'],
         namePattern: ['Click tool: name', 'Of what is kept, such as {class} {n}; empty gives none'],
         colour: ['Click tool: colour', 'Of the preview and of what is kept, such as #00c8ff; empty takes that of the class'],
 ]
@@ -54,10 +54,16 @@ def add = { name, words, property, type, among = null ->
     }
     items.add(item.build())
     properties[name] = property
-    ScriptTexts.setting(name, { (name == 'model' ? modelOfProject() : '') ?: property.getValue() } as Supplier)
+    if (name == 'model') {
+        // Scripts look into their project themselves: the choice of the one that is open now is none of another's.
+        ScriptTexts.setting('model', { modelOfProject() ? '' : property.getValue() } as Supplier)
+        ScriptTexts.setting('modelElsewhere', { property.getValue() } as Supplier)
+    } else {
+        ScriptTexts.setting(name, { property.getValue() } as Supplier)
+    }
     property.addListener({ observable, before, now ->
         def tool = getQuPath().getStage().getProperties()['qupath-sam']
-        tool?.set(name, now)
+        tool?.set(name == 'model' ? 'modelElsewhere' : name, now)
         if (name == 'downsample') // the tool began without the um per pixel where both were set
             tool?.set('mpp', properties.mpp.getValue())
     } as ChangeListener)

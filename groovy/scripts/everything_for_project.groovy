@@ -26,12 +26,12 @@ import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 // Settings
 def regionClasses = ['Region*']   // names of classes whose annotations are regions
 def model = ''                    // empty: the project's choice, or else the server's default
-def outlineClass = ''             // class of what is found; empty: none
+def foundClass = ''             // class of what is found; empty: none
 def asAnnotations = false         // annotations instead of detections
 def replaceEarlier = true         // take away what an earlier run has found in the region
-// minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; objects: 'nuclei' or 'glands'; effort: 'best' or 'fast';
+// minObjectArea and maxObjectArea: um2 (px2 without a pixel size), 0 for no limit; objects: 'nuclei' or 'glands'; effort: 'best' or 'fast';
 // leaveOutBorder: what crosses the region's border; cut: cut it there; searchBackground: also where there is no tissue; others are as in RegionOptions
-def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0, objects: 'nuclei', effort: 'best', leaveOutBorder: false, cut: false, searchBackground: false]
+def options = [minObjectArea: 0, maxObjectArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0, objects: 'nuclei', effort: 'best', leaveOutBorder: false, cut: false, searchBackground: false]
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
@@ -67,7 +67,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { D
     // 3. One change of the hierarchy
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     backUp()
-    def pathClass = outlineClass ? getPathClass(outlineClass) : null
+    def pathClass = foundClass ? getPathClass(foundClass) : null
     def found = answers.collect { region, answer ->
         def objects = objectsOf(answer, region.getROI().getImagePlane(), pathClass, asAnnotations, imageData)
         markFound(objects, 'everything', pathClass) // a later run replaces what has it

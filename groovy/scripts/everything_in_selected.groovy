@@ -25,12 +25,12 @@ import qupath.lib.plugins.workflow.DefaultScriptableWorkflowStep
 
 // Settings
 def model = ''               // empty: the project's choice, or else the server's default
-def outlineClass = ''        // class of what is found; empty: none
+def foundClass = ''          // class of what is found; empty: none
 def asAnnotations = false    // annotations instead of detections
 def replaceEarlier = true    // take away what an earlier run has found in the region
-// minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; objects: 'nuclei' or 'glands'; effort: 'best' or 'fast';
+// minObjectArea and maxObjectArea: um2 (px2 without a pixel size), 0 for no limit; objects: 'nuclei' or 'glands'; effort: 'best' or 'fast';
 // leaveOutBorder: what crosses the region's border; cut: cut it there; searchBackground: also where there is no tissue; others are as in RegionOptions
-def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0, objects: 'nuclei', effort: 'best', leaveOutBorder: false, cut: false, searchBackground: false]
+def options = [minObjectArea: 0, maxObjectArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0, objects: 'nuclei', effort: 'best', leaveOutBorder: false, cut: false, searchBackground: false]
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
@@ -64,7 +64,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
 
     // 2. One change of the hierarchy
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
-    def pathClass = outlineClass ? getPathClass(outlineClass) : null
+    def pathClass = foundClass ? getPathClass(foundClass) : null
     def found = answers.collect { region, answer ->
         def objects = objectsOf(answer, region.getROI().getImagePlane(), pathClass, asAnnotations, imageData)
         markFound(objects, 'everything', pathClass) // a later run replaces what has it
@@ -84,7 +84,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
             return "${region.getDisplayedName()}: ${answer.report()}${stay}" + (parent ? '' : ' (the region has been changed meanwhile: they are not below it)')
         }
         if (hasChanged)
-            note(imageNow, 'SAM: everything in selected', 'everything_in_selected', options + [model: model, outlineClass: outlineClass,
+            note(imageNow, 'SAM: everything in selected', 'everything_in_selected', options + [model: model, foundClass: foundClass,
                     asAnnotations: asAnnotations, replaceEarlier: replaceEarlier])
         return ScriptRun.report(reports.join('; '), hasChanged)
     }

@@ -29,13 +29,13 @@ def exampleClasses = ['Example*']    // names of classes whose objects are examp
 def otherClasses = ['Ignore*']       // names of classes whose objects are examples of what is not meant
 def regionClasses = ['Region*']      // names of classes whose annotations are regions
 def model = ''                       // empty: the project's choice, or else the server's default
-def outlineClass = ''                // class of what is found; empty: none
+def foundClass = ''                // class of what is found; empty: none
 def asAnnotations = false            // annotations instead of detections
 def replaceEarlier = true            // take away what an earlier run has found in the region
 def minLikeness = 0                  // to the examples, 0 to 1; 0: what the examples suggest
-// minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; effort: 'best' or 'fast'; searchBackground: also where there is no
+// minObjectArea and maxObjectArea: um2 (px2 without a pixel size), 0 for no limit; effort: 'best' or 'fast'; searchBackground: also where there is no
 // tissue; others are as in RegionOptions
-def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0, effort: 'best', searchBackground: false]
+def options = [minObjectArea: 0, maxObjectArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0, effort: 'best', searchBackground: false]
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
@@ -83,7 +83,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { D
     // 3. One change of the hierarchy
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     backUp()
-    def pathClass = outlineClass ? getPathClass(outlineClass) : null
+    def pathClass = foundClass ? getPathClass(foundClass) : null
     def known = wanted.findAll { it.getROI().isArea() }.collect { it.getROI().getGeometry() }
     def found = answers.collect { plane, region, answer ->
         def objects = objectsOf(answer, plane, pathClass, asAnnotations, imageData)

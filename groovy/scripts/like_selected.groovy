@@ -28,13 +28,13 @@ import qupath.lib.plugins.workflow.DefaultScriptableWorkflowStep
 
 // Settings
 def model = ''               // empty: the project's choice, or else the server's default
-def outlineClass = ''        // class of what is found; empty: that of the examples
+def foundClass = ''          // class of what is found; empty: that of the examples
 def asAnnotations = false    // annotations instead of detections
 def replaceEarlier = true    // take away what an earlier run has found there of the same class
 def minLikeness = 0          // to the examples, 0 to 1; 0: what the examples suggest
-// minArea and maxArea: um2 (px2 without a pixel size), 0 for no limit; effort: 'best' or 'fast'; searchBackground: also where there is no
+// minObjectArea and maxObjectArea: um2 (px2 without a pixel size), 0 for no limit; effort: 'best' or 'fast'; searchBackground: also where there is no
 // tissue; others are as in RegionOptions
-def options = [minArea: 0, maxArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0, effort: 'best', searchBackground: false]
+def options = [minObjectArea: 0, maxObjectArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0, effort: 'best', searchBackground: false]
 
 // The client jar is looked for before anything else, so that its absence has a clear message and a non-zero exit.
 try {
@@ -79,7 +79,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     // 3. One change of the hierarchy
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     def positive = examples.find { !isIgnored(it) }
-    def pathClass = outlineClass ? getPathClass(outlineClass) : positive.getPathClass()
+    def pathClass = foundClass ? getPathClass(foundClass) : positive.getPathClass()
     def known = examples.findAll { it.getROI().isArea() }.collect { it.getROI().getGeometry() }
     def objects = objectsOf(answer, plane, pathClass, asAnnotations, imageData)
     def others = objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } }
@@ -94,7 +94,7 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
         (parent ?: imageNow.getHierarchy().getRootObject()).addChildObjects(added)
         def hasChanged = !added.isEmpty() || !replaced.isEmpty()
         if (hasChanged)
-            note(imageNow, 'SAM: all like selected', 'like_selected', options + [model: model, outlineClass: outlineClass,
+            note(imageNow, 'SAM: all like selected', 'like_selected', options + [model: model, foundClass: foundClass,
                     asAnnotations: asAnnotations, minLikeness: minLikeness, replaceEarlier: replaceEarlier])
         def stay = staying ? ", ${staying.size()} of an earlier run stay" : ''
         def place = parent ? '' : ' (the region has been changed meanwhile: they are not below it)'

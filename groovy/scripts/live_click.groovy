@@ -9,7 +9,7 @@
  * 4. Enter or a double click keeps the outline as an annotation of the class that is set ("Auto set"); N keeps it, for the next object;
  *    Escape drops it; Ctrl+Z takes back the last click. An outline that is neither kept nor dropped waits where it is while another image
  *    is shown.
- * 5. The right button offers the same as the keys.
+ * 5. The right button offers what the keys do, once something has been clicked.
  * 6. Ctrl+click into an annotation of the class that is set refines that one; what is locked or hidden stays as it is.
  */
 import groovy.transform.Field
@@ -53,7 +53,7 @@ import qupath.lib.gui.viewer.tools.PathTools
 import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 
 // Settings
-@Field def model = ''                 // where the project has chosen none; empty: the server's default
+@Field def modelElsewhere = ''        // where the project has chosen none; empty: the server's default
 @Field def options = [minArea: 0, fillHoles: 0, simplify: 0, downsample: 0, mpp: 0, keepParts: false, choice: 'all']   // um2, um2, um (px2 and px without a pixel size)
 @Field def key = KeyCode.J            // chooses the tool
 @Field def restMs = 250               // the viewer rests when it has not moved for this long
@@ -86,7 +86,7 @@ if (gui == null) {
 def startup = Platform.isFxApplicationThread()
 def settings = [autoKeep: autoKeep, enterOnly: enterOnly, asDetections: asDetections, asChildren: asChildren,
                 cutAtNeighbours: cutAtNeighbours, namePattern: namePattern, colour: colour, opacity: opacity]
-def clicker = new Clicker(gui: gui, model: model, options: options, settings: settings, restMs: restMs)
+def clicker = new Clicker(gui: gui, modelElsewhere: modelElsewhere, options: options, settings: settings, restMs: restMs)
 def install = {
     // A second run of the script replaces what the first one does; tool, menu and what is not yet kept stay.
     def running = gui.getStage().getProperties()
@@ -119,7 +119,7 @@ class Clicker {
             starting: ['#e69500', 'Waiting for the SAM server'],
             ready: ['#2e8b57', 'The SAM server is ready'],
             working: ['#00b4ff', 'The SAM server is working']]
-    def gui, model, options, settings, restMs
+    def gui, modelElsewhere, options, settings, restMs
     private live, tool, viewer, imageData, overlay, pointer
     private image, imageLook // as it is in view
     private session, plane   // the object that is being clicked, and where
@@ -216,8 +216,8 @@ class Clicker {
 
     /** A setting of the scripts' has another value from now on. */
     void set(String name, value) {
-        if (name == 'model')
-            model = value
+        if (name == 'modelElsewhere')
+            modelElsewhere = value
         else if (options.containsKey(name))
             options = options + [(name): value]
         else
@@ -341,7 +341,7 @@ class Clicker {
     private predictOptions() {
         def scale = options.downsample > 0 ? [mpp: 0] : [:] // of two scales the downsample counts
         try {
-            return PredictOptions.of(options + scale + [model: projectModel ?: model, viewDownsample: viewer.getDownsampleFactor()])
+            return PredictOptions.of(options + scale + [model: projectModel ?: modelElsewhere, viewDownsample: viewer.getDownsampleFactor()])
         } catch (RuntimeException invalid) {
             warnOf(SamException.of(invalid))
             return null

@@ -17,8 +17,8 @@ import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 def classes = []             // names of classes to refine; empty: all but what has objects in it or is larger than a window.
                              // Of a named class such a large one is refined along its border
 def names = ~/.*/            // annotation names to refine (those without a name have the name '')
-def minArea = 0              // px2: smaller ones are left alone
-def maxArea = Double.MAX_VALUE
+def minOutlineArea = 0       // px2: smaller ones are left alone
+def maxOutlineArea = Double.MAX_VALUE
 def model = ''               // empty: the project's choice, or else the server's default
 def lockedToo = false        // change locked objects as well
 // point: tell the model one in the middle as well, not for models without clicks; then what a new outline must fulfil (IoU with the old
@@ -44,7 +44,7 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { D
 
     // 1. Which annotations
     def meant = getAnnotationObjects().findAll {
-        it.getROI()?.isArea() && it.getROI().getArea() >= minArea && it.getROI().getArea() <= maxArea &&
+        it.getROI()?.isArea() && it.getROI().getArea() >= minOutlineArea && it.getROI().getArea() <= maxOutlineArea &&
                 (classes ? it.getPathClass()?.toString() in classes : !it.hasChildObjects()) && (it.getName() ?: '') ==~ names
     }
     def open = meant.findAll { lockedToo || !it.isLocked() }

@@ -254,8 +254,8 @@ println "BELOW ${below.size()} ${below.every { it.isDetection() && it.getPathCla
 def with_grid(name: str) -> str:
     """A script that finds objects by a grid, as nuclei."""
     text = (SCRIPTS / f"{name}.groovy").read_text("utf-8")
-    changed = with_options(text, GRID).replace("def outlineClass = ''", "def outlineClass = 'Nucleus'")
-    assert "outlineClass = 'Nucleus'" in changed
+    changed = with_options(text, GRID).replace("def foundClass = ''", "def foundClass = 'Nucleus'")
+    assert "foundClass = 'Nucleus'" in changed
     return changed
 
 

@@ -72,8 +72,8 @@ def test_nuclei_like_two_are_found_in_the_region(
     project = shutil.copytree(made.parent, tmp_path / "project") / made.name
     script = tmp_path / f"{name}.groovy"
     text = (SCRIPTS / f"{name}.groovy").read_text("utf-8")
-    assert text.count("def outlineClass = ''") == 1
-    text = text.replace("def outlineClass = ''", f"def outlineClass = '{outlined}'")
+    assert text.count("def foundClass = ''") == 1
+    text = text.replace("def foundClass = ''", f"def foundClass = '{outlined}'")
     before = CLASSED.replace("EXAMPLE", example) + (SELECT if name == "like_selected" else "")
     script.write_text(f"{before}{text}", "utf-8")
     counts = []

@@ -72,8 +72,8 @@ def window(qupath: QuPath, project: Path, server: Server, tmp_path_factory: pyte
 @pytest.fixture(scope="module")
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = (SCRIPTS / "everything_in_selected.groovy").read_text("utf-8")
-    assert text.count("def outlineClass = ''") == 1
-    text = with_options(text, GRID).replace("def outlineClass = ''", "def outlineClass = 'Nucleus'")
+    assert text.count("def foundClass = ''") == 1
+    text = with_options(text, GRID).replace("def foundClass = ''", "def foundClass = 'Nucleus'")
     written = tmp_path_factory.mktemp("script") / "everything.groovy"
     written.write_text(text, "utf-8")
     return written

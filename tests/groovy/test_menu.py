@@ -152,6 +152,10 @@ def test_a_project_keeps_its_model_and_tool_and_scripts_take_it(window: Window, 
         window.wait_for(f"new File('{kept.as_posix()}').exists() && gui.getStage().isFocused()", "choice")
         assert "model=fake\n" in kept.read_text()
         assert "model" not in (folder / "client.properties").read_text()
+        written = "io.github.qupathsam.extension.ScriptTexts.withSettings('NAME')"
+        click = window.ask(written.replace("NAME", "live_click"))
+        assert "modelElsewhere = 'no_such_model'" in click, "the choice of this project became that of all later ones"
+        assert "\ndef model = ''" in window.ask(written.replace("NAME", "segment_for_project"))
         window.click(400, 350)
         answered(window, 1)
         dropped(window)

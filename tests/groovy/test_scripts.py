@@ -66,9 +66,46 @@ def test_every_setting_of_the_pane_is_one_of_a_script() -> None:
     assert {"model", "minArea", "downsample", "mpp", "asAnnotations", "autoKeep"} <= set(names)
     heads = [script.read_text("utf-8").split("\n// The client jar is looked for")[0] for script in SCRIPTS]
     for name in names:
-        assert any(re.search(rf"^(?:@Field )?def (?:{name} = |\w+ = \[.*\b{name}: )", head, re.M) for head in heads), (
+        assert any(re.search(SETTING.replace("NAME", name), head, re.M) for head in heads), name
+
+
+#: How a script names a setting: a variable at its top, or a key of its options.
+SETTING = r"^(?:@Field )?def (?:NAME = |\w+ = \[.*\bNAME: )"
+CLICKS, REFINES = {"live_click", "segment_selected", "segment_for_project"}, {"refine_selected", "refine_for_project"}
+REGIONS = {"everything_in_selected", "everything_for_project", "like_selected", "like_for_project"}
+
+
+@pytest.mark.parametrize(
+    ("name", "scripts"),
+    [
+        # Parts of an outline. What is left out of a region or of a run by its area has a name of its own.
+        ("minArea", CLICKS | REFINES | {"propagate_selected"}),
+        # Of what prompts become. What is found in a region has the class that the script names for it.
+        ("outlineClass", {"segment_for_project"}),
+        ("asAnnotations", REGIONS),
+        ("objects", {"everything_in_selected", "everything_for_project"}),
+        # The click tool's is where no project has a choice: it is read once, for all projects.
+        ("model", {script.stem for script in SCRIPTS} - {"live_click"}),
+        ("modelElsewhere", {"live_click"}),
+    ],
+)
+def test_a_setting_of_the_pane_is_read_only_where_it_means_the_same(name: str, scripts: set[str]) -> None:
+    heads = {s.stem: s.read_text("utf-8").split("\n// The client jar is looked for")[0] for s in SCRIPTS}
+    assert {stem for stem, head in heads.items() if re.search(SETTING.replace("NAME", name), head, re.M)} == scripts
+
+
+def test_no_setting_of_the_pane_is_twice_in_a_script() -> None:
+    """A variable and an option of one name: the pane changed both."""
+    for script in SCRIPTS:
+        head = script.read_text("utf-8").split("\n// The client jar is looked for")[0]
+        variables = set(re.findall(r"^(?:@Field )?def (\w+) = ", head, re.M))
+        options = [
             name
-        )
+            for body in re.findall(r"^(?:@Field )?def \w+ = \[(.*)\]", head, re.M)
+            for name in re.findall(r"(\w+): ", body)
+        ]
+        assert len(options) == len(set(options)), script.name
+        assert not variables & set(options), script.name
 
 
 def test_options_of_a_test_take_the_place_of_those_that_are_there() -> None:

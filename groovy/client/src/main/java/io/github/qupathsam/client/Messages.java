@@ -157,8 +157,8 @@ final class Messages {
 
     private static ObjectFilter filter(RegionOptions options) {
         ObjectFilter.Builder filter = ObjectFilter.newBuilder()
-                .setMinArea(options.minArea())
-                .setMaxArea(options.maxArea())
+                .setMinArea(options.minObjectArea())
+                .setMaxArea(options.maxObjectArea())
                 .setLeaveOutBorder(options.leaveOutBorder());
         if (options.minScore() != null) {
             filter.setMinScore(options.minScore());

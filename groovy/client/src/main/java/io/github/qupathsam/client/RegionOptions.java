@@ -16,8 +16,8 @@ import java.util.Set;
  * @param minStability least stability of a grid's masks, 0 to 1
  * @param minScore least score, 0 to 1
  * @param minLikeness to the examples, 0 to 1
- * @param minArea smaller objects are left out
- * @param maxArea larger ones too
+ * @param minObjectArea smaller objects are left out
+ * @param maxObjectArea larger ones too
  * @param leaveOutBorder leaves out what crosses the border of the region
  * @param cut cuts what reaches out of the region, and takes what reaches into it
  * @param searchBackground looks where there is no tissue too
@@ -35,8 +35,8 @@ public record RegionOptions(
         Double minStability,
         Double minScore,
         Double minLikeness,
-        double minArea,
-        double maxArea,
+        double minObjectArea,
+        double maxObjectArea,
         boolean leaveOutBorder,
         boolean cut,
         boolean searchBackground,
@@ -66,7 +66,7 @@ public record RegionOptions(
     }
 
     private static final Set<String> NAMES = Set.of(
-            "model", "prompting", "objects", "effort", "spacing", "minStability", "minScore", "minLikeness", "minArea", "maxArea",
+            "model", "prompting", "objects", "effort", "spacing", "minStability", "minScore", "minLikeness", "minObjectArea", "maxObjectArea",
             "leaveOutBorder", "cut", "searchBackground", "downsample", "mpp", "fillHoles", "simplify");
 
     public RegionOptions {
@@ -75,7 +75,7 @@ public record RegionOptions(
         }
     }
 
-    /** From named values, as Groovy writes them: {@code RegionOptions.of(minArea: 10, effort: 'fast')}. */
+    /** From named values, as Groovy writes them: {@code RegionOptions.of(minObjectArea: 10, effort: 'fast')}. */
     public static RegionOptions of(Map<String, ?> given) {
         NamedValues values = new NamedValues(given, NAMES);
         return new RegionOptions(
@@ -87,8 +87,8 @@ public record RegionOptions(
                 values.number("minStability"),
                 values.number("minScore"),
                 values.number("minLikeness"),
-                values.number("minArea", 0),
-                values.number("maxArea", 0),
+                values.number("minObjectArea", 0),
+                values.number("maxObjectArea", 0),
                 values.truth("leaveOutBorder"),
                 values.truth("cut"),
                 values.truth("searchBackground"),

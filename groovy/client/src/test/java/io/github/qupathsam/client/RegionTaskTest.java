@@ -74,7 +74,7 @@ class RegionTaskTest {
         server.willAnswerRegion(Status.UNAVAILABLE, first(), tile(1, "one", 0, 1), tile(2, "", 2));
         server.willAnswerRegion(null, first(), tile(2, "two", 2, 3), tile(3, "three", 4));
         List<Integer> told = new ArrayList<>();
-        RegionAnswer answer = client.region(image, OUTLINE, List.of(), RegionOptions.of(Map.of("minArea", 5, "objects", "glands")))
+        RegionAnswer answer = client.region(image, OUTLINE, List.of(), RegionOptions.of(Map.of("minObjectArea", 5, "objects", "glands")))
                 .run(progress -> told.add(progress.tilesDone()));
         SegmentRegionRequest asked = server.nextRegion();
         assertEquals(5, asked.getFilter().getMinArea());

@@ -48,8 +48,20 @@ class ScriptTextsTest {
         String project = ScriptTexts.withSettings(ScriptTexts.of("segment_for_project"), settings);
         assertTrue(project.contains("def outlineClass = 'Tumor: Positive'"), project);
         String click = ScriptTexts.withSettings(ScriptTexts.of("live_click"), settings);
-        assertTrue(click.contains("@Field def model = 'it\\'s \\\\ $1'"), click);
+        assertFalse(click.contains("it\\'s"), "the model of the project that is open is none of another's");
         assertTrue(click.contains("minArea: 12.5"), click);
+    }
+
+    /** Of the parts that clicks leave, and of what segmenting makes: it left out objects, took outlines out of a run, and gave found objects a class. */
+    @Test
+    void aSettingChangesOnlyScriptsInWhichItMeansTheSame() {
+        Map<String, Object> settings = Map.of("minArea", 12.5, "outlineClass", "Tumor");
+        for (String name : List.of("everything_in_selected", "everything_for_project", "like_selected", "like_for_project")) {
+            assertEquals(ScriptTexts.of(name), ScriptTexts.withSettings(ScriptTexts.of(name), settings), name);
+        }
+        String refine = ScriptTexts.withSettings(ScriptTexts.of("refine_for_project"), settings);
+        assertEquals(1, refine.split("12\\.5", -1).length - 1, refine);
+        assertTrue(refine.contains("[clean: 0.02, minArea: 12.5"), refine);
     }
 
     @Test
@@ -80,21 +92,21 @@ class ScriptTextsTest {
     void aStepDoesAgainWhatAScriptDid() {
         Map<String, Object> settings = new LinkedHashMap<>();
         settings.put("model", "it's");
-        settings.put("minArea", 12.5);
+        settings.put("minObjectArea", 12.5);
         settings.put("effort", "fast");
         settings.put("asAnnotations", true);
         assertEquals(
                 "evaluate(io.github.qupathsam.extension.ScriptTexts.alone('everything_in_selected', "
-                        + "[model: 'it\\'s', minArea: 12.5, effort: 'fast', asAnnotations: true], getCoreClasses()))",
+                        + "[model: 'it\\'s', minObjectArea: 12.5, effort: 'fast', asAnnotations: true], getCoreClasses()))",
                 ScriptTexts.step("everything_in_selected", settings));
         assertTrue(ScriptTexts.step("x", Map.of()).contains("'x', [:], "));
         String text = ScriptTexts.alone("everything_in_selected", settings, List.of(Path.class, Map.Entry.class));
         assertTrue(text.contains("\nimport java.nio.file.Path\nimport java.util.Map.Entry\n"), text);
-        assertTrue(text.contains("def options = [minArea: 12.5, maxArea: 0"), text);
+        assertTrue(text.contains("def options = [minObjectArea: 12.5, maxObjectArea: 0"), text);
         assertTrue(text.contains("effort: 'fast'"), text);
         assertTrue(text.contains("def asAnnotations = true"), text);
         String added = ScriptTexts.alone("everything_in_selected", Map.of("spacing", 12), List.of());
-        assertTrue(added.contains("def options = [spacing: 12, minArea: 0"), added);
+        assertTrue(added.contains("def options = [spacing: 12, minObjectArea: 0"), added);
         String project = ScriptTexts.alone("everything_for_project", Map.of("regionClasses", List.of("A", "B")), List.of());
         assertTrue(project.contains("def regionClasses = ['A', 'B']"), project);
     }
