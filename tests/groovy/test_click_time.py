@@ -65,9 +65,18 @@ WATCHED = "def watch = gui.getStage().getProperties()['watch']\n"
 QUIET_S = 1.0
 
 
+#: A click in the window takes at most so many times the bare one, and so many ms for the mouse, QuPath and painting.
+AT_MOST, AROUND_MS = 3, 150
+
+
 @pytest.fixture(scope="module")
 def bare() -> dict[str, float]:
-    """What `bench click` says, ms; before QuPath runs."""
+    """What `bench click` says, before QuPath runs."""
+    return bench()
+
+
+def bench() -> dict[str, float]:
+    """What `bench click` says, ms."""
     command = [sys.executable, "-m", "qupath_sam", "bench", "click", "--model", MODEL, "--device", "cpu", "--json"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = json.loads(printed)["models"][MODEL]
@@ -124,6 +133,9 @@ def test_a_click_in_the_window_takes_little_more_than_the_bare_one(
         )
     assert len(warm) == OBJECTS * (len(CLICKS) - 1)
     assert 0.5 * bare["p50"] < p(warm, 0.5), "faster than the model: what was painted is no answer"
+    if p(warm, 0.5) > AT_MOST * bare["p50"] + AROUND_MS:  # or the machine has become busy since
+        bare = bench()
+    assert p(warm, 0.5) <= AT_MOST * bare["p50"] + AROUND_MS, "the window adds more than it may"
 
 
 def p(times: Sequence[float], share: float) -> float:
