@@ -84,7 +84,10 @@ def _onnx(part: Part, threads: int, folder: Path, *, int8: bool) -> Run:
 
 def _aotinductor(part: Part, threads: int, folder: Path, *, bf16: bool) -> Run:
     network: nn.Module = _InBf16(part.network) if bf16 else part.network
-    exported = torch.export.export(network, part.inputs, dynamic_shapes=_dynamic(part))
+    shapes = _dynamic(part)
+    # Inputs that a network takes as *inputs are one argument.
+    shapes = (shapes,) if bf16 and shapes is not None else shapes
+    exported = torch.export.export(network, part.inputs, dynamic_shapes=shapes)
     path = folder / f"{part.name}_{'bf16' if bf16 else 'fp32'}.pt2"
     torch._inductor.aoti_compile_and_package(
         exported, package_path=str(path), inductor_configs={"freezing": True, "max_autotune": False}

@@ -1,8 +1,9 @@
 """Networks that OpenVINO runs on a processor: converted once, then kept on disk by the digest of their weights.
 
 OpenVINO (Apache-2.0, the extra ``[openvino]``) fuses layers and picks kernels for the processor, in bf16 where that
-computes in bf16. Conversion takes some seconds, compiling what is kept half a second. Nothing goes to the network: the
-converter that reports its use (``openvino.convert_model``) is not called, only the reader of torch networks below it.
+computes in bf16. Conversion takes some seconds; what is kept has been compiled for this processor and is loaded in a
+tenth of a second. Nothing goes to the network: the converter that reports its use (``openvino.convert_model``) is not
+called, only the reader of torch networks below it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import importlib.util
 import shutil
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from qupath_sam.errors import InvalidRequest
 MOST_ERROR = 0.04
 #: Networks that are kept on disk, the last used ones.
 MOST_KEPT = 8
-_NAME = "network.xml"
+_NAME = "network.blob"
 
 
 def is_installed() -> bool:
@@ -84,13 +85,13 @@ class CompiledNetwork:
         threads: int,
         folder: Path,
     ) -> None:
-        kept = folder / _key(network, shapes, bf16=bf16)
-        model = _kept(kept)
+        kept, how = folder / _key(network, shapes, bf16=bf16), _options(bf16=bf16, threads=threads)
+        model = _kept(kept, how)
         if model is not None:
-            self._request = _compiled(model, bf16=bf16, threads=threads)
+            self._request = model.create_infer_request()
             return
-        model = _converted(network, examples[0], shapes)
-        self._request = _compiled(model, bf16=bf16, threads=threads)
+        model = _core().compile_model(_converted(network, examples[0], shapes), "CPU", how)
+        self._request = model.create_infer_request()
         for example in examples:
             self._check(network, example)
         _keep(model, kept)
@@ -128,13 +129,13 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def _kept(folder: Path) -> Any | None:
+def _kept(folder: Path, how: Mapping[str, object]) -> Any | None:
     """Load the network that is kept there; None where there is none, or a spoilt one, which is removed."""
     path = folder / _NAME
     if not path.is_file():
         return None
     try:
-        model = _core().read_model(path)
+        model = _core().import_model(path.read_bytes(), "CPU", how)
     except RuntimeError:
         shutil.rmtree(folder, ignore_errors=True)
         return None
@@ -159,15 +160,13 @@ def _converted(network: nn.Module, example: Sequence[Tensor], shapes: Sequence[S
 
 
 def _keep(model: Any, kept: Path) -> None:
-    """Put a network into its place as a whole, and remove those that were not used for the longest time."""
-    import openvino
-
+    """Put a compiled network into its place as a whole, and remove those that were not used for the longest time."""
     folder = kept.parent
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{kept.name}.{uuid.uuid4().hex[:8]}.tmp"
     part.mkdir()
     try:
-        openvino.save_model(model, part / _NAME, compress_to_fp16=False)
+        (part / _NAME).write_bytes(model.export_model().getvalue())
         if not kept.exists():
             part.rename(kept)
     except OSError:
@@ -180,25 +179,17 @@ def _keep(model: Any, kept: Path) -> None:
         shutil.rmtree(old.parent, ignore_errors=True)
 
 
-def _compiled(model: Any, *, bf16: bool, threads: int) -> Any:
-    return (
-        _core()
-        .compile_model(
-            model,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": 1,
-                "PERFORMANCE_HINT": "LATENCY",
-                # Version 2026.4 fuses attention wrongly in bf16 (seen on Zen 4): noise for some numbers of tokens.
-                "SNIPPETS_MODE": "DISABLE",
-                # A pinned thread waits for its core while another one is idle.
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
-        .create_infer_request()
-    )
+def _options(*, bf16: bool, threads: int) -> dict[str, object]:
+    return {
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        # Version 2026.4 fuses attention wrongly in bf16 (seen on Zen 4): noise for some numbers of tokens.
+        "SNIPPETS_MODE": "DISABLE",
+        # A pinned thread waits for its core while another one is idle.
+        "ENABLE_CPU_PINNING": False,
+    }
 
 
 def _key(network: nn.Module, shapes: Sequence[Sequence[int]], *, bf16: bool) -> str:
@@ -208,7 +199,7 @@ def _key(network: nn.Module, shapes: Sequence[Sequence[int]], *, bf16: bool) -> 
     versions = importlib.metadata.version("openvino"), importlib.metadata.version("torch")
     code = Path(sys.modules[type(network).__module__].__file__ or "").read_bytes()
     sizes = [tuple(shape) for shape in shapes]
-    digest = hashlib.sha256(repr((type(network).__qualname__, sizes, versions, processor, bf16)).encode() + code)
+    digest = hashlib.sha256(repr((_NAME, type(network).__qualname__, sizes, versions, processor, bf16)).encode() + code)
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} ".encode() + tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]

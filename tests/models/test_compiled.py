@@ -71,10 +71,24 @@ def test_it_is_converted_once_and_read_afterwards(
 @needs_openvino
 def test_a_spoilt_file_is_converted_again(network: Layers, tmp_path: Path) -> None:
     _compiled(network, tmp_path)
-    (kept,) = tmp_path.glob("*/network.xml")
-    kept.write_text("<net", encoding="utf-8")
-    (answer,) = _compiled(network, tmp_path)(*_example(2))
-    torch.testing.assert_close(answer, network(*_example(2)), atol=1e-5, rtol=1e-4)
+    (kept,) = tmp_path.glob("*/network.blob")
+    whole = kept.read_bytes()
+    for spoilt in (b"", b"nonsense", whole[: len(whole) // 2], whole[:-8]):
+        kept.write_bytes(spoilt)
+        (answer,) = _compiled(network, tmp_path)(*_example(2))
+        torch.testing.assert_close(answer, network(*_example(2)), atol=1e-5, rtol=1e-4)
+        assert len(kept.read_bytes()) > len(spoilt)
+
+
+@needs_openvino
+def test_what_is_kept_is_compiled_already(network: Layers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling took most of the second in which a model was loaded. The number of threads is not part of it."""
+    first = _compiled(network, tmp_path)
+    monkeypatch.setattr(type(compiled._core()), "compile_model", _no_conversion)
+    for threads in (1, 2):
+        again = _compiled(network, tmp_path, threads=threads)
+        assert again._request.get_compiled_model().get_property("INFERENCE_NUM_THREADS") == threads
+        torch.testing.assert_close(again(*_example(4))[0], first(*_example(4))[0], atol=0, rtol=0)
 
 
 @needs_openvino
