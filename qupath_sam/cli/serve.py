@@ -13,6 +13,7 @@ import typer
 
 from qupath_sam.cli.config import config_text, options_now, read_config
 from qupath_sam.errors import QupathSamError
+from qupath_sam.machine.imports import without_collection
 
 if TYPE_CHECKING:
     from qupath_sam.server.app import RunningServer
@@ -133,7 +134,8 @@ def _run(context: typer.Context, settings: ServerSettings) -> None:
     listener = listen(settings)
     log.info("%s is taken; until the model is there, calls are asked to come back", listener.address)
     # While it loads, SIGTERM and Ctrl-C end the process as they end any other: nothing is under way yet.
-    from qupath_sam.server.app import complete  # loads torch, which takes a while
+    with without_collection():
+        from qupath_sam.server.app import complete  # loads torch, which takes a while
 
     with complete(listener) as server:
         stopping = threading.Event()

@@ -30,7 +30,7 @@ from qupath_sam.engine.urgency import Priority
 from qupath_sam.engine.windows import Scales
 from qupath_sam.engine.worker import InferenceWorker
 from qupath_sam.errors import InvalidPrompt, RequestTooLarge
-from qupath_sam.models.base import WindowPrompts
+from qupath_sam.models.base import HasReadyEncoder, WindowPrompts
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.slides.base import SlideInfo, SlideReader
 from qupath_sam.types.prompts import Click, ObjectPrompts
@@ -119,7 +119,10 @@ class Engine:
         middle = WindowPrompts(np.full((1, 2), size / 2, np.float32), np.ones(1, np.int64), last_click=1)
 
         def once() -> None:
-            segmenter.decode(segmenter.embed(np.zeros((size, size, 3), np.uint8)), [middle])
+            embedding = segmenter.blank_embedding() if isinstance(segmenter, HasReadyEncoder) else None
+            if embedding is None:
+                embedding = segmenter.embed(np.zeros((size, size, 3), np.uint8))
+            segmenter.decode(embedding, [middle])
 
         lane.worker.run(once)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,5 +148,17 @@ class Segmenter(Protocol):
             UnsupportedPrompt: a prompt that `capabilities` rules out.
             InvalidPrompt: a prompt with what is not a finite number.
             OutOfMemory: the device has no room.
+        """
+        ...
+
+
+@runtime_checkable
+class HasReadyEncoder(Protocol):
+    """A `Segmenter` whose encoder may need no first call before it is as quick as ever."""
+
+    def blank_embedding(self) -> Embedding | None:
+        """Return an embedding of a black window that the encoder has not seen; None where a first call brings some.
+
+        It is of use to warm up what follows the encoder. The first call of the encoder takes most of a warm-up.
         """
         ...

@@ -135,8 +135,9 @@ def load_segmenter(
         segmenter = build_segmenter(spec, weights.tensors, execution)
     if spec.boxes_checked_by:
         other = store.find(spec.boxes_checked_by)
+        store.weights_path(other)  # that it is there is known now; it is loaded when it is asked
         # It is asked rarely: not worth a conversion.
-        segmenter.check_boxes_with(build_segmenter(other, load_weights(other, store).tensors, in_torch))
+        segmenter.check_boxes_with(lambda: build_segmenter(other, load_weights(other, store).tensors, in_torch))
     return LoadedModel(
         segmenter if second is None else TwoDecoderSegmenter(segmenter, build_decoder(*second, execution)),
         spec,

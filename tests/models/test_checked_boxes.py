@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from qupath_sam.errors import WeightsMissing
+from qupath_sam.models import load
 from qupath_sam.models.adapters import promptable
 from qupath_sam.models.adapters.promptable import BOX_AGREEMENT, SURER, PromptableSegmenter
 from qupath_sam.models.adapters.two_decoders import TwoDecoderSegmenter
 from qupath_sam.models.base import Segmenter, WindowPrompts
 from qupath_sam.models.load import LoadedModel, load_segmenter
 from qupath_sam.models.registry import DEFAULT_MODEL
+from qupath_sam.models.spec import ModelSpec
+from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.types.masks import intersection_over_union
 from tests.contracts.segmenters import box, clicks, picture
+
+DEFAULT = ModelStore().find(DEFAULT_MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -95,5 +102,38 @@ def test_a_model_of_another_kind_checks_no_boxes(untuned: LoadedModel, default: 
     segmenter: Segmenter = untuned.segmenter
     assert isinstance(segmenter, PromptableSegmenter)
     assert isinstance(default.segmenter, TwoDecoderSegmenter)
+    first = default.segmenter.first
+    segmenter.check_boxes_with(lambda: first)
     with pytest.raises(ValueError, match="same family"):
-        segmenter.check_boxes_with(default.segmenter.first)
+        segmenter.decode(segmenter.embed(picture(256, 256)), [box(60, 60, 150, 140)])
+
+
+def test_the_other_model_is_loaded_by_the_first_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    load_weights = load.load_weights
+
+    def counted(spec: ModelSpec, store: ModelStore) -> load.Weights:
+        loaded.append(spec.name)
+        return load_weights(spec, store)
+
+    monkeypatch.setattr(load, "load_weights", counted)
+    default = load_segmenter(DEFAULT_MODEL, device="cpu")
+    embedding = default.segmenter.embed(picture(256, 256))
+    default.segmenter.decode(embedding, [clicks((128, 128))])
+    before = loaded.count(default.spec.boxes_checked_by)
+    for _ in range(2):
+        default.segmenter.decode(embedding, [box(60, 60, 150, 140)])
+        assert loaded.count(default.spec.boxes_checked_by) == before + 1
+
+
+def test_a_model_whose_box_checker_is_not_here_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = ModelStore.weights_path
+
+    def missing(self: ModelStore, spec: ModelSpec) -> Path:
+        if spec.name == DEFAULT.boxes_checked_by:
+            raise WeightsMissing("install qupath-sam again")
+        return where(self, spec)
+
+    monkeypatch.setattr(ModelStore, "weights_path", missing)
+    with pytest.raises(WeightsMissing):
+        load_segmenter(DEFAULT_MODEL, device="cpu")

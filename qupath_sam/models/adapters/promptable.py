@@ -26,7 +26,7 @@ from qupath_sam.models.one_object import in_one_piece
 from qupath_sam.models.square_logits import Detail, SquareLogits, mask_set, mask_set_on_host
 from qupath_sam.networks.canvas import CANVAS_SIZE, CanvasClick, CanvasPrompts
 from qupath_sam.networks.mask_decoder import Decoded
-from qupath_sam.networks.network import PromptableNetwork
+from qupath_sam.networks.network import EMBEDDING_CHANNELS, EMBEDDING_SIZE, PromptableNetwork
 from qupath_sam.networks.refinement_head import plan_region, refine
 from qupath_sam.types.masks import intersection_over_union
 
@@ -68,6 +68,8 @@ class PromptableSegmenter(abc.ABC):
         self._last_projected: tuple[Embedding, Tensor] | None = None
         #: Whether the embeddings come from a segmenter with the same encoder and another head.
         self.decodes_for_another = False
+        #: Makes the box checker; None where boxes are not checked.
+        self._make_box_checker: Callable[[], PromptableSegmenter] | None = None
         self._box_checker: PromptableSegmenter | None = None
         #: The box checker's embeddings by the identity of ours, which is held so that it stays the same object.
         self._box_embeddings: OrderedDict[int, tuple[Embedding, Embedding]] = OrderedDict()
@@ -122,13 +124,24 @@ class PromptableSegmenter(abc.ABC):
             for embedding in self._embed_batch(windows[start : start + most])
         ]
 
-    def _embed_batch(self, windows: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
+    def blank_embedding(self) -> Embedding | None:
+        """See `HasReadyEncoder`: OpenVINO prepares its kernels when a network is loaded, torch at the first call."""
+        if not isinstance(self.network.image_encoder, CompiledEncoder):
+            return None
+        size, dtype = self.network.input_size, self.execution.embedding_dtype
+        nothing = torch.zeros(1, EMBEDDING_CHANNELS, EMBEDDING_SIZE, EMBEDDING_SIZE, dtype=dtype)
+        black = np.zeros((size, size, 3), np.uint8)
+        return self._embed_batch([black], encode=lambda _: {"image": nothing})[0]
+
+    def _embed_batch(
+        self, windows: Sequence[NDArray[np.uint8]], *, encode: Callable[[Tensor], Mapping[str, Tensor]] | None = None
+    ) -> list[Embedding]:
         head = self.network.refinement_head
         with out_of_memory_mapped(self.execution.device), torch.inference_mode():
             frames = [self.frame((pixels.shape[0], pixels.shape[1])) for pixels in windows]
             scaled = [self._scaled(*each) for each in zip(windows, frames, strict=True)]
             squares = [_padded(self.normalise(image), frame) for image, frame in zip(scaled, frames, strict=True)]
-            encoded = self.encode_image(squares[0] if len(squares) == 1 else torch.cat(squares))
+            encoded = (encode or self.encode_image)(squares[0] if len(squares) == 1 else torch.cat(squares))
             made: list[Embedding] = []
             for place, (image, frame) in enumerate(zip(scaled, frames, strict=True)):
                 # Copies of a batch: one embedding must not keep the memory of all.
@@ -146,25 +159,35 @@ class PromptableSegmenter(abc.ABC):
         """Encode B normalised fp32 images ``(B, 3, input_size, input_size)``; return that part of B `Embedding`."""
         return {"image": encode(self.network.image_encoder, image, self.execution)}
 
-    def check_boxes_with(self, other: PromptableSegmenter) -> None:
+    def check_boxes_with(self, make: Callable[[], PromptableSegmenter]) -> None:
         """Hold answers to boxes that come alone against another model's.
 
-        Tuning on some tissues makes a model better there, and lets it forget how to outline others. The other's
-        embedding of a window is made when the first such box comes, from the `CANVAS_RGB` that is kept for the head.
+        Tuning on some tissues makes a model better there, and lets it forget how to outline others. The other model is
+        made when the first such box comes, as many never give one, and so is its embedding of a window, from the
+        `CANVAS_RGB` that is kept for the head.
 
         Args:
-            other: of the same family. Its answer is taken where the two have less than `BOX_AGREEMENT` in common and it
+            make: of the same family. Its answer is taken where the two have less than `BOX_AGREEMENT` in common and it
                 gives itself a score that is higher by more than `SURER`.
+        """
+        self._make_box_checker, self._box_checker = make, None
+
+    def _checker(self) -> PromptableSegmenter:
+        """Return the box checker; it is made at the first call.
 
         Raises:
-            ValueError: the canvas is not what the other model sees.
+            ValueError: the canvas is not what it sees.
         """
-        sees_canvas = type(other) is type(self) and other.network.input_size == CANVAS_SIZE
-        if not sees_canvas or self.network.refinement_head is None:
-            raise ValueError(
-                "boxes can be checked by a model of the same family that sees the refinement head's canvas"
-            )
-        self._box_checker = other
+        if self._box_checker is None:
+            assert self._make_box_checker is not None
+            other = self._make_box_checker()
+            sees_canvas = type(other) is type(self) and other.network.input_size == CANVAS_SIZE
+            if not sees_canvas or self.network.refinement_head is None:
+                raise ValueError(
+                    "boxes can be checked by a model of the same family that sees the refinement head's canvas"
+                )
+            self._box_checker = other
+        return self._box_checker
 
     def decode(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
@@ -179,9 +202,11 @@ class PromptableSegmenter(abc.ABC):
         drafts = yield from self.drafting(embedding, prompts, several_masks=several_masks)
         answers = yield from self.finishing(embedding, prompts, drafts)
         boxes = [i for i, prompt in enumerate(prompts) if _is_box_alone(prompt)]
-        other = self._box_checker
-        if other is not None and boxes:
-            theirs: Embedding = yield CallJob(partial(self._embedding_for_checker, other, embedding), "decode", 0)
+        if self._make_box_checker is not None and boxes:
+            # Within a job: the models' own thread makes the other model, once.
+            other: PromptableSegmenter
+            theirs: Embedding
+            other, theirs = yield CallJob(partial(self._embedding_for_checker, embedding), "decode", 0)
             checks = yield from other.decoding(theirs, [prompts[i] for i in boxes])
             for i, check in zip(boxes, checks, strict=True):
                 if _is_surer(answers[i], check):
@@ -325,8 +350,9 @@ class PromptableSegmenter(abc.ABC):
         masks = [in_one_piece(mask, positive, negative, pinhole_area=area) for mask in found.masks]
         return replace(found, masks=np.stack(masks))
 
-    def _embedding_for_checker(self, other: PromptableSegmenter, embedding: Embedding) -> Embedding:
-        """Return the other model's embedding of the same window. The last ones are kept: people go back and forth."""
+    def _embedding_for_checker(self, embedding: Embedding) -> tuple[PromptableSegmenter, Embedding]:
+        """Return the box checker and its embedding of the same window; the last ones are kept: people go to and fro."""
+        other = self._checker()
         kept = self._box_embeddings.get(id(embedding))
         if kept is None:
             frame = self.frame(embedding.window_size)
@@ -338,7 +364,7 @@ class PromptableSegmenter(abc.ABC):
             while len(self._box_embeddings) > BOX_EMBEDDINGS:
                 self._box_embeddings.popitem(last=False)
         self._box_embeddings.move_to_end(id(embedding))
-        return kept[1]
+        return other, kept[1]
 
     def bare_decoder(self, embedding: Embedding, prompt: WindowPrompts) -> Callable[[], object]:
         """Return a call of prompt encoder and mask decoder alone, for `bench click` to compare clicks with."""

@@ -51,6 +51,10 @@ class TwoDecoderSegmenter:
         """Encode a window; see `Segmenter.embed`."""
         return self.first.embed(pixels)
 
+    def blank_embedding(self) -> Embedding | None:
+        """See `HasReadyEncoder`."""
+        return self.first.blank_embedding()
+
     def decode(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
     ) -> list[MaskSet]:
