@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
-from qupath_sam.errors import ServerUnavailable
+from qupath_sam.errors import ServerBusy, ServerUnavailable
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.builder import SlideRecipe
 from qupath_sam.slides.location import Location, PathMap
-from qupath_sam.slides.memory import DecodeMemory, MeteredReader
+from qupath_sam.slides.memory import PATIENCE_S, DecodeMemory, MeteredReader, check_fits
 from qupath_sam.slides.open import SlideSource, check_size, locate, open_located
 from qupath_sam.slides.permissions import EVERY_PATH, Permissions
 from qupath_sam.slides.rendering import Rendering
@@ -34,7 +35,7 @@ class _Entry:
     Attributes:
         users: how many hold it now; it is closed when it is retired and the last one has let go.
         retired: no longer in the cache.
-        held_bytes: pixels that the slide keeps in memory; 0 until it is open.
+        held_bytes: pixels that the slide keeps in memory, or has room for while it is opened.
     """
 
     stamp: Stamp
@@ -57,6 +58,7 @@ class SlideCache:
         max_bytes: pixels that open slides may hold together (plain images hold all of theirs); None for no limit.
         memory: bounds what is decoded at once; None does not.
         clock: seconds.
+        patience_s: longest wait for room that slides in use have taken.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class SlideCache:
         max_bytes: int | None = None,
         memory: DecodeMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"a cache of {capacity} slides keeps nothing; give at least 1")
@@ -80,6 +83,8 @@ class SlideCache:
         self._urls: OrderedDict[str, tuple[Stamp, float]] = OrderedDict()
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._lock = threading.Lock()
+        self._given_back = threading.Condition(self._lock)
+        self._patience_s = patience_s
         self._closed = False
 
     @property
@@ -119,6 +124,7 @@ class SlideCache:
 
         Raises:
             ServerUnavailable: the cache was closed.
+            ServerBusy: slides in use have taken all room for pixels for too long.
             SlideError: as `qupath_sam.slides.open.open_slide`. Failures are not remembered.
         """
         location = locate(source, self._path_map, self._permissions)
@@ -189,6 +195,7 @@ class SlideCache:
                 t=t,
                 rendering=rendering,
                 memory=self._memory,
+                hold=partial(self._hold, entry),
             )
             entry.held_bytes = reader.info.held_bytes
             entry.reader.set_result(reader if self._memory is None else MeteredReader(reader, self._memory))
@@ -198,18 +205,47 @@ class SlideCache:
                     self._retire(key)
             entry.reader.set_exception(error)
 
+    def _hold(self, entry: _Entry, size_bytes: int) -> None:
+        """Make room for the pixels of a slide that is about to be opened, and count them.
+
+        Raises:
+            SlideUnsupported: more than there is.
+            ServerBusy: slides that others use leave no room for too long.
+        """
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            with self._given_back:
+                outdated = self._evict(room=size_bytes)
+                held = sum(other.held_bytes for other in self._entries.values() if other is not entry)
+                fits = self._max_bytes is None or held + size_bytes <= self._max_bytes
+                if fits:
+                    entry.held_bytes = size_bytes
+                elif not outdated:
+                    check_fits(size_bytes, self._max_bytes or 0, "hold")
+                    left = deadline - time.monotonic()
+                    if left <= 0 or not self._given_back.wait(left):
+                        raise ServerBusy("too many large images are open at once; try again in a moment")
+            _close(outdated)
+            if fits:
+                return
+
     def _give_back(self, entry: _Entry) -> None:
         with self._lock:
             entry.users -= 1
             last = entry.retired and entry.users == 0
             outdated = self._evict()
+            self._given_back.notify_all()
         _close([entry] if last else [])
         _close(outdated)
 
-    def _evict(self) -> list[_Entry]:
-        """Take out what is too much and not in use, oldest first; the caller closes it outside the lock."""
+    def _evict(self, *, room: int = 0) -> list[_Entry]:
+        """Take out what is too much and not in use, oldest first; the caller closes it outside the lock.
+
+        Args:
+            room: bytes that are needed beside what is held.
+        """
         retired = []
-        held = sum(entry.held_bytes for entry in self._entries.values())
+        held = room + sum(entry.held_bytes for entry in self._entries.values())
         for key, entry in list(self._entries.items()):
             too_many = len(self._entries) > self._capacity
             if not too_many and (self._max_bytes is None or held <= self._max_bytes):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from qupath_sam.errors import ServerBusy
+from qupath_sam.errors import ServerBusy, SlideUnsupported
 from qupath_sam.slides.base import SlideInfo, SlideReader
 from qupath_sam.types.regions import Window
 
@@ -22,7 +22,7 @@ class DecodeMemory:
     """So many bytes may be decoded at once; who comes later waits. Safe to use from several threads.
 
     Args:
-        max_bytes: of all together. What needs more alone is decoded while nobody else decodes anything.
+        max_bytes: of all together.
         patience_s: longest wait.
         clock: seconds.
     """
@@ -58,22 +58,33 @@ class DecodeMemory:
         """Hold room for the length of a ``with`` block.
 
         Raises:
+            SlideUnsupported: more than there is.
             ServerBusy: others needed it for too long.
         """
         deadline = self._clock() + self._patience_s
         with self._changed:
-            while self._taken + (size := min(size_bytes, self._max_bytes)) > self._max_bytes:
+            while self._taken + size_bytes > self._max_bytes:
+                check_fits(size_bytes, self._max_bytes, "decode")
                 left = deadline - self._clock()
                 if left <= 0 or not self._changed.wait(left):
                     raise ServerBusy("too much is decoded at once; try again in a moment, or ask for smaller regions")
-            self._taken += size
+            self._taken += size_bytes
             self.peak_bytes = max(self.peak_bytes, self._taken)
         try:
             yield
         finally:
             with self._changed:
-                self._taken -= size
+                self._taken -= size_bytes
                 self._changed.notify_all()
+
+
+def check_fits(size_bytes: int, max_bytes: int, verb: str) -> None:
+    """Raise `SlideUnsupported` where an image alone needs more memory than there is to "decode" or "hold" it."""
+    if size_bytes > max_bytes:
+        raise SlideUnsupported(
+            f"this image needs {-(-size_bytes >> 20)} MiB to {verb}, and the server has {max_bytes >> 20} MiB for "
+            "that; convert it to a tiled pyramid, push a part of it, or give the server more --memory"
+        )
 
 
 class MeteredReader:
@@ -90,8 +101,9 @@ class MeteredReader:
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """See `qupath_sam.slides.base.SlideReader.read`."""
-        # One piece of the file, and the window in level px (up to twice as fine a side) and in its own.
-        with self._memory.reserving(self.info.piece_bytes + 5 * 3 * window.width * window.height):
+        # One piece of the file, as its decoder has it and as an array, and the window in level px (up to twice as fine
+        # a side) and in its own.
+        with self._memory.reserving(2 * self.info.piece_bytes + 5 * 3 * window.width * window.height):
             return self._reader.read(window)
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from qupath_sam.errors import OutOfMemory, QupathSamError, SlideMismatch, SlideUnreadable, SlideUnsupported
@@ -84,11 +84,17 @@ def open_located(
     t: int = 0,
     rendering: Rendering | None = None,
     memory: DecodeMemory | None = None,
+    hold: Callable[[int], None] = lambda held_bytes: None,
 ) -> SlideReader:
-    """Open as `open_slide` for a caller that has looked at the file; ``memory`` bounds what is decoded at once."""
+    """Open as `open_slide` for a caller that has looked at the file.
+
+    Args:
+        memory: bounds what is decoded at once.
+        hold: is called with the bytes that the open slide will keep, before it is decoded.
+    """
     recipe = source if isinstance(source, SlideRecipe) else None
     with _every_error_mapped(location):
-        reader, bounds = _reader(location, found, z, t, rendering, memory)
+        reader, bounds = _reader(location, found, z, t, rendering, memory, hold)
     try:
         if recipe is not None and rendering is None:
             _check_nothing_guessed(reader, location)
@@ -135,7 +141,13 @@ def _check_nothing_guessed(reader: SlideReader, location: Location) -> None:
 
 
 def _reader(
-    location: Location, found: Stamp, z: int, t: int, rendering: Rendering | None, memory: DecodeMemory | None
+    location: Location,
+    found: Stamp,
+    z: int,
+    t: int,
+    rendering: Rendering | None,
+    memory: DecodeMemory | None,
+    hold: Callable[[int], None],
 ) -> tuple[SlideReader, Region | None]:
     """Return the reader for a file by its name and first bytes, and the bounds to which QuPath crops it."""
     # Imported here: each pulls in its own decoder, and one slide needs one of them.
@@ -164,21 +176,21 @@ def _reader(
     if head.startswith(_IMAGE):
         from qupath_sam.slides.image import ImageReader
 
-        with memory.reserving(_size_of_image(location)) if memory is not None else nullcontext():
+        pixels = _pixels_of_image(location)
+        hold(3 * pixels)
+        # As stored, as RGBA and as RGB.
+        with memory.reserving(11 * pixels) if memory is not None else nullcontext():
             return ImageReader(location, at=found, rendering=rendering), None
     raise SlideUnreadable(f"{location.given} is no TIFF, PNG, JPEG or BMP; if QuPath opens it, push the pixels")
 
 
-def _size_of_image(location: Location) -> int:
-    """Return the bytes that decoding a plain image takes, by its header: as stored, as RGBA and as RGB.
-
-    0 where it has none.
-    """
+def _pixels_of_image(location: Location) -> int:
+    """Return the number of px of a plain image by its header; 0 where it has none."""
     from PIL import Image
 
     try:
         with open_binary(location) as stream, Image.open(stream) as image:
-            return 11 * min(image.width * image.height, Image.MAX_IMAGE_PIXELS or 0)
+            return min(image.width * image.height, Image.MAX_IMAGE_PIXELS or 0)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return 0  # the reader says what is wrong with it
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from qupath_sam.client import SamClient, Slide
 from qupath_sam.engine.settings import MIB
-from qupath_sam.errors import InvalidRequest, QupathSamError, ServerBusy
+from qupath_sam.errors import InvalidRequest, QupathSamError, ServerBusy, SlideUnsupported
 from qupath_sam.server.app import start_server
 from qupath_sam.server.settings import SHARES, ServerSettings
 from qupath_sam.slides.cache import SlideCache
@@ -55,14 +55,49 @@ def test_a_piece_that_decodes_to_much_is_counted(tmp_path: Path) -> None:
     tifffile.imwrite(
         path, np.zeros((2000, 2000, 3), np.uint8), rowsperstrip=2000, compression="zlib", photometric="rgb"
     )
-    memory = DecodeMemory(20 * MIB)
+    memory = DecodeMemory(40 * MIB)
     cache = SlideCache(memory=memory)
     with cache.open(path) as reader:
         assert reader.info.piece_bytes == 3 * 2000 * 2000
         reader.read(WINDOW)
-    assert reader.info.piece_bytes < memory.peak_bytes <= 20 * MIB
+    assert 2 * reader.info.piece_bytes < memory.peak_bytes <= 40 * MIB
+    assert memory.taken_bytes == 0
+    memory.resize(20 * MIB)
+    with cache.open(path) as reader, pytest.raises(SlideUnsupported, match=r"needs 23 MiB to decode.*--memory"):
+        reader.read(WINDOW)
     assert memory.taken_bytes == 0
     cache.close_all()
+
+
+def test_slides_in_use_hold_no_more_than_they_may(tmp_path: Path) -> None:
+    first, second, large = *pictures(tmp_path, 2, 500), tmp_path / "large.png"
+    Image.new("RGB", (900, 900)).save(large)
+    cache = SlideCache(max_bytes=3 * 500 * 500, patience_s=0.05)
+    with cache.open(first):
+        with pytest.raises(ServerBusy, match="try again"), cache.open(second):
+            pass
+        assert cache.held_bytes == 3 * 500 * 500
+    with cache.open(second):  # the first is no longer in use, and gives way
+        assert cache.held_bytes == 3 * 500 * 500
+    with pytest.raises(SlideUnsupported, match=r"to hold.*--memory"), cache.open(large):
+        pass
+    assert cache.held_bytes <= 3 * 500 * 500
+    cache.close_all()
+
+    patient = SlideCache(max_bytes=3 * 500 * 500)
+    opened = threading.Event()
+
+    def later() -> None:
+        with patient.open(second):
+            opened.set()
+
+    thread = threading.Thread(target=later)
+    with patient.open(first):
+        thread.start()
+        assert not opened.wait(0.2)
+    assert opened.wait(30)
+    thread.join(30)
+    patient.close_all()
 
 
 def test_who_comes_later_waits_and_is_told_after_a_while() -> None:
@@ -72,8 +107,9 @@ def test_who_comes_later_waits_and_is_told_after_a_while() -> None:
             pass
         with pytest.raises(ServerBusy, match="try again"), memory.reserving(30):
             pass
-    with memory.reserving(10_000):  # more than there is: alone
-        assert memory.taken_bytes == 100
+    with pytest.raises(SlideUnsupported, match="--memory"), memory.reserving(10_000):
+        pass
+    assert memory.taken_bytes == 0
     entered = threading.Event()
 
     patient = DecodeMemory(100)
