@@ -81,6 +81,18 @@ def test_a_soak_says_what_is_left() -> None:
     assert found["memory_mib"]["last"] > 0
 
 
+@pytest.mark.slow
+def test_hostile_clients_get_no_more_memory_than_the_server_says() -> None:
+    found = call("hostile", "--clients", "8", "--seconds", "3", "--model", "fake")
+    assert sum(found["acts"].values()) >= 8
+    assert (found["wrong"], found["unexpected"]) == (0, {})
+    assert found["clicks"] > 0
+    memory = found["memory_mib"]
+    assert memory["budget"] < memory["allowed"] == memory["budget"] + memory["arriving"]
+    assert 0 < memory["taken"] <= memory["allowed"], memory
+    assert found["kept"]
+
+
 def test_the_slope_of_a_line() -> None:
     assert slope([(x, 3 * x + 5) for x in (1e9, 1e9 + 1, 1e9 + 2)]) == pytest.approx(3)
     assert slope([(1, 1)]) == 0

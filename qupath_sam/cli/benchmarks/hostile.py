@@ -39,8 +39,12 @@ from qupath_sam.types.service import PixelFormat
 
 #: Seconds between two looks at the process.
 LOOK_EVERY_S = 0.02
-#: Sides of the pictures that hostile clients send, px.
-PICTURE_SIDE, STRIP_SIDE, PUSHED_SIDE = 8000, 11000, 4400
+#: Sides of flat pictures and of TIFFs in one piece, px: at --memory 1 the first just fit, the second are too large.
+PICTURE_SIDES, STRIP_SIDES = (4600, 8000), (6400, 11000)
+#: Pictures of the first side: no cache holds all of them.
+PICTURES = 8
+#: Side of a picture of some KB that is pushed, px.
+PUSHED_SIDE = 4400
 
 Act = Callable[[SamClient, random.Random], None]
 
@@ -169,16 +173,12 @@ def _click(client: SamClient, answers: dict[tuple[int, int], bytes], stop: threa
 
 def _acts(folder: Path, message_bytes: int) -> dict[str, Act]:
     """Return what hostile clients do; its files are made here."""
-    picture = folder / "flat.png"
-    Image.new("RGB", (PICTURE_SIDE, PICTURE_SIDE), (90, 20, 90)).save(picture, optimize=False)
-    pictures = [picture]
-    for number in range(7):  # a slide of its own each: no cache holds them all
-        pictures.append(folder / f"flat{number}.png")
-        pictures[-1].write_bytes(picture.read_bytes())
-    strip = folder / "strip.tif"
-    pixels = np.zeros((STRIP_SIDE, STRIP_SIDE, 3), np.uint8)
-    tifffile.imwrite(strip, pixels, rowsperstrip=STRIP_SIDE, compression="zlib", photometric="rgb")
-    del pixels
+    pictures = [_flat_picture(folder / "large.png", PICTURE_SIDES[1])]
+    fitting = _flat_picture(folder / "0.png", PICTURE_SIDES[0]).read_bytes()
+    for number in range(PICTURES):  # a slide of its own each
+        pictures.append(folder / f"{number}.png")
+        pictures[-1].write_bytes(fitting)
+    strips = [_flat_strip(folder / f"{side}.tif", side) for side in STRIP_SIDES]
     bomb = io.BytesIO()
     Image.new("RGB", (PUSHED_SIDE, PUSHED_SIDE), (10, 200, 10)).save(bomb, "PNG")
     # A vertex has 16 bytes in WKB; nearly a whole message of them.
@@ -189,8 +189,8 @@ def _acts(folder: Path, message_bytes: int) -> dict[str, Act]:
         client.predict(Slide(choice.choice(pictures)), click, model="fake")
 
     def decode_strip(client: SamClient, choice: random.Random) -> None:
-        x, y = choice.randrange(STRIP_SIDE - 300), choice.randrange(STRIP_SIDE - 300)
-        client.predict(Slide(strip), [ObjectPrompts((Click.at(x, y),))], model="fake")
+        x, y = choice.randrange(STRIP_SIDES[0] - 300), choice.randrange(STRIP_SIDES[0] - 300)
+        client.predict(Slide(choice.choice(strips)), [ObjectPrompts((Click.at(x, y),))], model="fake")
 
     def push_bomb(client: SamClient, choice: random.Random) -> None:
         _push(client, bomb.getvalue() + choice.randbytes(8), PixelFormat.PNG, PUSHED_SIDE)
@@ -229,6 +229,17 @@ def _acts(folder: Path, message_bytes: int) -> dict[str, Act]:
         "embed": embed,
         "unanswered": unanswered,
     }
+
+
+def _flat_picture(path: Path, side: int) -> Path:
+    Image.new("RGB", (side, side), (90, 20, 90)).save(path)
+    return path
+
+
+def _flat_strip(path: Path, side: int) -> Path:
+    pixels = np.zeros((side, side, 3), np.uint8)
+    tifffile.imwrite(path, pixels, rowsperstrip=side, compression="zlib", photometric="rgb")
+    return path
 
 
 def _push(client: SamClient, data: bytes, pixel_format: PixelFormat, side: int) -> None:
