@@ -129,11 +129,13 @@ def serve(
 def _run(context: typer.Context, settings: ServerSettings) -> None:
     from qupath_sam.server.listener import listen
 
+    # While it loads, Ctrl-C ends the process as SIGTERM does, by the system: nothing is under way yet, and a Python
+    # that ends by itself takes libraries down while a thread is in the midst of them, which they answer by an abort.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     reloading = threading.Event()
     _on_signals(("SIGHUP",), reloading)  # which Windows lacks: there files are read again only when their time changes
     listener = listen(settings)
     log.info("%s is taken; until the model is there, calls are asked to come back", listener.address)
-    # While it loads, SIGTERM and Ctrl-C end the process as they end any other: nothing is under way yet.
     with without_collection():
         from qupath_sam.server.app import complete  # loads torch, which takes a while
 

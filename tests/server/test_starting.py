@@ -159,3 +159,26 @@ def test_sighup_reads_the_configuration_again(tmp_path):
         finally:
             process.terminate()
     assert "calls under way get 7 s" in log.read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize(
+    ("moment", "options"),
+    [("is taken", ("--model", "fake")), pytest.param("warming up", (), marks=pytest.mark.slow)],
+    ids=["libraries", "model"],
+)
+def test_ctrl_c_ends_a_server_that_starts(tmp_path, moment, options):
+    """Twice, as people press it: the second met torch at work while Python took it down, which ended in an abort."""
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "qupath_sam", "serve", "--device", "cpu", "--port", "0", *options]
+    with log.open("w") as sink, subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=sink) as process:
+        deadline = time.monotonic() + 120
+        while moment not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(60)
+    said = log.read_text()
+    assert moment in said
+    assert code == (0 if ": serving" in said else -signal.SIGINT), said
