@@ -112,7 +112,9 @@ def configuration(folder: Path, port: int) -> dict[str, Any]:
     del application["args"]["tokens"], application["args"]["token_without_tls"]
     (deployment,) = application["deployments"]
     deployment["ray_actor_options"] = {"num_cpus": 0.1, "num_gpus": 0}
-    deployment["autoscaling_config"] |= {"min_replicas": 2, "max_replicas": 2}
+    assert set(deployment["autoscaling_config"]) >= {"min_replicas", "max_replicas", "target_ongoing_requests"}
+    scaling = {"min_replicas": 2, "max_replicas": 3, "target_ongoing_requests": 4, "upscale_delay_s": 2}
+    deployment["autoscaling_config"] |= scaling | {"metrics_interval_s": 1, "look_back_period_s": 5}
     return content
 
 
@@ -255,7 +257,9 @@ def test_a_slide_stays_at_its_replica_and_another_takes_over(
     cluster.wait_ready(3)
 
 
-def test_clients_hardly_notice_that_a_replica_is_killed(client: SamClient, alone: SamClient, cluster: Cluster) -> None:
+def test_load_brings_a_replica_and_who_asks_again_gets_all_answers_where_one_is_killed(
+    alone: SamClient, cluster: Cluster
+) -> None:
     right = alone.predict(cluster.slides[0], prompts(700), window=WINDOW).results[0].outlines
     stop = threading.Event()
     failures: list[str] = []
@@ -275,8 +279,9 @@ def test_clients_hardly_notice_that_a_replica_is_killed(client: SamClient, alone
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + PATIENCE
-    while len(answers) < 50 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    while (len(answers) < 50 or len(cluster.replicas()) < 3) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(cluster.replicas()) == 3, "16 calls at once are more than 4 a replica"
     cluster.replicas()[0].kill()
     count = len(answers)
     while len(answers) < count + 100 and time.monotonic() < deadline:
