@@ -4,7 +4,8 @@ Each way runs the three networks of a click (image encoder; mask decoder from th
 on the same inputs, by turns, in one process. A way whose package is absent is named and left out. AOTInductor needs a
 C++ compiler here, where it compiles, and none where its library runs.
 
-Usage: uv run --with onnx --with onnxscript --with onnxruntime python -m tools.bench_runtimes [--threads 1] [--rounds 9]
+Usage: uv run --with onnx --with onnxscript --with onnxruntime python -m tools.bench_runtimes [--threads 1]
+       [--rounds 9] [--folder NETWORKS] [--way "OpenVINO bf16"]... [--json FILE]
 
 `--threads 1` on a busy machine: processor time of one thread changes least with what runs beside it.
 """
@@ -83,15 +84,19 @@ def _onnx(part: Part, threads: int, folder: Path, *, int8: bool) -> Run:
 
 
 def _aotinductor(part: Part, threads: int, folder: Path, *, bf16: bool) -> Run:
+    path = folder / f"{part.name}_{'bf16' if bf16 else 'fp32'}.pt2"
+    if path.exists():
+        return _library(path)
     network: nn.Module = _InBf16(part.network) if bf16 else part.network
     shapes = _dynamic(part)
     # Inputs that a network takes as *inputs are one argument.
     shapes = (shapes,) if bf16 and shapes is not None else shapes
     exported = torch.export.export(network, part.inputs, dynamic_shapes=shapes)
-    path = folder / f"{part.name}_{'bf16' if bf16 else 'fp32'}.pt2"
-    torch._inductor.aoti_compile_and_package(
-        exported, package_path=str(path), inductor_configs={"freezing": True, "max_autotune": False}
-    )
+    torch._inductor.aoti_compile_and_package(exported, package_path=str(path), inductor_configs={"freezing": True})
+    return _library(path)
+
+
+def _library(path: Path) -> Run:
     loaded = torch._inductor.aoti_load_package(str(path))
     return lambda *inputs: several(loaded(*inputs))
 
@@ -121,7 +126,12 @@ EAGER, FOLDED, TODAY = "torch fp32, eager", "torch fp32", "torch bf16"
 
 
 def run(
-    model: str = DEFAULT_MODEL, *, threads: int = 0, rounds: int = 9, ways: Sequence[str] = tuple(WAYS)
+    model: str = DEFAULT_MODEL,
+    *,
+    threads: int = 0,
+    rounds: int = 9,
+    ways: Sequence[str] = tuple(WAYS),
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Time each way on each network.
 
@@ -129,7 +139,8 @@ def run(
         model: a promptable one with a refinement head.
         threads: of each way; 0 takes all cores.
         rounds: how often each way runs, after a first call that does not count.
-        ways: of `WAYS`; torch's eager one and today's bf16 are always there.
+        ways: of `WAYS`; torch's own are always there.
+        folder: where exported networks are kept, and taken from in the next run; None keeps none.
 
     Returns:
         ``schema``, ``machine``, ``versions``, ``threads``, ``peak_gflop_s`` of a product of matrices in bf16,
@@ -144,8 +155,8 @@ def run(
     with torch.inference_mode():
         peak = _peak()
         for part in parts_of(model):
-            with tempfile.TemporaryDirectory() as folder:
-                parts[part.name] = _time_part(part, ways, threads, rounds, Path(folder), left_out)
+            with tempfile.TemporaryDirectory() as passing:
+                parts[part.name] = _time_part(part, ways, threads, rounds, folder or Path(passing), left_out)
             for found in parts[part.name].values():
                 found["of_peak"] = round(part.gflop / found["wall_ms"] * 1e3 / peak, 3)
     packages = ("torch", "openvino", "onnxruntime")
@@ -278,12 +289,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=0, help="of each way; 0 takes all cores")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--way", action="append", choices=list(WAYS), help="may be repeated; else all that can run")
+    parser.add_argument("--folder", type=Path, help="keep exported networks here, and take those that are there")
     parser.add_argument("--json", type=Path, help="write all figures here")
     chosen = parser.parse_args(arguments)
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         print("no C++ compiler here: AOTInductor is left out", file=sys.stderr)  # noqa: T201
     prepare_process()
-    results = run(chosen.model, threads=chosen.threads, rounds=chosen.rounds, ways=chosen.way or tuple(WAYS))
+    if chosen.folder:
+        chosen.folder.mkdir(parents=True, exist_ok=True)
+    ways = chosen.way or tuple(WAYS)
+    results = run(chosen.model, threads=chosen.threads, rounds=chosen.rounds, ways=ways, folder=chosen.folder)
     for way, why in results["left_out"].items():
         print(f"left out: {way}: {why}", file=sys.stderr)  # noqa: T201
     if chosen.json:
