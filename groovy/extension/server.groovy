@@ -203,7 +203,7 @@ def save = {
         tool()?.starting(false)
         words = [words, "The server that was started here is ended. In use: ${changed.host ?: stored.values().host}:${changed.port ?: stored.values().port}"].findAll().join('\n\n')
     }
-    if (changed || words || isOtherModel) // else an outline that is not kept would be lost for nothing
+    if (changed || words || isOtherModel) // else the connection is made again for nothing
         reconnect()
     return words
 }

@@ -9,6 +9,7 @@ import java.nio.file.FileSystemException;
 import java.nio.file.NoSuchFileException;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
+import javax.script.ScriptException;
 
 /** What a person reads of a failure: one sentence, which ends in what to do. The stack trace is for the log. */
 final class FailureText {
@@ -20,7 +21,8 @@ final class FailureText {
     static String of(Throwable failure) {
         Throwable cause = failure;
         while (cause.getCause() != null
-                && (cause instanceof ExecutionException || cause instanceof CompletionException || cause instanceof InvocationTargetException)) {
+                && (cause instanceof ExecutionException || cause instanceof CompletionException
+                        || cause instanceof InvocationTargetException || cause instanceof ScriptException)) {
             cause = cause.getCause();
         }
         String message = cause.getMessage() == null ? "" : cause.getMessage().strip();

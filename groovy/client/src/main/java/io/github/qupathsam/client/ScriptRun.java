@@ -50,8 +50,8 @@ public final class ScriptRun {
         }
     }
 
-    /** The sentence for a person; the rest is in the log from here on. */
-    static String told(Throwable failure) {
+    /** The sentence for a person; the stack trace is in the log from here on, at level debug. */
+    public static String told(Throwable failure) {
         if (failure instanceof InterruptedException) {
             Thread.currentThread().interrupt(); // the person ends all of the script
         }

@@ -1,8 +1,7 @@
 package io.github.qupathsam.extension;
 
+import io.github.qupathsam.client.ScriptRun;
 import java.util.List;
-import java.util.logging.Level;
-import java.util.logging.Logger;
 import javafx.application.Platform;
 import javax.script.ScriptEngine;
 import javax.script.ScriptEngineManager;
@@ -107,8 +106,20 @@ public final class SamExtension implements QuPathExtension {
             ScriptEngine engine = new ScriptEngineManager(QuPathGUI.class.getClassLoader()).getEngineByName("groovy");
             engine.put("text", ScriptTexts.withSettings(script));
             engine.eval(ScriptTexts.of("run_script"));
-        } catch (Exception failure) {
-            Logger.getLogger(SamExtension.class.getName()).log(Level.SEVERE, "qupath-sam: " + script + " failed", failure);
+        } catch (Throwable failure) {
+            show("qupath-sam: " + script + ": " + ScriptRun.told(failure));
+        }
+    }
+
+    /** A sentence in a dialog; QuPath's own class of dialogs is none of those that this jar is compiled against. */
+    private static void show(String sentence) {
+        System.err.println(sentence);
+        try {
+            ScriptEngine engine = new ScriptEngineManager(QuPathGUI.class.getClassLoader()).getEngineByName("groovy");
+            engine.put("sentence", sentence);
+            engine.eval("qupath.fx.dialogs.Dialogs.showErrorMessage('SAM', sentence)");
+        } catch (Throwable noDialog) {
+            ScriptRun.told(noDialog);
         }
     }
 }

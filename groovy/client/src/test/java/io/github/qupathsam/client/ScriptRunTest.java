@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.stream.Stream;
+import javax.script.ScriptException;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
@@ -73,6 +74,7 @@ class ScriptRunTest {
                 Arguments.of(new UncheckedIOException(new AccessDeniedException("/lab/data")), "a file cannot be read or written (permission denied: /lab/data); see"),
                 Arguments.of(new IOException("No space left on device"), "a file cannot be read or written (No space left on device); see"),
                 Arguments.of(new ExecutionException(new NoSuchFileException("a.svs")), "a file cannot be read or written (there is no such file or folder: a.svs); see"),
+                Arguments.of(new ScriptException(new ScriptException(new IllegalStateException("Open an image."))), "Open an image."),
                 Arguments.of(new OutOfMemoryError("Java heap space"), "QuPath itself has no memory left; allow it more"),
                 Arguments.of(new InterruptedException(), "stopped; run it again"),
                 Arguments.of(new NoSuchMethodError("'void io.github.qupathsam.client.SamClient.later()'"), "script and client jar are of different versions ("));
