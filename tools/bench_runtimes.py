@@ -4,7 +4,8 @@ Each way runs the three networks of a click (image encoder; mask decoder from th
 on the same inputs, by turns, in one process. A way whose package is absent is named and left out. AOTInductor needs a
 C++ compiler here, where it compiles, and none where its library runs.
 
-Usage: uv run --with onnx --with onnxscript --with onnxruntime python -m tools.bench_runtimes [--threads 1] [--rounds 9]
+Usage: uv run --with onnx --with onnxscript --with onnxruntime python -m tools.bench_runtimes [--threads 1]
+       [--rounds 9] [--folder NETWORKS] [--way "OpenVINO bf16"]... [--json FILE] [--markdown FILE]
 
 `--threads 1` on a busy machine: processor time of one thread changes least with what runs beside it.
 """
@@ -18,7 +19,6 @@ import importlib.metadata
 import importlib.util
 import json
 import logging
-import shutil
 import statistics
 import sys
 import tempfile
@@ -31,12 +31,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qupath_sam.cli.marked_tables import check_markers, write_tables
 from qupath_sam.machine.description import report
 from qupath_sam.machine.threads import configure_torch, prepare_process
 from qupath_sam.models.compiled import CompiledNetwork
 from qupath_sam.models.registry import DEFAULT_MODEL
 from tools.click_parts import Part, Run, parts_of, several
 
+#: The table of `table` in a document.
+TABLE = "python -m tools.bench_runtimes"
 #: Sides of the matrices whose product shows what the processor can do in bf16.
 _PEAK_SIDE = 2048
 
@@ -83,15 +86,19 @@ def _onnx(part: Part, threads: int, folder: Path, *, int8: bool) -> Run:
 
 
 def _aotinductor(part: Part, threads: int, folder: Path, *, bf16: bool) -> Run:
+    path = folder / f"{part.name}_{'bf16' if bf16 else 'fp32'}.pt2"
+    if path.exists():
+        return _library(path)
     network: nn.Module = _InBf16(part.network) if bf16 else part.network
     shapes = _dynamic(part)
     # Inputs that a network takes as *inputs are one argument.
     shapes = (shapes,) if bf16 and shapes is not None else shapes
     exported = torch.export.export(network, part.inputs, dynamic_shapes=shapes)
-    path = folder / f"{part.name}_{'bf16' if bf16 else 'fp32'}.pt2"
-    torch._inductor.aoti_compile_and_package(
-        exported, package_path=str(path), inductor_configs={"freezing": True, "max_autotune": False}
-    )
+    torch._inductor.aoti_compile_and_package(exported, package_path=str(path), inductor_configs={"freezing": True})
+    return _library(path)
+
+
+def _library(path: Path) -> Run:
     loaded = torch._inductor.aoti_load_package(str(path))
     return lambda *inputs: several(loaded(*inputs))
 
@@ -121,7 +128,12 @@ EAGER, FOLDED, TODAY = "torch fp32, eager", "torch fp32", "torch bf16"
 
 
 def run(
-    model: str = DEFAULT_MODEL, *, threads: int = 0, rounds: int = 9, ways: Sequence[str] = tuple(WAYS)
+    model: str = DEFAULT_MODEL,
+    *,
+    threads: int = 0,
+    rounds: int = 9,
+    ways: Sequence[str] = tuple(WAYS),
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Time each way on each network.
 
@@ -129,14 +141,15 @@ def run(
         model: a promptable one with a refinement head.
         threads: of each way; 0 takes all cores.
         rounds: how often each way runs, after a first call that does not count.
-        ways: of `WAYS`; torch's eager one and today's bf16 are always there.
+        ways: of `WAYS`; torch's own are always there.
+        folder: where exported networks are kept, and taken from in the next run; None keeps none.
 
     Returns:
-        ``schema``, ``machine``, ``versions``, ``threads``, ``peak_gflop_s`` of a product of matrices in bf16,
-        ``left_out`` (why, by way) and ``parts.<part>.<way>.{cpu_ms, wall_ms}`` (medians) with ``of_eager`` and
-        ``of_today`` (ratios of processor time), ``wall_of_eager`` and ``wall_of_today``, ``error`` (norm of the
-        difference to eager over the norm of eager, the largest of the answers), ``prepared_s`` and, of the encoder,
-        ``of_peak``.
+        ``schema``, ``machine``, ``versions``, ``threads``, ``peak_gflop_s`` (GFLOP of a product of bf16 matrices in a
+        second of processor time), ``left_out`` (why, by way) and ``parts.<part>.<way>.{cpu_ms, wall_ms}`` (medians)
+        with ``of_eager`` and ``of_today`` (ratios of processor time), ``wall_of_eager`` and ``wall_of_today``,
+        ``error`` (norm of the difference to eager over the norm of eager, the largest of the answers), ``prepared_s``
+        and ``of_peak``, the share of that product's speed.
     """
     threads = configure_torch(threads or None)
     left_out: dict[str, str] = {}
@@ -144,10 +157,10 @@ def run(
     with torch.inference_mode():
         peak = _peak()
         for part in parts_of(model):
-            with tempfile.TemporaryDirectory() as folder:
-                parts[part.name] = _time_part(part, ways, threads, rounds, Path(folder), left_out)
+            with tempfile.TemporaryDirectory() as passing:
+                parts[part.name] = _time_part(part, ways, threads, rounds, folder or Path(passing), left_out)
             for found in parts[part.name].values():
-                found["of_peak"] = round(part.gflop / found["wall_ms"] * 1e3 / peak, 3)
+                found["of_peak"] = round(part.gflop / found["cpu_ms"] * 1e3 / peak, 3)
     packages = ("torch", "openvino", "onnxruntime")
     versions = {name: importlib.metadata.version(name) for name in packages if importlib.util.find_spec(name)}
     figures = {"versions": versions, "threads": threads, "peak_gflop_s": round(peak), "left_out": left_out}
@@ -201,13 +214,13 @@ def _time_part(
 
 
 def _peak() -> float:
-    """Return the most GFLOP/s of a product of bf16 matrices, by the wall clock."""
+    """Return the most GFLOP of a product of bf16 matrices in a second of processor time."""
     a, b = (torch.randn(_PEAK_SIDE, _PEAK_SIDE).to(torch.bfloat16) for _ in range(2))
     seconds = []
     for _ in range(6):
-        started = time.perf_counter()
+        started = time.process_time()
         a @ b
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     return float(2 * _PEAK_SIDE**3 / min(seconds) / 1e9)
 
 
@@ -245,30 +258,28 @@ def _quiet() -> Iterator[None]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Return the results as Markdown: a row a way, ratios of processor time and of wall time to torch's bf16."""
+    """Return the results as Markdown: a row a way, with its times over those of torch's bf16, and its error."""
     parts: dict[str, dict[str, Any]] = results["parts"]
     ways = list(dict.fromkeys(way for found in parts.values() for way in found))
-    lines = [
-        "| | " + " | ".join(f"{part}: processor time, wall time, error" for part in parts) + " |",
-        "|---|" + "---|" * len(parts),
-    ]
+    lines = ["| | " + " | ".join(parts) + " |", "|---|" + "---|" * len(parts)]
     for way in ways:
-        cells = []
-        for found in parts.values():
-            one = found.get(way)
-            cells.append(
-                "" if one is None else f"{one['of_today']:.2f}, {one['wall_of_today']:.2f}, {one['error']:.2g}"
-            )
-        lines.append(f"| {way} | " + " | ".join(cells) + " |")
+        cells = (found.get(way) for found in parts.values())
+        figures = (
+            "" if one is None else "{of_today:.2f}, {wall_of_today:.2f}, {error:.1g}".format(**one) for one in cells
+        )
+        lines.append(f"| {way} | {' | '.join(figures)} |")
     machine = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    today = ", ".join(f"{part} {found[TODAY]['cpu_ms']:.0f} ms" for part, found in parts.items())
-    lines.append("")
-    lines.append(
-        f"{machine['cpu']} ({machine['instructions']}), {results['threads']} threads, load {machine['load']}; "
-        f"{versions}. Processor time of {TODAY}: {today}; bf16 product {results['peak_gflop_s']} GFLOP/s."
+    today = ", ".join(
+        f"{part} {found[TODAY]['cpu_ms']:.0f} ms ({found[TODAY]['of_peak']:.0%} of the peak)"
+        for part, found in parts.items()
     )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + (
+        f"\n\nProcessor time and wall time, both over those of {TODAY}, and error against {EAGER}. {machine['cpu']} "
+        f"({machine['instructions']}), {results['threads']} threads, load {machine['load']}; {versions}. "
+        f"Processor time of {TODAY}: {today}, the peak being a product of bf16 matrices, "
+        f"{results['peak_gflop_s']} GFLOP a second.\n"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -278,16 +289,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=0, help="of each way; 0 takes all cores")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--way", action="append", choices=list(WAYS), help="may be repeated; else all that can run")
+    parser.add_argument("--folder", type=Path, help="keep exported networks here, and take those that are there")
+    parser.add_argument("--markdown", type=Path, help="write the table into this document, between its markers")
     parser.add_argument("--json", type=Path, help="write all figures here")
     chosen = parser.parse_args(arguments)
-    if shutil.which("g++") is None and shutil.which("clang++") is None:
-        print("no C++ compiler here: AOTInductor is left out", file=sys.stderr)  # noqa: T201
+    if chosen.markdown:
+        check_markers(chosen.markdown, [TABLE])
     prepare_process()
-    results = run(chosen.model, threads=chosen.threads, rounds=chosen.rounds, ways=chosen.way or tuple(WAYS))
+    if chosen.folder:
+        chosen.folder.mkdir(parents=True, exist_ok=True)
+    ways = chosen.way or tuple(WAYS)
+    results = run(chosen.model, threads=chosen.threads, rounds=chosen.rounds, ways=ways, folder=chosen.folder)
     for way, why in results["left_out"].items():
         print(f"left out: {way}: {why}", file=sys.stderr)  # noqa: T201
     if chosen.json:
         chosen.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if chosen.markdown:
+        write_tables(chosen.markdown, {TABLE: table(results)})
     print(table(results), end="")  # noqa: T201
 
 

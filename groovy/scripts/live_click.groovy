@@ -571,23 +571,25 @@ class Clicker {
 
     /** @param selects whether the annotation is selected: not where the next object is under way */
     private void keep(keeping, selects = !settings.autoKeep) {
-        def object = session, keptViewer = viewer, keptPlane = plane, asked = Asked.about(imageData, imagesInView(), [:])
+        def object = session, keptViewer = viewer, keptPlane = plane, imageName = imageNameOf(imageData)
+        def asked = Asked.about(imageData, imagesInView(), [:])
         beingKept << object
         keeping.whenComplete { kept, failure ->
             Platform.runLater {
                 beingKept.remove(object)
-                failure == null ? add(kept, asked, keptViewer, keptPlane, selects) : warnOf(SamException.of(failure))
+                failure == null ? add(kept, asked, imageName, keptViewer, keptPlane, selects) : warnOf(SamException.of(failure))
             }
         }
     }
 
     /** Adds an outline to the image that it was clicked on, or, where that has been closed, as soon as it is opened again. */
-    private void add(kept, asked, keptViewer, keptPlane, selects) {
+    private void add(kept, asked, imageName, keptViewer, keptPlane, selects) {
         def keptData
         try {
-            keptData = asked.image(imagesInView(), { identityOf(it) }, { imageNameOf(it) })
+            keptData = asked.image(imagesInView(), { identityOf(it) }, { imageName })
         } catch (IllegalStateException closed) {
-            unwritten << [kept, asked, keptViewer, keptPlane, selects]
+            unwritten << [kept, asked, imageName, keptViewer, keptPlane, selects]
+            Dialogs.showInfoNotification('SAM', "${imageName} is closed. The outline that you kept is added when you open it again.")
             return
         }
         def outline = new WKBReader(GeometryTools.getDefaultFactory()).read(kept.mask().wkb())

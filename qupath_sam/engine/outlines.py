@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
@@ -37,11 +38,15 @@ def outlines_of(
     outlines = []
     for index in shown:
         mask, at = mask_on_grid(state.masks.masks[index], state.masks.logits[index], state.window, grid)
-        if grid != state.window and not output.keep_parts:
+        reaches_beyond = not extent.encloses(state.window.region)
+        if reaches_beyond:
+            # Beyond the image's edge the window was painted white: what a model saw there is no tissue, and joins none.
+            mask = _inside(mask, grid, at, extent)
+        if (reaches_beyond or grid != state.window) and not output.keep_parts:
             mask = _in_one_piece(mask, prompts, grid, at)
         geometry = place(trace_mask(mask), grid, at=at)
-        if not extent.encloses(state.window.region):
-            # Beyond the image's edge the window was painted white: what a model saw there is no tissue.
+        if reaches_beyond:
+            # A pixel may lie across the edge.
             geometry = clip(geometry, shapely.box(*extent.bounds))
         geometry = _beside_old_outline(geometry, prompts, output.clean_share)
         geometry = cleaned(geometry, output, mpp or 1.0)
@@ -49,6 +54,24 @@ def outlines_of(
             area_um2 = geometry.area * mpp**2 if mpp else None
             outlines.append(Outline(geometry, float(state.masks.scores[index]), geometry.area, area_um2, index))
     return tuple(outlines)
+
+
+def _inside(mask: Mask, grid: Window, at: tuple[int, int], extent: Region) -> Mask:
+    """Return the mask without the pixels that lie wholly outside the image.
+
+    Args:
+        mask: bool, cropped from the grid.
+        grid: on which it lies.
+        at: column and row of the grid at which it begins.
+        extent: where the image has pixels, level-0 px.
+    """
+    left, top, right, bottom = extent.bounds
+    (first_column, first_row), (last_column, last_row) = grid.to_window(left, top), grid.to_window(right, bottom)
+    rows = slice(max(0, math.floor(first_row) - at[1]), max(0, math.ceil(last_row) - at[1]))
+    columns = slice(max(0, math.floor(first_column) - at[0]), max(0, math.ceil(last_column) - at[0]))
+    inside = np.zeros_like(mask)
+    inside[rows, columns] = mask[rows, columns]
+    return inside
 
 
 def _in_one_piece(mask: Mask, prompts: ObjectPrompts, grid: Window, at: tuple[int, int]) -> Mask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,11 +130,21 @@ def _named(kind: type[_Choice], name: str | _Choice, what: str) -> _Choice:
         raise InvalidRequest(f"unknown {what} {name!r}; known: {known}") from error
 
 
+#: Values of oneDNN's ``ONEDNN_MAX_CPU_ISA`` below AVX512_CORE_BF16 ("CPU Dispatcher Control", oneDNN's documentation).
+_WITHOUT_BF16 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"})
+
+
 def computes_in_bf16(device: torch.device) -> bool:
-    """Return whether the device multiplies bf16 in hardware. Where it is emulated it is slower than fp32."""
+    """Return whether the device multiplies bf16 in hardware. Where it is emulated it is slower than fp32.
+
+    A variable that keeps oneDNN from these instructions counts: torch and OpenVINO both multiply by oneDNN.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
+        return False
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", ""))
+    if limit.upper() in _WITHOUT_BF16:
         return False
     # torch has no public name for this in the versions we support.
     checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))

@@ -76,7 +76,7 @@ _SAM3_LICENCE = Licence(
 _EXTRA = "Needs the extra [transformers]."
 _RIVAL = "Trained on photographs; takes clicks only, and each click runs the whole network. A comparator."
 _BOXES_ONLY = "Made for boxes and outlines; its weights were not trained with clicks."
-#: Of both decoders of the default.
+#: Of both decoders of the default, and of `mobile_sam_regions`.
 _TRAINED_ON = (
     "trained on EBHI-Seg, TNBC, RINGS and OCDC (CC BY 4.0) and DSB 2018, CAMELYON, BCSS, S-BSST265 and PUMA (CC0): "
     "name them"
@@ -137,6 +137,22 @@ _ALL = (
         licence=Licence("Apache-2.0", _TRAINED_ON),
         source="docs/science/model_card.md",
         remark="The second decoder of lite_medsam_histology by itself: worse on glands and nuclei in H&E.",
+        mask_count=3,
+    ),
+    _spec(
+        "mobile_sam_regions",
+        Family.MOBILE_SAM,
+        "MobileSAM tuned on clicks on regions",
+        PackagedWeights(
+            package="qupath_sam",
+            distribution="qupath-sam",
+            path="assets/mobile_sam_regions.safetensors",
+            size_bytes=21_531_884,
+            sha256="69f4af12cb82c1b39d4d763967708cacac693d12b30ad22a728257827337676d",
+        ),
+        licence=Licence("Apache-2.0", _TRAINED_ON),
+        source="docs/science/model_card.md",
+        remark="For tumour regions; the default knows glands and nuclei better.",
         mask_count=3,
     ),
     _spec(

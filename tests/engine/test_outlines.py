@@ -82,3 +82,20 @@ def test_a_finer_grid_shows_one_object_too() -> None:
     assert parts(clicked) == 1
     assert parts(clicked, keep_parts=True) == 2
     assert parts(ObjectPrompts(box=Box(100, 100, 500, 500))) == 2
+
+
+def test_what_hangs_together_beyond_the_edge_of_the_image_alone_is_not_one_object() -> None:
+    """A window of a small image shows white beyond it; a mask that goes round through it has lost its other end."""
+    mask = np.zeros((256, 256), np.bool_)
+    mask[20:40, 40:140] = mask[160:180, 40:140] = True
+    mask[20:180, 120:140] = True
+    logits = np.zeros((1, LOW_RES_SIZE, LOW_RES_SIZE), np.float32)
+    state = State(WINDOW, MaskSet(mask[None], np.array([0.9], np.float32), logits), 0)
+    clicked = ObjectPrompts((Click.at(1050, 2030),))
+    edge = Region(0, 0, 1100, 5000)
+    (outline,) = outlines_of(state, clicked, OutputOptions(), extent=edge, mpp=None)
+    assert outline.geometry.equals(shapely.box(1040, 2020, 1100, 2040))
+    (both,) = outlines_of(state, clicked, OutputOptions(keep_parts=True), extent=edge, mpp=None)
+    assert len(shapely.get_parts(both.geometry)) == 2
+    (whole,) = outlines_of(state, clicked, OutputOptions(), extent=Region(0, 0, 5000, 5000), mpp=None)
+    assert len(shapely.get_parts(whole.geometry)) == 1

@@ -276,6 +276,7 @@ def test_an_outline_whose_image_was_closed_is_added_when_it_is_open_again(clicki
     )
     clicking.wait_for("getProjectEntry().getImageName() == 'two.png'", "image")
     assert clicking.ask(f"{OURS}.size()") == 0
+    clicking.wait_for(CLICKER + "clicker.@unwritten.size() == 1", "outline that waits")
     clicking.open_image("one.png")
     clicking.wait_for(f"{OURS}.size() == 1", "kept outline")
 

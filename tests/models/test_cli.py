@@ -83,7 +83,13 @@ def test_add_verify_remove(checkpoint: Path) -> None:
     info = run_json("info", "mine")["models"][0]
     assert (info["family"], info["title"], info["default_mpp"]) == ("mobile_sam", "Mine", 0.25)
     verified = {model["name"]: model for model in run_json("verify")["models"]}
-    assert set(verified) == {"lite_medsam", "lite_medsam_histology", "lite_medsam_regions", "mine"}
+    assert set(verified) == {
+        "lite_medsam",
+        "lite_medsam_histology",
+        "lite_medsam_regions",
+        "mobile_sam_regions",
+        "mine",
+    }
     assert all(model["ok"] for model in verified.values())
     assert verified["mine"]["layout"] == "flat"
     refused = run("remove", "mine", typed="n\n")

@@ -26,8 +26,21 @@ def test_auto_precision_is_what_the_processor_computes_in() -> None:
 def test_emulated_bf16_is_not_chosen(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert choose_execution("cpu").precision is (Precision.BF16 if native else Precision.FP32)
     assert choose_execution("cpu", "bf16").precision is Precision.BF16
+
+
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+@pytest.mark.parametrize(("limit", "bf16"), [("AVX2", False), ("avx512_core", False), ("AVX512_CORE_BF16", True)])
+def test_neither_is_what_onednn_is_kept_from(
+    monkeypatch: pytest.MonkeyPatch, name: str, limit: str, bf16: bool
+) -> None:
+    """OpenVINO would go on in bf16, and oneDNN would emulate it."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setenv(name, limit)
+    assert choose_execution("cpu").precision is (Precision.BF16 if bf16 else Precision.FP32)
 
 
 @pytest.mark.parametrize(

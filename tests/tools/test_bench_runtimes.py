@@ -63,8 +63,14 @@ def test_what_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_one_layer")
 def test_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "runtimes.json"
-    bench_runtimes.main(["--threads", "1", "--rounds", "1", "--way", OPENVINO, "--json", str(file)])
+    document = tmp_path / "server.md"
+    document.write_text(f"Before\n\n<!-- begin: {bench_runtimes.TABLE} -->\n<!-- end -->\n\nAfter\n", "utf-8")
+    written = ["--json", str(file), "--markdown", str(document), "--folder", str(tmp_path / "networks")]
+    bench_runtimes.main(["--threads", "1", "--rounds", "1", "--way", OPENVINO, *written])
     assert f"| {OPENVINO} |" in capsys.readouterr().out
+    text = document.read_text("utf-8")
+    assert f"| {OPENVINO} |" in text
+    assert text.endswith("\n\nAfter\n")
     result = json.loads(file.read_text("utf-8"))
     assert result["left_out"] == {}
     assert result["parts"]["layer"][OPENVINO]["error"] < 1e-5
