@@ -186,6 +186,18 @@ class Window:
             before, place = place, self.wait_for(source, condition)
         self._xdotool("mousemove", *(str(round(coordinate)) for coordinate in place), "click", "1")
 
+    def drag_from(self, condition: str, end: tuple[float, float]) -> None:
+        """Drag what a node gives (drag and drop) to a place of the image, level-0 px; wait for what comes of it."""
+        start = self.wait_for(NODE.replace("CONDITION", condition), condition)
+        self._xdotool("mousemove", *(str(round(coordinate)) for coordinate in start), "mousedown", "1")
+        for step in range(1, 4):  # a drag begins after some px
+            self._xdotool("mousemove_relative", "--", str(-5 * step), "-5")
+            time.sleep(0.2)
+        for nudge in (12, 6, 0):
+            self.point(end[0] + nudge, end[1])
+            time.sleep(0.3)
+        self._xdotool("mouseup", "1")
+
     def wheel(self, notches: int, *, holding: str) -> None:
         """Turn the wheel where the mouse is, up or (negative) down; what comes of it is to be waited for."""
         turn = ["click", "--repeat", str(abs(notches)), "--delay", "60", "4" if notches > 0 else "5"]
