@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 from qupath_sam.client.process import server_process
 
 from .conftest import PATIENCE_S, QuPath
-from .test_extension import AT_REST, CLICKER
-from .test_menu import DIALOG, choose
-from .test_server_dialog import button
+from .test_extension import AT_REST, CLICKER, VIEW
+from .test_menu import DIALOG, choose, dropped
+from .test_server_dialog import FIELDS, button, closed, opened
 from .window import Window, open_window
 
 pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -110,3 +110,81 @@ def test_a_script_is_opened_without_image_and_project(window: Window, log: None,
         window.wait_for(f"{STAGES}.any {{ it.getTitle() =~ /ditor|groovy/ }}", "script editor")
     finally:
         window.ask("gui.setProject(gui.getStage().getProperties()['test-project']); null")
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"token": "of-another-laboratory-0123456789"}, "lets in only who sends a token"),
+        ({"tls": "true"}, "does not speak TLS"),
+        ({"ca": "C:/Users/Jörg Müller/lab ca.pem"}, "cannot read the certificates of C:/Users/Jörg Müller/lab ca.pem"),
+        ({"port": "http"}, "port must be a whole number"),
+    ],
+    ids=["token", "tls", "certificate", "port"],
+)
+def test_a_wrong_setting_is_said_by_dialog_script_and_tool(
+    window: Window, log: None, lab: str, folder: Path, changed: dict[str, str], reason: str, tmp_path: Path
+) -> None:
+    window.open_image("one.png")
+    host, _, port = lab.rpartition(":")
+    right = {"host": host, "port": port, "token": TOKEN}
+    file = folder / "client.properties"
+    file.write_text("".join(f"{name}={value}\n" for name, value in {**right, **changed}.items()), encoding="utf-8")
+    try:
+        window.ask(CLICKER + "clicker.connect(); null")
+        opened(window, reason)
+        window.screenshot(tmp_path / "dialog.png")
+        closed(window, "Cancel")
+        window.ask(
+            "def drawn = PathObjects.createAnnotationObject(ROIs.createPointsROI(300, 300, viewer.getImagePlane()))\n"
+            "addObject(drawn); selectObjects(drawn); null"
+        )
+        choose(window, "Segment selected")
+        told = ended(window)
+        assert any(reason in sentence for sentence in told), told
+        window.press("j")
+        window.look(300, 300, 1)
+        window.click(300, 300)
+        window.wait_for(
+            VIEW + f"(view?.message()?.contains('{reason}') || clicker.@live.trouble()?.contains('{reason}'))",
+            "reason in the viewer",
+        )
+        window.screenshot(tmp_path / "viewer.png")
+        dropped(window)
+    finally:
+        file.write_text(f"host={host}\nport={port}\ntoken={TOKEN}\n")
+        window.ask(CLICKER + "clicker.connect(); null")
+
+
+def test_a_fault_of_a_window_of_the_menu_is_a_sentence(window: Window, log: None, tmp_path: Path) -> None:
+    """On 0.1.0 a command whose script failed outside of its own work did nothing that a person could see."""
+    window.ask(
+        "gui.getStage().getProperties()['test'] = gui.getStage().getProperties().remove('qupath-sam-settings'); null"
+    )
+    try:
+        choose(window, "Server...")
+        told = ended(window)
+        window.screenshot(tmp_path / "fault.png")
+        assert any("fault of the script" in sentence and "DEBUG" in sentence for sentence in told), told
+    finally:
+        window.ask(
+            "gui.getStage().getProperties()['qupath-sam-settings'] = gui.getStage().getProperties()['test']; null"
+        )
+
+
+def test_a_project_that_cannot_be_written_keeps_the_dialog(window: Window, log: None, folder: Path) -> None:
+    """A folder is in the way: for an administrator, as whom tests may run, no folder is read-only."""
+    window.open_image("one.png")
+    opened(window)
+    (folder / "project" / "sam.properties").mkdir()
+    try:
+        window.click_on("it instanceof ComboBox")
+        window.write("fake")
+        window.click_on(button("OK"))
+        window.wait_for(f"{DIALOG}.any {{ it.contains('sam.properties') }}", "reason")
+        assert window.ask(f"{FIELDS} != null")
+        closed(window, "Cancel")
+        opened(window, "sam.properties")
+        closed(window, "Cancel")
+    finally:
+        (folder / "project" / "sam.properties").rmdir()
