@@ -73,11 +73,12 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { D
         markFound(objects, 'everything', pathClass) // a later run replaces what has it
         return [region, answer, objects]
     }
+    def ids = regions.collect { it.getID() } as Set // a region in another one may be of an earlier run
     return writeAnswer(asked) { imageNow, asTheyWere ->
         found.collect { region, answer, objects ->
             def parent = asTheyWere[region.getID()]
             def earlier = parent && replaceEarlier ? earlierBelow(parent, region.getROI().getImagePlane(), 'everything', pathClass, asAnnotations) : []
-            def (staying, replaced) = earlier.split { isInUse(it) }
+            def (staying, replaced) = earlier.split { it.getID() in ids || isInUse(it) }
             parent?.removeChildObjects(replaced)
             (parent ?: imageNow.getHierarchy().getRootObject()).addChildObjects(besides(objects, staying))
             return answer.report() + (staying ? ", ${staying.size()} of an earlier run stay" : '') + (parent ? '' : ' (the region has been changed meanwhile: they are not below it)')

@@ -70,12 +70,13 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
         markFound(objects, 'everything', pathClass) // a later run replaces what has it
         return [region, answer, objects]
     }
+    def ids = regions.collect { it.getID() } as Set // a region in another one may be of an earlier run
     return writeAnswer(asked) { imageNow, asTheyWere ->
         def hasChanged = false
         def reports = found.collect { region, answer, objects ->
             def parent = asTheyWere[region.getID()]
             def earlier = parent && replaceEarlier ? earlierBelow(parent, region.getROI().getImagePlane(), 'everything', pathClass, asAnnotations) : []
-            def (staying, replaced) = earlier.split { isInUse(it) }
+            def (staying, replaced) = earlier.split { it.getID() in ids || isInUse(it) }
             def added = besides(objects, staying)
             parent?.removeChildObjects(replaced)
             (parent ?: imageNow.getHierarchy().getRootObject()).addChildObjects(added)

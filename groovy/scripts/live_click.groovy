@@ -191,8 +191,9 @@ class Clicker {
 
     void take(objects, kept, closed) {
         (objects.values() + kept).each { it.moveTo(live) }
-        aside.putAll(objects)
-        unwritten.addAll(closed)
+        aside = objects
+        beingKept = kept // the former one's own lists: what it waits for ends in them
+        unwritten = closed
     }
 
     /** Read once: a click waits for no file. */
@@ -261,8 +262,8 @@ class Clicker {
         viewer.getCustomOverlayLayers().add(overlay)
         viewer.getView().addEventFilter(ScrollEvent.SCROLL, wheel)
         viewer.getView().addEventFilter(MouseEvent.MOUSE_PRESSED, rightButton)
-        def waiting = unwritten
-        unwritten = []
+        def waiting = unwritten.toList()
+        unwritten.clear()
         waiting.each { add(*it) }
         turn()
         rest.playFromStart()

@@ -313,6 +313,34 @@ def test_everything_for_project_works_on_each_images_regions(qupath: QuPath, cop
     assert list(copy.parent.glob(".qupath-sam/script-backups/*/*/data.qpdata"))
 
 
+#: A region in the region, which an earlier run has found as an annotation.
+INNER = """
+import io.github.qupathsam.client.Outlines
+def inner = PathObjects.createAnnotationObject(ROIs.createRectangleROI(200, 200, 60, 60, ImagePlane.getDefaultPlane()))
+inner.setName('inner')
+inner.setPathClass(getPathClass('Region*'))
+inner.getMetadata().putAll(['qupath-sam.found': 'everything',
+        'qupath-sam.outline': Outlines.fingerprint(inner.getROI().getGeometry())])
+drawn.addChildObject(inner)
+selectObjects([drawn, inner])
+"""
+
+
+@pytest.mark.parametrize("name", ["everything_in_selected", "everything_for_project"])
+def test_a_region_that_an_earlier_run_has_found_stays(qupath: QuPath, copy: Path, server: str, name: str) -> None:
+    """It was taken away as one of the region round it, and what was found in it went with it."""
+    text = with_options((SCRIPTS / f"{name}.groovy").read_text("utf-8"), {**GRID, "minObjectArea": "1000000000"})
+    assert text.count("def asAnnotations = false") == 1
+    text = text.replace("def asAnnotations = false", "def asAnnotations = true")
+    script = copy.parent / "nested.groovy"
+    counted = "\nprintln \"INNER ${getAnnotationObjects().count { it.getName() == 'inner' }}\"\n"
+    script.write_text(REGION + INNER + text + counted, "utf-8")
+    run = qupath.script(script, "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
+    assert run.exit_code == 0, run.output
+    assert "1 of an earlier run stay" in run.output
+    assert "INNER 1" in run.output
+
+
 def test_an_example_is_needed_for_what_looks_like_it(qupath: QuPath, copy: Path, server: str) -> None:
     script = SCRIPTS / "like_selected.groovy"
     run = qupath.script(script, "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)

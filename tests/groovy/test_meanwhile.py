@@ -227,6 +227,12 @@ def clicking(window: Window) -> Iterator[Window]:
 CONNECT = CLICKER + "clicker.connect(); null"
 
 
+def second_run(window: Window) -> None:
+    first = window.ask(CLICKER + "System.identityHashCode(clicker)")
+    window.ask(f"gui.runScript(new File('{(SCRIPTS / 'live_click.groovy').as_posix()}'), null); null")
+    window.wait_for(CLICKER + f"clicker != null && System.identityHashCode(clicker) != {first}", "second run")
+
+
 def test_outlines_that_are_not_yet_kept_stay_with_another_connection(clicking: Window) -> None:
     """OK in the dialog of the server dropped them, here and on other images."""
     clicking.click(300, 300)
@@ -257,13 +263,21 @@ def test_what_is_being_kept_is_kept_over_another_connection(clicking: Window, se
 def test_a_second_run_of_the_script_keeps_what_is_clicked(clicking: Window) -> None:
     clicking.click(300, 300)
     answered(clicking, 1)
-    script = (SCRIPTS / "live_click.groovy").as_posix()
-    first = clicking.ask(CLICKER + "System.identityHashCode(clicker)")
-    clicking.ask(f"gui.runScript(new File('{script}'), null); null")
-    clicking.wait_for(CLICKER + f"clicker != null && System.identityHashCode(clicker) != {first}", "second run")
+    second_run(clicking)
     answered(clicking, 1)
     clicking.click(310, 305, holding="shift")
     answered(clicking, 2)
+
+
+def test_what_is_being_kept_is_kept_over_a_second_run_and_another_connection(clicking: Window, server: Server) -> None:
+    """The second run did not know of it, so its next connection dropped it without a word."""
+    with server.stopped():
+        clicking.click(300, 300)
+        clicking.press("Return")
+        second_run(clicking)
+        clicking.ask(CONNECT)
+    clicking.wait_for(f"{OURS}.size() == 1", "kept outline")
+    assert clicking.ask(CLICKER + "clicker.@beingKept.size()") == 0
 
 
 def test_an_outline_whose_image_was_closed_is_added_when_it_is_open_again(clicking: Window) -> None:
