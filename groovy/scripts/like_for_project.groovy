@@ -4,7 +4,7 @@
  * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
  * 2. In each image outline a few objects of the example classes below, or put points into some; objects of the other classes below are
  *    examples of what is not meant. Draw regions to look in; without one that is the whole image.
- * 3. Run for project in the script editor. Or without a window: QuPath script --save -p P.qpproj everything_for_project.groovy
+ * 3. Run for project in the script editor. Or without a window: QuPath script --save -p P.qpproj like_for_project.groovy
  *    It works on that image's own data, prints what it did, and ends with exit 1 if any image failed. What was found becomes detections
  *    below the region. The image's data is copied first, to .qupath-sam/script-backups beside the project.
  */

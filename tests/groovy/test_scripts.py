@@ -138,3 +138,10 @@ def test_no_field_of_the_protocol_bears_the_name_of_a_method_in_java() -> None:
             names = re.findall(r"^ +(?:optional |repeated )?(\w+) (\w+) = \d+;", body, re.MULTILINE)
             taken = {f"{name}_bytes" for kind, name in names if kind == "string"}
             assert not taken & {name for _, name in names}, file.name
+
+
+@pytest.mark.parametrize(
+    "script", [each for each in SCRIPTS if "_for_project" in each.stem], ids=lambda script: script.stem
+)
+def test_the_command_at_the_top_runs_this_script(script: Path) -> None:
+    assert re.findall(r"QuPath script .*?(\w+\.groovy)", script.read_text("utf-8")) == [script.name]
