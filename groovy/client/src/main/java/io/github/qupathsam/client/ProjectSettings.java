@@ -38,7 +38,7 @@ public final class ProjectSettings {
      */
     public static void saveModel(Path project, String model) {
         read(file(project));
-        PropertiesFile.change(file(project), Map.of("model", model.strip()), "The model of this project for qupath-sam; see docs/qupath.md");
+        PropertiesFile.change(file(project), Map.of("model", model.strip()), "The model of this project for qupath-sam; see docs/qupath.md", false);
     }
 
     private static Path file(Path project) {

@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.TreeMap;
+import java.util.UUID;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -66,19 +67,20 @@ final class PropertiesFile {
     }
 
     /**
-     * Changes values in a file; it is wholly the old or wholly the new one, and its owner's alone where a new one is made.
+     * Changes values in a file; it is wholly the old or wholly the new one.
      *
      * @param changes name to value; an empty value takes the line away
      * @param title comment of a new file
+     * @param isPrivate its owner's alone; else readable as any new file there is, for those who share the folder
      * @throws UncheckedIOException where it cannot be written
      */
-    static void change(Path file, Map<String, String> changes, String title) {
+    static void change(Path file, Map<String, String> changes, String title, boolean isPrivate) {
         String before = read(file).text();
-        write(file, changed(before.isEmpty() ? "# " + title + "\n" : before, changes));
+        write(file, changed(before.isEmpty() ? "# " + title + "\n" : before, changes), isPrivate);
     }
 
     /**
-     * Puts a new file in the place of one that cannot be used, which stays beside it as {@code NAME.broken}.
+     * Puts a new file, its owner's alone, in the place of one that cannot be used, which stays beside it as {@code NAME.broken}.
      *
      * @return where the old one is
      * @throws UncheckedIOException where it cannot be written; then the old one is where it was
@@ -91,7 +93,7 @@ final class PropertiesFile {
         try {
             Files.move(file, beside);
             try {
-                write(file, changed("# " + title + "\n", values));
+                write(file, changed("# " + title + "\n", values), true);
             } catch (UncheckedIOException failure) {
                 Files.move(beside, file);
                 throw failure;
@@ -150,11 +152,13 @@ final class PropertiesFile {
         return value.isEmpty() ? "" : name + "=" + (escaped.startsWith(" ") ? "\\" : "") + escaped + "\n";
     }
 
-    private static void write(Path file, String text) {
+    private static void write(Path file, String text, boolean isPrivate) {
         Path folder = file.toAbsolutePath().getParent();
         try {
-            // There may be a token in it: a temporary file is its owner's alone, on systems that know of that.
-            Path written = Files.createTempFile(folder, file.getFileName().toString(), ".part");
+            // A temporary file is its owner's alone, on systems that know of that.
+            Path written = isPrivate
+                    ? Files.createTempFile(folder, file.getFileName().toString(), ".part")
+                    : Files.createFile(folder.resolve(file.getFileName() + "." + UUID.randomUUID() + ".part"));
             try {
                 Files.writeString(written, text);
                 Files.move(written, file, StandardCopyOption.REPLACE_EXISTING);

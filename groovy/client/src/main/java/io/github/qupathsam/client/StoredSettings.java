@@ -126,7 +126,7 @@ public record StoredSettings(Map<String, String> values, Map<String, String> set
             all.putAll(changes);
             told.append("The settings file could not be used. It is kept as ").append(PropertiesFile.replace(file, withoutDefaults(all), TITLE)).append(". ");
         } else {
-            PropertiesFile.change(file, withoutDefaults(changes), TITLE);
+            PropertiesFile.change(file, withoutDefaults(changes), TITLE, true); // there may be a token in it
         }
         TreeSet<String> hidden = new TreeSet<>(changes.keySet());
         hidden.retainAll(setAbove.keySet());

@@ -3,10 +3,12 @@ package io.github.qupathsam.client;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFileAttributeView;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -35,6 +37,16 @@ class ProjectSettingsTest {
         Files.writeString(folder.resolve("sam.properties"), "# ours\nmodel=one\nlater=kept\n");
         ProjectSettings.saveModel(folder.resolve("project.qpproj"), "two");
         assertEquals("# ours\nlater=kept\nmodel=two\n".lines().sorted().toList(), Files.readAllLines(folder.resolve("sam.properties")).stream().sorted().toList());
+    }
+
+    /** In a project on a shared disk one person's choice made every script of the others fail: they could not read it. */
+    @Test
+    void whoMayReadTheProjectMayReadItsSettings() throws Exception {
+        Path other = Files.createFile(folder.resolve("project.qpproj"));
+        ProjectSettings.saveModel(other, "one");
+        PosixFileAttributeView view = Files.getFileAttributeView(other, PosixFileAttributeView.class);
+        assumeTrue(view != null, "files have no POSIX permissions here");
+        assertEquals(Files.getPosixFilePermissions(other), Files.getPosixFilePermissions(folder.resolve("sam.properties")));
     }
 
     @Test
