@@ -193,8 +193,7 @@ def isInUse(object) {
 
 /** Those that are not objects of an earlier run once more, which stay. */
 def besides(objects, staying) {
-    def outlines = staying.collect { it.getROI().getGeometry() }
-    return outlines.isEmpty() ? objects : objects.findAll { object -> !outlines.any { Outlines.areSame(it, object.getROI().getGeometry()) } }
+    return Outlines.besides(objects, staying.collect { it.getROI().getGeometry() }, { it.getROI().getGeometry() })
 }
 
 /** The found objects, with class, score and the measurements of their shape; nothing is added to the image yet. */

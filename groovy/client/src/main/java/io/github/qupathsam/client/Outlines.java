@@ -3,15 +3,19 @@ package io.github.qupathsam.client;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.TreeSet;
+import java.util.function.Function;
 import org.locationtech.jts.geom.Coordinate;
 import org.locationtech.jts.geom.Envelope;
 import org.locationtech.jts.geom.Geometry;
 import org.locationtech.jts.geom.GeometryFactory;
 import org.locationtech.jts.geom.Polygonal;
 import org.locationtech.jts.geom.util.PolygonExtracter;
+import org.locationtech.jts.index.strtree.STRtree;
 import org.locationtech.jts.io.ByteOrderValues;
 import org.locationtech.jts.io.ParseException;
 import org.locationtech.jts.io.WKBReader;
@@ -78,6 +82,25 @@ public final class Outlines {
         }
         double both = one.intersection(other).getArea();
         return both > 0 && both / (one.getArea() + other.getArea() - both) >= SAME_IOU;
+    }
+
+    /**
+     * The objects that are none of the known ones once more ({@link #areSame}), in their order.
+     *
+     * <p>Looks at neighbours only: of thousands of objects and thousands of known ones not each pair.
+     */
+    public static <T> List<T> besides(Collection<T> objects, Collection<? extends Geometry> known, Function<? super T, ? extends Geometry> outline) {
+        STRtree places = new STRtree();
+        known.forEach(each -> places.insert(each.getEnvelopeInternal(), each));
+        List<T> others = new ArrayList<>();
+        for (T object : objects) {
+            Geometry own = outline.apply(object);
+            List<?> near = places.query(own.getEnvelopeInternal());
+            if (near.stream().noneMatch(each -> areSame((Geometry) each, own))) {
+                others.add(object);
+            }
+        }
+        return others;
     }
 
     /**

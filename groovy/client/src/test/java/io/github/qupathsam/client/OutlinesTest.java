@@ -3,6 +3,8 @@ package io.github.qupathsam.client;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 
+import java.util.List;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.locationtech.jts.geom.Geometry;
 import org.locationtech.jts.io.ParseException;
@@ -26,5 +28,23 @@ class OutlinesTest {
         assertEquals(made, Outlines.fingerprint(of("POLYGON ((10.2501 7.4999, 10.25 0, 0 0, 0 7.5, 10.2501 7.4999))")));
         assertNotEquals(made, Outlines.fingerprint(of("POLYGON ((0 0, 10.26 0, 10.25 7.5, 0 7.5, 0 0))")));
         assertNotEquals(made, Outlines.fingerprint(of("POLYGON ((0 0, 10.25 0, 10.25 7.5, 0 0))")));
+    }
+
+    @Test
+    void whatIsKnownIsFoundAmongItsNeighboursOnly() throws Exception {
+        List<Geometry> known = List.of(square(0, 0), square(20, 0), square(40, 0));
+        List<Geometry> found = List.of(square(40, 4), square(0, 1), square(20, 8), square(60, 0));
+        AtomicInteger asked = new AtomicInteger();
+        List<Geometry> others = Outlines.besides(found, known, each -> {
+            asked.incrementAndGet();
+            return each;
+        });
+        assertEquals(List.of(found.get(0), found.get(2), found.get(3)), others, "an IoU of 6/14, of 2/18, and nothing near");
+        assertEquals(found.size(), asked.get(), "QuPath copies an outline each time it is asked for it");
+        assertEquals(found, Outlines.besides(found, List.of(), each -> each));
+    }
+
+    private static Geometry square(int x, int y) throws ParseException {
+        return of("POLYGON ((%d %d, %d %d, %d %d, %d %d, %1$d %2$d))".formatted(x, y, x + 10, y, x + 10, y + 10, x, y + 10));
     }
 }
