@@ -22,7 +22,9 @@ pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(1800)]
 TOKEN = "of-the-laboratory-0123456789abcdef"
 #: The dialog's fields by their place: host, port, certificate, token, (model,) program.
 FIELDS = (
-    "javafx.stage.Window.getWindows().find { it.isShowing() && it.getTitle() == 'SAM server' }"
+    # A tooltip is a window without a title.
+    "javafx.stage.Window.getWindows().findAll { it instanceof javafx.stage.Stage }"
+    ".find { it.isShowing() && it.getTitle() == 'SAM server' }"
     "?.getScene()?.getRoot()?.lookupAll('.text-field')?.toList()"
 )
 IN_USE = "io.github.qupathsam.client.Settings.load().address()"
