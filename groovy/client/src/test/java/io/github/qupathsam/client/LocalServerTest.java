@@ -52,8 +52,10 @@ class LocalServerTest {
     /** On 0.1.0 no person read that it had ended, and the reason was that of a server that a person starts. */
     @Test
     void itIsStartedUsedAndItsEndIsSaid() throws Exception {
+        List<ProcessHandle> others = ProcessHandle.current().descendants().toList(); // such as the server of the other tests
         LocalServer server = start(RealServer.python() + " -m qupath_sam", FAKE);
-        List<ProcessHandle> processes = ProcessHandle.current().descendants().toList();
+        List<ProcessHandle> processes =
+                ProcessHandle.current().descendants().filter(each -> !others.contains(each)).toList();
         Path tokenFile = processes.stream().flatMap(each -> Stream.of(each.info().arguments().orElse(new String[0])))
                 .filter(each -> each.endsWith(".token")).map(Path::of).findFirst().orElseThrow();
         int port = (int) CompletableFuture.anyOf(ready, ended).get(300, TimeUnit.SECONDS);
