@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import shapely
+from shapely import STRtree
 from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
@@ -127,11 +128,13 @@ def everything_in_image(
         model_ms += sum(batch.timings.total for batch in batches if batch.timings is not None)
         path_class = _class_of_found(place, options)
         earlier = _earlier(objects, place, path_class, options) if options.replace_earlier else []
-        staying = [item for item in earlier if _is_in_use(item)]
-        removals += [item for item in earlier if item not in staying]
+        in_use = [_is_in_use(item) for item in earlier]
+        removals += [item for item, stays in zip(earlier, in_use, strict=True) if not stays]
+        staying = STRtree([item.geometry for item, stays in zip(earlier, in_use, strict=True) if stays])
         for batch in batches:
             for found in batch.objects:
-                if any(_are_same(found.geometry, item.geometry) for item in staying):
+                near = staying.geometries.take(staying.query(found.geometry))
+                if any(_are_same(found.geometry, each) for each in near):
                     continue
                 added = _detection(found, place, path_class, name if options.provenance else None)
                 additions.append(added)
