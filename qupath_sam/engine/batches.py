@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qupath_sam.errors import OutOfMemory
-from qupath_sam.models.jobs import Job
+from qupath_sam.models.jobs import Interrupted, Job
 
 
 def run_batch(jobs: Sequence[Job[Any]], *, free: Callable[[], None]) -> list[Any]:
     """Return an outcome for each job: its answer, or the exception that it ends with.
 
     Where the device has no room, memory is freed and half of the work is tried at a time, down to one object. A job
-    whose error would be that of all runs alone, so that an error is that of one job.
+    whose error would be that of all runs alone, so that an error is that of one job; `Interrupted` is that of all.
 
     Args:
         jobs: at least one; they can share a call.
@@ -22,6 +22,8 @@ def run_batch(jobs: Sequence[Job[Any]], *, free: Callable[[], None]) -> list[Any
     outcomes = _attempt(jobs)
     if not isinstance(outcomes, Failure):
         return outcomes
+    if outcomes.is_a(Interrupted):
+        return [Failure(Interrupted()) for _ in jobs]
     full = outcomes.is_a(OutOfMemory)
     if full:
         free()

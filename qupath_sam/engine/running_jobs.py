@@ -53,6 +53,9 @@ class RunningJobs:
         with ExitStack() as ending:
             for _, stages in all_stages:
                 ending.callback(stages.close)
+            if self._priority is Priority.INTERACTIVE:
+                for worker in {worker for worker, _ in all_stages}:
+                    ending.enter_context(worker.series())
             while answers:
                 jobs: dict[int, tuple[InferenceWorker, Job[Any]]] = {}
                 for number, answer in answers.items():

@@ -5,6 +5,9 @@ barriers): one caller that uses all cores beats several that share them.
 
 Jobs of one key that wait when a turn begins share that turn, up to what the model says that it gains by. Nobody waits
 for company: what came while the turn before ran is the company.
+
+A person's job does not wait for the end of a long job that nobody waits for: that is interrupted, and runs again. Nor
+does such a job begin between two jobs of one click.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,7 +27,7 @@ from qupath_sam.engine.cancellation import CancelToken, check_wanted, seconds_le
 from qupath_sam.engine.turns import TurnCounts
 from qupath_sam.engine.urgency import Priority, Urgency
 from qupath_sam.errors import Cancelled, DeadlineExceeded, QupathSamError, ServerBusy, ServerUnavailable
-from qupath_sam.models.jobs import CallJob, Job
+from qupath_sam.models.jobs import CallJob, Interrupted, Job
 
 __all__ = ["CancelToken", "InferenceWorker", "Priority", "Urgency"]
 
@@ -33,7 +37,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A job that waits for its turn. The thread that takes it out of the queue owns its future."""
+    """A job that waits for its turn. The thread that takes it out of the queue owns its future.
+
+    Attributes:
+        first_turn: when its first turn began, on the worker's clock; a job that was interrupted waits once more.
+    """
 
     job: Job[Any]
     future: Future[Any]
@@ -43,12 +51,21 @@ class _Waiting:
     client: str
     continues: bool
     began: Callable[[], None] | None
+    first_turn: float | None = None
+
+    def claim(self) -> bool:
+        """Return whether somebody still waits for the answer; from then on the future cannot be cancelled."""
+        return self.first_turn is not None or self.future.set_running_or_notify_cancel()
 
 
 #: Clients whose last turn is remembered.
 _MOST_CLIENTS = 1024
 #: A client that asked so many seconds ago is still there, and clicks again.
 _STILL_THERE_S = 5.0
+#: A job is interrupted no more when its first turn began so many seconds ago: clicks may come without end.
+_MOST_DELAY_S = 20.0
+#: A click's next job is waited for so long: what lies between two of them takes the host some milliseconds.
+_BETWEEN_JOBS_S = 0.05
 
 
 class InferenceWorker:
@@ -84,6 +101,10 @@ class InferenceWorker:
         self._turns: OrderedDict[str, int] = OrderedDict()
         self._count = 0
         self._asked: OrderedDict[str, float] = OrderedDict()
+        self._running: list[_Waiting] = []
+        #: Calls of people that have more jobs to come, and when the last turn of a person's job ended.
+        self._series = 0
+        self._last_urgent_end = -float("inf")
 
     @property
     def waiting_by_priority(self) -> dict[Priority, int]:
@@ -197,6 +218,21 @@ class InferenceWorker:
             future.cancel()  # an interrupted wait leaves nothing behind; for what is done it does nothing
             del future  # an error's traceback keeps this frame, and the future keeps the error
 
+    @contextmanager
+    def series(self) -> Iterator[None]:
+        """Run several jobs for a person, one after the other, in this context.
+
+        No job that is less urgent begins in the short time between two of them.
+        """
+        with self._changed:
+            self._series += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._series -= 1
+                self._changed.notify_all()
+
     def close(self, *, drain: bool = False) -> None:
         """Take no more calls and wait for the running one. Those that wait are run first, or fail.
 
@@ -239,9 +275,22 @@ class InferenceWorker:
                 # A daemon: a program that forgets to close must still be able to exit.
                 self._thread = threading.Thread(target=self._loop, name="inference", daemon=True)
                 self._thread.start()
+            self._interrupt_for(job)
             self._changed.notify()
         for loser in displaced:
             _fail(loser, ServerBusy("clicks needed this place in the queue; try again in a moment"))
+
+    def _interrupt_for(self, job: _Waiting) -> None:
+        """Interrupt the turn that runs, where nobody waits for it and ``job`` is a person's. Needs the lock."""
+        if job.urgency.priority is not Priority.INTERACTIVE:
+            return
+        now = self._clock()
+        for running in self._running:
+            since = now if running.first_turn is None else running.first_turn
+            if running.urgency.priority is Priority.INTERACTIVE or now - since >= _MOST_DELAY_S:
+                return
+        for running in self._running[:1]:
+            running.job.interrupt()
 
     def _least_urgent_below(self, job: _Waiting) -> list[_Waiting]:
         """Return the call that gives way: of the least urgent the one that came last; none where all are as urgent."""
@@ -280,14 +329,15 @@ class InferenceWorker:
     def _next(self) -> list[_Waiting]:
         """Return the jobs of the next turn, once there is one; none when there will be no more."""
         with self._changed:
-            while not self._queue:
-                if self._closed:
+            while not self._queue or self._pause() > 0:
+                if not self._queue and self._closed:
                     return []
-                self._changed.wait()
+                self._changed.wait(self._pause() if self._queue else None)
             # Sorting keeps the order of equals: of one client the first comes first.
             first, *others = sorted(self._queue, key=self._order, reverse=True)
             turn = [first, *_company(first, others)]
             self._queue = [job for job in self._queue if job not in turn]
+            self._running = list(turn)
             for job in turn:
                 self._count += 1
                 self._turns[job.client] = self._count
@@ -296,16 +346,28 @@ class InferenceWorker:
                 self._turns.popitem(last=False)
             return turn
 
+    def _pause(self) -> float:
+        """Return for how many seconds what waits shall wait for a person's next job; needs the lock."""
+        if not self._series or any(job.urgency.priority is Priority.INTERACTIVE for job in self._queue):
+            return 0.0
+        return self._last_urgent_end + _BETWEEN_JOBS_S - self._clock()
+
     def _order(self, job: _Waiting) -> tuple[Priority, bool, int]:
         return job.urgency.priority, job.continues, -self._turns.get(job.client, 0)
 
     def _execute(self, turn: list[_Waiting]) -> None:
-        wanted = [job for job in turn if self._is_wanted(job) and _has_begun(job)]
+        wanted = [job for job in turn if self._is_wanted(job) and self._has_begun(job)]
         if not wanted:
+            self._end_turn([])
             return
         started = time.perf_counter()
         jobs = [job.job for job in wanted]
         outcomes = self._outcomes(jobs)
+        if any(isinstance(outcome, Failure) and outcome.is_a(Interrupted) for outcome in outcomes):
+            turn.clear()
+            self._end_turn(wanted)
+            return
+        self._end_turn([])
         self.turns.add(jobs[0].kind, sum(job.items for job in jobs), time.perf_counter() - started)
         # An error's traceback keeps this frame, and a future keeps the error: the frame must keep no future.
         turn.clear()
@@ -316,6 +378,14 @@ class InferenceWorker:
             else:
                 job.future.set_result(outcome)
             del job, outcome
+
+    def _end_turn(self, interrupted: list[_Waiting]) -> None:
+        """Note that the turn is over; what was interrupted waits again, before what came later."""
+        with self._changed:
+            if any(job.urgency.priority is Priority.INTERACTIVE for job in self._running):
+                self._last_urgent_end = self._clock()
+            self._running = []
+            self._queue = [*interrupted, *self._queue]
 
     def _outcomes(self, jobs: Sequence[Job[Any]]) -> list[Any]:
         """Return an outcome for each job; no error ends the thread, for all who wait would wait forever."""
@@ -338,7 +408,21 @@ class InferenceWorker:
         except QupathSamError as unwanted:
             _fail(job, unwanted)
             return False
-        return job.future.set_running_or_notify_cancel()
+        return job.claim()
+
+    def _has_begun(self, job: _Waiting) -> bool:
+        """Report that the first turn begins, and return whether the job can run; an error of the report is its own."""
+        if job.first_turn is not None:
+            return True
+        job.first_turn = self._clock()
+        if job.began is None:
+            return True
+        try:
+            job.began()
+        except BaseException as error:
+            job.future.set_exception(error)
+            return False
+        return True
 
 
 def _company(first: _Waiting, others: Sequence[_Waiting]) -> list[_Waiting]:
@@ -357,20 +441,8 @@ def _company(first: _Waiting, others: Sequence[_Waiting]) -> list[_Waiting]:
 
 def _fail(job: _Waiting, reason: QupathSamError) -> None:
     """Deliver ``reason``, unless the future's holder has cancelled it already."""
-    if job.future.set_running_or_notify_cancel():
+    if job.claim():
         job.future.set_exception(reason)
-
-
-def _has_begun(job: _Waiting) -> bool:
-    """Report that the turn begins, and return whether the job can run; an error of the report is its outcome."""
-    if job.began is None:
-        return True
-    try:
-        job.began()
-    except BaseException as error:
-        job.future.set_exception(error)
-        return False
-    return True
 
 
 def _expired() -> DeadlineExceeded:

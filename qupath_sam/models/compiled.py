@@ -113,8 +113,14 @@ class CompiledNetwork:
             inputs: fp32; read in place where they are contiguous.
         """
         arrays = [each.contiguous().numpy() for each in inputs]
-        answers = self._request.infer(arrays, share_inputs=True, share_outputs=True)
-        return [torch.from_numpy(answers[index]) for index in range(len(answers))]
+        # Not `infer`, which cannot be interrupted where one thread computes.
+        self._request.start_async(arrays, share_inputs=True)
+        self._request.wait()
+        return [torch.from_numpy(answer.data) for answer in self._request.output_tensors]
+
+    def interrupt(self) -> None:
+        """Stop the call that runs on another thread: it raises RuntimeError, if its shapes are fixed."""
+        self._request.cancel()
 
 
 @functools.cache

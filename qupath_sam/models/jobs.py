@@ -25,6 +25,10 @@ T = TypeVar("T")
 Kind = Literal["encode", "decode", "refine", "other"]
 
 
+class Interrupted(Exception):
+    """A job stopped before its end, because `Job.interrupt` was called. It never leaves the inference worker."""
+
+
 class Job(abc.ABC, Generic[T]):
     """What a model is to do in one call."""
 
@@ -53,6 +57,10 @@ class Job(abc.ABC, Generic[T]):
     def halves(self) -> tuple[Job[T], Job[T]] | None:
         """Return two jobs that do the same in less memory; their answers are sequences. None where there are none."""
         return None
+
+    def interrupt(self) -> None:
+        """Stop the job, which runs on another thread, where it can stop: it raises `Interrupted` and may run again."""
+        return
 
     def __call__(self) -> T:
         """Return the answer of this job alone."""
@@ -99,6 +107,15 @@ class EncodesTogether(Protocol):
 
     def embed_together(self, windows: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
         """Encode windows; each as `Segmenter.embed` would."""
+        ...
+
+
+@runtime_checkable
+class StopsEncoding(Protocol):
+    """A model whose encode stops half-way."""
+
+    def stop_encoding(self) -> None:
+        """Let the encode that runs on another thread raise `Interrupted`; without one, nothing happens."""
         ...
 
 
@@ -157,6 +174,11 @@ class EncodeJob(Job[Embedding]):
         if isinstance(self.model, EncodesTogether):
             return self.model.embed_together(windows)
         return [self.model.embed(pixels) for pixels in windows]
+
+    def interrupt(self) -> None:
+        """Stop the encode; see `Job.interrupt`."""
+        if isinstance(self.model, StopsEncoding):
+            self.model.stop_encoding()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pytest
 from qupath_sam.engine.worker import CancelToken, InferenceWorker, Priority, Urgency
 from qupath_sam.errors import Cancelled, DeadlineExceeded, OutOfMemory, ServerBusy, ServerUnavailable
 from qupath_sam.models.fake import FakeSegmenter
-from qupath_sam.models.jobs import EncodeJob, Job
+from qupath_sam.models.jobs import EncodeJob, Interrupted, Job
 
 PATIENCE = 30.0  # seconds until a test that hangs is a test that fails
 
@@ -442,6 +443,115 @@ def test_turns_and_items_are_counted() -> None:
         assert fake.embed_calls == 1
         counted = worker.turns.so_far()["encode"]
         assert (counted.turns, counted.items) == (1, 3)
+
+
+class Long(Job[str]):
+    """A job that goes on until it is interrupted or released."""
+
+    def __init__(self) -> None:
+        self.began, self.stopped, self.released = threading.Event(), threading.Event(), threading.Event()
+        self.turns = 0
+
+    def run_with(self, others: Sequence[Long]) -> list[str]:
+        self.turns += 1
+        self.began.set()
+        deadline = time.monotonic() + PATIENCE
+        while not self.released.is_set():
+            assert time.monotonic() < deadline
+            if self.stopped.wait(0.001):
+                self.stopped.clear()
+                raise Interrupted
+        return ["answer", *("answer" for _ in others)]
+
+    def interrupt(self) -> None:
+        self.stopped.set()
+
+
+class TestInterruption:
+    """A person's job does not wait for the end of a long job that nobody waits for."""
+
+    def test_the_job_runs_again_and_its_caller_notices_nothing(self, worker: InferenceWorker) -> None:
+        long, begun = Long(), Counter[str]()
+        future = worker.submit(long, priority=Priority.BATCH, began=lambda: begun.update(["long"]))
+        assert long.began.wait(PATIENCE)
+        assert worker.submit(lambda: "click").result(PATIENCE) == "click"
+        assert not future.done()
+        long.released.set()
+        assert future.result(PATIENCE) == "answer"
+        assert (long.turns, begun["long"]) == (2, 1)
+
+    def test_a_person_interrupts_no_other_person_and_a_batch_nobody(self, worker: InferenceWorker) -> None:
+        for running, coming in ((Priority.INTERACTIVE, Priority.INTERACTIVE), (Priority.BATCH, Priority.BACKGROUND)):
+            long = Long()
+            first = worker.submit(long, priority=running)
+            assert long.began.wait(PATIENCE)
+            second = worker.submit(lambda: "other", priority=coming)
+            assert not long.stopped.is_set()
+            long.released.set()
+            assert first.result(PATIENCE) == "answer"
+            assert second.result(PATIENCE) == "other"
+            assert long.turns == 1
+
+    def test_work_that_a_person_has_come_to_need_is_not_interrupted(self, worker: InferenceWorker) -> None:
+        long, urgency = Long(), Urgency(Priority.BACKGROUND)
+        first = worker.submit(long, priority=urgency)
+        assert long.began.wait(PATIENCE)
+        urgency.raise_to(Priority.INTERACTIVE)
+        second = worker.submit(lambda: "click")
+        assert not long.stopped.is_set()
+        long.released.set()
+        assert [first.result(PATIENCE), second.result(PATIENCE)] == ["answer", "click"]
+
+    def test_clicks_without_end_do_not_stop_a_batch_for_ever(self) -> None:
+        clock = Clock()
+        with InferenceWorker(clock=clock) as worker:
+            long = Long()
+            batch = worker.submit(long, priority=Priority.BATCH)
+            assert long.began.wait(PATIENCE)
+            long.began.clear()
+            assert worker.submit(lambda: "click").result(PATIENCE) == "click"
+            assert long.began.wait(PATIENCE)
+            clock.now += 60
+            click = worker.submit(lambda: "click")
+            assert not long.stopped.is_set()
+            long.released.set()
+            assert [batch.result(PATIENCE), click.result(PATIENCE)] == ["answer", "click"]
+
+    def test_what_waits_again_can_be_cancelled(self, worker: InferenceWorker) -> None:
+        long, cancel = Long(), CancelToken()
+        future = worker.submit(long, priority=Priority.BATCH, cancel=cancel)
+        assert long.began.wait(PATIENCE)
+
+        def cancel_then_answer() -> str:
+            cancel.cancel()
+            return "click"
+
+        assert worker.submit(cancel_then_answer).result(PATIENCE) == "click"
+        assert isinstance(future.exception(PATIENCE), Cancelled)
+        assert worker.waiting == 0
+
+    def test_no_batch_begins_between_two_jobs_of_a_click(self) -> None:
+        done: list[str] = []
+        with InferenceWorker(clock=Clock()) as worker:
+            with worker.series():
+                batch_is_there = threading.Event()
+
+                def decode() -> None:
+                    assert batch_is_there.wait(PATIENCE)
+                    done.append("decoder")
+
+                first = worker.submit(decode)
+                batch = worker.submit(partial(done.append, "batch"), priority=Priority.BATCH)
+                batch_is_there.set()
+                first.result(PATIENCE)
+                worker.run(partial(done.append, "head"))
+            batch.result(PATIENCE)
+        assert done == ["decoder", "head", "batch"]
+
+    def test_a_click_that_has_no_more_jobs_delays_a_batch_by_little(self, worker: InferenceWorker) -> None:
+        with worker.series():
+            worker.run(lambda: "decoder")
+            assert worker.submit(lambda: "batch", priority=Priority.BATCH).result(PATIENCE) == "batch"
 
 
 class TestErrorsBesideTheCall:

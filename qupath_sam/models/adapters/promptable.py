@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar
@@ -21,6 +22,7 @@ from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSe
 from qupath_sam.models.click_rules import PINHOLE_AREA, ClickRules, apply_rules
 from qupath_sam.models.devices import CompiledEncoder, Execution, encode, out_of_memory_mapped, prepare
 from qupath_sam.models.frame import ModelFrame
+from qupath_sam.models.interruption import EncoderStop
 from qupath_sam.models.jobs import CallJob, DecodeJob, RefineJob, Stages, alone
 from qupath_sam.models.one_object import in_one_piece
 from qupath_sam.models.square_logits import Detail, SquareLogits, mask_set, mask_set_on_host
@@ -61,6 +63,7 @@ class PromptableSegmenter(abc.ABC):
             self._dense_position: Tensor = network.prompt_encoder.get_dense_pe()
         self.network = network
         self.execution = execution
+        self._encoder_stop = EncoderStop(network.image_encoder) if execution.device.type == "cpu" else None
         self.click_rules = ClickRules()
         #: The last embedding that was decoded, and its image in fp32: a person clicks in one window for a while.
         self._last_image: tuple[Embedding, Tensor] | None = None
@@ -141,7 +144,8 @@ class PromptableSegmenter(abc.ABC):
             frames = [self.frame((pixels.shape[0], pixels.shape[1])) for pixels in windows]
             scaled = [self._scaled(*each) for each in zip(windows, frames, strict=True)]
             squares = [_padded(self.normalise(image), frame) for image, frame in zip(scaled, frames, strict=True)]
-            encoded = (encode or self.encode_image)(squares[0] if len(squares) == 1 else torch.cat(squares))
+            with nullcontext() if self._encoder_stop is None else self._encoder_stop.watching():
+                encoded = (encode or self.encode_image)(squares[0] if len(squares) == 1 else torch.cat(squares))
             made: list[Embedding] = []
             for place, (image, frame) in enumerate(zip(scaled, frames, strict=True)):
                 # Copies of a batch: one embedding must not keep the memory of all.
@@ -154,6 +158,11 @@ class PromptableSegmenter(abc.ABC):
                     tensors["projected"] = head.project(tensors["image"]).to(tensors["image"].dtype)
                 made.append(Embedding(tensors, frame.window_size))
         return made
+
+    def stop_encoding(self) -> None:
+        """Stop the encode that runs; see `StopsEncoding`."""
+        if self._encoder_stop is not None:
+            self._encoder_stop.ask()
 
     def encode_image(self, image: Tensor) -> Mapping[str, Tensor]:
         """Encode B normalised fp32 images ``(B, 3, input_size, input_size)``; return that part of B `Embedding`."""

@@ -85,6 +85,10 @@ class TwoDecoderSegmenter:
         """Encode windows in one call; see `EncodesTogether`."""
         return self.first.embed_together(windows)
 
+    def stop_encoding(self) -> None:
+        """Stop the encode that runs; see `StopsEncoding`."""
+        self.first.stop_encoding()
+
     def bare_decoder(self, embedding: Embedding, prompt: WindowPrompts) -> Callable[[], object]:
         """See `PromptableSegmenter.bare_decoder`, of the decoder that the prompt names."""
         return (self.first, self.second)[_decoder_for(prompt)].bare_decoder(embedding, prompt)
