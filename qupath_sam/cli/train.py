@@ -98,7 +98,9 @@ def train(
     ] = None,
     train_parts: Annotated[
         str | None,
-        typer.Option("--train", help="Parts instead: encoder, late-encoder, lora, prompt, decoder, joined by commas."),
+        typer.Option(
+            "--train", help="Parts instead: encoder, late-encoder, last-stage, lora, prompt, decoder, joined by commas."
+        ),
     ] = None,
     decoder: Annotated[DecoderName, typer.Option(help="Mask decoder.")] = DecoderName.SAM,
     head: Annotated[HeadName, typer.Option(help="What corrects the decoder's masks.")] = HeadName.NONE,

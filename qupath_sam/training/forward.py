@@ -19,7 +19,7 @@ from qupath_sam.networks.stages import late_map
 from qupath_sam.training.embeddings import EncodedCrop
 from qupath_sam.training.objective import mask_losses
 from qupath_sam.training.sampling import Session
-from qupath_sam.training.scenarios import Trainable, trains_encoder
+from qupath_sam.training.scenarios import late_part, trains_encoder
 from qupath_sam.training.settings import TrainingSettings
 
 #: Decoder logits are clamped to this before the loss: beyond, nothing is learnt.
@@ -84,7 +84,7 @@ class Forward:
     ) -> None:
         self.network = network
         self.trains_encoder = trains_encoder(settings.trainable)
-        self._from_late_half = Trainable.LATE_ENCODER in settings.trainable
+        self._late = late_part(settings.trainable)
         self._settings = settings
         self._normalise = normalise
         self._random = random
@@ -141,9 +141,9 @@ class Forward:
 
     def _encode(self, crops: Sequence[EncodedCrop]) -> Tensor:
         encoder = self.network.image_encoder
-        if not self.trains_encoder or self._from_late_half:
+        if not self.trains_encoder or self._late is not None:
             kept = [crop.embedding.to(self._device, torch.float32) for crop in crops if crop.embedding is not None]
-            return late_map(encoder, torch.cat(kept)) if self._from_late_half else torch.cat(kept)
+            return torch.cat(kept) if self._late is None else late_map(encoder, torch.cat(kept), self._late)
         pixels = torch.cat([crop.image for crop in crops]).to(self._device).float()
         # One by one, as some models normalise each image by its own values.
         images = torch.cat([self._normalise(image[None]) for image in pixels])

@@ -20,7 +20,7 @@ from qupath_sam.models.devices import choose_execution, computes_in_bf16
 from qupath_sam.models.load import ADAPTERS, build_segmenter
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.networks.network import PromptableNetwork
-from qupath_sam.networks.stages import early_map
+from qupath_sam.networks.stages import Late, early_map
 from qupath_sam.training.build import build_training_network
 from qupath_sam.training.checkpoint import Origin, Report, load_origin, network_state, save_checkpoint
 from qupath_sam.training.crops import colour_donors, make_crop, plan_crops
@@ -30,7 +30,7 @@ from qupath_sam.training.embeddings import EmbeddedCrops, FreshCrops
 from qupath_sam.training.loop import StepReport, Trainer
 from qupath_sam.training.pool import Crops
 from qupath_sam.training.resume import RESUME_FILE, load_state, save_state
-from qupath_sam.training.scenarios import Trainable, prepare_scenario, trains_encoder
+from qupath_sam.training.scenarios import late_part, prepare_scenario, trains_encoder
 from qupath_sam.training.settings import TrainingSettings
 
 CHECKPOINT_FILE = "model.safetensors"
@@ -188,15 +188,19 @@ def build_trainer(
         window=settings.window,
     )
     plans = plan_crops(data, settings.crops, seed=settings.seed)
-    late = Trainable.LATE_ENCODER in settings.trainable
+    late = late_part(settings.trainable)
     crops: Crops
-    if trains_encoder(settings.trainable) and not late:
+    if trains_encoder(settings.trainable) and late is None:
         crops = FreshCrops(plans, make)
     else:
         plain = {key: tensor.clone() for key, tensor in origin.tensors.items()}
         segmenter = build_segmenter(origin.spec, plain, execution)
-        encode = partial(_early, network, adapter.normalise) if late else partial(_embedded, segmenter)
-        kept = f"early+{segmenter.preprocessing_version}" if late else segmenter.preprocessing_version
+        if late is None:
+            encode, kept = partial(_embedded, segmenter), segmenter.preprocessing_version
+        else:
+            encode = partial(_early, network, adapter.normalise, late)
+            before = "early" if late is Late.HALF else f"before the {late.value}"
+            kept = f"{before}+{segmenter.preprocessing_version}"
         crops = EmbeddedCrops(
             plans,
             make,
@@ -213,11 +217,13 @@ def _embedded(segmenter: PromptableSegmenter, pixels: NDArray[np.uint8]) -> Tens
 
 
 @torch.no_grad()
-def _early(network: PromptableNetwork, normalise: Callable[[Tensor], Tensor], pixels: NDArray[np.uint8]) -> Tensor:
+def _early(
+    network: PromptableNetwork, normalise: Callable[[Tensor], Tensor], late: Late, pixels: NDArray[np.uint8]
+) -> Tensor:
     device = next(network.parameters()).device
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(device, torch.float32)
     with torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device)):
-        return early_map(network.image_encoder, normalise(image))
+        return early_map(network.image_encoder, normalise(image), late)
 
 
 def _encoder_digest(origin: Origin) -> str:

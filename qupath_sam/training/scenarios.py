@@ -11,7 +11,7 @@ from torch import nn
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.networks.lora import add_lora
 from qupath_sam.networks.network import PromptableNetwork
-from qupath_sam.networks.stages import late_modules
+from qupath_sam.networks.stages import Late, late_modules
 
 
 class Trainable(enum.Enum):
@@ -21,13 +21,15 @@ class Trainable(enum.Enum):
     """All of the image encoder. Its batch norms keep the statistics they were released with."""
     LATE_ENCODER = "late-encoder"
     """The image encoder's late half; see `qupath_sam.networks.stages`."""
+    LAST_STAGE = "last-stage"
+    """The image encoder's last stage and neck."""
     LORA = "lora"
     """Low-rank additions to the encoder's attention; see `qupath_sam.networks.lora`."""
     PROMPT = "prompt"
     DECODER = "decoder"
 
 
-_ENCODER_PARTS = frozenset({Trainable.ENCODER, Trainable.LATE_ENCODER, Trainable.LORA})
+_ENCODER_PARTS = frozenset({Trainable.ENCODER, Trainable.LATE_ENCODER, Trainable.LAST_STAGE, Trainable.LORA})
 
 
 class Scenario(enum.Enum):
@@ -71,8 +73,14 @@ def parse_trainable(text: str) -> frozenset[Trainable]:
     if not parts:
         raise InvalidRequest("nothing to train; name parts as in --train prompt,decoder")
     if len(parts & _ENCODER_PARTS) > 1:
-        raise InvalidRequest("the encoder is trained whole, its late half, or by LoRA; leave the others out")
+        raise InvalidRequest("the encoder is trained whole, in part, or by LoRA; leave the others out")
     return parts
+
+
+def late_part(parts: Iterable[Trainable]) -> Late | None:
+    """Return what of the encoder is trained where the maps before it are kept, else None."""
+    late = {Trainable.LATE_ENCODER: Late.HALF, Trainable.LAST_STAGE: Late.LAST_STAGE}
+    return next((late[part] for part in parts if part in late), None)
 
 
 def trains_encoder(parts: Iterable[Trainable]) -> bool:
@@ -96,8 +104,8 @@ def prepare_scenario(network: PromptableNetwork, parts: frozenset[Trainable], lo
     }
     for part in parts & trained.keys():
         trained[part].requires_grad_(True)
-    if Trainable.LATE_ENCODER in parts:
-        for module in late_modules(network.image_encoder):
+    if (late := late_part(parts)) is not None:
+        for module in late_modules(network.image_encoder, late):
             module.requires_grad_(True)
     if network.refinement_head is not None:
         network.refinement_head.requires_grad_(True)

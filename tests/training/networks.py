@@ -9,7 +9,7 @@ import torch
 
 from qupath_sam.models.adapters.sam import INPUT_SIZE, vision_transformer
 from qupath_sam.networks.network import Parts, PromptableNetwork
-from qupath_sam.networks.stages import early_map
+from qupath_sam.networks.stages import Late, early_map
 from qupath_sam.training.embeddings import EncodedCrop
 from qupath_sam.training.sampling import PromptMix
 from tests.models.networks import seeded
@@ -38,16 +38,16 @@ class DiscCrops:
 
 
 class EarlyCrops(DiscCrops):
-    """Crops with what an encoder's early half makes of them."""
+    """Crops with what an encoder makes of them before its late modules."""
 
-    def __init__(self, network: PromptableNetwork, count: int = 2) -> None:
+    def __init__(self, network: PromptableNetwork, count: int = 2, late: Late = Late.HALF) -> None:
         super().__init__(count, pixels=True)
-        self._network = network
+        self._network, self._late = network, late
 
     @torch.no_grad()
     def __getitem__(self, index: int) -> EncodedCrop:
         crop = super().__getitem__(index)
-        early = early_map(self._network.image_encoder, crop.image.float() / 255)
+        early = early_map(self._network.image_encoder, crop.image.float() / 255, self._late)
         return EncodedCrop(crop.image, crop.labels, crop.targets, embedding=early.half())
 
 

@@ -12,6 +12,7 @@ from qupath_sam.errors import InvalidRequest
 from qupath_sam.networks.canvas import CanvasClick, CanvasPrompts
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import DecoderKind, Parts
+from qupath_sam.networks.stages import Late
 from qupath_sam.training import forward
 from qupath_sam.training.embeddings import EncodedCrop
 from qupath_sam.training.forward import network_prompts
@@ -101,9 +102,9 @@ def test_objects_of_one_crop_share_its_encoding(monkeypatch: pytest.MonkeyPatch)
     encoded: list[int] = []
     original = forward.late_map
 
-    def counting(encoder: torch.nn.Module, early: torch.Tensor) -> torch.Tensor:
+    def counting(encoder: torch.nn.Module, early: torch.Tensor, late: Late) -> torch.Tensor:
         encoded.append(len(early))
-        return original(encoder, early)
+        return original(encoder, early, late)
 
     monkeypatch.setattr(forward, "late_map", counting)
 

@@ -12,6 +12,7 @@ from qupath_sam.training.scenarios import (
     LoraSettings,
     Scenario,
     Trainable,
+    late_part,
     parameter_counts,
     parse_trainable,
     prepare_scenario,
@@ -33,6 +34,7 @@ HEAD = Parts(refinement_head=True)
         (frozenset({Trainable.LORA}), Parts(), {"image_encoder"}),
         (Scenario.SAM_MD.parts, Parts(DecoderKind.HISTOLOGY), {"mask_decoder"}),
         (frozenset({Trainable.LATE_ENCODER}), Parts(), {"image_encoder"}),
+        (frozenset({Trainable.LAST_STAGE}), Parts(), {"image_encoder"}),
         (frozenset({Trainable.PROMPT}), HEAD, {"prompt_encoder", "refinement_head"}),
     ],
 )
@@ -43,8 +45,8 @@ def test_a_step_changes_the_trained_parts_only(trainable, parts: Parts, changed:
     settings = TrainingSettings(
         trainable, parts, Length(steps=1), schedule=Schedule.CONSTANT, accumulate=1, warm_up=0, mix=ONE_CLICK
     )
-    late = Trainable.LATE_ENCODER in trainable
-    crops = EarlyCrops(network, 1) if late else DiscCrops(1, pixels=trains_encoder(trainable))
+    late = late_part(trainable)
+    crops = EarlyCrops(network, 1, late) if late else DiscCrops(1, pixels=trains_encoder(trainable))
     trainer = Trainer(network, crops, settings, normalise=lambda image: image / 255)
     trainer.step()
     after = network.state_dict()
