@@ -59,7 +59,8 @@ def kinds_page(reports: Mapping[WindowChoice, Mapping[str, Any]], *, command: st
     clicks = {int(report["protocol"]["max_clicks"]) for report in reports.values()}
     legend = (
         f"{' / '.join(map(str, clicks))} clicks an object. The mean of a kind gives each of its data sets one vote. "
-        "One part: first answers that hang together; squares: answers with a border along a square's sides; "
+        "One part: first answers that hang together; squares: answers with a border along a square's sides, which the "
+        "object has not; "
         "score off by: mean distance of the model's score from the IoU; outline: IoU gained on an outline of IoU .8."
         f"\n\n    {command}\n"
     )

@@ -77,7 +77,8 @@ class ClickRun:
         scores: the model's estimate of the IoU after each click made; None where nothing came.
         first_parts: connected parts (8-connected) of the first answer.
         first_best_iou: IoU of the best of the masks that were offered for the first click.
-        squares: answers whose border is partly a square's, of `qupath_sam.evaluation.metrics.is_square`.
+        squares: answers whose border is partly a square's, of `qupath_sam.evaluation.metrics.is_square`. 0 where the
+            object's own border is: regions are cut where a pathologist's field ends.
         masks: after the clicks that were asked for, by their number from 1.
     """
 
@@ -160,6 +161,7 @@ def run_clicks(
     seconds: list[float] = []
     scores: list[float | None] = []
     first_parts, first_best_iou, squares = 0, 0.0, 0
+    cut_off = is_square(truth)
     masks: dict[int, Mask] = {}
     for number in range(1, max_clicks + 1):
         click = next_click(mask, truth, clicked, jitter=jitter)
@@ -169,7 +171,7 @@ def run_clicks(
             after = answer.mask
             seconds.append(answer.seconds)
             scores.append(answer.score)
-            squares += is_square(after)
+            squares += is_square(after) and not cut_off
             if number == 1:
                 first_parts = int(ndimage.label(after, structure=np.ones((3, 3)))[1])
                 first_best_iou = max(intersection_over_union(each, truth) for each in (after, *answer.others))

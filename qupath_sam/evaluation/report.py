@@ -111,7 +111,8 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
     - ``first_iou``, ``first_best_iou``: mean IoU after one click, of the mask that the model gives and of the best that
       it offers; ``first_in_one_part``: share of first answers that hang together.
     - ``score_error``: mean distance of the model's own estimate of the IoU from the IoU, over all clicks.
-    - ``squares``: share of answers with a square's border (`qupath_sam.evaluation.metrics.is_square`).
+    - ``squares``: share of answers with a square's border (`qupath_sam.evaluation.metrics.is_square`) that the object
+      has not.
     - ``largest_fall``: of mean IoU from one click to the next.
     - ``spc_s``: seconds per click by RITM's definition: wall time of everything, reading and encoding the image, the
       simulated user and the IoU included, over all clicks. An image is read and encoded once for all its objects.

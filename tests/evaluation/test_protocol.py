@@ -114,3 +114,16 @@ def test_prompts_that_a_model_does_not_take_are_left_out() -> None:
     segmenter = AnsweringSegmenter(red, capabilities=clicks_only)
     scores = score_object(image_for(segmenter), TRUTH, Protocol(jitter_runs=0), capabilities=clicks_only, digest=DIGEST)
     assert (scores.box_iou, scores.refine_gain, scores.jitter) == (None, None, None)
+
+
+def test_a_straight_border_is_a_fault_only_where_the_object_has_none() -> None:
+    """Regions are cut where a pathologist's field ends."""
+    cut_off = np.zeros((256, 256), bool)
+    cut_off[60:180, 50:190] = True
+
+    def always(pixels: np.ndarray, _: object) -> np.ndarray:
+        return cut_off[: pixels.shape[0], : pixels.shape[1]]
+
+    for truth, faults in ((cut_off, 0), (disc(256, 120, 120, 70), 3)):
+        image = image_for(AnsweringSegmenter(always), truth)
+        assert run_clicks(image.start(), truth, max_clicks=3).squares == faults
