@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import stat
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,15 @@ def test_a_renewed_certificate_is_used_without_a_restart(authority):
         server.refresh(force=True)
         assert shown_by(server) != before
         assert connect(server, authority.files.certificate) == "fake"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows passes access on by the folder")
+def test_a_services_group_reads_the_renewed_key(authority):
+    pair = authority.server(["localhost"], days=30)
+    assert stat.S_IMODE(pair.key.stat().st_mode) == 0o600
+    pair.key.chmod(0o640)
+    authority.server(["localhost"], days=60)
+    assert stat.S_IMODE(pair.key.stat().st_mode) == 0o640
 
 
 def test_half_a_pair_changes_nothing(authority, caplog):
