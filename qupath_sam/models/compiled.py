@@ -12,10 +12,14 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import logging
+import re
 import shutil
 import sys
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +29,18 @@ from torch import Tensor, nn
 
 from qupath_sam.errors import InvalidRequest
 
+log = logging.getLogger(__name__)
+
 #: Largest difference from torch, as a share of the answer's norm; bf16 alone makes one of .01.
 MOST_ERROR = 0.04
 #: Networks that are kept on disk, the last used ones.
 MOST_KEPT = 8
+#: What holds no network of this version and was not used for so long is removed: an earlier version may still use its
+#: own, and another process may be writing.
+STALE_S = 24 * 3600.0
 _NAME = "network.blob"
+#: The names that `_key` and `_keep` give, in this version and earlier ones. Whatever else lies there is not ours.
+_OURS = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}\.[0-9a-f]{8}\.tmp")
 
 
 def is_installed() -> bool:
@@ -89,12 +100,13 @@ class CompiledNetwork:
         model = _kept(kept, how)
         if model is not None:
             self._request = model.create_infer_request()
-            return
-        model = _core().compile_model(_converted(network, examples[0], shapes), "CPU", how)
-        self._request = model.create_infer_request()
-        for example in examples:
-            self._check(network, example)
-        _keep(model, kept)
+        else:
+            model = _core().compile_model(_converted(network, examples[0], shapes), "CPU", how)
+            self._request = model.create_infer_request()
+            for example in examples:
+                self._check(network, example)
+            _keep(model, kept)
+        _clean(folder)
 
     def _check(self, network: nn.Module, example: Sequence[Tensor]) -> None:
         """Raise ValueError where the answers are not the network's own: a kernel may be wrong on one processor."""
@@ -138,14 +150,15 @@ def _core() -> Any:
 def _kept(folder: Path, how: Mapping[str, object]) -> Any | None:
     """Load the network that is kept there; None where there is none, or a spoilt one, which is removed."""
     path = folder / _NAME
-    if not path.is_file():
-        return None
     try:
         model = _core().import_model(path.read_bytes(), "CPU", how)
+    except OSError:
+        return None
     except RuntimeError:
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    path.touch()
+    with suppress(OSError):  # a folder that is read only
+        path.touch()
     return model
 
 
@@ -166,23 +179,48 @@ def _converted(network: nn.Module, example: Sequence[Tensor], shapes: Sequence[S
 
 
 def _keep(model: Any, kept: Path) -> None:
-    """Put a compiled network into its place as a whole, and remove those that were not used for the longest time."""
+    """Put a compiled network into its place as a whole. A folder that cannot be written costs the next start's time."""
     folder = kept.parent
-    folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{kept.name}.{uuid.uuid4().hex[:8]}.tmp"
-    part.mkdir()
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part.mkdir()
         (part / _NAME).write_bytes(model.export_model().getvalue())
         if not kept.exists():
             part.rename(kept)
-    except OSError:
+    except OSError as error:
         if not kept.exists():  # else another process was faster
-            raise
+            log.warning("could not keep a compiled network in %s (%s); the next start compiles it again", folder, error)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    others = sorted(folder.glob(f"[!.]*/{_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in others[MOST_KEPT:]:
-        shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def _clean(folder: Path) -> None:
+    """Remove the networks that were not used for the longest time, and what other versions and dead processes left."""
+    networks, others = [], []
+    for entry in _entries(folder):
+        kind = networks if not entry.name.startswith(".") and (entry / _NAME).is_file() else others
+        kind.append((_last_use(entry), entry))
+    networks.sort(reverse=True)
+    stale = [(used, entry) for used, entry in others if time.time() - used > STALE_S]
+    for _, old in [*networks[MOST_KEPT:], *stale]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """Yield the folders that this module has made, in whichever version; links are none of them."""
+    with suppress(OSError):
+        for entry in list(folder.iterdir()):
+            if _OURS.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
+                yield entry
+
+
+def _last_use(entry: Path) -> float:
+    """Return when a folder or a file in it was last used, in seconds since the epoch; now where nobody can say."""
+    try:
+        return max(path.stat().st_mtime for path in (entry, *entry.iterdir()))
+    except OSError:  # another process removes it
+        return time.time()
 
 
 def _options(*, bf16: bool, threads: int) -> dict[str, object]:
