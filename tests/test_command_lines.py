@@ -21,7 +21,8 @@ from qupath_sam.cli.config import options_from
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DEPLOY = REPOSITORY / "examples" / "deploy"
-COMMANDS = get_command(app).commands
+PROGRAM = get_command(app)
+COMMANDS = PROGRAM.commands
 
 #: Where the next word is a program: code blocks, comments that are indented, pipelines, files of services.
 _PLACE = (
@@ -99,7 +100,7 @@ def is_placeholder(value: str) -> bool:
 def fault_of(use: Use) -> str | None:
     """Return what the command line does not take; values of paths are not looked at, nor are placeholders."""
     words = list(use.words)
-    command: Any = get_command(app)
+    command: Any = PROGRAM
     name = ""
     while words and hasattr(command, "commands") and not words[0].startswith("-"):
         if is_placeholder(words[0]):
@@ -219,7 +220,7 @@ def all_options(command: Any) -> Iterator[str]:
 
 
 def test_options_in_sentences_are_those_of_a_command() -> None:
-    known = {"--build-arg", *all_options(get_command(app))}  # docker's
+    known = {"--build-arg", *all_options(PROGRAM)}  # docker's
     assert sorted({(place, option) for place, option in options_mentioned() if option not in known}) == []
 
 
@@ -254,8 +255,7 @@ def test_variables_are_looked_at_by_some_code() -> None:
 
 
 def entrypoint() -> list[str]:
-    text = (DEPLOY / "Dockerfile").read_text("utf-8")
-    return [*_list_of("ENTRYPOINT", text)]
+    return list(_list_of("ENTRYPOINT", (DEPLOY / "Dockerfile").read_text("utf-8")))
 
 
 def _list_of(instruction: str, dockerfile: str) -> Sequence[str]:

@@ -242,10 +242,22 @@ def test_the_unit_is_one(tmp_path):
     assert "Unknown" not in ended.stderr
 
 
-def test_the_images_file_names_what_is_there():
-    text = (DEPLOY / "Dockerfile").read_text()
+def test_the_image_is_built_from_what_is_there_and_sent() -> None:
+    text = (DEPLOY / "Dockerfile").read_text("utf-8")
     assert "USER 10001" in text
-    for line in text.splitlines():
-        if line.startswith("COPY ") and "--from" not in line:
-            for name in line.split()[1:-1]:
-                assert (DEPLOY.parents[1] / name).exists(), name
+    sent = (DEPLOY.parents[1] / ".dockerignore").read_text("utf-8").splitlines()
+    assert "*" in sent  # nothing but what is named
+    names = [
+        name
+        for line in text.splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for name in line.split()[1:-1]
+    ]
+    assert {"pyproject.toml", "uv.lock", "qupath_sam"} <= set(names)
+    assert [name for name in names if not (DEPLOY.parents[1] / name).exists()] == []
+    assert [name for name in names if f"!{name}" not in sent] == []
+
+
+def test_the_images_first_process_passes_signals_on() -> None:
+    """As the first process of a container, a server that still loads would not hear SIGTERM."""
+    assert 'ENTRYPOINT ["tini", "--", "qupath-sam"' in (DEPLOY / "Dockerfile").read_text("utf-8")
