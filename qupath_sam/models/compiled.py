@@ -197,7 +197,8 @@ def _keep(model: Any, kept: Path) -> None:
 
 def _clean(folder: Path) -> None:
     """Remove the networks that were not used for the longest time, and what other versions and dead processes left."""
-    networks, others = [], []
+    networks: list[tuple[float, Path]] = []
+    others: list[tuple[float, Path]] = []
     for entry in _entries(folder):
         kind = networks if not entry.name.startswith(".") and (entry / _NAME).is_file() else others
         kind.append((_last_use(entry), entry))
