@@ -20,6 +20,8 @@ from qupath_sam.models.spec import (
 
 #: The model that is used where none is named.
 DEFAULT_MODEL = "lite_medsam_histology"
+#: The model for tumour regions.
+REGION_MODEL = "mobile_sam_regions"
 
 
 def _spec(
@@ -140,7 +142,7 @@ _ALL = (
         mask_count=3,
     ),
     _spec(
-        "mobile_sam_regions",
+        REGION_MODEL,
         Family.MOBILE_SAM,
         "MobileSAM tuned on clicks on regions",
         PackagedWeights(
