@@ -117,10 +117,11 @@ class Session:
         if clients:
             first, *_ = [_offered(client, model) for client in clients]
             return first.input_size
+        from qupath_sam.engine.model_choice import model_for
         from qupath_sam.models.registry import DEFAULT_MODEL
         from qupath_sam.models.weights.store import ModelStore
 
-        return ModelStore().find(model or DEFAULT_MODEL).capabilities.input_size
+        return ModelStore().find(model_for(model) or DEFAULT_MODEL).capabilities.input_size
 
 
 def _offered(client: SamClient, model: str) -> ModelInfo:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from qupath_sam.engine.model_choice import AUTO, COARSE_MPP
+from qupath_sam.engine.model_choice import COARSE_MPP
 from qupath_sam.engine.pool import ModelPool
 from qupath_sam.engine.windows import Scales
-from qupath_sam.models.registry import REGION_MODEL
+from qupath_sam.models.registry import AUTO, REGION_MODEL
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.slides.base import SlideInfo
 from qupath_sam.types.service import ImageDescription, ModelInfo

@@ -1,17 +1,15 @@
 """Which model answers a call that asks for ``auto``: by the scale at which a person looks.
 
-Somebody who outlines a tumour region looks at all of it, at 2 um per screen px and more, where a nucleus is 4 px wide;
-CAMELYON's x5, the scale of Kim et al. 2023, is 2 um. The model for regions outlines them in fewer clicks and knows no
-gland or nucleus (docs/science/kinds.md), so it answers at such scales only.
+A person who outlines a tumour region looks at all of it, at 2 um per screen px and more, where a nucleus is 4 px wide;
+CAMELYON's x5, the scale of Kim et al. 2023, is 2 um. The model for regions outlines them in fewer clicks and does not
+know glands and nuclei (docs/science/kinds.md), so it answers at such scales only.
 """
 
 from __future__ import annotations
 
-from qupath_sam.models.registry import REGION_MODEL
+from qupath_sam.models.registry import AUTO, REGION_MODEL
 from qupath_sam.types.requests import WindowRequest
 
-#: The name that a call gives in place of a model's.
-AUTO = "auto"
 #: um per px from which on regions are looked at.
 COARSE_MPP = 1.5
 

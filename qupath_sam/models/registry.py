@@ -22,6 +22,8 @@ from qupath_sam.models.spec import (
 DEFAULT_MODEL = "lite_medsam_histology"
 #: The model for tumour regions.
 REGION_MODEL = "mobile_sam_regions"
+#: What a call names in place of a model, to have one chosen; see `qupath_sam.engine.model_choice`.
+AUTO = "auto"
 
 
 def _spec(

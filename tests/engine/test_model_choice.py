@@ -7,9 +7,11 @@ import pytest
 from qupath_sam.assets import demo_slide_path
 from qupath_sam.client import EmbedMode, Slide
 from qupath_sam.client.local import LocalClient
-from qupath_sam.engine.model_choice import AUTO, model_for
+from qupath_sam.engine.model_choice import model_for
 from qupath_sam.engine.settings import EngineSettings
-from qupath_sam.models.registry import REGION_MODEL
+from qupath_sam.errors import UnknownModel
+from qupath_sam.models.registry import AUTO, REGION_MODEL
+from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import WindowRequest
@@ -53,3 +55,8 @@ def test_both_models_answer_and_each_finds_what_was_embedded_for_it() -> None:
             source = made.results[0].embedding_source
             assert source is not None
             assert source.value == "memory"
+
+
+def test_a_command_that_needs_one_model_says_that_auto_is_a_choice() -> None:
+    with pytest.raises(UnknownModel, match="'auto' is no model but a choice by the scale of the view"):
+        ModelStore().find(AUTO)
