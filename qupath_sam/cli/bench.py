@@ -39,6 +39,13 @@ def click(
     prompts: Annotated[
         int, typer.Option(min=0, help="Also decode so many clicks in one window, together and one by one.")
     ] = 0,
+    row: Annotated[
+        int, typer.Option(min=0, max=10, help="Also click so many nuclei of one embedded view, one after another.")
+    ] = 0,
+    way: Annotated[
+        list[str] | None,
+        typer.Option(help="RUNTIME:PRECISION; repeated, by turns in one run: torch:fp32_eager, torch:bf16, ..."),
+    ] = None,
 ) -> None:
     """Time a click through gRPC, its bare mask decoder, and a first click."""
     from qupath_sam.cli.benchmarks import click as bench
@@ -54,7 +61,12 @@ def click(
             raise typer.BadParameter("--markdown needs the models whose rows it fills; name them with --model")
         check_column(markdown, SUMMARY_TABLE, CLICK_COLUMN, model)
     chosen: dict[str, Any] = {"models": tuple(model)} if model else {}
-    results = bench.run(device=device, precision=precision, runtime=runtime, busy=busy, prompts=prompts, **chosen)
+    if way and (precision, runtime) != ("auto", "auto"):
+        raise typer.BadParameter("--way says runtime and precision itself; leave --runtime and --precision out")
+    ways = [bench.Way.parse(each) for each in way] if way else [bench.Way(runtime, precision)]
+    if len(ways) > 1 and (markdown is not None or costs is not None):
+        raise typer.BadParameter("a document's table has one row for a model; give one --way")
+    results = bench.run(device=device, ways=ways, busy=busy, prompts=prompts, row=row, **chosen)
     _report(results, "models", as_json=as_json, file=file)
     if markdown is not None:
         times = {name: f"{results['models'][name]['warm_click_ms']['p50']:.0f}" for name in model or []}

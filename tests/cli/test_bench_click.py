@@ -8,8 +8,10 @@ import time
 
 import numpy as np
 import psutil
+import pytest
 
-from qupath_sam.cli.benchmarks import busy, click
+from qupath_sam.cli.benchmarks import busy, click, click_network
+from qupath_sam.errors import InvalidRequest
 from qupath_sam.models.fake import FakeSegmenter
 
 
@@ -43,16 +45,51 @@ def test_clicks_in_one_window_are_decoded_together_and_one_by_one() -> None:
     model.decode = lambda embedding, prompts, **options: (  # type: ignore[method-assign]
         asked.append(len(prompts)) or original(embedding, prompts, **options)
     )
-    found = click.time_prompts(model, np.zeros((256, 256, 3), np.uint8), 7)
+    found = click_network.time_prompts(model, np.zeros((256, 256, 3), np.uint8), 7)
     assert asked == [1, 7, *[1] * 7]
     assert found["n"] == 7
     assert found["ratio"] > 0
 
 
 def test_one_run_has_clicks_alone_and_beside_busy_processes() -> None:
-    found = click.run(("fake",), rounds=1, device="cpu", precision="fp32", runtime="torch", busy=1, prompts=3)
+    found = click.run(("fake",), rounds=1, device="cpu", ways=[click.Way("torch", "fp32")], busy=1, prompts=3)
     figures = found["models"]["fake"]
     assert figures["busy"]["processes"] == 1
     assert figures["busy"]["ratio_p50"] > 0
     assert figures["prompts"]["n"] == 3
     assert figures["warm_click_ms"]["p50"] > 0
+
+
+def test_ways_to_run_a_model_take_turns_in_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(click, "PLACES", click.PLACES[:2])
+    order: list[click.Way] = []
+    visit = click._TimedModel.visit
+
+    def noted(timed: click._TimedModel, place: tuple[int, int]) -> None:
+        order.append(timed._way)
+        visit(timed, place)
+
+    monkeypatch.setattr(click._TimedModel, "visit", noted)
+    ways = [click.Way.parse("torch:fp32_eager"), click.Way("torch", "bf16")]
+    found = click.run(("fake",), rounds=1, device="cpu", ways=ways)["models"]
+    assert order == [*ways, *ways]
+    assert list(found) == ["fake, torch:fp32_eager", "fake, torch:bf16"]
+    first, second = found.values()
+    assert set(first["to_first_way"].values()) == {1.0}
+    expected = second["warm_click_ms"]["p50"] / first["warm_click_ms"]["p50"]
+    assert second["to_first_way"]["warm_click"] == pytest.approx(expected, abs=1e-3)
+    assert "fp32_eager" not in first["encode_ms"]
+
+
+@pytest.mark.parametrize("text", ["torch", ":bf16", "torch:", ""])
+def test_a_way_has_runtime_and_precision(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="RUNTIME:PRECISION, such as torch:bf16"):
+        click.Way.parse(text)
+
+
+def test_nuclei_of_one_view_are_clicked_in_a_row() -> None:
+    (found,) = click.run(("fake",), rounds=1, device="cpu", ways=[click.Way("torch", "fp32")], row=4)["models"].values()
+    row = found["row"]
+    assert row["n"] == 4
+    assert 0 <= row["encodes"] <= 4
+    assert row["ratio_p50"] == pytest.approx(row["click_ms"]["p50"] / found["warm_click_ms"]["p50"], abs=0.1)

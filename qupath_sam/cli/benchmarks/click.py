@@ -3,7 +3,7 @@
 A click runs from building the request to the parsed geometry, through gRPC over loopback, one after another, as a
 person's clicks do. The bare decoder (prompt encoder and mask decoder, same module, number format and threads as the
 server uses, on the server's own inference thread) is timed between the clicks, in the same run, so that the ratio does
-not depend on what else the machine is doing.
+not depend on what else the machine is doing. Several ways to run a model (`Way`) take turns, object by object.
 """
 
 from __future__ import annotations
@@ -11,48 +11,53 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from qupath_sam.assets import demo_slide_path
-from qupath_sam.cli.benchmarks.busy import busy_processes
-from qupath_sam.client import SamClient, Slide
-from qupath_sam.client.messages import predict_request
+from qupath_sam.cli.benchmarks.click_network import decoders, time_prompts, window_pixels
+from qupath_sam.cli.benchmarks.click_objects import PLACES, Clicks
+from qupath_sam.cli.benchmarks.figures import percentiles, rounded
+from qupath_sam.client import SamClient
+from qupath_sam.errors import InvalidRequest
 from qupath_sam.machine.description import report
 from qupath_sam.models.adapters.promptable import PromptableSegmenter
 from qupath_sam.models.adapters.two_decoders import TwoDecoderSegmenter
-from qupath_sam.models.base import Segmenter, WindowPrompts
+from qupath_sam.models.devices import Runtime
 from qupath_sam.models.load import LoadedModel, load_segmenter
 from qupath_sam.models.random_weights import load_random
 from qupath_sam.models.registry import DEFAULT_MODEL
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.server.app import RunningServer, start_server
 from qupath_sam.server.settings import ServerSettings
-from qupath_sam.slides.open import open_slide
-from qupath_sam.types.prompts import Click, Label, ObjectPrompts
-from qupath_sam.types.regions import Region, Window
-from qupath_sam.types.requests import ObjectRequest, WindowRequest
 
 #: The table of `costs_table` in a document.
 COSTS_TABLE = "qupath-sam bench click, costs"
-#: Scale of all windows, um per window px: the default model's own, so that no click changes its window.
-SCALE = WindowRequest(downsample=2.0)
-#: Places on the demo slide, level-0 px; each has tissue and a window of its own.
-PLACES = ((1500, 400), (1800, 1000), (1300, 1300), (1700, 1700), (1200, 2200), (1800, 2500), (600, 1900), (500, 2600))
 #: Of models that take longer than this for a window and a click, seconds, fewer places are visited.
 SLOW_S = 1.5
-#: Clicks round a place, one after another, as offsets in level-0 px.
-CLICKS = (
-    (0, 0, Label.POSITIVE),
-    (40, 25, Label.POSITIVE),
-    (-110, 90, Label.NEGATIVE),
-    (-35, -45, Label.POSITIVE),
-    (120, -100, Label.NEGATIVE),
-)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What runs a model, and in which number format; see `qupath_sam.models.devices`."""
+
+    runtime: str = "auto"
+    precision: str = "auto"
+
+    @classmethod
+    def parse(cls, text: str) -> Way:
+        """Read ``RUNTIME:PRECISION``, such as ``torch:fp32_eager``.
+
+        Raises:
+            InvalidRequest: it is no such pair. What each may be is checked when the model is loaded.
+        """
+        runtime, colon, precision = text.partition(":")
+        if not (runtime and colon and precision):
+            raise InvalidRequest(f"a way to run a model is RUNTIME:PRECISION, such as torch:bf16, not {text!r}")
+        return cls(runtime, precision)
+
+    def __str__(self) -> str:
+        return f"{self.runtime}:{self.precision}"
 
 
 def run(
@@ -60,10 +65,10 @@ def run(
     *,
     rounds: int = 3,
     device: str = "auto",
-    precision: str = "auto",
-    runtime: str = "auto",
+    ways: Sequence[Way] = (Way(),),
     busy: int = 0,
     prompts: int = 0,
+    row: int = 0,
 ) -> dict[str, Any]:
     """Time clicks of each model.
 
@@ -71,9 +76,10 @@ def run(
         models: names; those whose weights are not here run with random ones, which is fine for timing.
         rounds: how often the first clicks' encodes are timed; a multiple of the places is visited for warm clicks.
         device: where models run.
-        precision, runtime: how; see `qupath_sam.models.devices`. Models with random weights run in torch.
+        ways: to run each model, by turns in the same run. Models with random weights run in torch.
         busy: so many processes keep a core busy beside a second round of clicks; 0 leaves that out.
         prompts: so many clicks in one window are decoded in one call, and one by one; 0 leaves that out.
+        row: so many nuclei of one view are clicked one after another; 0 leaves that out.
 
     Returns:
         ``schema``, ``machine`` and ``models.<name>.{request_bytes, encode_ms {p50, p95, fp32_eager}, decoder_ms (the
@@ -82,17 +88,18 @@ def run(
         model itself does for a click, its refinement head included, and what gRPC, tracing and the rest add to that.
         Milliseconds.
         With ``busy`` also ``busy.{processes, warm_click_ms {p50, p95}, ratio_p50}``, the ratio to warm clicks of these
-        places without; with ``prompts`` also ``prompts.{n, together_ms, single_ms, ratio}``.
+        places without; with ``prompts`` also ``prompts.{n, together_ms, single_ms, ratio}``; with ``row`` also
+        ``row``, as `Clicks.in_a_row` says.
+        With several ``ways`` the names are "<name>, <runtime>:<precision>", there is no ``fp32_eager``, and
+        ``to_first_way.{encode, decoder, first_click, warm_click}`` are the medians over those of the first way.
+
+    Raises:
+        InvalidRequest: there is no such way on this machine.
     """
-    return report(
-        "bench-click",
-        {
-            "models": {
-                name: _time_model(name, rounds, device, precision, runtime, busy=busy, prompts=prompts)
-                for name in models
-            }
-        },
-    )
+    found: dict[str, Any] = {}
+    for name in models:
+        found |= _time_model(name, rounds, device, ways, busy=busy, prompts=prompts, row=row)
+    return report("bench-click", {"models": found})
 
 
 def costs_table(results: Mapping[str, Any]) -> str:
@@ -120,201 +127,147 @@ def costs_table(results: Mapping[str, Any]) -> str:
 
 
 def _time_model(
-    name: str, rounds: int, device: str, precision: str, runtime: str, *, busy: int, prompts: int
+    name: str, rounds: int, device: str, ways: Sequence[Way], *, busy: int, prompts: int, row: int
 ) -> dict[str, Any]:
-    random = not ModelStore().is_present(ModelStore().find(name))
+    """Return the figures of a model, by its name, or by name and way where there are several."""
+    with ExitStack() as stack:
+        timed = [stack.enter_context(_TimedModel(name, device, way)) for way in ways]
+        slow = any(each.is_slow for each in timed)
+        for place in PLACES[:2] if slow else PLACES:
+            for each in timed:
+                each.visit(place)
+        for _ in range(2 if slow else 2 * rounds):
+            for each in timed:
+                each.encode()
+        if len(timed) == 1:
+            timed[0].time_eager(1 if slow else rounds)
+            return {name: timed[0].figures(busy=busy, prompts=prompts, row=row)}
+        figures = [each.figures(busy=busy, prompts=prompts, row=row) for each in timed]
+    for found in figures:
+        found["to_first_way"] = {
+            "encode": _ratio(found["encode_ms"]["p50"], figures[0]["encode_ms"]["p50"]),
+            "decoder": _ratio(found["decoder_ms"]["p50"], figures[0]["decoder_ms"]["p50"]),
+            "first_click": _ratio(found["first_click_ms"], figures[0]["first_click_ms"]),
+            "warm_click": _ratio(found["warm_click_ms"]["p50"], figures[0]["warm_click_ms"]["p50"]),
+        }
+    return {f"{name}, {way}": found for way, found in zip(ways, figures, strict=True)}
 
-    def load(precision: str, runtime: str) -> LoadedModel:
-        if random:
-            return load_random(name, device=device, precision=precision)
-        return load_segmenter(name, device=device, precision=precision, runtime=runtime)
 
-    settings = ServerSettings(port=0, model=name, device=device, warm_up=False)
-    with start_server(settings) as server, SamClient(server.address) as client:
-        server.engine.models.put(load(precision, runtime))
-        loaded = server.engine.models.get()
-        slide = Slide(demo_slide_path())
-        clicks = _Clicks(server, client, slide)
-        started = time.perf_counter()
-        bare, whole = _decoders(loaded.segmenter)
-        slow = time.perf_counter() - started > SLOW_S
-        places = PLACES[:2] if slow else PLACES
-        first, warm, decoders, networks = clicks.time(places, decoder=bare, network=whole)
-        pixels = _pixels(slide)
-        encodes = [_on_thread(server, lambda: loaded.segmenter.embed(pixels)) for _ in range(2 if slow else 2 * rounds)]
-        decoder_p50, warm_p50 = statistics.median(decoders), statistics.median(warm)
+class _TimedModel:
+    """A server with one model, run in one way, and the milliseconds of what was asked of it. A context manager."""
+
+    def __init__(self, name: str, device: str, way: Way) -> None:
+        self._name, self._device = name, device
+        self._random = not ModelStore().is_present(ModelStore().find(name))
+        self._way = way
+        self._stack = ExitStack()
+        self._first: list[float] = []
+        self._warm: list[float] = []
+        self._decoders: list[float] = []
+        self._networks: list[float] = []
+        self._encodes: list[float] = []
+        self._eager: tuple[float, float] | None = None
+        self._places: list[tuple[int, int]] = []
+
+    def __enter__(self) -> _TimedModel:
+        settings = ServerSettings(port=0, model=self._name, device=self._device, warm_up=False)
+        with self._stack as stack:
+            self._server: RunningServer = stack.enter_context(start_server(settings))
+            self._loaded = self._load(self._way)
+            self._server.engine.models.put(self._loaded)
+            self._clicks = Clicks(stack.enter_context(SamClient(self._server.address)))
+            self._pixels = window_pixels()
+            started = time.perf_counter()
+            self._bare, self._whole = decoders(self._loaded.segmenter)
+            self.is_slow = time.perf_counter() - started > SLOW_S
+            self._clicks.warm_up()
+            for call in (self._bare, self._whole):
+                self._on_thread(call)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _load(self, way: Way) -> LoadedModel:
+        if not self._random:
+            return load_segmenter(self._name, device=self._device, precision=way.precision, runtime=way.runtime)
+        if Runtime(way.runtime) is Runtime.OPENVINO:
+            raise InvalidRequest(f"{self._name} has no weights here, and random ones run in torch; leave {way} out")
+        return load_random(self._name, device=self._device, precision=way.precision)
+
+    def visit(self, place: tuple[int, int]) -> None:
+        """Click on the object at a place; before each warm click decoder and network run alone."""
+
+        def beside() -> None:
+            self._decoders.append(self._on_thread(self._bare))
+            self._networks.append(self._on_thread(self._whole))
+
+        elapsed = self._clicks.on_object(place, before_warm=beside)
+        self._places.append(place)
+        self._first.append(elapsed[0])
+        self._warm += elapsed[1:]
+
+    def encode(self) -> None:
+        """Encode a window."""
+        self._encodes.append(self._on_thread(lambda: self._loaded.segmenter.embed(self._pixels)))
+
+    def time_eager(self, rounds: int) -> None:
+        """Time encoder and decoder in `Precision.FP32_EAGER`, where the model has other formats beside it."""
+        if not isinstance(self._loaded.segmenter, PromptableSegmenter | TwoDecoderSegmenter):
+            return
+        eager = self._load(Way("torch", "fp32_eager")).segmenter
+        bare, _ = decoders(eager)
+        encodes = [self._on_thread(lambda: eager.embed(self._pixels)) for _ in range(rounds)]
+        again = [self._on_thread(bare) for _ in range(2 + 3 * rounds)]
+        self._eager = statistics.median(encodes), statistics.median(again[2:])
+
+    def figures(self, *, busy: int, prompts: int, row: int) -> dict[str, Any]:
+        """Return what `run` says of a model."""
+        decoder_p50, warm_p50 = statistics.median(self._decoders), statistics.median(self._warm)
         more: dict[str, Any] = {}
-        eager_encode: dict[str, float] = {}
-        eager_decoder: dict[str, float] = {}
-        if isinstance(loaded.segmenter, PromptableSegmenter | TwoDecoderSegmenter):  # the others have one format alone
-            eager = load("fp32_eager", "torch").segmenter
-            eager_bare, _ = _decoders(eager)
-            again = [_on_thread(server, lambda: eager.embed(pixels)) for _ in range(1 if slow else rounds)]
-            eager_encode["fp32_eager"] = _round(statistics.median(again))
-            again = [_on_thread(server, eager_bare) for _ in range(2 + 3 * rounds)]
-            eager_decoder["fp32_eager"] = _round(statistics.median(again[2:]))
         if busy:
-            more["busy"] = clicks.beside_busy(places, busy)
+            more["busy"] = self._clicks.beside_busy(self._places, busy)
         if prompts:
-            more["prompts"] = server.engine.worker.run(lambda: time_prompts(loaded.segmenter, pixels, prompts))
+            worker, segmenter = self._server.engine.worker, self._loaded.segmenter
+            more["prompts"] = worker.run(lambda: time_prompts(segmenter, self._pixels, prompts))
+        if row:
+            more["row"] = self._clicks.in_a_row(row, warm_p50=warm_p50)
+        encode, decoder = percentiles(self._encodes), percentiles(self._decoders)
+        if self._eager is not None:
+            encode["fp32_eager"], decoder["fp32_eager"] = map(rounded, self._eager)
         return {
-            "weights": "random" if random else loaded.weights_sha256,
-            "precision": loaded.precision,
-            "runtime": loaded.runtime,
-            "device": loaded.device,
-            "request_bytes": clicks.request_bytes,
-            "encode_ms": _percentiles(encodes) | eager_encode,
-            "decoder_ms": _percentiles(decoders) | eager_decoder,
-            "first_click_ms": _round(statistics.median(first)),
-            "warm_click_ms": _percentiles(warm),
+            "weights": "random" if self._random else self._loaded.weights_sha256,
+            "precision": self._loaded.precision,
+            "runtime": self._loaded.runtime,
+            "device": self._loaded.device,
+            "request_bytes": self._clicks.request_bytes,
+            "encode_ms": encode,
+            "decoder_ms": decoder,
+            "first_click_ms": rounded(statistics.median(self._first)),
+            "warm_click_ms": percentiles(self._warm),
             "ratio_p50": round(warm_p50 / decoder_p50, 3),
-            "overhead_ms_p50": _round(statistics.median(w - d for w, d in zip(warm, decoders, strict=True))),
-            "network_ms": _percentiles(networks),
-            "overhead_network_ms_p50": _round(statistics.median(w - d for w, d in zip(warm, networks, strict=True))),
-            "n": len(warm),
+            "overhead_ms_p50": _added(self._warm, self._decoders),
+            "network_ms": percentiles(self._networks),
+            "overhead_network_ms_p50": _added(self._warm, self._networks),
+            "n": len(self._warm),
             **more,
         }
 
+    def _on_thread(self, call: Callable[[], object]) -> float:
+        """Return the milliseconds of a call on the server's inference thread."""
 
-class _Clicks:
-    """Clicks as a person makes them: an object a place, one click after another, each with the last one's token."""
-
-    def __init__(self, server: RunningServer, client: SamClient, slide: Slide) -> None:
-        self._server = server
-        self._client = client
-        self._slide = slide
-        self.request_bytes = 0
-
-    def time(
-        self, places: Sequence[tuple[int, int]], *, decoder: Callable[[], object], network: Callable[[], object]
-    ) -> tuple[list[float], list[float], list[float], list[float]]:
-        """Return the milliseconds of first clicks, of warm ones, and of decoder and network beside each warm one."""
-        first: list[float] = []
-        warm: list[float] = []
-        decoders: list[float] = []
-        networks: list[float] = []
-        # What only the very first call pays (lazy imports, thread start) belongs to no click.
-        self._client.predict(self._slide, [ObjectPrompts(clicks=(Click.at(20.5, 20.5),))], window=SCALE)
-        for call in (decoder, network):
-            _on_thread(self._server, call)
-
-        def beside() -> None:
-            decoders.append(_on_thread(self._server, decoder))
-            networks.append(_on_thread(self._server, network))
-
-        for place in places:
-            elapsed = self._object(place, before_warm=beside)
-            first.append(elapsed[0])
-            warm += elapsed[1:]
-        return first, warm, decoders, networks
-
-    def beside_busy(self, places: Sequence[tuple[int, int]], count: int) -> dict[str, Any]:
-        """Time warm clicks beside so many busy processes, and the ratio to the same ones without, by turns."""
-        alone: list[float] = []
-        busy: list[float] = []
-        # Each object a px further: none is known already, and all look at the windows of the objects before.
-        for x, y in places:
-            alone += self._object((x + 1, y))[1:]
-            with busy_processes(count):
-                busy += self._object((x + 2, y))[1:]
-        ratio = statistics.median(busy) / statistics.median(alone)
-        return {"processes": count, "warm_click_ms": _percentiles(busy), "ratio_p50": round(ratio, 3)}
-
-    def _object(self, place: tuple[int, int], *, before_warm: Callable[[], None] | None = None) -> list[float]:
-        """Return the milliseconds of each click on one object."""
-        x, y = place
-        token, times = b"", []
-        for count in range(1, len(CLICKS) + 1):
-            clicks = tuple(Click.at(x + dx + 0.5, y + dy + 0.5, label) for dx, dy, label in CLICKS[:count])
-            if count > 1 and before_warm is not None:
-                before_warm()
+        def timed() -> float:
             started = time.perf_counter()
-            objects = [ObjectRequest(ObjectPrompts(clicks), "gland", token)]
-            prediction = self._client.predict(self._slide, objects, window=SCALE)
-            times.append((time.perf_counter() - started) * 1e3)
-            token = prediction.results[0].token
-            size = predict_request(self._slide, objects, window=SCALE).ByteSize()
-            self.request_bytes = max(self.request_bytes, size)
-        return times
+            call()
+            return (time.perf_counter() - started) * 1e3
+
+        return self._server.engine.worker.run(timed)
 
 
-def time_prompts(segmenter: Segmenter, pixels: NDArray[np.uint8], count: int) -> dict[str, Any]:
-    """Time clicks on ``count`` places of one window, as one call of the model and as one call each.
-
-    Args:
-        segmenter: the model.
-        pixels: uint8 ``(H, W, 3)`` of the window.
-        count: how many clicks.
-
-    Returns:
-        ``n``, ``together_ms``, ``single_ms`` (all of them) and ``ratio``, the first over the second.
-    """
-    embedding = segmenter.embed(pixels)
-    size = np.array(pixels.shape[1::-1])
-    places = (np.random.default_rng(0).random((count, 1, 2)) * size).astype(np.float32)
-    prompts = [WindowPrompts(place, np.ones(1, np.int64), last_click=1) for place in places]
-    segmenter.decode(embedding, prompts[:1])
-    started = time.perf_counter()
-    segmenter.decode(embedding, prompts)
-    together = time.perf_counter()
-    for prompt in prompts:
-        segmenter.decode(embedding, [prompt])
-    single = time.perf_counter()
-    return {
-        "n": count,
-        "together_ms": _round((together - started) * 1e3),
-        "single_ms": _round((single - together) * 1e3),
-        "ratio": round((together - started) / (single - together), 3),
-    }
+def _added(whole: Sequence[float], part: Sequence[float]) -> float:
+    return rounded(statistics.median(w - p for w, p in zip(whole, part, strict=True)))
 
 
-def _decoders(segmenter: Segmenter) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Return two calls: prompt encoder and mask decoder alone, and the whole model; three clicks and a mask prompt.
-
-    On the way it encodes a window and decodes a click.
-    """
-    pixels = _pixels(Slide(demo_slide_path()))
-    embedding = segmenter.embed(pixels)
-    size = segmenter.capabilities.input_size
-    points = torch.tensor([[[0.5, 0.5], [0.6, 0.55], [0.3, 0.7]]]).numpy()[0] * size
-    first = segmenter.decode(embedding, [WindowPrompts(points[:1], torch.ones(1, dtype=torch.int64).numpy())])[0]
-    prompts = WindowPrompts(points, torch.tensor([1, 1, 0]).numpy(), None, first.logits[0], 1)
-    whole = partial(segmenter.decode, embedding, [prompts])
-    # Models of other kinds have no decoder that could be called alone.
-    bare = (
-        segmenter.bare_decoder(embedding, prompts)
-        if isinstance(segmenter, PromptableSegmenter | TwoDecoderSegmenter)
-        else whole
-    )
-    return bare, whole
-
-
-def _pixels(slide: Slide) -> Any:
-    reader = open_slide(slide.location)
-    try:
-        return reader.read(Window.of(Region(1200, 1200, 512, 512), 2.0))
-    finally:
-        reader.close()
-
-
-def _on_thread(server: RunningServer, call: Callable[[], object]) -> float:
-    """Return the milliseconds of a call on the server's inference thread."""
-
-    def timed() -> float:
-        started = time.perf_counter()
-        call()
-        return (time.perf_counter() - started) * 1e3
-
-    return server.engine.worker.run(timed)
-
-
-def _percentiles(values: Sequence[float]) -> dict[str, float]:
-    ordered = sorted(values)
-    return {
-        "p50": _round(statistics.median(ordered)),
-        "p95": _round(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]),
-    }
-
-
-def _round(value: float) -> float:
-    return round(value, 2)
+def _ratio(value: float, first: float) -> float:
+    return round(value / first, 3)
