@@ -20,7 +20,7 @@ from qupath_sam.cli.propagate import PropagationOptions, run_propagation
 from qupath_sam.cli.rendering import ChannelsOption, DisplayOption, RangesOption, TOption, ZOption, parse_rendering
 from qupath_sam.cli.targets import check_target
 from qupath_sam.errors import InvalidRequest, QupathSamError
-from qupath_sam.machine.imports import without_collection
+from qupath_sam.machine.imports import later, without_collection
 from qupath_sam.types.choices import MaskChoice
 from qupath_sam.types.regions import Region
 
@@ -228,7 +228,7 @@ def _predict_there(
 def _predict_here(
     slide: Slide, make_prompts: MakePrompts, device: str, options: dict[str, Any]
 ) -> tuple[list[ObjectPrompts], Prediction]:
-    with without_collection():
+    with without_collection(), later():
         from qupath_sam.client.local import LocalClient
         from qupath_sam.engine.settings import EngineSettings
 

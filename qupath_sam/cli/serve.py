@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +15,7 @@ import typer
 
 from qupath_sam.cli.config import config_text, options_now, read_config
 from qupath_sam.errors import QupathSamError
-from qupath_sam.machine.imports import without_collection
+from qupath_sam.machine.imports import later, run_all, without_collection
 
 if TYPE_CHECKING:
     from qupath_sam.server.app import RunningServer
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Seconds after its start from which a server is idle enough to import what has waited.
+_WHOLE_AFTER_S = 5.0
 _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -109,25 +113,26 @@ def serve(
     """Serve segmentation over gRPC until Ctrl-C or SIGTERM."""
     # Before gRPC is imported: its own lines are not of our format, and tell no more than ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from qupath_sam.cli.serve_settings import check_log, server_settings
+    if not print_config:
+        logging.basicConfig(level=logging.INFO, format=_LINE)
+        log.info("starting")
+    from qupath_sam.cli.serve_settings import server_settings
     from qupath_sam.server.port import check_free
 
-    check_log(log_level, log_format)
-    if not print_config:
-        logging.basicConfig()
-        _set_up_log(log_level, log_format)
-        log.info("starting")
     check_free(host, port)
     settings = server_settings(context.params)
     if print_config:
         typer.echo(config_text(context.params))
         return
+    _set_up_log(log_level, log_format)
     if until_input_ends:
         threading.Thread(target=_end_with_input, name="qupath-sam-input", daemon=True).start()
     _run(context, settings)
 
 
 def _run(context: typer.Context, settings: ServerSettings) -> None:
+    from qupath_sam.models import kept_networks
+    from qupath_sam.models.registry import DEFAULT_MODEL
     from qupath_sam.server.listener import listen
 
     # While it loads, Ctrl-C ends the process as SIGTERM does, by the system: nothing is under way yet, and a Python
@@ -136,8 +141,10 @@ def _run(context: typer.Context, settings: ServerSettings) -> None:
     reloading = threading.Event()
     _on_signals(("SIGHUP",), reloading)  # which Windows lacks: there files are read again only when their time changes
     listener = listen(settings)
-    log.info("%s answers; until the model is there, it asks calls to come back", listener.address)
-    with without_collection():
+    log.info("%s is taken; until the model is there, calls are asked to come back", listener.address)
+    if settings.may_use_openvino:
+        kept_networks.load_ahead(settings.model or DEFAULT_MODEL, kept_networks.default_folder())
+    with without_collection(), later():
         from qupath_sam.server.app import complete  # loads torch, which takes a while
 
     with complete(listener) as server:
@@ -145,14 +152,18 @@ def _run(context: typer.Context, settings: ServerSettings) -> None:
         _on_signals(("SIGINT", "SIGTERM", "SIGBREAK"), stopping)
         # One line that programs wait for; flushed, because it may go into a pipe.
         print(f"listening on {server.address} ({settings.exposure})", flush=True)  # noqa: T201
+        whole_at = time.monotonic() + _WHOLE_AFTER_S
         # A bounded wait lets Python run signal handlers on Windows too.
         while not stopping.wait(0.5):
+            if time.monotonic() > whole_at:
+                # What only other models need was left out of the start; it is not to wait for a click.
+                run_all()
+                whole_at = math.inf
             if reloading.is_set():
                 reloading.clear()
                 _reload(context, server)
             server.refresh()
         server.stop()
-    log.info("stopped")
 
 
 def _end_with_input() -> None:
@@ -194,7 +205,7 @@ def _on_signals(names: tuple[str, ...], event: threading.Event) -> None:
 
 
 def _set_up_log(level: str, form: str) -> None:
-    from qupath_sam.server.json_log import JsonFormatter
+    from qupath_sam.server.request_log import JsonFormatter
 
     text = logging.Formatter(_LINE)
     logging.getLogger().setLevel(level.upper())

@@ -60,6 +60,11 @@ class EngineSettings:
         """Names of the devices, one a lane."""
         return tuple(name.strip() for name in self.device.split(","))
 
+    @property
+    def may_use_openvino(self) -> bool:
+        """Whether OpenVINO may run models; whether it does, the device and the model say."""
+        return self.runtime != "torch" and any(name in ("auto", "cpu") for name in self.devices)
+
     def check_limits(self, *names: str, least: int = 1) -> None:
         """Raise `InvalidRequest` where one of these attributes is below ``least``, or no number."""
         for name in names:

@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+import importlib.abc
+import importlib.machinery
+import importlib.metadata
+import sys
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+#: Modules that numpy, scipy and torch import when they are imported, and that no model here uses: a Fortran compiler,
+#: masked arrays, polynomials; distributions, and kernels in Python for the meta device.
+NOT_NEEDED_AT_ONCE = {
+    "numpy": ("numpy.f2py", "numpy.ma", "numpy.polynomial", "numpy.testing"),
+    "torch": ("torch._meta_registrations", "torch.distributions"),
+}
+#: Versions that were imported without these here: parts of torch import each other in circles, which others may break.
+TRIED = {"numpy": "2.", "torch": "2.15."}
 
 
 @contextmanager
@@ -21,3 +37,104 @@ def without_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+@contextmanager
+def later(names: frozenset[str] | None = None) -> Iterator[None]:
+    """Import modules of these names, within the block, without their code: it runs when something of it is first used.
+
+    Python's own `importlib.util.LazyLoader` runs it too at a second import, and is not safe where threads meet.
+
+    Args:
+        names: full names; None takes `NOT_NEEDED_AT_ONCE` of libraries in a version of `TRIED`. Modules that are
+            imported already stay as they are.
+    """
+    finder = _Later(_not_needed_at_once() if names is None else names)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+def run_all() -> None:
+    """Run the code of all modules that wait: before foreign code that takes what they register for granted."""
+    for module in list(sys.modules.values()):
+        if isinstance(module, _Waiting):
+            _run(module)
+
+
+def _not_needed_at_once() -> frozenset[str]:
+    return frozenset(
+        name
+        for library, names in NOT_NEEDED_AT_ONCE.items()
+        if importlib.metadata.version(library).startswith(TRIED[library])
+        for name in names
+    )
+
+
+#: Held while the code of a module runs that has waited.
+_running = threading.RLock()
+
+
+class _Waiting(ModuleType):
+    """A module whose code has not run, or runs now."""
+
+    def __getattr__(self, name: str) -> Any:
+        # Another thread may have run it meanwhile, and this is no method of a module that has run.
+        if _run(self):
+            return getattr(self, name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+
+def _run(module: ModuleType) -> bool:
+    """Run the code of a module that waits; another thread that asks waits too. Return whether all of it has run."""
+    with _running:
+        if type(module) is not _Waiting:
+            return True
+        if "_runs" in module.__dict__:  # its own code asks
+            return False
+        spec = module.__spec__
+        assert spec is not None
+        assert isinstance(spec.loader, _Loader)
+        module.__dict__["_runs"] = True
+        try:
+            if spec.submodule_search_locations is not None:
+                module.__path__ = spec.submodule_search_locations
+            spec.loader.own.exec_module(module)
+        finally:
+            del module.__dict__["_runs"]
+        module.__class__ = ModuleType  # type: ignore[assignment]
+        return True
+
+
+class _Loader(importlib.abc.Loader):
+    """Has modules wait that ``own`` would load."""
+
+    def __init__(self, own: importlib.abc.Loader) -> None:
+        self.own = own
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self.own.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        # The search for a submodule asks for it: a package runs before its parts.
+        module.__dict__.pop("__path__", None)
+        module.__class__ = _Waiting
+
+
+class _Later(importlib.abc.MetaPathFinder):
+    """Finds modules of some names as Python does, and has them wait."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in self._names:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)
+        return spec

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from qupath_sam.errors import InvalidRequest, OutOfMemory
-from qupath_sam.models import compiled
+from qupath_sam.models import kept_networks
 from qupath_sam.models.compiled import CompiledNetwork
 from qupath_sam.networks.folding import freeze_for_inference
 from qupath_sam.networks.frozen_decoder import FrozenMaskDecoder
@@ -113,7 +114,7 @@ def choose_execution(
     if by is Runtime.OPENVINO and not fits:
         raise InvalidRequest("OpenVINO runs on the cpu, in fp32 or bf16; use --device cpu or --runtime torch")
     if by is Runtime.AUTO:
-        by = Runtime.OPENVINO if fits and compiled.is_installed() else Runtime.TORCH
+        by = Runtime.OPENVINO if fits and kept_networks.is_installed() else Runtime.TORCH
     if wanted is Precision.AUTO:
         wanted = Precision.BF16 if computes_in_bf16(chosen) else Precision.FP32
     return Execution(chosen, wanted, by)
@@ -180,18 +181,32 @@ def prepare(network: PromptableNetwork, execution: Execution) -> None:
 
 def _compile(network: PromptableNetwork, *, bf16: bool) -> None:
     """Let OpenVINO run a TinyViT and a frozen decoder; others stay in torch."""
-    make = partial(CompiledNetwork, bf16=bf16, threads=torch.get_num_threads(), folder=compiled.default_folder())
-    random = torch.Generator().manual_seed(0)
+    make = partial(CompiledNetwork, bf16=bf16, threads=torch.get_num_threads(), folder=kept_networks.default_folder())
+    random = np.random.default_rng(0)
     encoder, decoder = network.image_encoder, network.mask_decoder
     if isinstance(encoder, TinyViT):
         shape = 1, 3, network.input_size, network.input_size
-        image = torch.rand(shape, generator=random)
+        image = torch.from_numpy(random.random(shape, np.float32))
         network.image_encoder = CompiledEncoder(make(encoder, [[image]], [shape]))
     if isinstance(decoder, FrozenMaskDecoder):
-        cells = torch.randn(decoder.position.shape, generator=random) * 0.1
-        prompts = [torch.randn(1, tokens, EMBEDDING_CHANNELS, generator=random) for tokens in (2, 3, 4, 6, 11)]
+        cells = _normal(random, *decoder.position.shape) * 0.1
+        prompts = [_normal(random, 1, tokens, EMBEDDING_CHANNELS) for tokens in (2, 3, 4, 6, 11)]
         shapes = cells.shape, (1, -1, EMBEDDING_CHANNELS)
         decoder.compiled = make(decoder, [[cells, each] for each in prompts], shapes)
+
+
+def _normal(random: np.random.Generator, *shape: int) -> Tensor:
+    # numpy's: `torch.Generator` needs what `qupath_sam.machine.imports` has wait.
+    return torch.from_numpy(random.standard_normal(shape, np.float32))
+
+
+def compiled_networks(network: PromptableNetwork) -> list[CompiledNetwork]:
+    """Return what OpenVINO runs of a prepared network."""
+    encoder, decoder = network.image_encoder, network.mask_decoder
+    found = [encoder.run] if isinstance(encoder, CompiledEncoder) else []
+    if isinstance(decoder, FrozenMaskDecoder) and decoder.compiled is not None:
+        found.append(cast("CompiledNetwork", decoder.compiled))
+    return found
 
 
 class CompiledEncoder(nn.Module):

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 import grpc
 
@@ -29,11 +28,6 @@ class Client:
 
     name: str
     limits: Limits = field(default_factory=Limits)
-
-
-def peer_of(context: grpc.ServicerContext) -> str:
-    """Return the other end of a call's connection; gRPC writes ``ipv6:%5B::1%5D:4711`` for ``ipv6:[::1]:4711``."""
-    return unquote(str(context.peer()))
 
 
 class Clients:
@@ -62,7 +56,7 @@ class Clients:
             return Client(token.name, token.limits)
         for name in context.auth_context().get("x509_common_name", ()):
             return Client(bytes(name).decode("utf-8", "replace"))
-        return Client(peer_of(context))
+        return Client(str(context.peer()))
 
 
 class CallsUnderWay:

@@ -15,7 +15,7 @@ from qupath_sam.errors import ServerStarting
 log = logging.getLogger(__name__)
 
 #: When a caller that was too early asks again, seconds.
-RETRY_AFTER_S = 1.0
+RETRY_AFTER_S = 0.25
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

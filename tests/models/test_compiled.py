@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 import subprocess
 import sys
@@ -17,14 +15,14 @@ import torch
 from torch import Tensor
 
 from qupath_sam.errors import InvalidRequest
-from qupath_sam.models import compiled, devices
+from qupath_sam.models import compiled, devices, kept_networks
 from qupath_sam.models.compiled import CompiledNetwork
 from qupath_sam.models.devices import Precision, Runtime, choose_execution, computes_in_bf16, prepare
 from qupath_sam.networks.frozen_decoder import FrozenMaskDecoder
 from qupath_sam.networks.network import PromptableNetwork
 from tests.models.networks import seeded
 
-needs_openvino = pytest.mark.skipif(not compiled.is_installed(), reason="the extra [openvino] is not installed")
+needs_openvino = pytest.mark.skipif(not kept_networks.is_installed(), reason="the extra [openvino] is not installed")
 BF16 = computes_in_bf16(torch.device("cpu"))
 
 
@@ -86,7 +84,7 @@ def test_a_spoilt_file_is_converted_again(network: Layers, tmp_path: Path) -> No
 def test_what_is_kept_is_compiled_already(network: Layers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling took most of the second in which a model was loaded. The number of threads is not part of it."""
     first = _compiled(network, tmp_path)
-    monkeypatch.setattr(type(compiled._core()), "compile_model", _no_conversion)
+    monkeypatch.setattr(type(kept_networks.core()), "compile_model", _no_conversion)
     for threads in (1, 2):
         again = _compiled(network, tmp_path, threads=threads)
         assert again._request.get_compiled_model().get_property("INFERENCE_NUM_THREADS") == threads
@@ -111,87 +109,13 @@ def test_wrong_answers_are_not_used_and_not_kept(
 
 @needs_openvino
 def test_only_the_last_used_networks_are_kept(network: Layers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "MOST_KEPT", 2)
+    monkeypatch.setattr(kept_networks, "MOST_KEPT", 2)
     for _ in range(4):
         with torch.no_grad():
             network[0].weight[0, 0] += 1
         _compiled(network, tmp_path)
         time.sleep(0.01)
     assert len(list(tmp_path.iterdir())) == 2
-    monkeypatch.setattr(compiled, "_converted", _no_conversion)
-    _compiled(network, tmp_path)
-
-
-def _left(folder: Path, name: str, file: str, *, hours: float) -> Path:
-    """Make a folder as another version or a dead process leaves it."""
-    made = folder / name
-    made.mkdir()
-    path = made / file
-    path.write_bytes(b"x")
-    for each in (path, made):
-        os.utime(each, (time.time() - hours * 3600,) * 2)
-    return made
-
-
-@needs_openvino
-def test_what_others_have_left_is_removed_and_what_is_not_ours_stays(network: Layers, tmp_path: Path) -> None:
-    key, other = "0123456789abcdef" * 2, "fedcba9876543210" * 2
-    removed = [
-        _left(tmp_path, key, "network.xml", hours=25),  # an earlier layout
-        _left(tmp_path, f".{key}.01234567.tmp", "network.blob", hours=25),  # of a process that was killed
-    ]
-    kept = [
-        _left(tmp_path, other, "network.xml", hours=23),  # an earlier version that runs beside
-        _left(tmp_path, f".{other}.01234567.tmp", "network.blob", hours=23),  # another process writes it now
-        _left(tmp_path, "networks of mine", "network.xml", hours=2500),
-        _left(tmp_path, f"{key}.old", "network.xml", hours=2500),
-        _left(tmp_path, ".git", "HEAD", hours=2500),
-    ]
-    (tmp_path / ("ab" * 16)).write_bytes(b"a file")
-    _compiled(network, tmp_path)
-    assert [path.name for path in removed if path.exists()] == []
-    assert [path.name for path in kept if not path.exists()] == []
-    assert (tmp_path / ("ab" * 16)).is_file()
-    late = _left(tmp_path, key, "network.xml", hours=25)
-    _compiled(network, tmp_path)  # which converts nothing
-    assert not late.exists()
-
-
-@needs_openvino
-def test_a_link_is_left_alone_and_what_it_leads_to(network: Layers, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    target = _left(elsewhere, "0" * 32, "network.xml", hours=2500)
-    folder = tmp_path / "openvino"
-    folder.mkdir()
-    try:
-        (folder / ("0" * 32)).symlink_to(target, target_is_directory=True)
-    except OSError:
-        pytest.skip("no links here")
-    _compiled(network, folder)
-    assert (target / "network.xml").is_file()
-
-
-@needs_openvino
-def test_a_folder_that_cannot_be_written_costs_no_more_than_the_cache(
-    network: Layers, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A container's file system may be read only, and a file may lie where the folder should."""
-    folder = tmp_path / "openvino"
-    folder.write_bytes(b"")
-    (answer,) = _compiled(network, folder)(*_example(2))
-    torch.testing.assert_close(answer, network(*_example(2)), atol=1e-5, rtol=1e-4)
-    assert "compiles it again" in caplog.text
-
-
-@needs_openvino
-def test_a_folder_that_is_read_only_is_read(network: Layers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _compiled(network, tmp_path)
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr(Path, "touch", refuse)
     monkeypatch.setattr(compiled, "_converted", _no_conversion)
     _compiled(network, tmp_path)
 
@@ -222,7 +146,7 @@ def test_its_threads_sleep_while_nobody_asks(network: Layers, tmp_path: Path) ->
 def test_a_decoder_answers_as_in_torch(precision: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if precision is Precision.BF16 and not BF16:
         pytest.skip("this processor does not compute in bf16")
-    monkeypatch.setattr(compiled, "default_folder", lambda: tmp_path)
+    monkeypatch.setattr(kept_networks, "default_folder", lambda: tmp_path)
     network = seeded(PromptableNetwork(torch.nn.Identity(), input_size=256))
     prepare(network, choose_execution("cpu", precision, "openvino"))
     decoder = network.mask_decoder
@@ -245,7 +169,7 @@ def test_a_decoder_answers_as_in_torch(precision: Precision, tmp_path: Path, mon
 
 def test_auto_takes_openvino_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for installed, expected in ((True, Runtime.OPENVINO), (False, Runtime.TORCH)):
-        monkeypatch.setattr(devices.compiled, "is_installed", lambda found=installed: found)
+        monkeypatch.setattr(kept_networks, "is_installed", lambda found=installed: found)
         assert choose_execution("cpu", "fp32", "auto").runtime is expected
         assert choose_execution("cpu", "fp32_eager", "auto").runtime is Runtime.TORCH
 
@@ -255,7 +179,7 @@ def test_what_does_not_go_together_is_refused(monkeypatch: pytest.MonkeyPatch, t
         choose_execution("cpu", "fp32", "onnx")
     with pytest.raises(InvalidRequest, match="use --device cpu or --runtime torch"):
         choose_execution("cpu", "fp32_eager", "openvino")
-    monkeypatch.setattr(compiled, "is_installed", lambda: False)
+    monkeypatch.setattr(kept_networks, "is_installed", lambda: False)
     with pytest.raises(InvalidRequest, match=r"pip install 'qupath-sam\[openvino\]'"):
         _compiled(Layers(), tmp_path)
 
@@ -266,7 +190,7 @@ def test_torch_runs_what_openvino_cannot(monkeypatch: pytest.MonkeyPatch, caplog
     def refuse(*_: object, **__: object) -> Sequence[Tensor]:
         raise InvalidRequest("OpenVINO cannot run the TinyViT (no such kernel); use --runtime torch")
 
-    monkeypatch.setattr(compiled, "is_installed", lambda: True)
+    monkeypatch.setattr(kept_networks, "is_installed", lambda: True)
     monkeypatch.setattr(devices, "CompiledNetwork", refuse)
     with pytest.raises(InvalidRequest, match="no such kernel"):
         load_segmenter("lite_medsam", device="cpu", runtime="openvino")

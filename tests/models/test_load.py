@@ -8,16 +8,19 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from qupath_sam.errors import InvalidRequest, UnknownModel, WeightsMissing, WrongWeights
+from qupath_sam.models import load
 from qupath_sam.models.load import load_segmenter, load_weights
 from qupath_sam.models.registry import BUILT_IN, DEFAULT_MODEL
 from qupath_sam.models.spec import Family, PackagedWeights
-from qupath_sam.models.weights.checkpoints import METADATA_KEY
+from qupath_sam.models.weights import checkpoints
+from qupath_sam.models.weights.checkpoints import METADATA_KEY, check_fits
 from qupath_sam.models.weights.manage import Description, add
 from qupath_sam.models.weights.store import HOME_VARIABLE, ModelStore, default_home
 from tests.contracts.segmenters import clicks, picture
@@ -175,3 +178,38 @@ def test_the_table_is_sound(spec: object) -> None:
         assert (spec.weights.sha256 is None) == (spec.weights.size_bytes is None)
         if spec.weights.sha256 is not None:
             assert len(bytes.fromhex(spec.weights.sha256)) == 32
+
+
+@pytest.mark.parametrize("name", [name for name, spec in BUILT_IN.items() if isinstance(spec.weights, PackagedWeights)])
+def test_what_comes_with_the_package_fits_and_is_looked_at_here_alone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading takes the digest's word for it: a start is spared the shapes of all networks and a sum of each tensor."""
+    checked: list[str] = []
+    monkeypatch.setattr(load, "check_fits", lambda *_, where: checked.append(where))
+    spec = BUILT_IN[name]
+    weights = load_weights(spec, ModelStore())
+    assert checked == []
+    check_fits(weights.tensors, spec.family, where=name)
+
+
+def test_a_packaged_file_of_another_digest_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, store = BUILT_IN[DEFAULT_MODEL], ModelStore(tmp_path)
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(store.weights_path(spec).read_bytes() + b" ")
+    monkeypatch.setattr(store, "weights_path", lambda _: other)
+    with pytest.raises(WrongWeights, match="is not the file that lite_medsam_histology was registered with"):
+        load_weights(spec, store)
+
+
+def test_each_network_of_the_default_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[bool] = []
+    original = checkpoints.build_network
+
+    def build_network(*args: Any, encoder: Any = None) -> Any:
+        built.append(encoder is None)
+        return original(*args, encoder=encoder)
+
+    monkeypatch.setattr(checkpoints, "build_network", build_network)
+    load_segmenter(DEFAULT_MODEL, device="cpu")
+    assert built == [True, False], "the second decoder needs no encoder"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from qupath_sam.models import compiled
+from qupath_sam.models import kept_networks
 from qupath_sam.models.registry import DEFAULT_MODEL
 from tools import bench_runtimes
 from tools.bench_runtimes import EAGER, FOLDED, TODAY
@@ -59,7 +59,7 @@ def test_what_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result["peak_gflop_s"] > 0
 
 
-@pytest.mark.skipif(not compiled.is_installed(), reason="the extra [openvino] is not installed")
+@pytest.mark.skipif(not kept_networks.is_installed(), reason="the extra [openvino] is not installed")
 @pytest.mark.usefixtures("_one_layer")
 def test_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "runtimes.json"

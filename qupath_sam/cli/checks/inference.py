@@ -41,14 +41,14 @@ def torch() -> Iterator[Finding]:
 
 def _runtime(device: str) -> str:
     """Describe what runs encoder and decoder of models with a TinyViT, and why."""
-    from qupath_sam.models import compiled
+    from qupath_sam.models import kept_networks
 
     if device != "cpu":
         return ", torch runs all of it"
-    if not compiled.is_installed():
+    if not kept_networks.is_installed():
         return ", torch runs all of it (OpenVINO is quicker: pip install 'qupath-sam[openvino]')"
     version = importlib.metadata.version("openvino")
-    return f", OpenVINO {version} runs encoder and decoder, converted once into {compiled.default_folder()}"
+    return f", OpenVINO {version} runs encoder and decoder, converted once into {kept_networks.default_folder()}"
 
 
 def threads() -> Iterator[Finding]:

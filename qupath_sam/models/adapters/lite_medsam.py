@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from qupath_sam.models.adapters.promptable import PromptableSegmenter
 from qupath_sam.models.frame import ModelFrame
@@ -17,9 +17,10 @@ from qupath_sam.networks.tiny_vit import TinyViT
 INPUT_SIZE = 256
 
 
-def build_lite_medsam(parts: Parts | None = None) -> PromptableNetwork:
-    """Build the network without its weights."""
-    return PromptableNetwork(TinyViT(strided_stem=False), input_size=INPUT_SIZE, parts=parts)
+def build_lite_medsam(parts: Parts | None = None, *, encoder: nn.Module | None = None) -> PromptableNetwork:
+    """Build the network without its weights; ``encoder`` stands in for its image encoder."""
+    encoder = TinyViT(strided_stem=False) if encoder is None else encoder
+    return PromptableNetwork(encoder, input_size=INPUT_SIZE, parts=parts)
 
 
 class LiteMedSamSegmenter(PromptableSegmenter):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from qupath_sam.models.adapters.sam import INPUT_SIZE, SamSegmenter
 from qupath_sam.networks.network import Parts, PromptableNetwork
 from qupath_sam.networks.tiny_vit import TinyViT
 
 
-def build_mobile_sam(parts: Parts | None = None) -> PromptableNetwork:
-    """Build the network without its weights."""
-    return PromptableNetwork(TinyViT(strided_stem=True), input_size=INPUT_SIZE, parts=parts)
+def build_mobile_sam(parts: Parts | None = None, *, encoder: nn.Module | None = None) -> PromptableNetwork:
+    """Build the network without its weights; ``encoder`` stands in for its image encoder."""
+    encoder = TinyViT(strided_stem=True) if encoder is None else encoder
+    return PromptableNetwork(encoder, input_size=INPUT_SIZE, parts=parts)
 
 
 class MobileSamSegmenter(SamSegmenter):

@@ -31,14 +31,12 @@ class VitSize(enum.Enum):
     H = (1280, 32, 16, (7, 15, 23, 31))
 
 
-def build_sam(size: VitSize, parts: Parts | None = None) -> PromptableNetwork:
-    """Build the network without its weights."""
-    channels, depth, heads, global_blocks = size.value
-    return PromptableNetwork(
-        vision_transformer(channels=channels, depth=depth, heads=heads, global_blocks=global_blocks),
-        input_size=INPUT_SIZE,
-        parts=parts,
-    )
+def build_sam(size: VitSize, parts: Parts | None = None, *, encoder: nn.Module | None = None) -> PromptableNetwork:
+    """Build the network without its weights; ``encoder`` stands in for its image encoder."""
+    if encoder is None:
+        channels, depth, heads, global_blocks = size.value
+        encoder = vision_transformer(channels=channels, depth=depth, heads=heads, global_blocks=global_blocks)
+    return PromptableNetwork(encoder, input_size=INPUT_SIZE, parts=parts)
 
 
 def vision_transformer(*, channels: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> nn.Module:

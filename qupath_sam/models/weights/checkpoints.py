@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from qupath_sam.errors import InvalidRequest, WeightsMissing, WrongWeights
 from qupath_sam.models.spec import Family
@@ -42,6 +42,9 @@ METADATA_KEY = "qupath_sam"
 #: Entry of that metadata for a network of RITM's kind: a list of ``config`` as its authors write them, one for each of
 #: the first clicks. The tensors' keys begin with the number of their network.
 NETWORKS = "networks"
+
+#: What the keys of the image encoder begin with.
+ENCODER = "image_encoder."
 
 #: Entries that original files hold beside what the networks need.
 _NOT_NEEDED = ("pixel_mean", "pixel_std", "image_encoder.norm_head.", "image_encoder.head.")
@@ -230,8 +233,12 @@ def expected_shapes(family: Family, parts: Parts | None = None) -> dict[str, tup
     return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
 
 
-def build_network(family: Family, parts: Parts | None = None) -> PromptableNetwork:
-    """Build the family's network without weights; on the current default device (``with torch.device(...)``)."""
+def build_network(family: Family, parts: Parts | None = None, *, encoder: nn.Module | None = None) -> PromptableNetwork:
+    """Build the family's network without weights; on the current default device (``with torch.device(...)``).
+
+    Args:
+        encoder: stands in for the family's image encoder.
+    """
     # Imported here, so that one adapter's imports are not all models'.
     from qupath_sam.models.adapters.lite_medsam import build_lite_medsam
     from qupath_sam.models.adapters.mobile_sam import build_mobile_sam
@@ -239,15 +246,15 @@ def build_network(family: Family, parts: Parts | None = None) -> PromptableNetwo
 
     match family:
         case Family.LITE_MEDSAM:
-            return build_lite_medsam(parts)
+            return build_lite_medsam(parts, encoder=encoder)
         case Family.MOBILE_SAM:
-            return build_mobile_sam(parts)
+            return build_mobile_sam(parts, encoder=encoder)
         case Family.SAM_VIT_B | Family.MEDSAM_VIT_B:
-            return build_sam(VitSize.B, parts)
+            return build_sam(VitSize.B, parts, encoder=encoder)
         case Family.SAM_VIT_L:
-            return build_sam(VitSize.L, parts)
+            return build_sam(VitSize.L, parts, encoder=encoder)
         case Family.SAM_VIT_H:
-            return build_sam(VitSize.H, parts)
+            return build_sam(VitSize.H, parts, encoder=encoder)
         case _:
             raise InvalidRequest(f"a {family.value} has no network of SAM's kind; take a model that has one")
 
@@ -258,6 +265,15 @@ def build_network_with(tensors: Mapping[str, Tensor], family: Family) -> Prompta
     with on_meta_device():
         network = build_network(family, Parts.of(tensors))
     network.load_state_dict(tensors, assign=True)
+    return network
+
+
+def build_decoder_with(tensors: Mapping[str, Tensor], family: Family) -> PromptableNetwork:
+    """Build the same with nothing in the place of the image encoder, whose weights are left out."""
+    others = {key: tensor for key, tensor in tensors.items() if not key.startswith(ENCODER)}
+    with on_meta_device():
+        network = build_network(family, Parts.of(tensors), encoder=nn.Identity())
+    network.load_state_dict(others, assign=True)
     return network
 
 
