@@ -83,7 +83,10 @@ def segment(
     min_area: Annotated[float, typer.Option(help="Drop parts below this area, µm².")] = 0.0,
     clean: Annotated[
         float | None,
-        typer.Option(help="Fill holes and drop parts below this share of an --outline, 0 to 1.", show_default="0.02"),
+        typer.Option(
+            help="Fill holes and drop parts below this share of an --outline or of the answer to a --box, 0 to 1.",
+            show_default="0.02",
+        ),
     ] = None,
     fill_holes: Annotated[float, typer.Option(help="Fill holes up to this area, µm².")] = 0.0,
     simplify: Annotated[float, typer.Option(help="Let the outline move by at most this, µm.")] = 0.0,
@@ -110,8 +113,11 @@ def segment(
 
     check_target(output)
     check_target(overlay, suffix=".png")
-    if clean is not None and not outline:
-        raise InvalidRequest("--clean is a share of an --outline; without one give --min-area and --fill-holes")
+    if clean is not None and not (outline or box):
+        raise InvalidRequest(
+            "--clean is a share of an --outline, or of the answer to a --box; "
+            "without one give --min-area and --fill-holes"
+        )
     read = partial(read_outlines, skip_bad=skip_bad, note=partial(typer.echo, err=True))
     # The server has another working folder; a URI stays as it is.
     location = os.path.abspath(slide) if os.path.exists(slide) else slide

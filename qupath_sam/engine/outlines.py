@@ -48,7 +48,7 @@ def outlines_of(
         if reaches_beyond:
             # A pixel may lie across the edge.
             geometry = clip(geometry, shapely.box(*extent.bounds))
-        geometry = _beside_old_outline(geometry, prompts, output.clean_share)
+        geometry = _without_scraps(geometry, prompts, output)
         geometry = cleaned(geometry, output, mpp or 1.0)
         if not geometry.is_empty:
             area_um2 = geometry.area * mpp**2 if mpp else None
@@ -93,15 +93,23 @@ def _in_one_piece(mask: Mask, prompts: ObjectPrompts, grid: Window, at: tuple[in
     return in_one_piece(mask, pixels[Label.POSITIVE], pixels[Label.NEGATIVE], pinhole_area=area)
 
 
-def _beside_old_outline(
-    geometry: Polygon | MultiPolygon, prompts: ObjectPrompts, share: float
+def _without_scraps(
+    geometry: Polygon | MultiPolygon, prompts: ObjectPrompts, output: OutputOptions
 ) -> Polygon | MultiPolygon:
-    """Drop what is too small beside the outline that is refined, if there is one, unless a click asked for it."""
-    if prompts.outline is None:
-        return geometry
+    """Drop what is too small to be meant, unless a click asked for it.
+
+    Too small beside the outline that is refined, or, in the answer to a box, beside its largest part: a box may ask for
+    several parts, but not for specks. The answer to clicks alone hangs together already.
+    """
     points = {label: [p for c in prompts.clicks if c.label is label for p in c.points] for label in Label}
+    if prompts.outline is not None:
+        beside = prompts.outline
+    elif prompts.box is not None and not output.keep_parts and not geometry.is_empty:
+        beside = Polygon(max(shapely.get_parts(geometry), key=lambda part: float(part.area)).exterior)
+    else:
+        return geometry
     keep_parts, keep_holes = points[Label.POSITIVE], points[Label.NEGATIVE]
-    return clean_against(geometry, prompts.outline, share, keep_parts=keep_parts, keep_holes=keep_holes)
+    return clean_against(geometry, beside, output.clean_share, keep_parts=keep_parts, keep_holes=keep_holes)
 
 
 def cleaned(geometry: Polygon | MultiPolygon, output: OutputOptions, unit: float) -> Polygon | MultiPolygon:

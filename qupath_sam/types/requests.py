@@ -56,20 +56,21 @@ class OutputOptions:
     """What to do to a mask before it is returned.
 
     Lengths are um and areas um2; on images without a pixel size they are level-0 px and px2. Applied in this order:
-    the image's own edge (nothing outside it is returned), what is too small beside the old outline, holes, small parts,
+    the image's own edge (nothing outside it is returned), what `clean_share` says is too small, holes, small parts,
     simplification, clip.
 
     Attributes:
         choice: which mask of an ambiguous first prompt.
         keep_parts: whether the answer to clicks may have parts that no positive click points at, and pinholes; else an
-            object hangs together. Objects with a box or an outline always may.
+            object hangs together. Objects with a box or an outline always may, down to ``clean_share``.
         fill_holes_area: holes up to this area are filled; 0 keeps all.
         min_area: parts below this area are dropped; 0 keeps all.
         simplify_tolerance: how far the outline may move to have fewer vertices; 0 keeps every pixel edge.
         clip: the result is cut to this outline, level-0 px.
         clean_share: of objects with an outline, holes and parts below this share of it are filled and dropped, as
-            `qupath_sam.polygons.clean_against` says; 0 keeps all. By default 2 %: what a person who drew the outline
-            does not see at its scale, and what ``project refine`` has always dropped.
+            `qupath_sam.polygons.clean_against` says; of objects with a box and no outline, below this share of the
+            answer's largest part, unless ``keep_parts``; 0 keeps all. By default 2 %: what a person who drew the
+            outline does not see at its scale, and what ``project refine`` has always dropped.
     """
 
     choice: MaskChoice = MaskChoice.BEST

@@ -109,7 +109,7 @@ def test_an_overlay_that_cannot_be_drawn_takes_nothing_away(qupath_sam, tmp_path
     assert not overlay.exists()
 
 
-def test_cleaning_is_for_outlines(qupath_sam) -> None:
+def test_cleaning_is_for_outlines_and_boxes(qupath_sam) -> None:
     done = qupath_sam("segment", SLIDE, *POINT, "--clean", "0.1", "--model", "fake", "--device", "cpu")
     assert done.code == 2
     assert "--clean is a share of an --outline" in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import shapely
 
 from qupath_sam.engine.outlines import outlines_of
@@ -41,11 +42,31 @@ def test_an_outline_is_refined_without_specks_and_pinholes() -> None:
     assert not refined.interiors
 
 
-def test_what_was_not_an_outline_keeps_every_pixel() -> None:
+@pytest.mark.parametrize("click", [(), (Click.at(1120, 2120),)], ids=["alone", "and a click"])
+def test_a_box_has_several_parts_and_no_specks(click: tuple[Click, ...]) -> None:
+    boxed = ObjectPrompts(click, box=Box(*OLD.bounds))
+    assert shape_of(boxed).equals(shape_of(REFINED))
+    everything = shape_of(ObjectPrompts((Click.at(1120, 2120),)))
+    assert shape_of(boxed, OutputOptions(keep_parts=True)).equals(everything)
+    assert shape_of(boxed, OutputOptions(clean_share=0)).equals(everything)
+
+
+def test_the_parts_that_a_box_holds_stay() -> None:
+    y, x = np.indices((256, 256))
+    mask = np.zeros((256, 256), bool)
+    for left, radius in ((40, 10), (120, 8), (200, 3), (240, 1)):
+        mask |= np.hypot(x - left, y - 120) < radius
+    logits = np.zeros((1, LOW_RES_SIZE, LOW_RES_SIZE), np.float32)
+    state = State(WINDOW, MaskSet(mask[None], np.array([0.9], np.float32), logits), 0)
+    wide = ObjectPrompts(box=Box(1020, 2100, 1250, 2140))
+    (outline,) = outlines_of(state, wide, OutputOptions(), extent=Region(0, 0, 5000, 5000), mpp=0.5)
+    assert len(shapely.get_parts(outline.geometry)) == 3, "beside the largest part the last one alone is a speck"
+
+
+def test_without_a_box_or_an_outline_every_pixel_stays() -> None:
     everything = shape_of(ObjectPrompts((Click.at(1120, 2120),)))
     assert everything.area == np.count_nonzero(noisy_disc()[0].mask)
     assert len(shapely.get_parts(everything)) > 100
-    assert shape_of(ObjectPrompts(box=Box(*OLD.bounds))).equals(everything)
     assert shape_of(REFINED, OutputOptions(clean_share=0)).equals(everything)
 
 

@@ -16,7 +16,7 @@ import java.util.Set;
  * @param fillHoles holes up to this area are filled
  * @param minArea parts below this area are dropped
  * @param simplify how far the outline may move to have fewer vertices
- * @param clean of objects with an outline: holes and parts below this share of it, 0 to 1, are filled and dropped; 0 keeps all
+ * @param clean of objects with an outline or a box: holes and parts below this share of the outline, or of the answer, 0 to 1, are filled and dropped; 0 keeps all
  * @param keepParts the answer to clicks may have parts that no click points at, and pinholes
  * @param batch nobody waits: the server answers while no person does, and holds nothing for a next click
  * @param preferEmbedded of the windows that the server may choose, one that is embedded already: faster, and the answer depends on that
