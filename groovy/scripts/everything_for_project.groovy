@@ -47,20 +47,21 @@ try {
 
 ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { Dialogs.showErrorNotification('SAM', it) }) {
     def imageData = getCurrentImageData()
+    if (imageData == null)
+        throw new IllegalStateException('No image is open. Open one, or choose "Run for project".')
 
     // 1. Regions
     def regions = getAnnotationObjects().findAll { it.getROI()?.isArea() && it.getPathClass()?.toString() in regionClasses }
     if (regions.isEmpty())
         return "no regions of class ${regionClasses.join(', ')}".toString()
     def asked = askedAbout(imageData, regions)
+    def places = regions.collect { placeAsked(it, it.getROI().getImagePlane()) }
 
     // 2. Ask the server, region by region; nothing changes before every answer is there
     def answers = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
-        regions.collect { region ->
-            def plane = region.getROI().getImagePlane()
-            def where = Outlines.wkb(region.getROI().getGeometry())
-            def task = client.region(samImageOf(imageData, plane), where, [], RegionOptions.of(options + [model: model]))
-            [region, withProgress("${getCurrentImageName()}, ${region.getDisplayedName()}", task)]
+        places.collect { place ->
+            def task = client.region(samImageOf(imageData, place.plane), Outlines.wkb(place.outline), [], RegionOptions.of(options + [model: model]))
+            [place, withProgress("${getCurrentImageName()}, ${place.name}", task)]
         }
     }
 
@@ -68,32 +69,39 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { D
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     backUp()
     def pathClass = foundClass ? getPathClass(foundClass) : null
-    def found = answers.collect { region, answer ->
-        def objects = objectsOf(answer, region.getROI().getImagePlane(), pathClass, asAnnotations, imageData)
+    def found = answers.collect { place, answer ->
+        def objects = objectsOf(answer, place.plane, pathClass, asAnnotations, imageData)
         markFound(objects, 'everything', pathClass) // a later run replaces what has it
-        return [region, answer, objects]
+        return [place, answer, objects]
     }
     def ids = regions.collect { it.getID() } as Set // a region in another one may be of an earlier run
     return writeAnswer(asked) { imageNow, asTheyWere ->
-        found.collect { region, answer, objects ->
-            def parent = asTheyWere[region.getID()]
-            def earlier = parent && replaceEarlier ? earlierBelow(parent, region.getROI().getImagePlane(), 'everything', pathClass, asAnnotations) : []
-            def (staying, replaced) = earlier.split { it.getID() in ids || isInUse(it) }
-            parent?.removeChildObjects(replaced)
-            (parent ?: imageNow.getHierarchy().getRootObject()).addChildObjects(besides(objects, staying))
-            return answer.report() + (staying ? ", ${staying.size()} of an earlier run stay" : '') + (parent ? '' : ' (the region has been changed meanwhile: they are not below it)')
-        }.join('; ')
+        def changes = found.collect { place, answer, objects ->
+            def isEarlier = { replaceEarlier && isOfEarlierRun(it, place.plane, 'everything', pathClass, asAnnotations) }
+            def made = changeOf(place, objects, imageNow, asTheyWere, isEarlier, { it.getID() in ids })
+            return made + [report: answer.report() + made.said]
+        }
+        makeChanges(changes)
+        return changes.collect { it.report }.join('; ')
     }
 }
 
-/** Copies the image's data as it was last saved. */
+/** Copies the image's data as it was last saved; of an image in no project none is kept where it could be copied. */
 def backUp() {
-    ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
+    if (getProjectEntry() != null)
+        ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
 }
 
 /** What the server is asked about, as it is now: the answer may come long after. */
 def askedAbout(imageData, objects) {
-    return Asked.about(imageData, imagesInView(), objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] })
+    def states = objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] }
+    return Asked.about(imageData, imagesInView(), isRunOverProject(), states)
+}
+
+/** Whether the script runs once for each of several images, or without a window: then no viewer need show its image. */
+def isRunOverProject() {
+    def known = { name -> getBinding().hasVariable(name) ? getBinding().getVariable(name) : null }
+    return getQuPath() == null || known(ScriptAttributes.BATCH_SAVE) || (known(ScriptAttributes.BATCH_SIZE) ?: 1) > 1
 }
 
 /** The images that the window's viewers show. */
@@ -141,26 +149,64 @@ def samImageOf(imageData, plane) {
     return display == null && builder != null ? image : image.alwaysPush()
 }
 
-/** Marks what a script has found, so that its next run knows it again, and whether a person has corrected an outline since. */
+/** Marks what a script has found, so that its next run knows it again, and whether a person has corrected it since. */
 def markFound(objects, what, pathClass) {
     objects.each {
-        it.getMetadata().putAll(['qupath-sam.found': what, 'qupath-sam.found_class': String.valueOf(pathClass),
-                'qupath-sam.outline': Outlines.fingerprint(it.getROI().getGeometry())])
+        it.getMetadata()['qupath-sam.found'] = what
+        it.getMetadata().putAll(Corrections.marks(it.getROI().getGeometry(), pathClass, null, null))
     }
 }
 
-/** What an earlier run has found below an object, by its mark; what is clicked, refined or found by other scripts does not have it. */
-def earlierBelow(parent, plane, what, pathClass, asAnnotations) {
-    return parent.getChildObjects().findAll {
-        it.isAnnotation() == asAnnotations && it.getROI()?.getImagePlane() == plane && it.getMetadata()['qupath-sam.found'] == what &&
-                (what != 'like' || it.getMetadata().getOrDefault('qupath-sam.found_class', String.valueOf(pathClass)) == String.valueOf(pathClass))
-    }
+/** Where objects are looked for, as it is when the server is asked: in a region, or, without one, in the whole image. */
+def placeAsked(region, plane) {
+    return [id: region?.getID(), name: region?.getDisplayedName(), plane: plane, outline: region?.getROI()?.getGeometry(),
+            around: region?.getParent()?.getID()]
 }
 
-/** Whether a person has work in an object of an earlier run: it is locked, has objects in it, or its outline has been corrected. */
+/** Whether an earlier run has found an object, by its mark; what is clicked, refined or found by other scripts does not have it. */
+def isOfEarlierRun(object, plane, what, pathClass, asAnnotations) {
+    return object.isAnnotation() == asAnnotations && object.getROI()?.getImagePlane() == plane && object.getMetadata()['qupath-sam.found'] == what &&
+            (what != 'like' || object.getMetadata().getOrDefault('qupath-sam.found_class', String.valueOf(pathClass)) == String.valueOf(pathClass))
+}
+
+/**
+ * What changes in a place: objects are added below {@code parent}, and others, of an earlier run, go. A region that has been edited meanwhile
+ * takes what lies in it now. Where it is no longer there, what was found goes where it was; so what an earlier run has found in a region that has
+ * been deleted since lies there, too.
+ */
+def changeOf(place, objects, imageNow, asTheyWere, isEarlier, stays) {
+    def outlineOf = { it.getROI().getGeometry() }
+    def root = imageNow.getHierarchy().getRootObject(), annotations = imageNow.getHierarchy().getAnnotationObjects()
+    def around = annotations.find { it.getID() == place.around } ?: root
+    def region = place.id == null ? root : annotations.find { it.getID() == place.id && it.getROI()?.isArea() && it.getROI().getImagePlane() == place.plane }
+    def isEdited = place.id != null && region != null && !asTheyWere.containsKey(place.id)
+    def beside = place.id == null ? [] : Outlines.lyingIn(around.getChildObjects().findAll(isEarlier), place.outline, outlineOf)
+    def earlier = beside + (region == null ? [] : region.getChildObjects().findAll(isEarlier))
+    def here = objects
+    if (isEdited) { // what has not been looked for again, or has been and is not added, stays
+        here = Outlines.lyingIn(objects, outlineOf(region), outlineOf)
+        earlier = Outlines.lyingIn(Outlines.lyingIn(earlier, outlineOf(region), outlineOf), place.outline, outlineOf)
+    }
+    def (staying, replaced) = earlier.split { stays(it) || isInUse(it) }
+    def said = staying ? ", ${staying.size()} of an earlier run stay" : ''
+    if (isEdited)
+        said += " (the region has been changed meanwhile: ${objects.size() - here.size()} outside of it are left out; run it again for what is new in it)"
+    else if (region == null)
+        said += ' (the region is no longer there: they are not below it)'
+    return [parent: region ?: around, added: besides(here, staying), replaced: replaced, said: said]
+}
+
+/** Makes the changes of all places; whether there are any. What one place adds is no earlier run's to the next, so all that goes, goes first. */
+def makeChanges(changes) {
+    (changes.collectMany { it.replaced } as Set).groupBy { it.getParent() }.each { parent, objects -> parent.removeChildObjects(objects as Set) }
+    changes.each { it.parent.addChildObjects(it.added) }
+    return changes.any { it.replaced || it.added }
+}
+
+/** Whether a person has work in an object of an earlier run: it is locked, has objects in it, or has been corrected. */
 def isInUse(object) {
-    def made = object.getMetadata()['qupath-sam.outline']
-    return object.isLocked() || object.hasChildObjects() || (made != null && made != Outlines.fingerprint(object.getROI().getGeometry()))
+    return object.isLocked() || object.hasChildObjects() || Corrections.isCorrected(object.getMetadata(), object.getROI().getGeometry(),
+            object.getPathClass(), object.getClassProbability(), object.getName(), object.getColor())
 }
 
 /** Those that are not objects of an earlier run once more, which stay. */

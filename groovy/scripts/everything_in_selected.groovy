@@ -52,48 +52,50 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     if (regions.isEmpty())
         throw new IllegalStateException('No region is selected. Select an annotation with an area.')
     def asked = askedAbout(imageData, regions)
+    def places = regions.collect { placeAsked(it, it.getROI().getImagePlane()) }
 
     // 1. Ask the server, region by region; nothing changes before every answer is there
     def answers = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
-        regions.collect { region ->
-            def image = samImageOf(imageData, region.getROI().getImagePlane())
-            def task = client.region(image, Outlines.wkb(region.getROI().getGeometry()), [], RegionOptions.of(options + [model: model]))
-            [region, withProgress("everything in ${region.getDisplayedName()}", task)]
+        places.collect { place ->
+            def image = samImageOf(imageData, place.plane)
+            def task = client.region(image, Outlines.wkb(place.outline), [], RegionOptions.of(options + [model: model]))
+            [place, withProgress("everything in ${place.name}", task)]
         }
     }
 
     // 2. One change of the hierarchy
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     def pathClass = foundClass ? getPathClass(foundClass) : null
-    def found = answers.collect { region, answer ->
-        def objects = objectsOf(answer, region.getROI().getImagePlane(), pathClass, asAnnotations, imageData)
+    def found = answers.collect { place, answer ->
+        def objects = objectsOf(answer, place.plane, pathClass, asAnnotations, imageData)
         markFound(objects, 'everything', pathClass) // a later run replaces what has it
-        return [region, answer, objects]
+        return [place, answer, objects]
     }
     def ids = regions.collect { it.getID() } as Set // a region in another one may be of an earlier run
     return writeAnswer(asked) { imageNow, asTheyWere ->
-        def hasChanged = false
-        def reports = found.collect { region, answer, objects ->
-            def parent = asTheyWere[region.getID()]
-            def earlier = parent && replaceEarlier ? earlierBelow(parent, region.getROI().getImagePlane(), 'everything', pathClass, asAnnotations) : []
-            def (staying, replaced) = earlier.split { it.getID() in ids || isInUse(it) }
-            def added = besides(objects, staying)
-            parent?.removeChildObjects(replaced)
-            (parent ?: imageNow.getHierarchy().getRootObject()).addChildObjects(added)
-            hasChanged |= replaced || added
-            def stay = staying ? ", ${staying.size()} of an earlier run stay" : ''
-            return "${region.getDisplayedName()}: ${answer.report()}${stay}" + (parent ? '' : ' (the region has been changed meanwhile: they are not below it)')
+        def changes = found.collect { place, answer, objects ->
+            def isEarlier = { replaceEarlier && isOfEarlierRun(it, place.plane, 'everything', pathClass, asAnnotations) }
+            def made = changeOf(place, objects, imageNow, asTheyWere, isEarlier, { it.getID() in ids })
+            return made + [report: "${place.name}: ${answer.report()}${made.said}"]
         }
+        def hasChanged = makeChanges(changes)
         if (hasChanged)
             note(imageNow, 'SAM: everything in selected', 'everything_in_selected', options + [model: model, foundClass: foundClass,
                     asAnnotations: asAnnotations, replaceEarlier: replaceEarlier])
-        return ScriptRun.report(reports.join('; '), hasChanged)
+        return ScriptRun.report(changes.collect { it.report }.join('; '), hasChanged)
     }
 }
 
 /** What the server is asked about, as it is now: the answer may come long after. */
 def askedAbout(imageData, objects) {
-    return Asked.about(imageData, imagesInView(), objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] })
+    def states = objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] }
+    return Asked.about(imageData, imagesInView(), isRunOverProject(), states)
+}
+
+/** Whether the script runs once for each of several images, or without a window: then no viewer need show its image. */
+def isRunOverProject() {
+    def known = { name -> getBinding().hasVariable(name) ? getBinding().getVariable(name) : null }
+    return getQuPath() == null || known(ScriptAttributes.BATCH_SAVE) || (known(ScriptAttributes.BATCH_SIZE) ?: 1) > 1
 }
 
 /** The images that the window's viewers show. */
@@ -141,26 +143,64 @@ def samImageOf(imageData, plane) {
     return display == null && builder != null ? image : image.alwaysPush()
 }
 
-/** Marks what a script has found, so that its next run knows it again, and whether a person has corrected an outline since. */
+/** Marks what a script has found, so that its next run knows it again, and whether a person has corrected it since. */
 def markFound(objects, what, pathClass) {
     objects.each {
-        it.getMetadata().putAll(['qupath-sam.found': what, 'qupath-sam.found_class': String.valueOf(pathClass),
-                'qupath-sam.outline': Outlines.fingerprint(it.getROI().getGeometry())])
+        it.getMetadata()['qupath-sam.found'] = what
+        it.getMetadata().putAll(Corrections.marks(it.getROI().getGeometry(), pathClass, null, null))
     }
 }
 
-/** What an earlier run has found below an object, by its mark; what is clicked, refined or found by other scripts does not have it. */
-def earlierBelow(parent, plane, what, pathClass, asAnnotations) {
-    return parent.getChildObjects().findAll {
-        it.isAnnotation() == asAnnotations && it.getROI()?.getImagePlane() == plane && it.getMetadata()['qupath-sam.found'] == what &&
-                (what != 'like' || it.getMetadata().getOrDefault('qupath-sam.found_class', String.valueOf(pathClass)) == String.valueOf(pathClass))
-    }
+/** Where objects are looked for, as it is when the server is asked: in a region, or, without one, in the whole image. */
+def placeAsked(region, plane) {
+    return [id: region?.getID(), name: region?.getDisplayedName(), plane: plane, outline: region?.getROI()?.getGeometry(),
+            around: region?.getParent()?.getID()]
 }
 
-/** Whether a person has work in an object of an earlier run: it is locked, has objects in it, or its outline has been corrected. */
+/** Whether an earlier run has found an object, by its mark; what is clicked, refined or found by other scripts does not have it. */
+def isOfEarlierRun(object, plane, what, pathClass, asAnnotations) {
+    return object.isAnnotation() == asAnnotations && object.getROI()?.getImagePlane() == plane && object.getMetadata()['qupath-sam.found'] == what &&
+            (what != 'like' || object.getMetadata().getOrDefault('qupath-sam.found_class', String.valueOf(pathClass)) == String.valueOf(pathClass))
+}
+
+/**
+ * What changes in a place: objects are added below {@code parent}, and others, of an earlier run, go. A region that has been edited meanwhile
+ * takes what lies in it now. Where it is no longer there, what was found goes where it was; so what an earlier run has found in a region that has
+ * been deleted since lies there, too.
+ */
+def changeOf(place, objects, imageNow, asTheyWere, isEarlier, stays) {
+    def outlineOf = { it.getROI().getGeometry() }
+    def root = imageNow.getHierarchy().getRootObject(), annotations = imageNow.getHierarchy().getAnnotationObjects()
+    def around = annotations.find { it.getID() == place.around } ?: root
+    def region = place.id == null ? root : annotations.find { it.getID() == place.id && it.getROI()?.isArea() && it.getROI().getImagePlane() == place.plane }
+    def isEdited = place.id != null && region != null && !asTheyWere.containsKey(place.id)
+    def beside = place.id == null ? [] : Outlines.lyingIn(around.getChildObjects().findAll(isEarlier), place.outline, outlineOf)
+    def earlier = beside + (region == null ? [] : region.getChildObjects().findAll(isEarlier))
+    def here = objects
+    if (isEdited) { // what has not been looked for again, or has been and is not added, stays
+        here = Outlines.lyingIn(objects, outlineOf(region), outlineOf)
+        earlier = Outlines.lyingIn(Outlines.lyingIn(earlier, outlineOf(region), outlineOf), place.outline, outlineOf)
+    }
+    def (staying, replaced) = earlier.split { stays(it) || isInUse(it) }
+    def said = staying ? ", ${staying.size()} of an earlier run stay" : ''
+    if (isEdited)
+        said += " (the region has been changed meanwhile: ${objects.size() - here.size()} outside of it are left out; run it again for what is new in it)"
+    else if (region == null)
+        said += ' (the region is no longer there: they are not below it)'
+    return [parent: region ?: around, added: besides(here, staying), replaced: replaced, said: said]
+}
+
+/** Makes the changes of all places; whether there are any. What one place adds is no earlier run's to the next, so all that goes, goes first. */
+def makeChanges(changes) {
+    (changes.collectMany { it.replaced } as Set).groupBy { it.getParent() }.each { parent, objects -> parent.removeChildObjects(objects as Set) }
+    changes.each { it.parent.addChildObjects(it.added) }
+    return changes.any { it.replaced || it.added }
+}
+
+/** Whether a person has work in an object of an earlier run: it is locked, has objects in it, or has been corrected. */
 def isInUse(object) {
-    def made = object.getMetadata()['qupath-sam.outline']
-    return object.isLocked() || object.hasChildObjects() || (made != null && made != Outlines.fingerprint(object.getROI().getGeometry()))
+    return object.isLocked() || object.hasChildObjects() || Corrections.isCorrected(object.getMetadata(), object.getROI().getGeometry(),
+            object.getPathClass(), object.getClassProbability(), object.getName(), object.getColor())
 }
 
 /** Those that are not objects of an earlier run once more, which stay. */

@@ -67,11 +67,12 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
         throw new IllegalStateException('The examples lie on several planes. Select those of one.')
     region = region ?: parentOf(examples)
     def asked = askedAbout(imageData, [region])
+    def place = placeAsked(region, plane)
 
     // 2. Ask the server; nothing changes before the answer is there
     def wanted = options + [model: model] + (minLikeness ? [minLikeness: minLikeness] : [:])
     def answer = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
-        def where = region == null ? null : Outlines.wkb(region.getROI().getGeometry())
+        def where = place.outline == null ? null : Outlines.wkb(place.outline)
         def task = client.region(samImageOf(imageData, plane), where, examples.collectMany { examplesOf(it, !isIgnored(it)) }, RegionOptions.of(wanted))
         withProgress("all like ${examples.size()} selected", task)
     }
@@ -84,27 +85,28 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
     def objects = objectsOf(answer, plane, pathClass, asAnnotations, imageData)
     def others = objects.findAll { object -> !known.any { Outlines.areSame(it, object.getROI().getGeometry()) } }
     markFound(others, 'like', pathClass) // a later run replaces what has it
-    def ids = examples.collect { it.getID() } as Set
+    def ids = selected.collect { it.getID() } as Set
     return writeAnswer(asked) { imageNow, asTheyWere ->
-        def parent = region == null ? imageNow.getHierarchy().getRootObject() : asTheyWere[region.getID()]
-        def earlier = parent && replaceEarlier ? earlierBelow(parent, plane, 'like', pathClass, asAnnotations) : []
-        def (staying, replaced) = earlier.split { it.getID() in ids || isInUse(it) }
-        def added = besides(others, staying)
-        parent?.removeChildObjects(replaced)
-        (parent ?: imageNow.getHierarchy().getRootObject()).addChildObjects(added)
-        def hasChanged = !added.isEmpty() || !replaced.isEmpty()
+        def isEarlier = { replaceEarlier && isOfEarlierRun(it, plane, 'like', pathClass, asAnnotations) }
+        def made = changeOf(place, others, imageNow, asTheyWere, isEarlier, { it.getID() in ids || it.getID() == place.id })
+        def hasChanged = makeChanges([made])
         if (hasChanged)
             note(imageNow, 'SAM: all like selected', 'like_selected', options + [model: model, foundClass: foundClass,
                     asAnnotations: asAnnotations, minLikeness: minLikeness, replaceEarlier: replaceEarlier])
-        def stay = staying ? ", ${staying.size()} of an earlier run stay" : ''
-        def place = parent ? '' : ' (the region has been changed meanwhile: they are not below it)'
-        return ScriptRun.report("${answer.report()}, ${objects.size() - others.size()} of them examples${stay}${place}", hasChanged)
+        return ScriptRun.report("${answer.report()}, ${objects.size() - others.size()} of them examples${made.said}", hasChanged)
     }
 }
 
 /** What the server is asked about, as it is now: the answer may come long after. */
 def askedAbout(imageData, objects) {
-    return Asked.about(imageData, imagesInView(), objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] })
+    def states = objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] }
+    return Asked.about(imageData, imagesInView(), isRunOverProject(), states)
+}
+
+/** Whether the script runs once for each of several images, or without a window: then no viewer need show its image. */
+def isRunOverProject() {
+    def known = { name -> getBinding().hasVariable(name) ? getBinding().getVariable(name) : null }
+    return getQuPath() == null || known(ScriptAttributes.BATCH_SAVE) || (known(ScriptAttributes.BATCH_SIZE) ?: 1) > 1
 }
 
 /** The images that the window's viewers show. */
@@ -169,26 +171,64 @@ def examplesOf(object, wanted) {
             [Example.outline(Outlines.wkb(roi.getGeometry()), wanted)]
 }
 
-/** Marks what a script has found, so that its next run knows it again, and whether a person has corrected an outline since. */
+/** Marks what a script has found, so that its next run knows it again, and whether a person has corrected it since. */
 def markFound(objects, what, pathClass) {
     objects.each {
-        it.getMetadata().putAll(['qupath-sam.found': what, 'qupath-sam.found_class': String.valueOf(pathClass),
-                'qupath-sam.outline': Outlines.fingerprint(it.getROI().getGeometry())])
+        it.getMetadata()['qupath-sam.found'] = what
+        it.getMetadata().putAll(Corrections.marks(it.getROI().getGeometry(), pathClass, null, null))
     }
 }
 
-/** What an earlier run has found below an object, by its mark; what is clicked, refined or found by other scripts does not have it. */
-def earlierBelow(parent, plane, what, pathClass, asAnnotations) {
-    return parent.getChildObjects().findAll {
-        it.isAnnotation() == asAnnotations && it.getROI()?.getImagePlane() == plane && it.getMetadata()['qupath-sam.found'] == what &&
-                (what != 'like' || it.getMetadata().getOrDefault('qupath-sam.found_class', String.valueOf(pathClass)) == String.valueOf(pathClass))
-    }
+/** Where objects are looked for, as it is when the server is asked: in a region, or, without one, in the whole image. */
+def placeAsked(region, plane) {
+    return [id: region?.getID(), name: region?.getDisplayedName(), plane: plane, outline: region?.getROI()?.getGeometry(),
+            around: region?.getParent()?.getID()]
 }
 
-/** Whether a person has work in an object of an earlier run: it is locked, has objects in it, or its outline has been corrected. */
+/** Whether an earlier run has found an object, by its mark; what is clicked, refined or found by other scripts does not have it. */
+def isOfEarlierRun(object, plane, what, pathClass, asAnnotations) {
+    return object.isAnnotation() == asAnnotations && object.getROI()?.getImagePlane() == plane && object.getMetadata()['qupath-sam.found'] == what &&
+            (what != 'like' || object.getMetadata().getOrDefault('qupath-sam.found_class', String.valueOf(pathClass)) == String.valueOf(pathClass))
+}
+
+/**
+ * What changes in a place: objects are added below {@code parent}, and others, of an earlier run, go. A region that has been edited meanwhile
+ * takes what lies in it now. Where it is no longer there, what was found goes where it was; so what an earlier run has found in a region that has
+ * been deleted since lies there, too.
+ */
+def changeOf(place, objects, imageNow, asTheyWere, isEarlier, stays) {
+    def outlineOf = { it.getROI().getGeometry() }
+    def root = imageNow.getHierarchy().getRootObject(), annotations = imageNow.getHierarchy().getAnnotationObjects()
+    def around = annotations.find { it.getID() == place.around } ?: root
+    def region = place.id == null ? root : annotations.find { it.getID() == place.id && it.getROI()?.isArea() && it.getROI().getImagePlane() == place.plane }
+    def isEdited = place.id != null && region != null && !asTheyWere.containsKey(place.id)
+    def beside = place.id == null ? [] : Outlines.lyingIn(around.getChildObjects().findAll(isEarlier), place.outline, outlineOf)
+    def earlier = beside + (region == null ? [] : region.getChildObjects().findAll(isEarlier))
+    def here = objects
+    if (isEdited) { // what has not been looked for again, or has been and is not added, stays
+        here = Outlines.lyingIn(objects, outlineOf(region), outlineOf)
+        earlier = Outlines.lyingIn(Outlines.lyingIn(earlier, outlineOf(region), outlineOf), place.outline, outlineOf)
+    }
+    def (staying, replaced) = earlier.split { stays(it) || isInUse(it) }
+    def said = staying ? ", ${staying.size()} of an earlier run stay" : ''
+    if (isEdited)
+        said += " (the region has been changed meanwhile: ${objects.size() - here.size()} outside of it are left out; run it again for what is new in it)"
+    else if (region == null)
+        said += ' (the region is no longer there: they are not below it)'
+    return [parent: region ?: around, added: besides(here, staying), replaced: replaced, said: said]
+}
+
+/** Makes the changes of all places; whether there are any. What one place adds is no earlier run's to the next, so all that goes, goes first. */
+def makeChanges(changes) {
+    (changes.collectMany { it.replaced } as Set).groupBy { it.getParent() }.each { parent, objects -> parent.removeChildObjects(objects as Set) }
+    changes.each { it.parent.addChildObjects(it.added) }
+    return changes.any { it.replaced || it.added }
+}
+
+/** Whether a person has work in an object of an earlier run: it is locked, has objects in it, or has been corrected. */
 def isInUse(object) {
-    def made = object.getMetadata()['qupath-sam.outline']
-    return object.isLocked() || object.hasChildObjects() || (made != null && made != Outlines.fingerprint(object.getROI().getGeometry()))
+    return object.isLocked() || object.hasChildObjects() || Corrections.isCorrected(object.getMetadata(), object.getROI().getGeometry(),
+            object.getPathClass(), object.getClassProbability(), object.getName(), object.getColor())
 }
 
 /** Those that are not objects of an earlier run once more, which stay. */

@@ -8,7 +8,7 @@
  *    there. The wheel with Ctrl makes the outline wider or narrower by whole pixels. Space pans.
  * 4. Enter or a double click keeps the outline as an annotation of the class that is set ("Auto set"); N keeps it, for the next object;
  *    Escape drops it; Ctrl+Z takes back the last click. An outline that is neither kept nor dropped waits where it is while another image
- *    is shown.
+ *    is shown, until QuPath ends, which asks first.
  * 5. The right button offers what the keys do, once something has been clicked.
  * 6. Ctrl+click into an annotation of the class that is set refines that one; what is locked or hidden stays as it is.
  */
@@ -41,6 +41,7 @@ import javafx.scene.input.MouseEvent
 import javafx.scene.input.ScrollEvent
 import javafx.scene.paint.Paint
 import javafx.scene.shape.SVGPath
+import javafx.stage.WindowEvent
 import javafx.util.Duration
 import org.controlsfx.tools.Duplicatable
 import org.locationtech.jts.io.WKBReader
@@ -125,6 +126,7 @@ class Clicker {
     private session, plane   // the object that is being clicked, and where
     private place            // the same plane, however often its image is opened
     private aside = [:]      // place -> object that is neither kept nor dropped, while another place is shown
+    private imageNames = [:] // of what has been shown, for a person
     private beingKept = []   // objects that wait for their last answer
     private unwritten = []   // what was kept when its image was closed already: it is added when that is opened again
     private view             // what is shown of it
@@ -140,6 +142,7 @@ class Clicker {
     private toolListener = { observable, before, now -> now == tool ? attach(gui.getViewer()) : detach() } as ChangeListener
     private viewerChanged = { observable, before, now -> isChosen() ? attach(now) : null } as ChangeListener
     private projectChanged = { observable, before, now -> readProject() } as ChangeListener
+    private ending = { askBeforeEnd(it) } as EventHandler<WindowEvent>
     private viewerListener = new ViewerEvents(clicker: this)
     private wheel = { scroll(it) } as EventHandler<ScrollEvent>
     private rightButton = { offer(it) } as EventHandler<MouseEvent>
@@ -159,6 +162,7 @@ class Clicker {
         gui.getToolManager().selectedToolProperty().addListener(toolListener)
         gui.viewerProperty().addListener(viewerChanged)
         gui.projectProperty().addListener(projectChanged)
+        gui.getStage().addEventFilter(WindowEvent.WINDOW_CLOSE_REQUEST, ending)
         if (isChosen())
             attach(gui.getViewer())
     }
@@ -185,15 +189,16 @@ class Clicker {
 
     /** Gives what is neither kept nor dropped to another one. */
     void handOver(next) {
-        next.take(aside, beingKept, unwritten)
+        next.take(aside, beingKept, unwritten, imageNames)
         live.close()
     }
 
-    void take(objects, kept, closed) {
+    void take(objects, kept, closed, names) {
         (objects.values() + kept).each { it.moveTo(live) }
         aside = objects
         beingKept = kept // the former one's own lists: what it waits for ends in them
         unwritten = closed
+        imageNames = names
     }
 
     /** Read once: a click waits for no file. */
@@ -213,6 +218,25 @@ class Clicker {
         gui.getToolManager().selectedToolProperty().removeListener(toolListener)
         gui.viewerProperty().removeListener(viewerChanged)
         gui.projectProperty().removeListener(projectChanged)
+        gui.getStage().removeEventFilter(WindowEvent.WINDOW_CLOSE_REQUEST, ending)
+    }
+
+    /** QuPath is to end: a person says whether what is not in its image may be lost with it. */
+    private void askBeforeEnd(WindowEvent event) {
+        if (Platform.isNestedLoopRunning()) // QuPath does not end while a dialog is open
+            return
+        def list = { names -> names.countBy { it }.collect { name, count -> count == 1 ? name : "${name} (${count})" }.join(', ') }
+        def isClicked = session != null && !session.isEmpty() && !session.isBeingKept()
+        def clicked = aside.keySet().collect { imageNames[it[0]] } + (isClicked ? [imageNameOf(imageData)] : [])
+        def said = []
+        if (clicked)
+            said << "Outlines that are neither kept nor dropped: ${list(clicked)}."
+        if (beingKept)
+            said << "Outlines that you kept and that the server has not answered: ${beingKept.size()}."
+        if (unwritten)
+            said << "Outlines that you kept, of images that are closed: ${list(unwritten.collect { it[2] })}. They are added when you open these."
+        if (said && !Dialogs.showYesNoDialog('SAM', (said + 'They are lost when QuPath ends. End it all the same?').join('\n')))
+            event.consume()
     }
 
     /** A setting of the scripts' has another value from now on. */
@@ -289,6 +313,7 @@ class Clicker {
         putAside()
         plane = viewer.getImagePlane()
         place = [identityOf(imageData), plane.getZ(), plane.getT()]
+        imageNames[place[0]] = imageNameOf(imageData)
         session = aside.remove(place)
         session?.resume(imageInView(), changed)
         show()
@@ -573,7 +598,7 @@ class Clicker {
     /** @param selects whether the annotation is selected: not where the next object is under way */
     private void keep(keeping, selects = !settings.autoKeep) {
         def object = session, keptViewer = viewer, keptPlane = plane, imageName = imageNameOf(imageData)
-        def asked = Asked.about(imageData, imagesInView(), [:])
+        def asked = Asked.about(imageData, imagesInView(), false, [:])
         beingKept << object
         keeping.whenComplete { kept, failure ->
             Platform.runLater {
@@ -593,6 +618,24 @@ class Clicker {
             Dialogs.showInfoNotification('SAM', "${imageName} is closed. The outline that you kept is added when you open it again.")
             return
         }
+        def made
+        try {
+            made = addTo(keptData, kept, keptViewer, keptPlane)
+        } catch (RuntimeException fault) {
+            unwritten << [kept, asked, imageName, keptViewer, keptPlane, selects]
+            Dialogs.showErrorNotification('SAM', "The outline could not be added to ${imageName}; choose the tool again to repeat it: ${ScriptRun.told(fault)}")
+            return
+        }
+        if (selects && keptViewer.getImageData() == keptData)
+            keptViewer.setSelectedObject(made)
+        def pathClass = made.getPathClass()
+        if (pathClass != null && keptViewer.getOverlayOptions().isPathClassHidden(pathClass))
+            warn("Kept, but objects of class ${pathClass} are hidden: show them in the Annotations tab.")
+        println "qupath-sam: ${kept.report(made.getDisplayedName())}"
+    }
+
+    /** The annotation that has got an outline, or the new one. */
+    private addTo(keptData, kept, keptViewer, keptPlane) {
         def outline = new WKBReader(GeometryTools.getDefaultFactory()).read(kept.mask().wkb())
         def hierarchy = keptData.getHierarchy()
         def source = kept.source()
@@ -613,17 +656,14 @@ class Clicker {
             made = settings.asDetections ? PathObjects.createDetectionObject(roi, pathClass) : PathObjects.createAnnotationObject(roi, pathClass)
             if (settings.namePattern)
                 made.setName(nameOf(pathClass, hierarchy))
-            if (settings.colour)
-                made.setColor(Color.decode(settings.colour).getRGB())
+            def painted = ownColour()
+            if (painted != null)
+                made.setColor(painted.getRGB())
             note(made, kept)
             def parent = settings.asChildren ? parentOf(outline, roi, annotationsInSight(keptData, keptViewer)) : null
             parent == null ? hierarchy.addObject(made) : hierarchy.addObjectBelowParent(parent, made, true)
         }
-        if (selects && keptViewer.getImageData() == keptData)
-            keptViewer.setSelectedObject(made)
-        if (pathClass != null && keptViewer.getOverlayOptions().isPathClassHidden(pathClass))
-            warn("Kept, but objects of class ${pathClass} are hidden: show them in the Annotations tab.")
-        println "qupath-sam: ${kept.report(made.getDisplayedName())}"
+        return made
     }
 
     /** The images that the window's viewers show. */
@@ -652,7 +692,7 @@ class Clicker {
             Provenance.write(kept.metadata(), made.getMetadata())
     }
 
-    /** The outline without its neighbours; whole where they cover it, so that nothing is lost. */
+    /** The outline without its neighbours; whole where they cover it, or where it cannot be cut, so that nothing is lost. */
     private cut(outline, neighbours, onPlane) {
         def bounds = outline.getEnvelopeInternal()
         def near = neighbours.findAll {
@@ -660,18 +700,27 @@ class Clicker {
             roi.getImagePlane() == onPlane && roi.getBoundsX() < bounds.getMaxX() && roi.getBoundsY() < bounds.getMaxY() &&
                     roi.getBoundsX() + roi.getBoundsWidth() > bounds.getMinX() && roi.getBoundsY() + roi.getBoundsHeight() > bounds.getMinY()
         }
-        def rest = Outlines.cut(outline, near.collect { it.getROI().getGeometry() })
-        if (!rest.isEmpty())
-            return rest
-        warn('The outline lies in another of its class: it is not cut.')
+        try {
+            def rest = Outlines.cut(outline, near.collect { it.getROI().getGeometry() })
+            if (!rest.isEmpty())
+                return rest
+            warn('The outline lies in another of its class: it is not cut.')
+        } catch (RuntimeException fault) {
+            warn('The outline cannot be cut at its neighbours, and is kept whole: ' + ScriptRun.told(fault))
+        }
         return outline
     }
 
-    /** The smallest annotation that contains an outline. */
+    /** The smallest annotation that contains an outline; null where none does, or none can be found. */
     private parentOf(outline, roi, annotations) {
-        return annotations.findAll {
-            it.getROI().getImagePlane() == roi.getImagePlane() && it.getROI().getArea() > roi.getArea() && it.getROI().getGeometry().covers(outline)
-        }.min { it.getROI().getArea() }
+        try {
+            return annotations.findAll {
+                it.getROI().getImagePlane() == roi.getImagePlane() && it.getROI().getArea() > roi.getArea() && it.getROI().getGeometry().covers(outline)
+            }.min { it.getROI().getArea() }
+        } catch (RuntimeException fault) {
+            warn('The outline is kept, but not as a child: ' + ScriptRun.told(fault))
+            return null
+        }
     }
 
     private nameOf(pathClass, hierarchy) {
@@ -682,14 +731,18 @@ class Clicker {
     /** In which the preview is drawn. */
     private colourNow() {
         def pathClass = PathPrefs.autoSetAnnotationClassProperty().get()
+        return ownColour() ?: new Color(pathClass == null ? 0x00c8ff : pathClass.getColor())
+    }
+
+    /** That of the settings; null where they name none that there is. */
+    private ownColour() {
         try {
-            if (settings.colour)
-                return Color.decode(settings.colour)
+            return settings.colour ? Color.decode(settings.colour) : null
         } catch (NumberFormatException unknown) {
             warn("'${settings.colour}' is no colour; write it as #00c8ff.")
             settings = settings + [colour: '']
+            return null
         }
-        return new Color(pathClass == null ? 0x00c8ff : pathClass.getColor())
     }
 
     // 5. What is shown

@@ -125,7 +125,14 @@ def earlierOf(hierarchy, sources, axis, first, last) {
 
 /** What the server is asked about, as it is now: the answer may come long after. */
 def askedAbout(imageData, objects) {
-    return Asked.about(imageData, imagesInView(), objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] })
+    def states = objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] }
+    return Asked.about(imageData, imagesInView(), isRunOverProject(), states)
+}
+
+/** Whether the script runs once for each of several images, or without a window: then no viewer need show its image. */
+def isRunOverProject() {
+    def known = { name -> getBinding().hasVariable(name) ? getBinding().getVariable(name) : null }
+    return getQuPath() == null || known(ScriptAttributes.BATCH_SAVE) || (known(ScriptAttributes.BATCH_SIZE) ?: 1) > 1
 }
 
 /** The images that the window's viewers show. */
@@ -156,10 +163,10 @@ def writeAnswer(asked, work) {
     return asked.wasOpen() ? WindowThread.call(writing) : writing()
 }
 
-/** Whether a person has work in an object of an earlier run: it is locked, has objects in it, or its outline has been corrected. */
+/** Whether a person has work in an object of an earlier run: it is locked, has objects in it, or has been corrected. */
 def isInUse(object) {
-    def made = object.getMetadata()['qupath-sam.outline']
-    return object.isLocked() || object.hasChildObjects() || (made != null && made != Outlines.fingerprint(object.getROI().getGeometry()))
+    return object.isLocked() || object.hasChildObjects() || Corrections.isCorrected(object.getMetadata(), object.getROI().getGeometry(),
+            object.getPathClass(), object.getClassProbability(), object.getName(), object.getColor())
 }
 
 /** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */
@@ -188,8 +195,8 @@ def annotationOn(found, axis) {
     annotation.getMeasurementList().put('SAM score', found.mask().score())
     Provenance.write(found.metadata(), annotation.getMetadata())
     annotation.getMetadata().putAll(['qupath-sam.propagated_from': "z ${plane.getZ()}, t ${plane.getT()}".toString(),
-            'qupath-sam.propagated_of': source.getID().toString(), 'qupath-sam.propagated_along': axis,
-            'qupath-sam.outline': Outlines.fingerprint(annotation.getROI().getGeometry())])
+            'qupath-sam.propagated_of': source.getID().toString(), 'qupath-sam.propagated_along': axis])
+    annotation.getMetadata().putAll(Corrections.marks(annotation.getROI().getGeometry(), annotation.getPathClass(), annotation.getName(), annotation.getColor()))
     return annotation
 }
 

@@ -41,6 +41,8 @@ try {
 
 ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { Dialogs.showErrorNotification('SAM', it) }) {
     def imageData = getCurrentImageData()
+    if (imageData == null)
+        throw new IllegalStateException('No image is open. Open one, or choose "Run for project".')
 
     // 1. Which annotations
     def meant = getAnnotationObjects().findAll {
@@ -72,14 +74,22 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { D
     }
 }
 
-/** Copies the image's data as it was last saved. */
+/** Copies the image's data as it was last saved; of an image in no project none is kept where it could be copied. */
 def backUp() {
-    ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
+    if (getProjectEntry() != null)
+        ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
 }
 
 /** What the server is asked about, as it is now: the answer may come long after. */
 def askedAbout(imageData, objects) {
-    return Asked.about(imageData, imagesInView(), objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] })
+    def states = objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] }
+    return Asked.about(imageData, imagesInView(), isRunOverProject(), states)
+}
+
+/** Whether the script runs once for each of several images, or without a window: then no viewer need show its image. */
+def isRunOverProject() {
+    def known = { name -> getBinding().hasVariable(name) ? getBinding().getVariable(name) : null }
+    return getQuPath() == null || known(ScriptAttributes.BATCH_SAVE) || (known(ScriptAttributes.BATCH_SIZE) ?: 1) > 1
 }
 
 /** The images that the window's viewers show. */

@@ -20,7 +20,7 @@ from qupath_sam.project.predictor import ImageSource, extent_of
 from qupath_sam.project.refine import Proposal
 from qupath_sam.project.selection import is_of_class
 from qupath_sam.qupath.annotations import PREFIX, detection_of
-from qupath_sam.qupath.fingerprint import fingerprint
+from qupath_sam.qupath.corrections import FOUND_CLASS, class_text, is_corrected, marks_of
 from qupath_sam.types.prompts import Label
 from qupath_sam.types.refinements import Refusal
 from qupath_sam.types.region_requests import Example, Prompting, RegionRequest
@@ -30,8 +30,6 @@ from qupath_sam.types.region_results import RegionBatch, RegionObject
 KINDS = (Kind.ANNOTATION, Kind.DETECTION)
 #: Metadata by which what an earlier run has found is known, and what they say; QuPath's scripts write the same.
 FOUND, BY_ITSELF, BY_EXAMPLES = f"{PREFIX}found", "everything", "like"
-#: Their class when they were found, and the `fingerprint` of their outline: a correction by hand leaves both.
-FOUND_CLASS, OUTLINE = f"{PREFIX}found_class", f"{PREFIX}outline"
 
 #: From this intersection over union on, two outlines are of one object; the scripts' own (`Outlines.areSame`).
 SAME_IOU = 0.5
@@ -112,7 +110,7 @@ def everything_in_image(
         QupathSamError: a fault that is no region's, such as a lost server.
     """
     additions: list[ImageObject] = []
-    removals: list[ImageObject] = []
+    removals: dict[str, ImageObject] = {}  # regions may overlap
     decisions: list[Decision] = []
     model, model_ms = options.model, 0.0
     for place in _places(objects, options):
@@ -129,7 +127,7 @@ def everything_in_image(
         path_class = _class_of_found(place, options)
         earlier = _earlier(objects, place, path_class, options) if options.replace_earlier else []
         in_use = [_is_in_use(item) for item in earlier]
-        removals += [item for item, stays in zip(earlier, in_use, strict=True) if not stays]
+        removals |= {item.object_id: item for item, stays in zip(earlier, in_use, strict=True) if not stays}
         staying = STRtree([item.geometry for item, stays in zip(earlier, in_use, strict=True) if stays])
         for batch in batches:
             for found in batch.objects:
@@ -140,10 +138,11 @@ def everything_in_image(
                 additions.append(added)
                 decisions.append(_added(image, added, found))
     decisions += [
-        Decision(image.entry_id, image.name, Action.REMOVED, item.object_id, before=item) for item in removals
+        Decision(image.entry_id, image.name, Action.REMOVED, object_id, before=item)
+        for object_id, item in removals.items()
     ]
     step = f"qupath-sam found {len(additions)} objects"
-    edit = Edit(additions=tuple(additions), removals=tuple(item.object_id for item in removals), step=step)
+    edit = Edit(additions=tuple(additions), removals=tuple(removals), step=step)
     return Proposal(edit if edit else Edit(), tuple(decisions), model_ms / 1000)
 
 
@@ -200,33 +199,55 @@ def _examples(item: ImageObject, label: Label) -> list[Example]:
 def _earlier(
     objects: Sequence[ImageObject], place: _Place, path_class: str | None, options: EverythingOptions
 ) -> list[ImageObject]:
-    """Return what an earlier run of this kind has put below a region, by its mark: what is clicked has none."""
+    """Return what an earlier run of this kind has found in a region, by its mark: what is clicked has none.
+
+    It lies below the region, or beside it: below another one that has been deleted since, and drawn anew.
+    """
     mark = BY_EXAMPLES if options.like else BY_ITSELF
-    return [
+    found = [
         item
         for item in objects
         if item.kind is Kind.DETECTION
-        and item.parent_id == place.parent_id
         and item.plane == place.plane
         and item.metadata.get(FOUND) == mark
-        and (mark == BY_ITSELF or item.metadata.get(FOUND_CLASS, _text(path_class)) == _text(path_class))
+        and (mark == BY_ITSELF or item.metadata.get(FOUND_CLASS, class_text(path_class)) == class_text(path_class))
     ]
+    below = [item for item in found if item.parent_id == place.parent_id]
+    return below if place.region is None else below + _lying_in(place.region, found)
+
+
+def _lying_in(region: ImageObject, objects: Sequence[ImageObject]) -> list[ImageObject]:
+    """Return the objects beside a region, below the same parent, whose centroid lies in it."""
+    beside = [item for item in objects if item.parent_id == region.parent_id]
+    outline = region.geometry
+    shapely.prepare(outline)
+    inside = shapely.intersects(outline, shapely.centroid([item.geometry for item in beside]))
+    return [item for item, lies in zip(beside, inside, strict=True) if lies]
 
 
 def _is_in_use(item: ImageObject) -> bool:
-    """Return whether a person has work in it: it is locked, has objects in it, or its outline has been corrected."""
-    return item.locked or bool(item.children) or item.metadata.get(OUTLINE, made := fingerprint(item.geometry)) != made
+    """Return whether a person has work in it: it is locked, has objects in it, or has been corrected."""
+    return (
+        item.locked
+        or bool(item.children)
+        or is_corrected(
+            item.metadata,
+            item.geometry,
+            path_class=item.path_class,
+            probability=item.probability,
+            name=item.name,
+            color=item.color,
+        )
+    )
 
 
 def _are_same(one: BaseGeometry, other: BaseGeometry) -> bool:
     """Return whether two outlines are of one object: an intersection over union of at least a half."""
-    both = shapely.area(shapely.intersection(one, other))
+    try:
+        both = shapely.area(shapely.intersection(one, other))
+    except shapely.GEOSException:  # a person may draw an outline that crosses itself
+        both = shapely.area(shapely.intersection(shapely.make_valid(one), shapely.make_valid(other)))
     return bool(both > 0 and both / (one.area + other.area - both) >= SAME_IOU)
-
-
-def _text(path_class: str | None) -> str:
-    """Return a class as the scripts write it."""
-    return "null" if path_class is None else path_class
 
 
 def _class_of_found(place: _Place, options: EverythingOptions) -> str | None:
@@ -251,8 +272,7 @@ def _detection(found: RegionObject, place: _Place, path_class: str | None, model
         metadata={
             **feature.metadata,
             FOUND: BY_ITSELF if found.likeness is None else BY_EXAMPLES,
-            FOUND_CLASS: _text(path_class),
-            OUTLINE: fingerprint(found.geometry),
+            **marks_of(found.geometry, path_class),
         },
     )
 

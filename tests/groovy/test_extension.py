@@ -18,6 +18,12 @@ pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(1800)]
 CLICKER = "def clicker = gui.getStage().getProperties()['qupath-sam']\n"
 VIEW = CLICKER + "def view = clicker.@view\n"
 ANSWERED = VIEW + "view != null && !view.working() && view.mask() != null && view.clicks().size() == COUNT"
+#: All texts of the windows in sight but QuPath's own.
+DIALOG = (
+    "javafx.stage.Window.getWindows().findAll { it.isShowing() && it != gui.getStage() }"
+    ".collect { it.getScene().getRoot() }.collectMany { it.lookupAll('.label') + it.lookupAll('.text-area') as List }"
+    ".collect { it.getText() }.findAll { it }"
+)
 #: What was kept, whichever test did.
 OURS = "getCurrentHierarchy().getAllObjects(false).findAll { it.getMeasurements().containsKey('SAM score') }"
 REMOVE_OURS = (
@@ -266,6 +272,69 @@ def test_children_and_neighbours(clean: Window, tmp_path: Path) -> None:
     assert [each["parent"] for each in kept] == ["around", "around"]
 
 
+#: A neighbour of what is clicked whose outline crosses itself, as a brush may leave it.
+CROSSING = """
+def geometry = new org.locationtech.jts.io.WKTReader(GeometryTools.getDefaultFactory())
+        .read('POLYGON ((310 100, 600 100, 600 500, 312 500, 312 90, 310 100))')
+def odd = GeometryTools.geometryToROI(geometry, viewer.getImagePlane())
+"""
+#: One that cannot be had as a geometry at all.
+FAILING = """
+def drawn = ROIs.createRectangleROI(310, 200, 200, 200, viewer.getImagePlane())
+def kind = qupath.lib.roi.interfaces.ROI
+def odd = java.lang.reflect.Proxy.newProxyInstance(kind.getClassLoader(), [kind] as Class[],
+        { proxy, method, arguments ->
+            if (method.getName() == 'getGeometry')
+                throw new IllegalStateException('no geometry')
+            return method.invoke(drawn, arguments)
+        } as java.lang.reflect.InvocationHandler)
+"""
+
+
+@pytest.mark.parametrize(("neighbour", "is_cut"), [(CROSSING, True), (FAILING, False)], ids=["crossing", "failing"])
+def test_what_cannot_be_cut_at_its_neighbours_is_kept(
+    clean: Window, tmp_path: Path, neighbour: str, is_cut: bool
+) -> None:
+    """An exception while it was cut lost the outline, without a word."""
+    window = clean
+    switch(window, "Click tool: cut at neighbours")
+    window.ask(
+        f"{neighbour}\ndef beside = PathObjects.createAnnotationObject(odd, getPathClass('Tumor'))\n"
+        "beside.setName('around'); getCurrentHierarchy().addObject(beside); null"
+    )
+    window.click(300, 300)
+    window.press("Return")
+    (kept,) = ours(window, 1)
+    window.screenshot(tmp_path / "kept.png")
+    right = shapely.from_wkt(kept["outline"]).bounds[2]
+    assert right < 315 if is_cut else right > 330
+    warning = window.ask(CLICKER + "clicker.@overlay.warning") or ""
+    assert ("is kept whole: no geometry" in warning) != is_cut, warning
+
+
+def test_quitting_asks_about_outlines_that_are_not_in_their_images(clean: Window, tmp_path: Path) -> None:
+    """They were lost without a word."""
+    window = clean
+    window.click(300, 300)
+    answered(window, 1)
+    window.open_image("two.png")
+    window.look(300, 300, 1)
+    window.click(300, 300)
+    answered(window, 1)
+    window.ask("viewer.getImageData().setChanged(false); Platform.runLater { gui.sendQuitRequest() }; null")
+    told = window.wait_for(f"{DIALOG}.find {{ it.contains('neither kept nor dropped') }}", "question")
+    window.screenshot(tmp_path / "quit.png")
+    assert "one.png" in told
+    assert "two.png" in told
+    window.click_on("it instanceof Button && it.getText() == 'No'")
+    window.wait_for("gui.getStage().isFocused()", "main window")
+    answered(window, 1)
+    window.press("Escape")
+    window.ask("viewer.getImageData().setChanged(false); null")
+    window.open_image("one.png")
+    answered(window, 1)
+
+
 def test_the_icon_says_what_the_server_does(clean: Window) -> None:
     look = (
         "def tools = gui.getToolManager()\n"
@@ -394,11 +463,19 @@ def test_a_script_without_a_prompt_says_so_in_a_dialog(window: Window, tmp_path:
 
 
 def test_the_settings_open_at_those_of_sam(window: Window, tmp_path: Path) -> None:
-    """On 0.1.0 the preferences opened at QuPath's first category, with that of SAM out of sight."""
+    """On 0.1.0 the preferences opened at QuPath's first category; later that of SAM was open, below the edge."""
     window.ask("javafx.application.Platform.runLater { gui.lookupMenuItem('Extensions>SAM>Settings...').fire() }; null")
     sheet = "gui.getPreferencePane().getPropertySheet()"
     window.wait_for(f"{sheet}.lookup('.accordion')?.getExpandedPane()?.getText() == 'SAM'", "category SAM")
     window.screenshot(tmp_path / "settings.png")
+    seen = (
+        f"def scroller = {sheet}.lookup('.scroll-pane')\n"
+        f"def ours = {sheet}.lookup('.accordion').getExpandedPane()\n"
+        "def top = scroller.sceneToLocal(ours.localToScene(0, 0)).y\n"
+        "def bottom = scroller.sceneToLocal(ours.localToScene(0, ours.getHeight())).y\n"
+        "top >= -1 && (top < 40 || bottom <= scroller.getHeight() + 1)"
+    )
+    window.wait_for(seen, "category SAM in sight")
     window.ask(f"{sheet}.getScene().getWindow().hide(); null")
 
 

@@ -227,11 +227,13 @@ clicked.setName('by hand')
 clicked.getMeasurementList().put('SAM score', 0.9)
 getAnnotationObjects().find { it.getName() == 'region' }.addChildObject(clicked)
 """
-#: Moves one of the objects that were found, as a person corrects an outline; QuPath drops its measurements.
+#: What a person does with three of the objects that were found; QuPath drops the measurements of a new outline.
 CORRECTED = """
-def corrected = getDetectionObjects().find { it.getName() != 'by hand' }
-corrected.setName('corrected')
-corrected.setROI(corrected.getROI().translate(3, 0))
+def (moved, classed, named) = getDetectionObjects().findAll { it.getName() != 'by hand' }
+moved.setROI(moved.getROI().translate(3, 0))
+classed.setPathClass(getPathClass('Mitosis'))
+named.setName('look here')
+def corrected = [moved, classed, named].collect { it.getID() }
 """
 KEPT = "println \"BY HAND ${getDetectionObjects().count { it.getName() == 'by hand' }}\"\n"
 #: A grid that the fake model answers: its discs have soft edges.
@@ -246,7 +248,8 @@ GRID = {
 BELOW = """
 def ours = getAllObjects(false).findAll { it.getName() != 'by hand' && it.getMeasurements().containsKey('SAM score') }
 def below = ours.findAll { it.getParent().getName() == 'region' }
-println "BELOW ${below.size()} ${below.every { it.isDetection() && it.getPathClass().toString() == 'Nucleus' }} " +
+def classes = ['Nucleus', 'Mitosis']
+println "BELOW ${below.size()} ${below.every { it.isDetection() && it.getPathClass().toString() in classes }} " +
         "${below.every { it.getMeasurements().keySet().any { name -> name.startsWith('Area') } }}"
 """
 
@@ -281,7 +284,7 @@ def test_everything_in_a_region_in_one_step_and_again_from_the_workflow(
     assert run.exit_code == 0, run.output
     assert run.output.count("HIERARCHY CHANGED") == 1, "each is a step of undo"
     count = below_region(run.output)
-    assert count > 1
+    assert count > 3
     assert f"{count} objects in" in run.said[-1]
     assert "alone('everything_in_selected'" in written.read_text("utf-8")
     again = copy.parent / "again.groovy"
@@ -289,12 +292,12 @@ def test_everything_in_a_region_in_one_step_and_again_from_the_workflow(
         f"{BY_HAND}\n{CORRECTED}\nselectObjectsByClassification('Region*')\n{written.read_text('utf-8')}\n{BELOW}{KEPT}"
     )
     again.write_text(
-        f"{repeated}\nprintln \"STILL ${{getDetectionObjects().count {{ it.getName() == 'corrected' }}}}\"", "utf-8"
+        f'{repeated}\nprintln "STILL ${{getDetectionObjects().count {{ it.getID() in corrected }}}}"', "utf-8"
     )
     run = qupath.script(again, "-s", "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
     assert run.exit_code == 0, run.output
-    assert "STILL 1" in run.output, "a corrected outline was replaced"
-    assert below_region(run.output) == count - 1, "the rest of what the first run had found is replaced"
+    assert "STILL 3" in run.output, "an outline, a class or a name that a person gave was replaced"
+    assert below_region(run.output) == count - 1, "the rest is replaced, and the three are not found once more"
     assert "BY HAND 1" in run.output, "every object with a score was taken for what the first run had found"
 
 

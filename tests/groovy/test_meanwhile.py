@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+import shapely
 from PIL import Image, ImageDraw
 
 from .conftest import PATIENCE_S, SCRIPTS, QuPath, with_options
 from .live_server import Server
-from .test_extension import AT_REST, CLICKER, DRAWN, OURS, STATE, answered
+from .test_extension import AT_REST, CLICKER, DIALOG, DRAWN, OURS, STATE, answered
 from .test_in_qupath import GRID
-from .test_menu import DIALOG
 from .window import Window, open_window
 
 pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -79,11 +80,16 @@ def choose(window: Window, command: str) -> None:
     window.wait_for(ASKS, "question")
 
 
-def everything(window: Window, folder: Path) -> None:
+def begin_everything(window: Window, folder: Path) -> None:
     """Run everything_in_selected with a grid that the fake model answers, as the script editor does."""
     script = folder / "everything.groovy"
     script.write_text(with_options((SCRIPTS / "everything_in_selected.groovy").read_text("utf-8"), GRID), "utf-8")
     window.ask(f"Thread.startDaemon('meanwhile') {{ gui.runScript(new File('{script.as_posix()}'), null) }}; null")
+
+
+def everything(window: Window, folder: Path) -> None:
+    """The same with a server that does not answer, until a person is told how far the work is."""
+    begin_everything(window, folder)
     window.wait_for(
         "javafx.stage.Window.getWindows().any { it instanceof javafx.stage.Stage && it.isShowing() && "
         "it.getTitle()?.startsWith('SAM: everything in') }",
@@ -112,15 +118,64 @@ def test_what_is_found_lies_below_the_region_after_a_step_back(window: Window, s
     assert not window.ask("getAllObjects(false).any { it.getName() == 'further' }"), "the step back holds"
 
 
-def test_what_is_found_stays_where_the_region_has_been_deleted(window: Window, server: Server, tmp_path: Path) -> None:
+#: Outlines of what a script has found; no two are of one object.
+OUTLINES = (
+    f"{OURS}.collect {{ [id: it.getID().toString(), parent: it.getParent().getName(), "
+    "wkt: it.getROI().getGeometry().toText()] }"
+)
+DELETE = "removeObject(getAnnotationObjects().find { it.getName() == 'around' }, true); null"
+NARROW = (
+    "getAnnotationObjects().find { it.getName() == 'around' }"
+    ".setROI(ROIs.createRectangleROI(150, 150, 300, 130, viewer.getImagePlane())); null"
+)
+
+
+def twice(window: Window, server: Server, folder: Path, meanwhile: str) -> tuple[list[Any], list[Any]]:
+    """What a first run finds, and what is there after a second one while which a person does something."""
     select(window, "around")
-    with server.stopped():
-        everything(window, tmp_path)
-        window.ask("removeObject(getAnnotationObjects().find { it.getName() == 'around' }, true); null")
+    begin_everything(window, folder)
     ended(window)
-    ours = found(window)
-    assert len(ours) > 1
-    assert {each.get("parent") for each in ours} == {None}
+    first = window.wait_for(OUTLINES, "objects")
+    with server.stopped():
+        everything(window, folder)
+        window.ask(meanwhile)
+    ended(window)
+    second = window.ask(OUTLINES)
+    outlines = [shapely.from_wkt(each["wkt"]) for each in second]
+    for one, other in combinations(outlines, 2):
+        assert one.intersection(other).area < 0.5 * one.union(other).area, "the same object twice"
+    return first, second
+
+
+def test_what_is_found_stays_where_the_region_has_been_deleted(window: Window, server: Server, tmp_path: Path) -> None:
+    """It lay beside what an earlier run had found."""
+    first, second = twice(window, server, tmp_path, DELETE)
+    assert len(first) == len(second) > 1
+    assert not {each["id"] for each in first} & {each["id"] for each in second}
+    assert {each.get("parent") for each in second} == {None}
+    assert "the region is no longer there" in window.log.read_text()
+    # A region that is drawn anew takes what lies in it.
+    window.ask(
+        "def square = ROIs.createRectangleROI(150, 150, 300, 300, viewer.getImagePlane())\n"
+        "def again = PathObjects.createAnnotationObject(square)\n"
+        "again.setName('around'); addObject(again); null"
+    )
+    select(window, "around")
+    begin_everything(window, tmp_path)
+    ended(window)
+    third = window.ask(OUTLINES)
+    assert len(third) == len(second)
+    assert {each["parent"] for each in third} == {"around"}
+
+
+def test_a_region_that_was_edited_takes_what_lies_in_it_now(window: Window, server: Server, tmp_path: Path) -> None:
+    first, second = twice(window, server, tmp_path, NARROW)
+    assert {each["parent"] for each in second} == {"around"}
+    region = shapely.box(150, 150, 450, 280)
+    before = {each["id"] for each in first}
+    inside = {each["id"]: region.intersects(shapely.from_wkt(each["wkt"]).centroid) for each in second}
+    assert sum(inside.values()) not in (0, len(inside))
+    assert all((each not in before) == lies for each, lies in inside.items()), "what is not looked for again stays"
     assert "the region has been changed meanwhile" in window.log.read_text()
 
 
@@ -175,6 +230,23 @@ def test_an_image_that_was_closed_meanwhile_is_named(window: Window, server: Ser
     window.click_on("it instanceof Button && it.getText() == 'OK'")
     ended(window)
     assert window.ask(STATE) == two
+
+
+def test_an_image_that_is_closed_as_soon_as_a_command_is_chosen_is_named(window: Window, tmp_path: Path) -> None:
+    """The script began a second later, and took the image for one of a run over a project: its answer was lost."""
+    select(window, "point")
+    window.ask(
+        "gui.lookupMenuItem('Extensions>SAM>Segment selected').fire()\n"
+        "viewer.getImageData().setChanged(false)\n"
+        "gui.openImageEntry(gui.getProject().getImageList().find { it.getImageName() == 'two.png' }); null"
+    )
+    told = window.wait_for(f"{DIALOG}.find {{ it.contains('was closed before the answer came') }}", "sentence")
+    window.screenshot(tmp_path / "left.png")
+    assert "'one.png'" in told
+    window.click_on("it instanceof Button && it.getText() == 'OK'")
+    ended(window)
+    assert window.ask("getProjectEntry().getImageName()") == "two.png"
+    assert not window.ask(f"{OURS}.size()")
 
 
 def test_an_image_that_was_opened_again_meanwhile_gets_the_answer(

@@ -9,17 +9,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from .conftest import PATIENCE_S, QuPath
-from .test_extension import AT_REST, CLICKER, OURS, VIEW, answered, switch
+from .test_extension import AT_REST, CLICKER, DIALOG, OURS, VIEW, answered, switch
 from .window import Window, open_window
 
 pytestmark = [pytest.mark.qupath, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-#: All texts of the windows in sight but QuPath's own.
-DIALOG = (
-    "javafx.stage.Window.getWindows().findAll { it.isShowing() && it != gui.getStage() }"
-    ".collect { it.getScene().getRoot() }.collectMany { it.lookupAll('.label') + it.lookupAll('.text-area') as List }"
-    ".collect { it.getText() }.findAll { it }"
-)
 #: Nine discs; the one in the middle is the example.
 DISCS = [(x, y) for x in (250, 400, 550) for y in (200, 350, 500)]
 

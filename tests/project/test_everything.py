@@ -135,26 +135,77 @@ def test_a_second_run_leaves_what_was_clicked(project: Project, client: LocalCli
     assert clicked.object_id in {item.object_id for item in detections(image)}
 
 
-def test_a_second_run_leaves_what_was_corrected_and_does_not_find_it_again(
-    project: Project, client: LocalClient
+def changed(project: Project, **changes: Any) -> ImageObject:
+    """Change an object that was found in the first image, as a person does in QuPath; it is returned as it was."""
+    image = project.images[0]
+    first = detections(image)[0]
+    replaced = replace(first, **{name: value(first) for name, value in changes.items()})
+    items = (replaced if item.object_id == first.object_id else item for item in read_objects(image).values())
+    fill(project.file, list(items), image.entry_id)
+    return first
+
+
+def crossing(item: ImageObject) -> bytes:
+    """The outline as a person's brush may leave it: it crosses itself, and GEOS intersects no such polygon."""
+    left, top, right, bottom = item.geometry.bounds
+    ring = [(left, top), (right, top), (right, bottom), (left + 2, bottom), (left + 2, top - 3)]
+    return bytes(shapely.to_wkb(shapely.Polygon(ring)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"wkb": lambda item: shapely.to_wkb(shapely.affinity.translate(item.geometry, 3, 0))},
+        {"wkb": crossing},
+        {"path_class": lambda item: "Mitosis"},
+        {"name": lambda item: "look here"},
+        {"metadata": lambda item: {**item.metadata, "ANNOTATION_DESCRIPTION": "odd"}},
+    ],
+    ids=["outline", "crossing outline", "class", "name", "description"],
+)
+def test_a_second_run_leaves_what_a_person_has_changed_and_does_not_find_it_again(
+    project: Project, client: LocalClient, changes: dict[str, Any]
 ) -> None:
+    """Only a corrected outline and a lock were left: a class or name that a person gave was lost."""
     image = project.images[0]
     run(project, client)
     first = detections(image)
-    moved = shapely.to_wkb(shapely.affinity.translate(first[0].geometry, 3, 0))
-    fill(
-        project.file,
-        [
-            replace(item, wkb=moved) if item.object_id == first[0].object_id else item
-            for item in read_objects(image).values()
-        ],
-        image.entry_id,
+    touched = changed(project, **changes)
+    now = {item.object_id: item for item in detections(image)}
+    run(project, client)
+    again = {item.object_id: item for item in detections(image)}
+    assert again.keys() & now.keys() == {touched.object_id}
+    kept, seen = (replace(items[touched.object_id], probability=1) for items in (again, now))  # NaN is unlike itself
+    assert kept == seen
+    assert len(again) == len(first)
+
+
+def test_a_second_run_replaces_what_a_classifier_has_classed(project: Project, client: LocalClient) -> None:
+    run(project, client)
+    touched = changed(project, path_class=lambda item: "Tumor", probability=lambda item: 0.8)
+    run(project, client)
+    assert touched.object_id not in {item.object_id for item in detections(project.images[0])}
+
+
+def test_a_region_that_was_drawn_anew_has_what_was_found_in_the_deleted_one_once(
+    project: Project, client: LocalClient
+) -> None:
+    """The objects of the first run lie beside the new region: a second run put the same below it."""
+    image = project.images[0]
+    run(project, client)
+    first = detections(image)
+    kept = [replace(item, parent_id=None) for item in first]
+    beside = replace(
+        kept[0],
+        object_id=str(uuid.uuid4()),
+        wkb=shapely.to_wkb(shapely.affinity.translate(kept[0].geometry, 0, 1000)),
     )
+    fill(project.file, [*objects(), *kept, beside], image.entry_id)
     run(project, client)
     again = detections(image)
-    assert [item.wkb for item in again if item.object_id == first[0].object_id] == [moved]
-    assert len(again) == len(first)
-    assert {item.object_id for item in again} & {item.object_id for item in first} == {first[0].object_id}
+    assert {item.object_id for item in again} & {item.object_id for item in first} == set()
+    assert len(again) == len(first) + 1
+    assert beside.object_id in {item.object_id for item in again}, "it lies in no region"
 
 
 def test_a_run_for_everything_leaves_what_was_found_by_examples(project: Project, client: LocalClient) -> None:

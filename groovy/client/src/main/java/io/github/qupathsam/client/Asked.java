@@ -27,11 +27,13 @@ public final class Asked<I> {
     }
 
     /**
-     * @param open the images that viewers show; one that is not among them belongs to a run over a project, which saves it
+     * @param open the images that viewers show
+     * @param isRun a run over a project, or without a window, has opened the image, and saves it; else a viewer showed it when the script
+     *     began, though a person may have turned to another since
      * @param states of the objects, by id: two states of an object are equal where an answer to the one holds for the other
      */
-    public static <I> Asked<I> about(I image, Collection<? extends I> open, Map<?, ?> states) {
-        return new Asked<>(image, isAmong(open, image), new LinkedHashMap<>(states));
+    public static <I> Asked<I> about(I image, Collection<? extends I> open, boolean isRun, Map<?, ?> states) {
+        return new Asked<>(image, !isRun || isAmong(open, image), new LinkedHashMap<>(states));
     }
 
     /** Whether a viewer showed the image. */

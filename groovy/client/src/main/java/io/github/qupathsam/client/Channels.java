@@ -11,6 +11,8 @@ import io.grpc.stub.MetadataUtils;
 import java.io.File;
 import java.io.IOException;
 import java.util.concurrent.TimeUnit;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 
 /** Makes the connection that {@link Settings} describe. */
 final class Channels {
@@ -19,6 +21,15 @@ final class Channels {
 
     private static final Metadata.Key<String> AUTHORIZATION =
             Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+
+    /** What fails is told by {@link Failures}; gRPC prints a stack trace beside it. Held here: a logger without a holder is forgotten. */
+    private static final Logger GRPC = Logger.getLogger(ManagedChannel.class.getPackageName());
+
+    static {
+        if (GRPC.getLevel() == null) { // else a person wants to see it
+            GRPC.setLevel(Level.SEVERE);
+        }
+    }
 
     private Channels() {}
 

@@ -9,11 +9,15 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.TreeSet;
 import java.util.function.Function;
+import org.locationtech.jts.algorithm.locate.IndexedPointInAreaLocator;
 import org.locationtech.jts.geom.Coordinate;
 import org.locationtech.jts.geom.Envelope;
 import org.locationtech.jts.geom.Geometry;
 import org.locationtech.jts.geom.GeometryFactory;
+import org.locationtech.jts.geom.Location;
 import org.locationtech.jts.geom.Polygonal;
+import org.locationtech.jts.geom.TopologyException;
+import org.locationtech.jts.geom.util.GeometryFixer;
 import org.locationtech.jts.geom.util.PolygonExtracter;
 import org.locationtech.jts.index.strtree.STRtree;
 import org.locationtech.jts.io.ByteOrderValues;
@@ -69,10 +73,16 @@ public final class Outlines {
         return areas(grown.intersection(outline.getFactory().toGeometry(new Envelope(0, width, 0, height))));
     }
 
-    /** What is left of the outline without its neighbours: empty where they cover it. Areas only. */
+    /** What is left of the outline without its neighbours, which may cross themselves: empty where they cover it. Areas only. */
     public static Geometry cut(Geometry outline, Collection<Geometry> neighbours) {
-        Geometry others = UnaryUnionOp.union(neighbours);
-        return others == null ? outline : areas(outline.difference(others));
+        if (neighbours.isEmpty()) {
+            return outline;
+        }
+        try {
+            return areas(outline.difference(UnaryUnionOp.union(neighbours)));
+        } catch (TopologyException | IllegalArgumentException invalid) {
+            return areas(valid(outline).difference(UnaryUnionOp.union(neighbours.stream().map(Outlines::valid).toList())));
+        }
     }
 
     /** Whether two outlines are of one object: an intersection over union of at least a half. */
@@ -80,7 +90,7 @@ public final class Outlines {
         if (!one.getEnvelopeInternal().intersects(other.getEnvelopeInternal())) {
             return false;
         }
-        double both = one.intersection(other).getArea();
+        double both = common(one, other).getArea();
         return both > 0 && both / (one.getArea() + other.getArea() - both) >= SAME_IOU;
     }
 
@@ -103,6 +113,19 @@ public final class Outlines {
         return others;
     }
 
+    /** The objects whose centroid lies in a region, in their order. */
+    public static <T> List<T> lyingIn(Collection<T> objects, Geometry region, Function<? super T, ? extends Geometry> outline) {
+        IndexedPointInAreaLocator place = new IndexedPointInAreaLocator(region);
+        List<T> inside = new ArrayList<>();
+        for (T object : objects) {
+            Coordinate centroid = outline.apply(object).getCentroid().getCoordinate();
+            if (centroid != null && place.locate(centroid) != Location.EXTERIOR) {
+                inside.add(object);
+            }
+        }
+        return inside;
+    }
+
     /**
      * The same text for the same outline, and another one as soon as a vertex has moved by .01 px, to which QuPath rounds. The order of
      * vertices and parts, which files may change, does not count.
@@ -118,6 +141,19 @@ public final class Outlines {
         } catch (NoSuchAlgorithmException impossible) {
             throw new IllegalStateException("every Java has SHA-256", impossible);
         }
+    }
+
+    private static Geometry common(Geometry one, Geometry other) {
+        try {
+            return one.intersection(other);
+        } catch (TopologyException | IllegalArgumentException invalid) {
+            return valid(one).intersection(valid(other));
+        }
+    }
+
+    /** The areas of a shape that may cross itself, as a person may draw one: JTS works on no other. */
+    private static Geometry valid(Geometry shape) {
+        return areas(GeometryFixer.fix(shape));
     }
 
     private static double whole(double coordinate) {

@@ -8,6 +8,7 @@ import javax.script.ScriptEngineManager;
 import qupath.lib.common.Version;
 import qupath.lib.gui.QuPathGUI;
 import qupath.lib.gui.extensions.QuPathExtension;
+import qupath.lib.images.ImageData;
 
 /**
  * Extensions > SAM, and the tool in the toolbar. Whatever is done is done by Groovy scripts in this jar, the same that stand in
@@ -51,13 +52,14 @@ public final class SamExtension implements QuPathExtension {
     public void installExtension(QuPathGUI qupath) {
         // Later: extensions are installed while the window is still being put together.
         Platform.runLater(() -> {
-            run("settings_pane");
-            run("live_click");
+            run("settings_pane", qupath.getImageData());
+            run("live_click", qupath.getImageData());
             for (Command command : COMMANDS) {
-                qupath.installCommand(MENU + command.name(), () -> start(command));
+                // Here, and not when the script begins: a person may have turned to another image by then.
+                qupath.installCommand(MENU + command.name(), () -> start(command, qupath.getImageData()));
             }
             for (Command command : TO_EDITOR) {
-                qupath.installCommand(MENU + command.name(), () -> edit(command.script()));
+                qupath.installCommand(MENU + command.name(), () -> edit(command.script(), qupath.getImageData()));
             }
         });
     }
@@ -82,29 +84,31 @@ public final class SamExtension implements QuPathExtension {
         return Version.parse("0.5.0");
     }
 
-    private static void start(Command command) {
+    /** @param image that is in view; null where none is */
+    private static void start(Command command, ImageData<?> image) {
         if (!command.inBackground()) {
-            run(command.script());
+            run(command.script(), image);
             return;
         }
-        Thread thread = new Thread(() -> run(command.script()), "qupath-sam-" + command.script());
+        Thread thread = new Thread(() -> run(command.script(), image), "qupath-sam-" + command.script());
         thread.setDaemon(true);
         // Groovy looks for this jar's classes with the loader of the thread that runs it.
         thread.setContextClassLoader(SamExtension.class.getClassLoader());
         thread.start();
     }
 
-    private static void edit(String script) {
+    private static void edit(String script, ImageData<?> image) {
         ScriptTexts.edit(script);
-        run("edit_script");
+        run("edit_script", image);
     }
 
-    private static void run(String script) {
+    private static void run(String script, ImageData<?> image) {
         // As QuPath sets it with a thread's first script, once: put back, later scripts of this thread would not find this jar.
         Thread.currentThread().setContextClassLoader(SamExtension.class.getClassLoader());
         try {
             ScriptEngine engine = new ScriptEngineManager(QuPathGUI.class.getClassLoader()).getEngineByName("groovy");
             engine.put("text", ScriptTexts.withSettings(script));
+            engine.put("imageData", image);
             engine.eval(ScriptTexts.of("run_script"));
         } catch (Throwable failure) {
             show("qupath-sam: " + script + ": " + ScriptRun.told(failure));

@@ -2,11 +2,14 @@ package io.github.qupathsam.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.locationtech.jts.geom.Geometry;
+import org.locationtech.jts.geom.TopologyException;
 import org.locationtech.jts.io.ParseException;
 import org.locationtech.jts.io.WKTReader;
 
@@ -42,6 +45,33 @@ class OutlinesTest {
         assertEquals(List.of(found.get(0), found.get(2), found.get(3)), others, "an IoU of 6/14, of 2/18, and nothing near");
         assertEquals(found.size(), asked.get(), "QuPath copies an outline each time it is asked for it");
         assertEquals(found, Outlines.besides(found, List.of(), each -> each));
+    }
+
+    @Test
+    void whatLiesInARegionLiesThereByItsCentroid() throws Exception {
+        List<Geometry> objects = List.of(square(0, 0), square(14, 0), square(16, 0), square(40, 0));
+        Geometry region = of("POLYGON ((0 0, 20 0, 20 20, 0 20, 0 0))");
+        assertEquals(objects.subList(0, 2), Outlines.lyingIn(objects, region, each -> each));
+    }
+
+    /** A person may draw an outline that crosses itself: JTS throws, and what was kept was lost. */
+    @Test
+    void aNeighbourThatCrossesItselfIsCutAwayAsFarAsItHasAnArea() throws Exception {
+        Geometry crossing = of("POLYGON ((5 5, 15 15, 15 5, 5 15, 5 5))");
+        Geometry kept = square(0, 0);
+        assertThrows(TopologyException.class, () -> kept.difference(crossing));
+        Geometry rest = Outlines.cut(kept, List.of(crossing));
+        assertEquals(100 - 12.5, rest.getArea(), 1e-9, "the triangle (5 5, 10 10, 5 10) of it lies here");
+        assertTrue(rest.isValid());
+        Geometry lines = of("GEOMETRYCOLLECTION (POLYGON ((5 5, 15 5, 15 15, 5 15, 5 5)), LINESTRING (0 0, 3 3))");
+        assertEquals(75, Outlines.cut(kept, List.of(lines)).getArea(), 1e-9);
+    }
+
+    @Test
+    void anOutlineThatCrossesItselfIsComparedAllTheSame() throws Exception {
+        Geometry crossing = of("POLYGON ((0 0, 10 0, 10 10, 2 10, 2 -1, 0 0))");
+        assertThrows(TopologyException.class, () -> square(0, 0).intersection(crossing));
+        assertTrue(Outlines.areSame(square(0, 0), crossing));
     }
 
     private static Geometry square(int x, int y) throws ParseException {

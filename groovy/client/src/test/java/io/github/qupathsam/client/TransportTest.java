@@ -29,7 +29,11 @@ import java.security.KeyStore;
 import java.util.Base64;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -98,6 +102,34 @@ class TransportTest {
                 .setProtocolVersion(protocol)
                 .setDefaultModel("stub")
                 .build();
+    }
+
+    /** gRPC printed a stack trace of its own beside our sentence. */
+    @Test
+    void aHostThatDoesNotExistIsOneSentence() {
+        List<LogRecord> printed = new CopyOnWriteArrayList<>();
+        Handler console = new Handler() {
+            @Override
+            public void publish(LogRecord entry) {
+                printed.add(entry);
+            }
+
+            @Override
+            public void flush() {}
+
+            @Override
+            public void close() {}
+        };
+        Logger root = Logger.getLogger("");
+        root.addHandler(console);
+        try (SamClient client = SamClient.connect(Settings.load(Map.of("host", "no-such-host.invalid", "patience", 0.2)))) {
+            SamException failure = assertThrows(SamException.class, client::description);
+            assertEquals(FailureReason.UNREACHABLE, failure.reason());
+            assertTrue(failure.getMessage().contains("no-such-host.invalid"), failure.getMessage());
+        } finally {
+            root.removeHandler(console);
+        }
+        assertEquals(List.of(), printed.stream().map(LogRecord::getMessage).toList());
     }
 
     @Test
