@@ -34,6 +34,14 @@ ANSWERED = VIEW + "view != null && !view.working() && view.mask() != null && vie
 #: A keratin core of the slide, and places in it and beside it.
 CORE, BESIDE = (1262.0, 2085.0), (1322.0, 1980.0)
 SAM_SETTINGS = "gui.getPreferencePane().getPropertySheet().lookup('.accordion').getExpandedPane()?.getText() == 'SAM'"
+#: The window of the preferences, and its height, px, at which all rows of SAM's category are in sight.
+PREFERENCES, TALL = "gui.getPreferencePane().getPropertySheet().getScene().getWindow()", 800
+ROWS_IN_SIGHT = """
+def sheet = gui.getPreferencePane().getPropertySheet()
+def scroller = sheet.lookup('.scroll-pane'), ours = sheet.lookup('.accordion').getExpandedPane()
+def place = { y -> scroller.sceneToLocal(ours.localToScene(0, y)).y }
+place(0) >= -1 && place(ours.getHeight()) <= scroller.getHeight() + 1
+"""
 #: Centre and downsample of a view of the whole slide: white compresses better than tissue.
 WHOLE = (1100.0, 1480.0, 6.0)
 #: Nuclei round here are outlined all at once.
@@ -165,7 +173,15 @@ def test_menu_server_and_settings(window: Window, take) -> None:
         "javafx.stage.Window.getWindows().count { it.isShowing() && it instanceof javafx.stage.Stage } > 1", "settings"
     )
     window.wait_for(SAM_SETTINGS, "settings of SAM")
-    take("settings")
+    # All rows: the preferences as tall as the screen, opened again so that QuPath scrolls to them once more.
+    left, top, right, bottom = window.ask(
+        f"def stage = {PREFERENCES}; stage.setY(0); stage.setHeight({TALL})\n"
+        "[stage.getX(), stage.getY(), stage.getX() + stage.getWidth(), stage.getY() + stage.getHeight()]"
+    )
+    window.wait_for(f"{PREFERENCES}.getScene().getHeight() > {TALL - 80}", "tall preferences")
+    window.ask("Platform.runLater { gui.lookupMenuItem('Extensions>SAM>Settings...').fire() }; null")
+    window.wait_for(ROWS_IN_SIGHT, "all rows in sight")
+    take("settings", (round(left), round(top), round(right), round(bottom)))
     window.ask(
         f"{WINDOWS}.findAll {{ it instanceof javafx.stage.Stage && it != gui.getStage() }}.each {{ it.hide() }}; null"
     )

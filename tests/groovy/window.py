@@ -259,9 +259,18 @@ class Window:
 
 @contextmanager
 def open_window(
-    qupath: QuPath, project: Path, image: str, folder: Path, *, startup_script: Path | None = None, **environment: str
+    qupath: QuPath,
+    project: Path | None,
+    image: str,
+    folder: Path,
+    *,
+    startup_script: Path | None = None,
+    **environment: str,
 ) -> Iterator[Window]:
-    """QuPath's window with an image of a project; ``startup_script`` is run as one that the preferences name."""
+    """QuPath's window with an image of a project, or, without one, of a path.
+
+    ``startup_script`` is run as one that the preferences name.
+    """
     missing = [program for program in NEEDED if shutil.which(program) is None]
     if missing:
         pytest.skip(f"QuPath's window cannot be driven: {', '.join(missing)} missing")
@@ -272,7 +281,7 @@ def open_window(
     )
     with _display(folder) as display, log.open("wb") as written:
         process = subprocess.Popen(
-            [str(qupath.launcher), "-q", "-p", str(project), "-i", image],
+            [str(qupath.launcher), "-q", *([] if project is None else ["-p", str(project)]), "-i", image],
             env={
                 **os.environ,
                 **qupath.environment,
