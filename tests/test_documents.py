@@ -1,4 +1,4 @@
-"""The documents hold together: commands and options exist, links lead somewhere, tables come from their commands."""
+"""The documents hold together: links lead somewhere, tables come from their commands. Commands: test_command_lines."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from qupath_sam.cli.app import app
@@ -20,8 +18,6 @@ from qupath_sam.types.refinements import Refusal
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = sorted((REPOSITORY / "docs").rglob("*.md"))
 DOCUMENTS = [REPOSITORY / "README.md", *DOCS]
-COMMANDS = get_command(app).commands
-GROUPS = [name for name, command in COMMANDS.items() if hasattr(command, "commands")]
 
 
 def text_of(path: Path) -> str:
@@ -30,40 +26,6 @@ def text_of(path: Path) -> str:
 
 def identified(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix()
-
-
-def uses() -> Iterator[tuple[Path, str, list[str]]]:
-    """Every command line of the documents: the document, the command, the words behind it."""
-    for path in DOCUMENTS:
-        for block, inline in re.findall(r"^ {4}qupath-sam ([^#\n]+)|`qupath-sam ([^`]+)`", text_of(path), re.MULTILINE):
-            words = (block or inline).split()
-            size = 2 if words[0] in GROUPS and len(words) > 1 else 1
-            yield path, " ".join(words[:size]), words[size:]
-
-
-def command_of(name: str):
-    group, _, sub = name.partition(" ")
-    command = COMMANDS.get(group)
-    return command.commands.get(sub) if sub and hasattr(command, "commands") else command
-
-
-def test_every_command_in_the_documents_exists() -> None:
-    found = [(path.name, name) for path, name, _ in uses() if re.match(r"[a-z]", name)]
-    assert len(found) > 20
-    assert [(document, name) for document, name in found if command_of(name) is None] == []
-
-
-def test_every_option_in_the_documents_exists() -> None:
-    wrong, checked = [], 0
-    for path, name, words in uses():
-        options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
-        if (command := command_of(name)) is None or not options:
-            continue
-        known = {"--help", *(o for p in command.params for o in (*p.opts, *p.secondary_opts))}
-        wrong += [(path.name, name, option) for option in options - known]
-        checked += 1
-    assert checked > 20
-    assert wrong == []
 
 
 def test_the_readme_is_one_screen() -> None:

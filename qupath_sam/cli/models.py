@@ -35,7 +35,7 @@ def list_models(
 
         write_tables(markdown, {"qupath-sam models list": built_in_table()})
         return
-    from qupath_sam.models.registry import DEFAULT_MODEL
+    from qupath_sam.models.registry import AUTO, DEFAULT_MODEL, REGION_MODEL
     from qupath_sam.models.weights.store import ModelStore
 
     store = ModelStore()
@@ -56,7 +56,8 @@ def list_models(
         )
         for spec in specs
     ]
-    table = Table(box=None, pad_edge=False, caption="* default", caption_justify="left")
+    caption = f"* default\n{AUTO}: a click in a view of whole regions takes {REGION_MODEL}, any other the default"
+    table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left")
     for i, header in enumerate(("model", "px", "weights", "licence", "title")):
         # Titles give way where the terminal is narrow.
         width = None if header == "title" else max(len(row[i]) for row in rows)

@@ -331,7 +331,7 @@ def import_(
         kinds = tuple(kind for kind in Kind if kind is not Kind.ROOT)
         options = RunOptions("import", {"source": str(source)}, dry_run, keep_runs=keep_runs, kinds=kinds)
         result = run_with_progress(opened, images, propose, session, options)
-    print_result(result, dry=dry_run)
+    print_result(opened, result, dry=dry_run)
     exit_if_failed(result)
 
 

@@ -117,10 +117,11 @@ class Session:
         if clients:
             first, *_ = [_offered(client, model) for client in clients]
             return first.input_size
+        from qupath_sam.engine.model_choice import model_for
         from qupath_sam.models.registry import DEFAULT_MODEL
         from qupath_sam.models.weights.store import ModelStore
 
-        return ModelStore().find(model or DEFAULT_MODEL).capabilities.input_size
+        return ModelStore().find(model_for(model) or DEFAULT_MODEL).capabilities.input_size
 
 
 def _offered(client: SamClient, model: str) -> ModelInfo:
@@ -292,7 +293,7 @@ def finish(
     title = f"{options.command.capitalize()}: {opened.folder.name}" + (" (dry run)" if options.dry else "")
     lines = [
         ("project", str(opened.file)),
-        ("run", _run_line(result)),
+        ("run", _run_line(opened, result)),
         ("images", f"{len(result.images)} worked on, {len(result.skipped)} done before"),
         ("seconds", f"{sum(image.seconds for image in result.images):.1f}, model {_model_s(result):.1f}"),
         ("measurements of shape", f"{_sum(result, 'recomputed')} recomputed, {_sum(result, 'removed')} removed"),
@@ -304,24 +305,29 @@ def finish(
     write_html(folder / "report.html", Heading(title, lines), decisions, opened.images, pixels, errors=errors)
     if result.run_id:
         note_report(opened, result.run_id, folder)
-    print_result(result, dry=options.dry)
+    print_result(opened, result, dry=options.dry)
     typer.echo(f"report: {folder / 'report.html'}")
     exit_if_failed(result)
 
 
-def _run_line(result: RunReport) -> str:
+def _run_line(opened: Project, result: RunReport) -> str:
     if not result.run_id:
         return "dry"
     if not result.changed:
         return f"{result.run_id} (changed nothing)"
-    return f"{result.run_id} (undo: qupath-sam project undo --run {result.run_id})"
+    return f"{result.run_id} (undo: {_undo_command(opened, result)})"
+
+
+def _undo_command(opened: Project, result: RunReport) -> str:
+    """Return the command that takes a run back, as any shell takes it."""
+    return f'qupath-sam project undo "{opened.file}" --run {result.run_id}'
 
 
 def _report_folder(opened: Project, options: RunOptions, run_id: str) -> Path:
     return opened.folder / f"qupath-sam {options.command} {run_id}".strip()
 
 
-def print_result(result: RunReport, *, dry: bool) -> None:
+def print_result(opened: Project, result: RunReport, *, dry: bool) -> None:
     """Print how many objects were changed or refused, what failed, and how to go on or to undo the run."""
     from qupath_sam.project.decisions import Tally
 
@@ -341,7 +347,7 @@ def print_result(result: RunReport, *, dry: bool) -> None:
         if any(image.error for image in result.images):
             typer.echo("to try the images that failed again, repeat the command (refine, segment: with --resume)")
         if result.changed:
-            typer.echo(f"run {result.run_id}; take it back with `qupath-sam project undo --run {result.run_id}`")
+            typer.echo(f"run {result.run_id}; take it back with `{_undo_command(opened, result)}`")
         else:
             typer.echo(f"run {result.run_id} changed nothing")
 

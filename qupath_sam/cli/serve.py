@@ -113,18 +113,19 @@ def serve(
     """Serve segmentation over gRPC until Ctrl-C or SIGTERM."""
     # Before gRPC is imported: its own lines are not of our format, and tell no more than ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    if not print_config:
-        logging.basicConfig(level=logging.INFO, format=_LINE)
-        log.info("starting")
-    from qupath_sam.cli.serve_settings import server_settings
+    from qupath_sam.cli.serve_settings import check_log, server_settings
     from qupath_sam.server.port import check_free
 
+    check_log(log_level, log_format)
+    if not print_config:
+        logging.basicConfig()
+        _set_up_log(log_level, log_format)
+        log.info("starting")
     check_free(host, port)
     settings = server_settings(context.params)
     if print_config:
         typer.echo(config_text(context.params))
         return
-    _set_up_log(log_level, log_format)
     if until_input_ends:
         threading.Thread(target=_end_with_input, name="qupath-sam-input", daemon=True).start()
     _run(context, settings)
@@ -141,7 +142,7 @@ def _run(context: typer.Context, settings: ServerSettings) -> None:
     reloading = threading.Event()
     _on_signals(("SIGHUP",), reloading)  # which Windows lacks: there files are read again only when their time changes
     listener = listen(settings)
-    log.info("%s is taken; until the model is there, calls are asked to come back", listener.address)
+    log.info("%s answers; until the model is there, it asks calls to come back", listener.address)
     if settings.may_use_openvino:
         kept_networks.load_ahead(settings.model or DEFAULT_MODEL, kept_networks.default_folder())
     with without_collection(), later():
@@ -164,6 +165,7 @@ def _run(context: typer.Context, settings: ServerSettings) -> None:
                 _reload(context, server)
             server.refresh()
         server.stop()
+    log.info("stopped")
 
 
 def _end_with_input() -> None:
@@ -205,7 +207,7 @@ def _on_signals(names: tuple[str, ...], event: threading.Event) -> None:
 
 
 def _set_up_log(level: str, form: str) -> None:
-    from qupath_sam.server.request_log import JsonFormatter
+    from qupath_sam.server.json_log import JsonFormatter
 
     text = logging.Formatter(_LINE)
     logging.getLogger().setLevel(level.upper())

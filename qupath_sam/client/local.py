@@ -18,6 +18,7 @@ from qupath_sam.engine.build import build_engine
 from qupath_sam.engine.call import Call
 from qupath_sam.engine.cancellation import CancelToken, check_wanted
 from qupath_sam.engine.description import describe_models
+from qupath_sam.engine.model_choice import model_for
 from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.engine.settings import EngineSettings
 from qupath_sam.engine.windows import DEFAULT_EMBED_WINDOWS, view_windows
@@ -126,6 +127,7 @@ class LocalClient:
         """Encode windows ahead of the first click, nearest to ``focus`` first; see `Client.embed`."""
         request, mode = window or WindowRequest(), checked(EmbedMode, mode, name="mode")
         with self.reader(image) as reader:
+            model = model_for(model, mpp=reader.info.mpp, window=request)
             scales = self.engine.scales(reader.info, model=model)
             windows = view_windows(scales, request, view, focus, limit=max_windows or DEFAULT_EMBED_WINDOWS)
             if mode is EmbedMode.WAIT:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from qupath_sam.engine.model_choice import COARSE_MPP
 from qupath_sam.engine.pool import ModelPool
 from qupath_sam.engine.windows import Scales
+from qupath_sam.models.registry import AUTO, REGION_MODEL
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.slides.base import SlideInfo
 from qupath_sam.types.service import ImageDescription, ModelInfo
@@ -27,7 +29,7 @@ def describe_image(info: SlideInfo, scales: Scales) -> ImageDescription:
 
 
 def describe_models(store: ModelStore, pool: ModelPool) -> list[ModelInfo]:
-    """Return the models that this machine knows, the default first."""
+    """Return the models that this machine knows, the default first, and the choice by scale last."""
     loaded, automatic = pool.loaded(), pool.automatic_objects()
     return [
         ModelInfo(
@@ -43,4 +45,21 @@ def describe_models(store: ModelStore, pool: ModelPool) -> list[ModelInfo]:
             automatic_objects=automatic.get(spec.name, ()),
         )
         for spec in sorted(store.models().values(), key=lambda spec: spec.name != pool.default)
-    ]
+    ] + [choice_by_scale(store, pool)]
+
+
+def choice_by_scale(store: ModelStore, pool: ModelPool) -> ModelInfo:
+    """Return what a call may name in place of a model: see `qupath_sam.engine.model_choice`."""
+    default, regions = store.find(pool.default), store.find(REGION_MODEL)
+    return ModelInfo(
+        name=AUTO,
+        family="",
+        title=f"{regions.name} in views of {COARSE_MPP} um per px and more, else {default.name}",
+        input_size=default.capabilities.input_size,
+        mask_count=default.capabilities.mask_count,
+        weights_sha256="",
+        licence=str(regions.licence),
+        loaded=default.name in pool.loaded(),
+        available=all(spec.weights is None or store.is_present(spec) for spec in (default, regions)),
+        automatic_objects=pool.automatic_objects().get(default.name, ()),
+    )

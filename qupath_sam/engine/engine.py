@@ -17,6 +17,7 @@ from qupath_sam.engine.call import Call, RunningCall, scales_of
 from qupath_sam.engine.description import describe_image
 from qupath_sam.engine.embeddings.store import EmbeddingStore
 from qupath_sam.engine.lanes import Lane, Lanes
+from qupath_sam.engine.model_choice import model_for
 from qupath_sam.engine.pool import ModelPool
 from qupath_sam.engine.prefetch import Prefetcher
 from qupath_sam.engine.refine import RefineContext, refine_objects
@@ -142,7 +143,7 @@ class Engine:
         Args:
             slide: where pixels come from.
             objects: at least one; prompts in level-0 px.
-            model: name; the pool's default where empty.
+            model: name; the pool's default where empty, the one for the scale of ``window`` where `AUTO`.
             window: which pixels to use; the engine chooses where None.
             output: what to do to the masks.
             refine: the objects have an outline each and nothing else; it is to be replaced by a better one, or, with a
@@ -160,7 +161,7 @@ class Engine:
         if refine is None:
             self._check(slide.info, objects)
         window.check_pixel_size(slide.info.mpp)
-        loaded = self.models.get(model)
+        loaded = self.models.get(model_for(model, mpp=slide.info.mpp, window=window))
         run = RunningCall(self, slide, loaded, window, output, call)
         if refine is None:
             results = run.predict(objects)
@@ -220,13 +221,14 @@ class Engine:
         """
         call = call or Call()
         lane = self.lanes.of_region(slide.info.fingerprint, (request.place or slide.info.extent).bounds)
-        loaded = lane.models.get(model)
+        loaded = lane.models.get(model_for(model))
 
         def outline_clicks(points: Sequence[tuple[float, float]]) -> list[Polygon | MultiPolygon | None]:
             window = WindowRequest(downsample=request.downsample, mpp=request.mpp)
             objects = [ObjectRequest(ObjectPrompts((Click.at(x, y),))) for x, y in points]
             self._check(slide.info, objects)
-            run = RunningCall(self, slide, self.models.get(model), window, OutputOptions(), call, Priority.BATCH)
+            first = self.models.get(model_for(model))
+            run = RunningCall(self, slide, first, window, OutputOptions(), call, Priority.BATCH)
             return [each.outlines[0].geometry if each.outlines else None for each in run.predict(objects)]
 
         return iter(
@@ -258,7 +260,7 @@ class Engine:
         Raises: as `predict`.
         """
         started = time.perf_counter()
-        loaded = self.models.get(model)
+        loaded = self.models.get(model_for(model))
         run = RunningCall(self, slide, loaded, WindowRequest(), OutputOptions(), call or Call(), priority)
         sources = {window: source for window, _, source in run.embed(windows)}
         statuses = [WindowStatus(window, ready=True, source=sources[window]) for window in windows]
@@ -267,7 +269,7 @@ class Engine:
 
     def embedded(self, slide: SlideReader, windows: Sequence[Window], *, model: str = "") -> list[WindowStatus]:
         """Say which windows are at hand, without encoding."""
-        loaded = self.models.get(model)
+        loaded = self.models.get(model_for(model))
         run = RunningCall(self, slide, loaded, WindowRequest(), OutputOptions(), Call())
         return [WindowStatus(w, ready=run.is_embedded(w), source=None) for w in windows]
 
@@ -282,7 +284,7 @@ class Engine:
 
     def scales(self, info: SlideInfo, *, model: str = "") -> Scales:
         """Return the scales at which a model may look at a slide."""
-        return scales_of(info, self.models.get(model))
+        return scales_of(info, self.models.get(model_for(model)))
 
     def describe(self, slide: SlideReader) -> ImageDescription:
         """Return what is made of an image: size, pixel size, channels, and the default model's scales."""

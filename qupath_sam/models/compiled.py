@@ -77,12 +77,13 @@ class CompiledNetwork:
         model = kept_networks.load(kept, how)
         if model is not None:
             self._request = model.create_infer_request()
-            return
-        model = kept_networks.core().compile_model(_converted(network, examples[0], shapes), "CPU", how)
-        self._request = model.create_infer_request()
-        for example in examples:
-            self._check(network, example)
-        kept_networks.keep(model, kept)
+        else:
+            model = kept_networks.core().compile_model(_converted(network, examples[0], shapes), "CPU", how)
+            self._request = model.create_infer_request()
+            for example in examples:
+                self._check(network, example)
+            kept_networks.keep(model, kept)
+        kept_networks.clean(folder)
 
     def _check(self, network: nn.Module, example: Sequence[Tensor]) -> None:
         """Raise ValueError where the answers are not the network's own: a kernel may be wrong on one processor."""

@@ -13,10 +13,13 @@ import contextlib
 import functools
 import importlib.metadata
 import importlib.util
+import logging
+import re
 import shutil
 import threading
+import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +29,16 @@ import platformdirs
 
 from qupath_sam.models.weights.jsonfile import read_json, write_json
 
+log = logging.getLogger(__name__)
+
 #: Networks that are kept on disk, the last used ones.
 MOST_KEPT = 8
+#: What holds no network of this version and was not used for so long is removed: an earlier version may still use its
+#: own, and another process may be writing.
+STALE_S = 24 * 3600.0
 _NAME = "network.blob"
+#: The names that `compiled` and `keep` give, in this version and earlier ones. Whatever else lies there is not ours.
+_OURS = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}\.[0-9a-f]{8}\.tmp")
 #: File of the names and options of the networks that each model used the last time.
 _LAST = "last.json"
 
@@ -73,35 +83,62 @@ def load(kept: Path, options: Options) -> Any | None:
 
 def _loaded(kept: Path, options: Options) -> Any | None:
     path = kept / _NAME
-    if not path.is_file():
-        return None
     try:
         model = core().import_model(path.read_bytes(), "CPU", options)
+    except OSError:
+        return None
     except RuntimeError:
         shutil.rmtree(kept, ignore_errors=True)
         return None
-    path.touch()
+    with contextlib.suppress(OSError):  # a folder that is read only
+        path.touch()
     return model
 
 
 def keep(model: Any, kept: Path) -> None:
-    """Put a compiled network into its place as a whole, and remove those that were not used for the longest time."""
+    """Put a compiled network into its place as a whole. A folder that cannot be written costs the next start's time."""
     folder = kept.parent
-    folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{kept.name}.{uuid.uuid4().hex[:8]}.tmp"
-    part.mkdir()
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part.mkdir()
         (part / _NAME).write_bytes(model.export_model().getvalue())
         if not kept.exists():
             part.rename(kept)
-    except OSError:
+    except OSError as error:
         if not kept.exists():  # else another process was faster
-            raise
+            log.warning("could not keep a compiled network in %s (%s); the next start compiles it again", folder, error)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    others = sorted(folder.glob(f"[!.]*/{_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in others[MOST_KEPT:]:
-        shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def clean(folder: Path) -> None:
+    """Remove the networks that were not used for the longest time, and what other versions and dead processes left."""
+    networks: list[tuple[float, Path]] = []
+    others: list[tuple[float, Path]] = []
+    for entry in _entries(folder):
+        kind = networks if not entry.name.startswith(".") and (entry / _NAME).is_file() else others
+        kind.append((_last_use(entry), entry))
+    networks.sort(reverse=True)
+    stale = [(used, entry) for used, entry in others if time.time() - used > STALE_S]
+    for _, old in [*networks[MOST_KEPT:], *stale]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """Yield the folders that this module has made, in whichever version; links are none of them."""
+    with contextlib.suppress(OSError):
+        for entry in list(folder.iterdir()):
+            if _OURS.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
+                yield entry
+
+
+def _last_use(entry: Path) -> float:
+    """Return when a folder or a file in it was last used, in seconds since the epoch; now where nobody can say."""
+    try:
+        return max(path.stat().st_mtime for path in (entry, *entry.iterdir()))
+    except OSError:  # another process removes it
+        return time.time()
 
 
 class _Ahead:

@@ -20,6 +20,10 @@ from qupath_sam.models.spec import (
 
 #: The model that is used where none is named.
 DEFAULT_MODEL = "lite_medsam_histology"
+#: The model for tumour regions.
+REGION_MODEL = "mobile_sam_regions"
+#: What a call names in place of a model, to have one chosen; see `qupath_sam.engine.model_choice`.
+AUTO = "auto"
 
 
 def _spec(
@@ -140,7 +144,7 @@ _ALL = (
         mask_count=3,
     ),
     _spec(
-        "mobile_sam_regions",
+        REGION_MODEL,
         Family.MOBILE_SAM,
         "MobileSAM tuned on clicks on regions",
         PackagedWeights(

@@ -177,7 +177,7 @@ def _write(pair: Pair, key: ec.EllipticCurvePrivateKey, certificate: x509.Certif
     public = certificate.public_bytes(serialization.Encoding.PEM)
     try:
         for path, content, mode in ((pair.key, private, 0o600), (pair.certificate, public, 0o644)):
-            with atomic_write(path, mode=mode) as file:
+            with atomic_write(path, mode=mode, keep_access=True) as file:
                 file.write(content)
     except OSError as error:
         raise InvalidRequest(f"cannot write {pair.key} ({error.strerror}); choose another folder") from error

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 
@@ -28,6 +29,11 @@ class Client:
 
     name: str
     limits: Limits = field(default_factory=Limits)
+
+
+def peer_of(context: grpc.ServicerContext) -> str:
+    """Return the other end of a call's connection; gRPC writes ``ipv6:%5B::1%5D:4711`` for ``ipv6:[::1]:4711``."""
+    return unquote(str(context.peer()))
 
 
 class Clients:
@@ -56,7 +62,7 @@ class Clients:
             return Client(token.name, token.limits)
         for name in context.auth_context().get("x509_common_name", ()):
             return Client(bytes(name).decode("utf-8", "replace"))
-        return Client(str(context.peer()))
+        return Client(peer_of(context))
 
 
 class CallsUnderWay:

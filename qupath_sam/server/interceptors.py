@@ -14,7 +14,7 @@ import grpc
 
 from qupath_sam.errors import QupathSamError, Unauthenticated
 from qupath_sam.protocol.status import ERROR_METADATA, error_info
-from qupath_sam.server.clients import CallsUnderWay, Clients
+from qupath_sam.server.clients import CallsUnderWay, Clients, peer_of
 from qupath_sam.v1 import error_pb2
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class TokenInterceptor(grpc.ServerInterceptor):
 
 
 def _refuse(requests: Iterator[Any], context: grpc.ServicerContext) -> NoReturn:
-    log.warning("refused a call of %s: it had no token, or another one", context.peer())
+    log.warning("refused a call of %s: it had no token, or another one", peer_of(context))
     raise Unauthenticated(
         "this server lets in only who sends a token of its own, and the call had none, another one or a revoked one; "
         "give the client one (--token-file on the command line, `token` in QuPath's client.properties)"

@@ -6,9 +6,11 @@ Nothing here imports torch, which takes seconds, on a busy machine a minute.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import grpc
@@ -57,8 +59,10 @@ class Listener:
     def refresh(self, *, force: bool = False) -> None:
         """Read tokens and certificates again, where their files have changed; with ``force``, whatever their times."""
         self.core.tokens.refresh(force=force)
-        if force and self._tls is not None:
-            self._tls.look_again()
+        if self._tls is not None:
+            self._tls.remind()
+            if force:
+                self._tls.look_again()
 
     def wait(self) -> None:
         """Block until the server has stopped."""
@@ -96,7 +100,7 @@ def listen(settings: ServerSettings, *, interceptors: Sequence[grpc.ServerInterc
         reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     port = _bind(server, settings, tls.credentials() if tls is not None else None)
     try:
-        web = _web(settings, core.status, core.requests)
+        web = _web(settings, core.status, core.requests, tls)
     except BaseException:
         server.stop(None)
         raise
@@ -104,17 +108,23 @@ def listen(settings: ServerSettings, *, interceptors: Sequence[grpc.ServerInterc
     return Listener(core, port, web, server, pool, tls)
 
 
-def _web(settings: ServerSettings, status: StatusSource, requests: RequestLog) -> WebPort | None:
+def _web(
+    settings: ServerSettings, status: StatusSource, requests: RequestLog, tls: ReloadingTls | None
+) -> WebPort | None:
     if settings.metrics_port is None:
         return None
     from qupath_sam.server.metrics import Metrics
     from qupath_sam.server.web import WebPort
 
-    metrics = Metrics(status.status)
+    metrics = Metrics(status.status, None if tls is None else lambda: _seconds(tls.expires))
     requests.on_request(metrics.add)
     web = WebPort(settings.metrics_host, settings.metrics_port, status.status, metrics.registry)
     log.info("metrics and status: http://%s:%d/", settings.metrics_host, web.port)
     return web
+
+
+def _seconds(moment: datetime | None) -> float:
+    return math.nan if moment is None else moment.timestamp()
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -20,12 +20,15 @@ class Metrics:
 
     Args:
         status: says what the server does now.
+        certificate_expires: says until when its certificate is good, seconds since the epoch; None without one.
 
     Attributes:
         registry: what an exporter reads.
     """
 
-    def __init__(self, status: Callable[[], pb.StatusResponse]) -> None:
+    def __init__(
+        self, status: Callable[[], pb.StatusResponse], certificate_expires: Callable[[], float] | None = None
+    ) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "qupath_sam_requests", "Requests that have ended.", ["method", "code"], registry=self.registry
@@ -45,6 +48,12 @@ class Metrics:
             registry=self.registry,
         )
         self.registry.register(_StatusCollector(status))
+        if certificate_expires is not None:
+            Gauge(
+                "qupath_sam_certificate_expires_timestamp_seconds",
+                "Until when the certificate of the port for clients is good.",
+                registry=self.registry,
+            ).set_function(certificate_expires)
 
     def add(self, record: RequestRecord) -> None:
         """Count a request that has ended."""

@@ -11,7 +11,9 @@ import grpc
 
 from qupath_sam import __version__
 from qupath_sam.engine.call import Call
+from qupath_sam.engine.description import choice_by_scale
 from qupath_sam.engine.engine import Engine
+from qupath_sam.engine.model_choice import model_for
 from qupath_sam.engine.windows import DEFAULT_EMBED_WINDOWS, view_windows
 from qupath_sam.engine.worker import CancelToken, Priority
 from qupath_sam.errors import InvalidRequest, RequestTooLarge
@@ -28,7 +30,7 @@ from qupath_sam.server.settings import ServerSettings
 from qupath_sam.server.status import StatusSource
 from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.types.regions import Window
-from qupath_sam.types.service import PixelFormat
+from qupath_sam.types.service import ModelInfo, PixelFormat
 from qupath_sam.v1 import image_pb2, region_pb2, status_pb2
 from qupath_sam.v1 import segmentation_service_pb2 as pb
 from qupath_sam.v1 import segmentation_service_pb2_grpc as pb_grpc
@@ -93,7 +95,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         return self._status.answer(request, context)
 
     def ListModels(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:
-        """Answer the rpc: every model that is known, the default first."""
+        """Answer the rpc: every model that is known, the default first, and the choice by scale last."""
         loaded, automatic = self._engine.models.loaded(), self._engine.models.automatic_objects()
         default = self._engine.models.default
         specs = sorted(self._store.models().values(), key=lambda spec: spec.name != default)
@@ -116,6 +118,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
                 )
                 for spec in specs
             ]
+            + [_choice_message(choice_by_scale(self._store, self._engine.models))]
         )
 
     def DescribeImage(
@@ -218,7 +221,8 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         with self._images.borrow(request.image) as slide:
             wanted = convert.window_request_of(request.window)
             wanted.check_pixel_size(slide.info.mpp)
-            scales = self._engine.scales(slide.info, model=request.model)
+            model = model_for(request.model, mpp=slide.info.mpp, window=wanted)
+            scales = self._engine.scales(slide.info, model=model)
             windows = view_windows(
                 scales,
                 wanted,
@@ -227,22 +231,22 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
                 limit=min(request.max_windows or DEFAULT_EMBED_WINDOWS, MAX_EMBED_WINDOWS),
             )
             if request.mode in (pb.EMBED_MODE_START, pb.EMBED_MODE_QUERY):
-                statuses = self._engine.embedded(slide, windows, model=request.model)
+                statuses = self._engine.embedded(slide, windows, model=model)
             else:
-                statuses, timings = self._engine.embed(slide, windows, model=request.model, call=call)
+                statuses, timings = self._engine.embed(slide, windows, model=model, call=call)
                 response.timings.CopyFrom(convert.timings_message(timings))
             if request.mode == pb.EMBED_MODE_START:
-                self._prefetch(request, windows, owner=f"{owner} {slide.info.fingerprint}")
+                self._prefetch(request, windows, model=model, owner=f"{owner} {slide.info.fingerprint}")
         response.embeddings.extend(convert.status_message(status, scales.mpp) for status in statuses)
         return response
 
-    def _prefetch(self, request: pb.EmbedRequest, windows: Sequence[Window], *, owner: str) -> None:
+    def _prefetch(self, request: pb.EmbedRequest, windows: Sequence[Window], *, model: str, owner: str) -> None:
         client = owner.partition(" ")[0]
 
         def encode(call: Call) -> None:
             call = replace(call, client=client)
             with self._images.borrow(request.image) as slide:
-                self._engine.embed(slide, windows, model=request.model, call=call, priority=Priority.BACKGROUND)
+                self._engine.embed(slide, windows, model=model, call=call, priority=Priority.BACKGROUND)
 
         self._engine.prefetch(encode, owner=owner)
 
@@ -255,6 +259,22 @@ def _check_embed(request: pb.EmbedRequest) -> None:
         raise InvalidRequest(f"max_windows must not be negative, got {request.max_windows}; 0 takes the server's own")
     if not (math.isfinite(request.focus.x) and math.isfinite(request.focus.y)):
         raise InvalidRequest("the focus must have finite coordinates; leave it out for the view's centre")
+
+
+def _choice_message(choice: ModelInfo) -> pb.ModelInfo:
+    return pb.ModelInfo(
+        name=choice.name,
+        title=choice.title,
+        input_size=choice.input_size,
+        mask_count=choice.mask_count,
+        takes_points=True,
+        takes_boxes=True,
+        takes_mask_prompt=True,
+        licence=choice.licence,
+        loaded=choice.loaded,
+        available=choice.available,
+        automatic_objects=objects_messages(choice.automatic_objects),
+    )
 
 
 def _known_sha256(weights: WeightsFile | PackagedWeights | LocalWeights | None) -> str:

@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
+from cryptography import x509
 
 from qupath_sam.errors import InvalidRequest
 
@@ -18,6 +20,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks at the files' times: a handshake each would ask a network share too often.
 LOOK_EVERY_S = 1.0
+
+#: Days before a certificate's end from which on the log warns of it, once a day.
+WARN_DAYS = 30
+_DAY_S = 24 * 3600.0
 
 _REMEDY = "make a pair with `qupath-sam certs create HOST`, or ask your IT for one of HOST"
 
@@ -51,6 +57,20 @@ class TlsFiles:
         _check_pair(self.certificate, self.key)
         return grpc.ssl_server_certificate_configuration([(private, chain)], self._authorities())
 
+    def expires(self) -> datetime | None:
+        """Return until when the certificates are good: that of the server, and those between it and its authority.
+
+        None where that cannot be read: OpenSSL, which uses them, takes some that do not keep to the standard.
+
+        Raises:
+            InvalidRequest: the file cannot be read.
+        """
+        try:
+            chain = x509.load_pem_x509_certificates(_read(self.certificate, "--tls-certificate"))
+        except ValueError:
+            return None
+        return min(certificate.not_valid_after_utc for certificate in chain)
+
     def stamp(self) -> tuple[object, ...]:
         """Return what changes when one of the files does."""
         return tuple(_stamp(path) for path in (self.certificate, self.key, self.client_ca) if path is not None)
@@ -74,18 +94,50 @@ class ReloadingTls:
     Args:
         files: where it lies.
         clock: seconds.
+        today: the time of day, with its zone.
 
     Raises:
         InvalidRequest: as `TlsFiles.load`.
     """
 
-    def __init__(self, files: TlsFiles, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        files: TlsFiles,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        today: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._files = files
         self._clock = clock
+        self._today = today
         self._lock = threading.Lock()
         self._stamp = files.stamp()
         self._looked = clock()
         self._first = files.load()
+        self._expires = files.expires()
+        log.info("the certificate is good until %s", _day(self._expires))
+        self._reminded = -float("inf")
+        self.remind()
+
+    @property
+    def expires(self) -> datetime | None:
+        """Until when the certificate in use is good; None where that cannot be read."""
+        return self._expires
+
+    def remind(self) -> None:
+        """Warn, once a day, of a certificate that ends soon: from then on no client gets in."""
+        now = self._clock()
+        if self._expires is None or now - self._reminded < _DAY_S:
+            return
+        self._reminded = now
+        days = (self._expires - self._today()).days
+        if days < WARN_DAYS:
+            log.warning(
+                "the certificate %s %s; renew it as it was made (`qupath-sam certs create HOST` in the same folder): "
+                "this server reads it again by itself, and no client gets in after its end",
+                self._files.certificate,
+                f"is good for {days} more days" if days >= 0 else f"has ended on {self._expires.date()}",
+            )
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return the credentials with which gRPC encrypts."""
@@ -109,14 +161,18 @@ class ReloadingTls:
             if stamp == self._stamp:
                 return None
             try:
-                loaded = self._files.load()
+                loaded, expires = self._files.load(), self._files.expires()
             except InvalidRequest as error:
                 # Half of a pair may be there already: it is looked at again with the next handshake.
                 log.error("the certificate stays as it was: %s", error)
                 return None
-            self._stamp = stamp
-        log.info("the certificate was read again")
+            self._stamp, self._expires = stamp, expires
+        log.info("the certificate was read again; it is good until %s", _day(expires))
         return loaded
+
+
+def _day(moment: datetime | None) -> str:
+    return "a day that cannot be read" if moment is None else str(moment.date())
 
 
 def _stamp(path: Path) -> object:

@@ -90,7 +90,11 @@ class TokenFile:
             return tuple(_token_of(entry) for entry in content["tokens"])
         except FileNotFoundError:
             return ()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise InvalidRequest(
+                f"cannot read the tokens in {self.path} ({error.strerror}); let the account that asks for them read it"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidRequest(
                 f"{self.path} is no file of tokens ({type(error).__name__}); "
                 f"make one with `qupath-sam token create NAME --tokens {self.path}`"
@@ -128,7 +132,7 @@ class TokenFile:
     def _write(self, tokens: Iterable[NamedToken]) -> None:
         document = {"schema": _SCHEMA, "tokens": [asdict(token) for token in tokens]}
         try:
-            with atomic_write(self.path, mode=0o600) as file:
+            with atomic_write(self.path, mode=0o600, keep_access=True) as file:
                 file.write(json.dumps(document, indent=1).encode())
         except OSError as error:
             raise InvalidRequest(f"cannot write {self.path} ({error.strerror}); choose another folder") from error

@@ -139,7 +139,9 @@ class SegmentationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models that a request may name, the server's default first.
+        """Lists the models that a request may name, the server's default first. The last one, "auto", is a choice: the
+        model for tumour regions where the view has 1.5 um per px or more, else the default. Provenance names the model
+        that has answered.
 
         There are no method-specific errors.
         """

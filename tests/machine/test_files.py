@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -86,3 +87,47 @@ def test_the_permissions_are_those_asked_for_less_the_umask(tmp_path: Path, mode
     finally:
         os.umask(umask)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode & ~0o022
+
+
+@pytest.mark.skipif(not hasattr(os, "chown"), reason="Windows passes access on by the folder")
+def test_a_file_that_a_service_reads_stays_readable_for_it(tmp_path: Path) -> None:
+    """An administrator gives a file to a service's group once; what takes its place is the group's too."""
+    path = tmp_path / "secret"
+    with atomic_write(path, mode=0o600, keep_access=True) as file:
+        file.write(b"first")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o646)
+    with atomic_write(path, mode=0o600, keep_access=True) as file:
+        file.write(b"second")
+    assert path.read_bytes() == b"second"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640  # all others get what the caller says, which is nothing
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="only root gives files away")
+def test_owner_and_group_stay_where_an_administrator_replaces_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.touch(mode=0o600)
+    shutil.chown(path, 12345, 12346)
+    with atomic_write(path, mode=0o600, keep_access=True):
+        pass
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 12346, 0o600)
+
+
+@pytest.mark.skipif(not hasattr(os, "chown"), reason="Windows passes access on by the folder")
+def test_a_group_that_cannot_be_kept_gets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the permissions of one group would go to another."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    path = tmp_path / "secret"
+    path.touch()
+    path.chmod(0o660)
+    monkeypatch.setattr(os, "chown", refuse)
+    found = path.stat()
+    other = os.stat_result((*found[:5], found.st_gid + 1, *found[6:]))
+    monkeypatch.setattr(type(path), "stat", lambda self, **_: other if self == path else os.stat(self))
+    with atomic_write(path, mode=0o600, keep_access=True):
+        pass
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600

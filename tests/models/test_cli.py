@@ -55,6 +55,7 @@ def test_list_names_every_model_and_its_state(home: Path) -> None:
     text = run("list").stdout
     assert all(name in text for name in BUILT_IN)
     assert f"{DEFAULT_MODEL} *" in text
+    assert "auto: a click in a view of whole regions" in text
     assert "pull (375 MB)" in text
     assert not home.exists()
 

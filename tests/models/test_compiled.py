@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import subprocess
 import sys
@@ -116,6 +118,80 @@ def test_only_the_last_used_networks_are_kept(network: Layers, tmp_path: Path, m
         _compiled(network, tmp_path)
         time.sleep(0.01)
     assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.setattr(compiled, "_converted", _no_conversion)
+    _compiled(network, tmp_path)
+
+
+def _left(folder: Path, name: str, file: str, *, hours: float) -> Path:
+    """Make a folder as another version or a dead process leaves it."""
+    made = folder / name
+    made.mkdir()
+    path = made / file
+    path.write_bytes(b"x")
+    for each in (path, made):
+        os.utime(each, (time.time() - hours * 3600,) * 2)
+    return made
+
+
+@needs_openvino
+def test_what_others_have_left_is_removed_and_what_is_not_ours_stays(network: Layers, tmp_path: Path) -> None:
+    key, other = "0123456789abcdef" * 2, "fedcba9876543210" * 2
+    removed = [
+        _left(tmp_path, key, "network.xml", hours=25),  # an earlier layout
+        _left(tmp_path, f".{key}.01234567.tmp", "network.blob", hours=25),  # of a process that was killed
+    ]
+    kept = [
+        _left(tmp_path, other, "network.xml", hours=23),  # an earlier version that runs beside
+        _left(tmp_path, f".{other}.01234567.tmp", "network.blob", hours=23),  # another process writes it now
+        _left(tmp_path, "networks of mine", "network.xml", hours=2500),
+        _left(tmp_path, f"{key}.old", "network.xml", hours=2500),
+        _left(tmp_path, ".git", "HEAD", hours=2500),
+    ]
+    (tmp_path / ("ab" * 16)).write_bytes(b"a file")
+    _compiled(network, tmp_path)
+    assert [path.name for path in removed if path.exists()] == []
+    assert [path.name for path in kept if not path.exists()] == []
+    assert (tmp_path / ("ab" * 16)).is_file()
+    late = _left(tmp_path, key, "network.xml", hours=25)
+    _compiled(network, tmp_path)  # which converts nothing
+    assert not late.exists()
+
+
+@needs_openvino
+def test_a_link_is_left_alone_and_what_it_leads_to(network: Layers, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    target = _left(elsewhere, "0" * 32, "network.xml", hours=2500)
+    folder = tmp_path / "openvino"
+    folder.mkdir()
+    try:
+        (folder / ("0" * 32)).symlink_to(target, target_is_directory=True)
+    except OSError:
+        pytest.skip("no links here")
+    _compiled(network, folder)
+    assert (target / "network.xml").is_file()
+
+
+@needs_openvino
+def test_a_folder_that_cannot_be_written_costs_no_more_than_the_cache(
+    network: Layers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A container's file system may be read only, and a file may lie where the folder should."""
+    folder = tmp_path / "openvino"
+    folder.write_bytes(b"")
+    (answer,) = _compiled(network, folder)(*_example(2))
+    torch.testing.assert_close(answer, network(*_example(2)), atol=1e-5, rtol=1e-4)
+    assert "compiles it again" in caplog.text
+
+
+@needs_openvino
+def test_a_folder_that_is_read_only_is_read(network: Layers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _compiled(network, tmp_path)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", refuse)
     monkeypatch.setattr(compiled, "_converted", _no_conversion)
     _compiled(network, tmp_path)
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from qupath_sam.cli.project_session import Session
 from qupath_sam.client import SamClient
 from qupath_sam.engine.refine_guards import Guards
 from qupath_sam.errors import UnknownModel, WeightsMissing
+from qupath_sam.project.jvm.worker import QuPathWorker
 from qupath_sam.project.layout import ImageEntry, Project
 from qupath_sam.project.objects import ImageContents, ImageObject, Kind
 from qupath_sam.project.predictor import RENDERING, ImageSource, PushedPixels, ServerReadsSlides
@@ -98,9 +99,14 @@ def test_server_opens_the_slides_or_is_sent_their_pixels(project: Project, serve
 
 def test_a_model_that_a_server_lacks_is_said_before_anything_is_asked(servers: list[RunningServer]) -> None:
     with Session.open([server.address for server in servers], [], "1g", 60, push_pixels=False) as session:
-        assert session.window_px("fake") == session.window_px("")
+        assert session.window_px("fake") == session.window_px("") == session.window_px("auto")
         with pytest.raises(UnknownModel, match="knows no model 'fakes'; known: fake, "):
             session.window_px("fakes")
+
+
+def test_the_choice_by_scale_has_the_defaults_window_without_a_server() -> None:
+    session = Session(cast(QuPathWorker, None), [])
+    assert session.window_px("auto") == session.window_px("") == 256
 
 
 def test_a_model_without_weights_is_said_before_anything_is_asked(

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import ssl
+import stat
+import time
+import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -97,6 +103,15 @@ def test_a_renewed_certificate_is_used_without_a_restart(authority):
         assert connect(server, authority.files.certificate) == "fake"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows passes access on by the folder")
+def test_a_services_group_reads_the_renewed_key(authority):
+    pair = authority.server(["localhost"], days=30)
+    assert stat.S_IMODE(pair.key.stat().st_mode) == 0o600
+    pair.key.chmod(0o640)
+    authority.server(["localhost"], days=60)
+    assert stat.S_IMODE(pair.key.stat().st_mode) == 0o640
+
+
 def test_half_a_pair_changes_nothing(authority, caplog):
     pair = authority.server(["localhost", "127.0.0.1"], days=30)
     with serve(pair) as server:
@@ -120,6 +135,44 @@ def test_files_are_looked_at_once_a_second(authority):
     assert tls._changed() is not None
     now[0] = 4.0
     assert tls._changed() is None
+
+
+def test_a_certificate_that_ends_soon_is_warned_of_once_a_day(authority, caplog):
+    caplog.set_level(logging.INFO)
+    seconds, day = [0.0], [datetime.now(UTC)]
+    pair = authority.server(["localhost"], days=40)
+    tls = ReloadingTls(TlsFiles(pair.certificate, pair.key), clock=lambda: seconds[0], today=lambda: day[0])
+    end = day[0] + timedelta(days=40)
+    assert f"good until {end.date()}" in caplog.text
+
+    def warned_after(hours: float) -> list[str]:
+        caplog.clear()
+        seconds[0] += hours * 3600
+        day[0] += timedelta(hours=hours)
+        tls.remind()
+        return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+    assert warned_after(5 * 24) == []
+    (said,) = warned_after(10 * 24)
+    assert "for 24 more days" in said
+    assert "certs create" in said
+    assert warned_after(12) == []
+    assert "for 23 more days" in warned_after(13)[0]
+    assert "has ended on" in warned_after(40 * 24)[0]
+    authority.server(["localhost"], days=400)
+    assert tls._changed() is not None
+    assert warned_after(25) == []
+
+
+def test_prometheus_is_told_when_the_certificate_ends(authority):
+    with serve(authority.server(["localhost", "127.0.0.1"], days=30), metrics_port=0) as server:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.listener.web.port}/metrics", timeout=20) as answer:
+            (line,) = [
+                each
+                for each in answer.read().decode().splitlines()
+                if each.startswith("qupath_sam_certificate_expires")
+            ]
+        assert float(line.split()[1]) == pytest.approx(time.time() + 30 * 24 * 3600, abs=600)
 
 
 def shown_by(server) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -9,8 +10,10 @@ import sys
 import threading
 import time
 import tomllib
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -21,7 +24,8 @@ import typer
 
 from qupath_sam.assets import demo_slide_path
 from qupath_sam.cli.app import app
-from qupath_sam.client import SamClient, Slide
+from qupath_sam.client import Access, SamClient, Slide
+from qupath_sam.client.access import read_ca
 from qupath_sam.client.process import server_process
 from qupath_sam.client.route import Routes
 from qupath_sam.errors import QupathSamError
@@ -32,6 +36,7 @@ from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.types.requests import ObjectRequest
 from qupath_sam.types.results import ObjectResult
 from qupath_sam.v1 import segmentation_service_pb2 as pb
+from tests.certificates import CERTIFICATE, KEY
 
 DEPLOY = Path(__file__).resolve().parents[2] / "examples" / "deploy"
 FAKE = ServerSettings(port=0, model="fake", device="cpu")
@@ -242,10 +247,42 @@ def test_the_unit_is_one(tmp_path):
     assert "Unknown" not in ended.stderr
 
 
-def test_the_images_file_names_what_is_there():
-    text = (DEPLOY / "Dockerfile").read_text()
+def test_alarms_and_documents_name_metrics_that_there_are() -> None:
+    settings = replace(FAKE, metrics_port=0, tls_certificate=CERTIFICATE, tls_key=KEY)
+    with (
+        start_server(settings) as server,
+        SamClient(server.address, timeout_s=30, access=Access(ca=read_ca(CERTIFICATE))) as client,
+    ):
+        client.predict(Slide(demo_slide_path()), prompts(700))
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.listener.web.port}/metrics", timeout=20) as answer:
+            known = set(re.findall(r"^qupath_sam_\w+", answer.read().decode(), re.MULTILINE))
+    alarms = set(re.findall(r"\bqupath_sam_\w+", (DEPLOY / "alerts.yml").read_text("utf-8")))
+    assert len(alarms) > 4
+    assert alarms - known == set()
+    document = (DEPLOY.parents[1] / "docs" / "server.md").read_text("utf-8")
+    named = set(re.findall(r"^\| `(qupath_sam_\w+)", document, re.MULTILINE))
+    assert len(named) > 8
+    assert {name for name in named if name not in known and f"{name}_bucket" not in known} == set()
+    mounted = (DEPLOY / "compose.yaml").read_text("utf-8")
+    assert all(f"./{name}:/etc/prometheus/{name}:ro" in mounted for name in ("prometheus.yml", "alerts.yml"))
+
+
+def test_the_image_is_built_from_what_is_there_and_sent() -> None:
+    text = (DEPLOY / "Dockerfile").read_text("utf-8")
     assert "USER 10001" in text
-    for line in text.splitlines():
-        if line.startswith("COPY ") and "--from" not in line:
-            for name in line.split()[1:-1]:
-                assert (DEPLOY.parents[1] / name).exists(), name
+    sent = (DEPLOY.parents[1] / ".dockerignore").read_text("utf-8").splitlines()
+    assert "*" in sent  # nothing but what is named
+    names = [
+        name
+        for line in text.splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for name in line.split()[1:-1]
+    ]
+    assert {"pyproject.toml", "uv.lock", "qupath_sam"} <= set(names)
+    assert [name for name in names if not (DEPLOY.parents[1] / name).exists()] == []
+    assert [name for name in names if f"!{name}" not in sent] == []
+
+
+def test_the_images_first_process_passes_signals_on() -> None:
+    """As the first process of a container, a server that still loads would not hear SIGTERM."""
+    assert 'ENTRYPOINT ["tini", "--", "qupath-sam"' in (DEPLOY / "Dockerfile").read_text("utf-8")

@@ -10,7 +10,9 @@ import pytest
 from qupath_sam.client import Access, SamClient, Slide
 from qupath_sam.errors import QupathSamError
 from qupath_sam.server.app import start_server
-from qupath_sam.server.request_log import JsonFormatter, RequestLog
+from qupath_sam.server.clients import peer_of
+from qupath_sam.server.json_log import JsonFormatter
+from qupath_sam.server.request_log import RequestLog
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.server.tokens import TokenFile
 from qupath_sam.types.prompts import Click, ObjectPrompts
@@ -71,3 +73,11 @@ def test_a_long_stream_is_no_slow_request(caplog):
     for method in ("Predict", "Live", "SegmentRegion"):
         RequestLog().record(client="a", method=method, request=None, response=None, code="OK", ms=3_600_000.0)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
+
+
+def test_an_address_is_written_as_people_write_it():
+    class Context:
+        def peer(self):
+            return "ipv6:%5B::1%5D:4711"
+
+    assert peer_of(Context()) == "ipv6:[::1]:4711"

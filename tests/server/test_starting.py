@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import subprocess
@@ -135,6 +136,7 @@ def test_sighup_reads_the_configuration_again(tmp_path):
     file, log = tmp_path / "server.toml", tmp_path / "log"
     file.write_text('model = "fake"\ngrace = 3.0\n')
     command = [sys.executable, "-m", "qupath_sam", "serve", "--config", str(file), "--device", "cpu", "--port", "0"]
+    command += ["--log-format", "json"]
     with (
         log.open("w") as sink,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True) as process,
@@ -159,12 +161,14 @@ def test_sighup_reads_the_configuration_again(tmp_path):
         finally:
             process.terminate()
     assert "calls under way get 7 s" in log.read_text()
+    said = [json.loads(line)["message"] for line in log.read_text("utf-8").splitlines()]  # from the first line on
+    assert (said[0], said[-1]) == ("starting", "stopped")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 @pytest.mark.parametrize(
     ("moment", "options"),
-    [("is taken", ("--model", "fake")), pytest.param("warming up", (), marks=pytest.mark.slow)],
+    [(" answers; until", ("--model", "fake")), pytest.param("warming up", (), marks=pytest.mark.slow)],
     ids=["libraries", "model"],
 )
 def test_ctrl_c_ends_a_server_that_starts(tmp_path, moment, options):

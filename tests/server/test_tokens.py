@@ -61,11 +61,29 @@ def test_a_name_is_one(file, name):
         file.create(name)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"tokens": 5}', '{"tokens": [{"name": "x", "sha256": "abc"}]}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"tokens": 5}', '{"tokens": [5]}', '{"tokens": [{"name": "x", "sha256": "abc"}]}']
+)
 def test_a_file_that_is_none_is_refused(file, content):
     file.path.write_text(content)
     with pytest.raises(InvalidRequest, match="token create"):
         TokenRegistry("", file)
+
+
+def test_a_file_that_cannot_be_read_is_said_to_be_so(file):
+    file.path.mkdir()
+    with pytest.raises(InvalidRequest, match=r"cannot read the tokens .*let the account"):
+        TokenRegistry("", file)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows passes access on by the folder")
+def test_a_services_group_reads_the_file_after_each_change(file):
+    """Else a token that root revokes is let in for as long as the service of another account runs."""
+    file.create("Anna")
+    file.path.chmod(0o640)
+    file.create("Bert")
+    file.revoke("Anna")
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o640
 
 
 def test_several_get_in_each_by_their_own(file):

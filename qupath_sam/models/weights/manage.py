@@ -13,7 +13,7 @@ from qupath_sam.errors import InvalidRequest, WeightsMissing, WrongWeights
 from qupath_sam.machine.files import atomic_write
 from qupath_sam.models.adapters.transformers_sam import CONFIG, family_beside
 from qupath_sam.models.load import check_content, check_digest
-from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.registry import AUTO, BUILT_IN
 from qupath_sam.models.spec import (
     TRANSFORMERS_FAMILIES,
     Family,
@@ -213,6 +213,8 @@ def verify(spec: ModelSpec, store: ModelStore) -> Verified:
 def _user_model(name: str, checkpoint: Checkpoint, described: Description, file: Path, store: ModelStore) -> UserModel:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
         raise InvalidRequest(f"model name {name!r} must be lower case letters, digits and _, beginning with a letter")
+    if name == AUTO:
+        raise InvalidRequest(f"{AUTO!r} names a choice among models; choose another name for {file.name}")
     family = described.family or family_of(checkpoint, file, store)
     known = checkpoint.metadata.mask_count if checkpoint.metadata is not None else None
     return UserModel(

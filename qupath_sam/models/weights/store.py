@@ -22,7 +22,7 @@ from typing import Any
 import platformdirs
 
 from qupath_sam.errors import UnknownModel, WeightsMissing, WrongWeights
-from qupath_sam.models.registry import BUILT_IN
+from qupath_sam.models.registry import AUTO, BUILT_IN
 from qupath_sam.models.spec import (
     Family,
     HubWeights,
@@ -105,6 +105,11 @@ class ModelStore:
         Raises:
             UnknownModel: there is none.
         """
+        if name == AUTO:
+            raise UnknownModel(
+                f"{AUTO!r} is no model but a choice by the scale of the view, for clicks in QuPath, `segment` and "
+                "Python; name a model here (see `qupath-sam models list`)"
+            )
         models = self.models()
         if name not in models:
             if name in (folder.name for folder in self._folders()):

@@ -172,6 +172,11 @@ def test_names_are_plain(store: ModelStore, mobile_sam_file: Path, name: str) ->
     assert not store.home.exists() or not (store.home / "models").exists()
 
 
+def test_the_choice_among_models_keeps_its_name(store: ModelStore, mobile_sam_file: Path) -> None:
+    with pytest.raises(InvalidRequest, match="'auto' names a choice among models"):
+        add("auto", mobile_sam_file, store)
+
+
 def test_a_family_that_cannot_be_told_is_asked_for(store: ModelStore, tmp_path: Path) -> None:
     file = write({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(InvalidRequest, match=r"name its family: lite_medsam"):
