@@ -89,7 +89,9 @@ def _values(command: Any, file: Path) -> dict[str, Any]:
     except OSError as error:
         raise InvalidRequest(f"cannot read {file} ({error.strerror}); give --config a TOML file") from error
     except ValueError as error:
-        raise InvalidRequest(f"{file} is no TOML ({error}); see what --print-config prints") from error
+        raise InvalidRequest(
+            f"{file} is no TOML ({error}); see what --print-config prints, and write a path with \\ in single quotes"
+        ) from error
     known = _known(command)
     values = {name.replace("-", "_"): value for name, value in content.items()}
     unknown = sorted(set(values) - known)

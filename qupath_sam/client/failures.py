@@ -27,8 +27,9 @@ _BROKEN_OFF = ("Socket closed", "Connection reset")
 #: How Ray Serve's proxy begins where the replica that worked on a call has gone (`ray.exceptions.RayActorError`): there
 #: is no status of its own for that. This server's own faults carry an ErrorInfo.
 _LOST_REPLICA = "The actor "
-#: What gRPC says where a front (NGINX) answers for a server that it has lost or cannot reach: HTTP's 502 to 504.
-_LOST_BEHIND_FRONT = re.compile(r"http2 header with status: 50[234]")
+#: What gRPC says where a front answers for a server that it has lost or cannot reach: HTTP's 502 to 504 of NGINX, and
+#: Envoy's own words.
+_LOST_BEHIND_FRONT = re.compile(r"http2 header with status: 50[234]|^upstream connect error|^no healthy upstream")
 
 
 def error_from(rpc_error: grpc.RpcError, address: str) -> errors.QupathSamError:
