@@ -28,28 +28,37 @@ _WHOLE_AFTER_S = 5.0
 _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
+# Files are looked at by those who read them, whose errors say what to do; ``readable`` would draw a box into a log.
 def serve(
     context: typer.Context,
     *,
     config: Annotated[
         Path | None,
-        typer.Option(is_eager=True, callback=read_config, help="TOML file of these options."),
+        typer.Option(is_eager=True, callback=read_config, readable=False, help="TOML file of these options."),
     ] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the options in force, and end.")] = False,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one, which is printed.")] = 50051,
     tls_certificate: Annotated[
-        Path | None, typer.Option(help="PEM file of this server's certificate: encrypt, with --tls-key.")
+        Path | None,
+        typer.Option(readable=False, help="PEM file of this server's certificate: encrypt, with --tls-key."),
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its private key, without a password.")] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(readable=False, help="PEM file of its private key, without a password.")
+    ] = None,
     tls_client_ca: Annotated[
-        Path | None, typer.Option(help="PEM file of the authority whose certificates let clients in (mutual TLS).")
+        Path | None,
+        typer.Option(readable=False, help="PEM file of the authority whose certificates let clients in (mutual TLS)."),
     ] = None,
     token_file: Annotated[
-        Path | None, typer.Option(help="File with the token that every call has to carry; without, all are let in.")
+        Path | None,
+        typer.Option(readable=False, help="File with the token that every call has to carry; without, all are let in."),
     ] = None,
     tokens: Annotated[
-        Path | None, typer.Option(help="File of named tokens (`qupath-sam token create`), read again when it changes.")
+        Path | None,
+        typer.Option(
+            readable=False, help="File of named tokens (`qupath-sam token create`), read again when it changes."
+        ),
     ] = None,
     token_without_tls: Annotated[
         bool, typer.Option("--token-without-tls", help="Let the token travel unencrypted to other machines.")

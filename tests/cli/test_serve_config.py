@@ -50,3 +50,16 @@ def test_a_file_that_is_wrong_says_so(tmp_path: Path, content: str, said: str) -
     file.write_text(content)
     with pytest.raises(InvalidRequest, match=said):
         printed("--config", str(file))
+
+
+@pytest.mark.parametrize("option", ["config", "tokens", "token-file", "tls-certificate", "tls-key", "tls-client-ca"])
+def test_a_service_says_of_a_file_that_it_may_not_read_what_to_do(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line for its log, of the one who reads the file; not a box that typer draws before."""
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setattr("os.access", lambda *_, **__: False)
+    done = CliRunner().invoke(app, ["serve", "--print-config", "--port", "0", f"--{option}", str(file)])
+    assert "not readable" not in done.output
+    assert done.exit_code == 0 or isinstance(done.exception, InvalidRequest)
