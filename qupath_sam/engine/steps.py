@@ -45,6 +45,9 @@ MAX_ZOOMS, STEPS_WITH_ZOOMS = 2, 3
 #: The finer mask replaces the coarse one only where this share of the smaller of both lies in the other: seen from
 #: afar, touching nuclei are one.
 ZOOM_AGREEMENT = 0.6
+#: Of several masks for a first click those with a lower score are left out beside the best: the model itself expects
+#: them to have nothing to do with the object, and some are the clicked px alone.
+LEAST_SCORE = 0.1
 
 
 def run_step(
@@ -165,8 +168,7 @@ def _whole_masks(
     ]
     if not whole:
         return None
-    decoders = tuple(masks.decoder_of(i) for i in whole)
-    kept = MaskSet(masks.masks[whole], masks.scores[whole], masks.logits[whole], decoders)
+    kept = _some(masks, whole)
     return State(state.window, kept, _choose(kept, choice))
 
 
@@ -234,7 +236,21 @@ def _decode(
     # Any of several masks may be chosen, or shown: each is to be as good as the best one.
     prompts = replace(prompts, refine_all=several and (refine_all or choice is not MaskChoice.BEST))
     answer = yield DecodeRequest(window, prompts, several)
+    if several:
+        answer = _without_unlikely(answer)
     return State(window, answer, _choose(answer, choice))
+
+
+def _without_unlikely(masks: MaskSet) -> MaskSet:
+    """Return the best mask and the others with a score of at least `LEAST_SCORE`; all where the best has less."""
+    likely = [i for i, score in enumerate(masks.scores) if score >= LEAST_SCORE]
+    return masks if len(likely) in (0, len(masks.scores)) else _some(masks, likely)
+
+
+def _some(masks: MaskSet, kept: list[int]) -> MaskSet:
+    """Return a set of the masks with these numbers."""
+    decoders = tuple(masks.decoder_of(i) for i in kept)
+    return MaskSet(masks.masks[kept], masks.scores[kept], masks.logits[kept], decoders)
 
 
 def touches_edge(mask: NDArray[np.bool_], window: Window, extent: Region) -> bool:

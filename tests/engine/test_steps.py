@@ -83,6 +83,36 @@ def test_a_gland_is_found_at_the_models_own_scale():
     assert asked[0].several_masks
 
 
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ((0.6, 0.1, 0.09), (0.6, 0.1)),
+        ((0.6, 0.3, 0.2), (0.6, 0.3, 0.2)),
+        ((0.6, 0.0, 0.0), (0.6,)),
+        ((0.09, 0.05), (0.09, 0.05)),
+    ],
+    ids=["one below", "none", "all others", "the best too"],
+)
+@pytest.mark.parametrize("choice", [MaskChoice.ALL, MaskChoice.SMALLEST])
+def test_masks_that_the_model_itself_rules_out_are_no_choice(
+    scores: tuple[float, ...], kept: tuple[float, ...], choice: MaskChoice
+) -> None:
+    gland = painted(disc(10_000, 10_000, 100))
+
+    def decode(request) -> MaskSet:
+        found = gland(request)
+        masks, logits = (np.repeat(each, len(scores), axis=0) for each in (found.masks, found.logits))
+        masks[-1] = False
+        masks[-1, 128, 128] = True  # the clicked px alone
+        return MaskSet(masks, np.array(scores, np.float32), logits, tuple(range(len(scores))))
+
+    ((state,), asked) = run(ObjectPrompts((Click.at(10_000, 10_000),)), decode, choice=choice)
+    assert state.masks.scores.tolist() == pytest.approx(kept)
+    assert state.masks.decoders == tuple(range(len(kept)))
+    assert len(state.masks.masks) == len(state.masks.logits) == len(kept)
+    assert asked[0].several_masks
+
+
 def test_a_mask_that_runs_into_the_edge_is_taken_again_coarser_until_it_fits():
     truth = disc(10_000, 10_000, 1500)
     states, asked = run(ObjectPrompts((Click.at(10_000, 10_000),)), painted(truth))
