@@ -60,6 +60,8 @@ def draw_prediction(
         max_side: longer side of the picture at most, px.
     """
     boxes = [prompts.bounds for prompts in objects]
+    # The bounds of prompts leave out what is negative, which may lie outside of all that was found.
+    boxes += [(x, y, x, y) for prompts in objects for click in prompts.clicks for x, y in click.points]
     items = []
     for index, (prompts, result) in enumerate(zip(objects, prediction.results, strict=True), 1):
         if not result.outlines:

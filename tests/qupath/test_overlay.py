@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ import shapely
 from PIL import Image
 from shapely.geometry import MultiPolygon, Polygon
 
-from qupath_sam.qupath.overlay import PALETTE, OverlayItem, draw_overlay
+from qupath_sam.qupath.overlay import PALETTE, OverlayItem, draw_overlay, draw_prediction
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts, scribble
 from qupath_sam.types.regions import Region, Window
+from qupath_sam.types.results import ObjectResult, Prediction, Timings
 
 GREY = 200
 #: 4 level-0 px per window px; window px (i, j) is level-0 (1000 + 4 i, 500 + 4 j).
@@ -73,6 +75,19 @@ def test_prompts_lie_where_they_were_given() -> None:
     assert (top > 200).any(), "a dash"
     assert (top < 50).any(), "a gap"
     assert not changed(image)[70:100, 30:90].any(), "nothing in the box"
+
+
+def test_a_negative_click_far_from_the_outline_is_in_the_picture() -> None:
+    extent = Region(0, 0, 5000, 5000)
+    slide = SimpleNamespace(
+        info=SimpleNamespace(extent=extent),
+        read=lambda window: np.full((window.height, window.width, 3), GREY, np.uint8),
+    )
+    prompts = ObjectPrompts((Click.at(1000, 1000), Click.at(1000, 3000, Label.NEGATIVE)))
+    found = Prediction((ObjectResult("", (), Window(extent, 256, 256), False, b"", 0, None),), None, Timings())
+    image = np.asarray(draw_prediction(slide, found, [prompts], max_side=400)).astype(int)
+    red = (image[..., 0] > image[..., 1] + 100) & (image[..., 0] > image[..., 2] + 100)
+    assert red.sum() > 50
 
 
 def test_scribbles_and_outlines_are_drawn() -> None:
