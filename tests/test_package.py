@@ -46,7 +46,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 def test_a_server_starts_without_what_clicks_do_not_need() -> None:
     """scipy's graphs take a quarter of a second, and only the watershed needs them."""
-    not_needed = ("scipy.sparse", "scipy.linalg", "matplotlib", "typer", "rich")
+    not_needed = ("scipy.sparse", "scipy.linalg", "matplotlib", "typer", "rich", "cryptography", "tiffslide", "zarr")
     assert loaded_after("import qupath_sam.server.app", not_needed) == set()
 
 
@@ -80,6 +80,11 @@ def test_models_are_loaded_without_torchs_compiler() -> None:
 
 def test_the_client_needs_neither_torch_nor_slides() -> None:
     assert loaded_after("import qupath_sam.client", ("torch", "tiffslide", "paquo", "jpype")) == set()
+
+
+def test_a_client_in_this_process_needs_no_grpc() -> None:
+    not_needed = ("grpc", "google.protobuf", "qupath_sam.protocol", "httpx", "cryptography", "tifffile", "zarr")
+    assert loaded_after("import qupath_sam.client.local", not_needed) == set()
 
 
 def test_importing_every_module_starts_nothing() -> None:

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
-from cryptography import x509
 
 from qupath_sam.errors import InvalidRequest
 
@@ -65,6 +64,8 @@ class TlsFiles:
         Raises:
             InvalidRequest: the file cannot be read.
         """
+        from cryptography import x509  # here, because a server without TLS does without it
+
         try:
             chain = x509.load_pem_x509_certificates(_read(self.certificate, "--tls-certificate"))
         except ValueError:
