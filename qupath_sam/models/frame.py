@@ -18,6 +18,9 @@ from qupath_sam.models.base import LOW_RES_SIZE
 
 #: Logit given to the padding beside a window in a mask prompt: surely not the object.
 PADDING_LOGIT = -10.0
+#: Name of the canvas in an embedding: the window in the model's square, RGB, uint8 ``(1, 3, input_size, input_size)``.
+#: Embeddings on disk have it, so it stays.
+CANVAS_RGB = "view"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,11 @@ class ModelFrame:
         height, width = self.window_size
         content_height, content_width = self.content_size
         return xy * np.array([content_width / width, content_height / height], np.float32)
+
+    def fill_up(self, image: Tensor) -> Tensor:
+        """Pad ``(B, C, h, w)`` of the content's size with zeros on the right and below, to the model's square."""
+        height, width = self.content_size
+        return F.pad(image, (0, self.input_size - width, 0, self.input_size - height))
 
     def logits_over_window(self, logits: Tensor) -> Tensor:
         """Map ``(M, 256, 256)`` over the model's square to as many over the window, interpolated bilinearly."""

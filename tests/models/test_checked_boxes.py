@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from qupath_sam.errors import WeightsMissing
 from qupath_sam.models import load
-from qupath_sam.models.adapters import promptable
-from qupath_sam.models.adapters.promptable import BOX_AGREEMENT, SURER, PromptableSegmenter
+from qupath_sam.models.adapters import box_checker
+from qupath_sam.models.adapters.box_checker import BOX_AGREEMENT, SURER
+from qupath_sam.models.adapters.promptable import PromptableSegmenter
 from qupath_sam.models.adapters.two_decoders import TwoDecoderSegmenter
 from qupath_sam.models.base import Segmenter, WindowPrompts
 from qupath_sam.models.load import LoadedModel, load_segmenter
@@ -40,7 +41,7 @@ def _answers(default: LoadedModel, untuned: LoadedModel, pixels: NDArray[np.uint
     (given,) = default.segmenter.decode(default.segmenter.embed(pixels), [prompt])
     (theirs,) = untuned.segmenter.decode(untuned.segmenter.embed(pixels), [prompt])
     with monkeypatch.context() as patch:
-        patch.setattr(promptable, "BOX_AGREEMENT", -1.0)
+        patch.setattr(box_checker, "BOX_AGREEMENT", -1.0)
         (own,) = default.segmenter.decode(default.segmenter.embed(pixels), [prompt])
     return own, theirs, given
 
@@ -79,8 +80,8 @@ def test_boxes_and_clicks_in_one_call_come_back_in_their_order(default: LoadedMo
 
 
 def test_a_second_window_is_not_checked_by_the_first(default: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(promptable, "BOX_AGREEMENT", 2.0)  # always the other model's
-    monkeypatch.setattr(promptable, "SURER", -2.0)
+    monkeypatch.setattr(box_checker, "BOX_AGREEMENT", 2.0)  # always the other model's
+    monkeypatch.setattr(box_checker, "SURER", -2.0)
     first, second = (default.segmenter.embed(picture(256, 256, seed=seed)) for seed in (0, 1))
     prompt = box(60, 60, 150, 140)
     before, between, after = (default.segmenter.decode(each, [prompt])[0] for each in (first, second, first))
@@ -92,8 +93,8 @@ def test_a_box_with_a_click_is_not_checked(default: LoadedModel, monkeypatch: py
     embedding = default.segmenter.embed(picture(256, 256))
     prompt = replace(clicks((100, 100)), box=(60, 60, 150, 140))
     (checked,) = default.segmenter.decode(embedding, [prompt])
-    monkeypatch.setattr(promptable, "BOX_AGREEMENT", 2.0)
-    monkeypatch.setattr(promptable, "SURER", -2.0)
+    monkeypatch.setattr(box_checker, "BOX_AGREEMENT", 2.0)
+    monkeypatch.setattr(box_checker, "SURER", -2.0)
     (again,) = default.segmenter.decode(embedding, [prompt])
     np.testing.assert_array_equal(checked.logits, again.logits)
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qupath_sam.models.adapters.lite_medsam import LiteMedSamSegmenter
-from qupath_sam.models.adapters.promptable import CANVAS_RGB
 from qupath_sam.models.base import Segmenter, WindowPrompts
 from qupath_sam.models.devices import choose_execution
+from qupath_sam.models.frame import CANVAS_RGB
 from qupath_sam.models.load import load_weights
 from qupath_sam.models.registry import BUILT_IN
 from qupath_sam.models.spec import Family, default_capabilities

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -17,11 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qupath_sam.errors import InvalidPrompt, UnsupportedPrompt
+from qupath_sam.models.adapters.box_checker import BoxChecker
 from qupath_sam.models.adapters.drafts import Draft, HeadInput, HeadOutput, drafts_of, together
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
 from qupath_sam.models.click_rules import PINHOLE_AREA, ClickRules, apply_rules
 from qupath_sam.models.devices import CompiledEncoder, Execution, encode, out_of_memory_mapped, prepare
-from qupath_sam.models.frame import ModelFrame
+from qupath_sam.models.frame import CANVAS_RGB, ModelFrame
 from qupath_sam.models.interruption import EncoderStop
 from qupath_sam.models.jobs import CallJob, DecodeJob, RefineJob, Stages, alone
 from qupath_sam.models.one_object import in_one_piece
@@ -30,19 +30,11 @@ from qupath_sam.networks.canvas import CANVAS_SIZE, CanvasClick, CanvasPrompts
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import EMBEDDING_CHANNELS, EMBEDDING_SIZE, PromptableNetwork
 from qupath_sam.networks.refinement_head import plan_region, refine
-from qupath_sam.types.masks import intersection_over_union
 
-#: Two models' answers to a box are about one object from this IoU on; below, the surer one is taken, if it is surer by
-#: this much (docs/science/experiments.md).
-BOX_AGREEMENT, SURER = 0.75, 0.1
 #: Independent prompts that share one pass through the decoder on an accelerator (about 50 MB each).
 PROMPTS_PER_BATCH = 32
 #: Windows that share one pass through the encoder on an accelerator (up to 3 GB each in a ViT of 1024 px).
 WINDOWS_PER_BATCH = 4
-#: Windows whose embedding for the box checker is kept, some hundred KB each.
-BOX_EMBEDDINGS = 32
-#: Name of the canvas in an embedding. Embeddings on disk have it, so it stays.
-CANVAS_RGB = "view"
 
 
 class PromptableSegmenter(abc.ABC):
@@ -71,11 +63,8 @@ class PromptableSegmenter(abc.ABC):
         self._last_projected: tuple[Embedding, Tensor] | None = None
         #: Whether the embeddings come from a segmenter with the same encoder and another head.
         self.decodes_for_another = False
-        #: Makes the box checker; None where boxes are not checked.
-        self._make_box_checker: Callable[[], PromptableSegmenter] | None = None
-        self._box_checker: PromptableSegmenter | None = None
-        #: The box checker's embeddings by the identity of ours, which is held so that it stays the same object.
-        self._box_embeddings: OrderedDict[int, tuple[Embedding, Embedding]] = OrderedDict()
+        #: None where boxes are not checked.
+        self._box_checker: BoxChecker | None = None
         self._capabilities = replace(capabilities, mask_count=1) if network.gives_one_mask else capabilities
 
     @property
@@ -143,7 +132,7 @@ class PromptableSegmenter(abc.ABC):
         with out_of_memory_mapped(self.execution.device), torch.inference_mode():
             frames = [self.frame((pixels.shape[0], pixels.shape[1])) for pixels in windows]
             scaled = [self._scaled(*each) for each in zip(windows, frames, strict=True)]
-            squares = [_padded(self.normalise(image), frame) for image, frame in zip(scaled, frames, strict=True)]
+            squares = [frame.fill_up(self.normalise(image)) for image, frame in zip(scaled, frames, strict=True)]
             with nullcontext() if self._encoder_stop is None else self._encoder_stop.watching():
                 encoded = (encode or self.encode_image)(squares[0] if len(squares) == 1 else torch.cat(squares))
             made: list[Embedding] = []
@@ -154,7 +143,7 @@ class PromptableSegmenter(abc.ABC):
                     for name, each in encoded.items()
                 }
                 if head is not None:
-                    tensors[CANVAS_RGB] = canvas_of(_padded(image, frame))
+                    tensors[CANVAS_RGB] = canvas_of(frame.fill_up(image))
                     tensors["projected"] = head.project(tensors["image"]).to(tensors["image"].dtype)
                 made.append(Embedding(tensors, frame.window_size))
         return made
@@ -169,34 +158,8 @@ class PromptableSegmenter(abc.ABC):
         return {"image": encode(self.network.image_encoder, image, self.execution)}
 
     def check_boxes_with(self, make: Callable[[], PromptableSegmenter]) -> None:
-        """Hold answers to boxes that come alone against another model's.
-
-        Tuning on some tissues makes a model better there, and lets it forget how to outline others. The other model is
-        made when the first such box comes, as many never give one, and so is its embedding of a window, from the
-        `CANVAS_RGB` that is kept for the head.
-
-        Args:
-            make: of the same family. Its answer is taken where the two have less than `BOX_AGREEMENT` in common and it
-                gives itself a score that is higher by more than `SURER`.
-        """
-        self._make_box_checker, self._box_checker = make, None
-
-    def _checker(self) -> PromptableSegmenter:
-        """Return the box checker; it is made at the first call.
-
-        Raises:
-            ValueError: the canvas is not what it sees.
-        """
-        if self._box_checker is None:
-            assert self._make_box_checker is not None
-            other = self._make_box_checker()
-            sees_canvas = type(other) is type(self) and other.network.input_size == CANVAS_SIZE
-            if not sees_canvas or self.network.refinement_head is None:
-                raise ValueError(
-                    "boxes can be checked by a model of the same family that sees the refinement head's canvas"
-                )
-            self._box_checker = other
-        return self._box_checker
+        """Hold answers to boxes that come alone against another model's, which ``make`` makes; see `BoxChecker`."""
+        self._box_checker = BoxChecker(self, make)
 
     def decode(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
@@ -210,17 +173,9 @@ class PromptableSegmenter(abc.ABC):
         """Return the stages of `decode`; see `Staged`."""
         drafts = yield from self.drafting(embedding, prompts, several_masks=several_masks)
         answers = yield from self.finishing(embedding, prompts, drafts)
-        boxes = [i for i, prompt in enumerate(prompts) if _is_box_alone(prompt)]
-        if self._make_box_checker is not None and boxes:
-            # Within a job: the models' own thread makes the other model, once.
-            other: PromptableSegmenter
-            theirs: Embedding
-            other, theirs = yield CallJob(partial(self._embedding_for_checker, embedding), "decode", 0)
-            checks = yield from other.decoding(theirs, [prompts[i] for i in boxes])
-            for i, check in zip(boxes, checks, strict=True):
-                if _is_surer(answers[i], check):
-                    answers[i] = check
-        return answers
+        if self._box_checker is None:
+            return answers
+        return (yield from self._box_checker.checking(embedding, prompts, answers))
 
     def drafting(
         self, embedding: Embedding, prompts: Sequence[WindowPrompts], *, several_masks: bool = False
@@ -359,22 +314,6 @@ class PromptableSegmenter(abc.ABC):
         masks = [in_one_piece(mask, positive, negative, pinhole_area=area) for mask in found.masks]
         return replace(found, masks=np.stack(masks))
 
-    def _embedding_for_checker(self, embedding: Embedding) -> tuple[PromptableSegmenter, Embedding]:
-        """Return the box checker and its embedding of the same window; the last ones are kept: people go to and fro."""
-        other = self._checker()
-        kept = self._box_embeddings.get(id(embedding))
-        if kept is None:
-            frame = self.frame(embedding.window_size)
-            height, width = frame.content_size
-            with out_of_memory_mapped(self.execution.device), torch.inference_mode():
-                content = embedding.tensors[CANVAS_RGB][..., :height, :width].to(self.execution.device).float()
-                made = other.encode_image(_padded(other.normalise(content), frame))
-            kept = self._box_embeddings[id(embedding)] = embedding, Embedding(made, embedding.window_size)
-            while len(self._box_embeddings) > BOX_EMBEDDINGS:
-                self._box_embeddings.popitem(last=False)
-        self._box_embeddings.move_to_end(id(embedding))
-        return other, kept[1]
-
     def bare_decoder(self, embedding: Embedding, prompt: WindowPrompts) -> Callable[[], object]:
         """Return a call of prompt encoder and mask decoder alone, for `bench click` to compare clicks with."""
         frame = self.frame(embedding.window_size)
@@ -493,16 +432,6 @@ def _ruled(draft: Draft, asked: CanvasPrompts, outputs: Sequence[HeadOutput], ru
     return SquareLogits(torch.from_numpy(after), details)
 
 
-def _is_surer(own: MaskSet, check: MaskSet) -> bool:
-    """Return whether the answer of the model that checks is to be taken."""
-    agreement = intersection_over_union(own.masks[0], check.masks[0])
-    return bool(agreement < BOX_AGREEMENT and check.scores[0] > own.scores[0] + SURER)
-
-
-def _is_box_alone(prompt: WindowPrompts) -> bool:
-    return prompt.box is not None and prompt.logits is None and not len(prompt.points)
-
-
 def canvas_of(square: Tensor) -> Tensor:
     """Return RGB ``(B, 3, S, S)`` in 0..255 as the refinement head sees it: the same as uint8."""
     return square.round().to(torch.uint8)
@@ -531,12 +460,6 @@ def check_prompt(prompt: WindowPrompts, capabilities: Capabilities) -> None:
     numbers = (prompt.points, () if prompt.box is None else prompt.box, () if prompt.logits is None else prompt.logits)
     if not all(np.isfinite(each).all() for each in numbers):
         raise InvalidPrompt("points, box and logits must be finite numbers; leave out what is not known")
-
-
-def _padded(image: Tensor, frame: ModelFrame) -> Tensor:
-    """Pad with zeros on the right and below, to the model's square."""
-    height, width = frame.content_size
-    return F.pad(image, (0, frame.input_size - width, 0, frame.input_size - height))
 
 
 def best_first(decoded: Decoded, *, several: bool) -> Decoded:
