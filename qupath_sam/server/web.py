@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a browser may take to send its request.
 _PATIENCE_S = 10.0
+#: Requests that are answered at once, each on a thread; further connections are closed.
+MOST_REQUESTS = 16
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif; }
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -78,8 +80,35 @@ class WebPort:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = MOST_REQUESTS
     # Two servers on one port would share callers at random; on Windows this option would allow that.
     allow_reuse_address = sys.platform != "win32"
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._places = threading.BoundedSemaphore(MOST_REQUESTS)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer on a thread of its own where a place is free; else close: who opens many connections takes no more."""
+        if self._places.acquire(blocking=False):
+            try:
+                super().process_request(request, client_address)
+            except BaseException:  # no more threads: nobody else would free the place
+                self._places.release()
+                raise
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, then free the place."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log at DEBUG, where the base class prints a traceback: a browser that goes in the midst of an answer."""
+        log.debug("a request of %s ended early", client_address, exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -16,6 +21,7 @@ from typer.testing import CliRunner
 from qupath_sam.cli.app import app
 from qupath_sam.client import Access, SamClient, Slide
 from qupath_sam.errors import QupathSamError, ServerUnavailable
+from qupath_sam.server import web
 from qupath_sam.server.app import RunningServer, start_server
 from qupath_sam.server.listener import listen
 from qupath_sam.server.recent import MOST_LISTED, RecentRequests
@@ -23,6 +29,7 @@ from qupath_sam.server.request_log import RequestRecord
 from qupath_sam.server.settings import ServerSettings
 from qupath_sam.server.status_tables import duration
 from qupath_sam.server.tokens import TokenFile
+from qupath_sam.server.web import MOST_REQUESTS
 from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.types.requests import ObjectRequest
 from qupath_sam.v1 import status_pb2 as pb
@@ -59,9 +66,8 @@ def busy(tmp_path_factory) -> Iterator[tuple[RunningServer, dict]]:
 
 
 def get(server: RunningServer, path: str, **headers: str) -> tuple[str, str]:
-    web = server.listener.web
-    assert web is not None
-    request = urllib.request.Request(f"http://127.0.0.1:{web.port}{path}", headers=headers)
+    assert server.listener.web is not None
+    request = urllib.request.Request(f"http://127.0.0.1:{server.listener.web.port}{path}", headers=headers)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return answer.read().decode(), answer.headers["Content-Type"]
 
@@ -184,3 +190,38 @@ def test_the_last_requests_are_kept_and_no_more():
     assert len(newest) == MOST_LISTED
     assert (newest[0].total_ms, newest[0].ago_s) == (2000, 1)
     assert [duration(s) for s in (5, 119, 120, 7200, 200_000)] == ["5 s", "119 s", "2 min", "2 h", "2 d"]
+
+
+def test_who_opens_many_connections_keeps_nobody_from_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web._Handler, "timeout", 600)  # who says nothing is not closed for that
+    with start_server(FAKE) as server, ExitStack() as stack:
+        assert server.listener.web is not None
+        place = ("127.0.0.1", server.listener.web.port)
+        before = threading.active_count()
+        held = [stack.enter_context(socket.create_connection(place, timeout=20)) for _ in range(MOST_REQUESTS + 8)]
+        assert [each.recv(1) for each in held[MOST_REQUESTS:]] == [b""] * 8  # closed
+        assert threading.active_count() - before <= MOST_REQUESTS
+        with SamClient(server.address, timeout_s=20) as client:
+            assert client.capabilities()
+        for each in held:
+            each.close()
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                assert "qupath_sam_up" in get(server, "/metrics")[0]
+                return
+            except OSError:  # their threads have not seen yet that they are closed
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+
+def test_a_browser_that_goes_leaves_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    with start_server(FAKE) as server:
+        assert server.listener.web is not None
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", server.listener.web.port), timeout=20) as browser:
+                browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no farewell
+                browser.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 5)
+        get(server, "/metrics")
+        time.sleep(0.2)
+    assert "Traceback" not in capfd.readouterr().err
