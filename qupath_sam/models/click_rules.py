@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from qupath_sam.models.one_object import in_one_piece
+from qupath_sam.models.removal import limit_removal
 from qupath_sam.networks.canvas import CanvasClick, CanvasPrompts, squared_distance
 
 Logits = NDArray[np.float32]
@@ -45,7 +46,14 @@ class ClickRules:
     box_margin: float = 2.0
 
 
-def apply_rules(logits: Logits, prompts: Sequence[CanvasPrompts], rules: ClickRules, *, refined: int) -> list[Logits]:
+def apply_rules(
+    logits: Logits,
+    prompts: Sequence[CanvasPrompts],
+    rules: ClickRules,
+    *,
+    refined: int,
+    rgb: NDArray[np.uint8] | None = None,
+) -> list[Logits]:
     """Apply all rules to the answers of B prompts.
 
     Args:
@@ -54,13 +62,15 @@ def apply_rules(logits: Logits, prompts: Sequence[CanvasPrompts], rules: ClickRu
         rules: which hold.
         refined: how many of the masks, from the first on, a refinement head made: only in these the clicks and the box
             are enforced.
+        rgb: uint8 ``(256, 256, 3)`` of the canvas, for `limit_removal`; None does without.
 
     Returns:
         B of float32 ``(M, 256, 256)``.
     """
     results = []
     for masks, prompt in zip(logits, prompts, strict=True):
-        enforced = [apply_box_rule(apply_click_rules(each, prompt, rules), prompt, rules) for each in masks[:refined]]
+        clicked = [apply_click_rules(each, prompt, rules, rgb=rgb) for each in masks[:refined]]
+        enforced = [apply_box_rule(each, prompt, rules) for each in clicked]
         ruled = [*enforced, *masks[refined:]]
         if rules.one_object:
             ruled = [keep_clicked_parts(each, prompt) for each in ruled]
@@ -87,7 +97,9 @@ def keep_clicked_parts(logits: Logits, prompts: CanvasPrompts) -> Logits:
     return np.where(kept & ~mask, np.maximum(dropped, FORCED_LOGIT), dropped).astype(np.float32)
 
 
-def apply_click_rules(logits: Logits, prompts: CanvasPrompts, rules: ClickRules) -> Logits:
+def apply_click_rules(
+    logits: Logits, prompts: CanvasPrompts, rules: ClickRules, *, rgb: NDArray[np.uint8] | None = None
+) -> Logits:
     """Return the new logits as far as the newest clicks may change the old ones.
 
     Args:
@@ -95,11 +107,16 @@ def apply_click_rules(logits: Logits, prompts: CanvasPrompts, rules: ClickRules)
         prompts: what was asked, with the logits before. Without a newest click there is nothing to judge by, and the
             logits come back unchanged.
         rules: which hold.
+        rgb: see `apply_rules`.
     """
     newest = prompts.new_clicks
     if not newest:
         return logits
     result = logits.copy()
+    if rgb is not None and takes_away(prompts):
+        assert prompts.previous is not None
+        positive = [click for click in prompts.clicks if click.positive]
+        result = limit_removal(result, prompts.previous.cpu().numpy(), newest[0], positive, rgb)
     for click in newest:
         _put(result, click, squared_distance(click) <= max(rules.forced_radius, 0.75) ** 2)
     if prompts.previous is not None and rules.merge_from is not None and len(prompts.clicks) >= rules.merge_from:
@@ -112,6 +129,12 @@ def apply_click_rules(logits: Logits, prompts: CanvasPrompts, rules: ClickRules)
         row, column = click.pixel
         _put(result, click, (slice(row, row + 1), slice(column, column + 1)))
     return result
+
+
+def takes_away(prompts: CanvasPrompts) -> bool:
+    """Return whether the answer is for one click that takes away from a mask; a stroke is several."""
+    newest = prompts.new_clicks
+    return prompts.previous is not None and len(newest) == 1 and not newest[0].positive
 
 
 def apply_box_rule(logits: Logits, prompts: CanvasPrompts, rules: ClickRules) -> Logits:

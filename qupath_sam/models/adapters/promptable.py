@@ -19,7 +19,7 @@ from qupath_sam.errors import InvalidPrompt, UnsupportedPrompt
 from qupath_sam.models.adapters.box_checker import BoxChecker
 from qupath_sam.models.adapters.drafts import Draft, HeadInput, HeadOutput, drafts_of, together
 from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, Embedding, MaskSet, WindowPrompts
-from qupath_sam.models.click_rules import PINHOLE_AREA, ClickRules, apply_rules
+from qupath_sam.models.click_rules import PINHOLE_AREA, ClickRules, apply_rules, takes_away
 from qupath_sam.models.devices import CompiledEncoder, Execution, encode, out_of_memory_mapped, prepare
 from qupath_sam.models.frame import CANVAS_RGB, ModelFrame
 from qupath_sam.models.interruption import EncoderStop
@@ -239,8 +239,9 @@ class PromptableSegmenter(abc.ABC):
         ]
         outputs: list[HeadOutput] = (yield RefineJob(self, embedding, tuple(inputs))) if inputs else []
         corrections = iter(outputs)
+        rgb = _canvas_rgb(embedding) if any(takes_away(each) for each in asked) else None
         ruled = [
-            _ruled(draft, canvas, [next(corrections) for _ in range(count)], self.click_rules)
+            _ruled(draft, canvas, [next(corrections) for _ in range(count)], self.click_rules, rgb)
             for draft, canvas, count in zip(drafts, asked, refined, strict=True)
         ]
         scores = [draft.scores for draft in drafts]
@@ -421,15 +422,30 @@ class PromptableSegmenter(abc.ABC):
         return torch.from_numpy(edges - np.float32(0.5)).to(self.execution.device)
 
 
-def _ruled(draft: Draft, asked: CanvasPrompts, outputs: Sequence[HeadOutput], rules: ClickRules) -> SquareLogits:
+def _ruled(
+    draft: Draft,
+    asked: CanvasPrompts,
+    outputs: Sequence[HeadOutput],
+    rules: ClickRules,
+    rgb: NDArray[np.uint8] | None,
+) -> SquareLogits:
     """Return the masks of a prompt over the model's square, as the rules leave them; the first ones are the head's."""
     before = np.concatenate([*(output.logits[None] for output in outputs), draft.logits[len(outputs) :]])
-    (after,) = apply_rules(before[None], [asked], rules, refined=len(outputs))
+    (after,) = apply_rules(before[None], [asked], rules, refined=len(outputs), rgb=rgb)
     details = [
         Detail(output.in_region, output.region, torch.from_numpy(after[place] - before[place]))
         for place, output in enumerate(outputs)
     ]
     return SquareLogits(torch.from_numpy(after), details)
+
+
+def _canvas_rgb(embedding: Embedding) -> NDArray[np.uint8] | None:
+    """Return uint8 ``(256, 256, 3)`` of the canvas; None where the embedding has no picture."""
+    square = embedding.tensors.get(CANVAS_RGB)
+    if square is None:
+        return None
+    pooled = F.adaptive_avg_pool2d(square.float(), CANVAS_SIZE)[0].permute(1, 2, 0).round()
+    return pooled.to("cpu", torch.uint8).contiguous().numpy()
 
 
 def canvas_of(square: Tensor) -> Tensor:
