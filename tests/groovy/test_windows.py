@@ -126,17 +126,15 @@ def test_windows_of_the_menu_without_a_project(alone: Window, tmp_path: Path) ->
     alone.ask(f"{editor}.hide(); null")
 
 
-def test_quitting_without_a_project_asks_first(alone: Window, tmp_path: Path) -> None:
-    """The image is no longer asked for by QuPath here: what is clicked is all that there is to lose."""
-    alone.ask("getCurrentHierarchy().clearAll(); viewer.getImageData().setChanged(false); null")
-    alone.look(300, 300, 1)
-    alone.click(300, 300)
-    answered(alone, 1)
-    alone.ask("viewer.getImageData().setChanged(false); Platform.runLater { gui.sendQuitRequest() }; null")
-    alone.wait_for(f"{DIALOG}.any {{ it.contains('neither kept nor dropped: one.png') }}", "question")
-    alone.screenshot(tmp_path / "quit.png")
-    alone.click_on("it instanceof Button && it.getText() == 'Yes'")
-    assert alone.process.wait(PATIENCE_S) == 0
+def quits_after_a_question(window: Window, image: str) -> None:
+    """Click, and end QuPath without the outline: it was lost without a word."""
+    window.click(600, 300)
+    answered(window, 1)
+    window.ask("Platform.runLater { gui.sendQuitRequest() }; null")
+    window.wait_for(f"{DIALOG}.any {{ it.contains('neither kept nor dropped: {image}') }}", "question")
+    window.screenshot(window.log.parent / "quit.png")
+    window.click_on("it instanceof Button && it.getText() == 'Yes'")
+    assert window.process.wait(PATIENCE_S) == 0
 
 
 def test_two_windows_on_one_project(qupath: QuPath, server: str, tmp_path: Path) -> None:
@@ -180,5 +178,7 @@ def test_two_windows_on_one_project(qupath: QuPath, server: str, tmp_path: Path)
             kept_with_a_click(window, 2)
             window.ask(SAVE)
             window.screenshot(window.log.parent / "end.png")
+        quits_after_a_question(first, "one.png")
+        kept_with_a_click(second, 3)
     found = qupath.objects(project)
     assert {image: len(objects) for image, objects in found.items()} == {"one.png": 4, "two.png": 4}
