@@ -5,9 +5,11 @@
  */
 import javafx.animation.PauseTransition
 import javafx.application.Platform
-import javafx.beans.InvalidationListener
+import javafx.beans.value.ChangeListener
+import javafx.event.EventHandler
 import javafx.scene.control.Accordion
 import javafx.scene.control.ScrollPane
+import javafx.scene.input.ScrollEvent
 import javafx.util.Duration
 
 def gui = getQuPath()
@@ -23,10 +25,7 @@ Platform.runLater { // the pane has to be in sight
     def ours = categories instanceof Accordion ? categories.getPanes().find { it.getText() == 'SAM' } : null
     if (ours == null)
         return
-    def animated = categories.getPanes().findAll { it.isAnimated() }
-    animated.each { it.setAnimated(false) } // the places are known once it is open
     categories.setExpandedPane(ours)
-    animated.each { it.setAnimated(true) }
     if (!(scroller instanceof ScrollPane))
         return
     def scroll = {
@@ -34,14 +33,18 @@ Platform.runLater { // the pane has to be in sight
         if (hidden > 0)
             scroller.setVvalue(Math.min(1, ours.getBoundsInParent().getMinY() / hidden))
     }
-    scroller.applyCss()
-    scroller.layout()
     scroll()
-    // The window may get its size and place only now.
-    def changed = { observable -> Platform.runLater(scroll) } as InvalidationListener
+    // The category opens, and another one closes, step by step; the window may get its size only now. A person's own wheel ends it.
     def places = [categories.heightProperty(), ours.boundsInParentProperty(), scroller.viewportBoundsProperty()]
+    def changed = { observable, before, now -> Platform.runLater(scroll) } as ChangeListener
     places.each { it.addListener(changed) }
-    def settled = new PauseTransition(Duration.seconds(2))
-    settled.setOnFinished { places.each { it.removeListener(changed) } }
+    def settled = new PauseTransition(Duration.seconds(10))
+    def ended
+    ended = { event ->
+        places.each { it.removeListener(changed) }
+        scroller.removeEventFilter(ScrollEvent.SCROLL, ended)
+    } as EventHandler
+    settled.setOnFinished(ended)
+    scroller.addEventFilter(ScrollEvent.SCROLL, ended)
     settled.play()
 }
