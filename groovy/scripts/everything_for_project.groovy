@@ -152,8 +152,7 @@ def samImageOf(imageData, plane) {
 /** Marks what a script has found, so that its next run knows it again, and whether a person has corrected it since. */
 def markFound(objects, what, pathClass) {
     objects.each {
-        it.getMetadata()['qupath-sam.found'] = what
-        it.getMetadata().putAll(Corrections.marks(it.getROI().getGeometry(), pathClass, null, null))
+        it.getMetadata().putAll(['qupath-sam.found': what] + Corrections.marks(it.getROI().getGeometry(), pathClass, null, null))
     }
 }
 
