@@ -151,8 +151,13 @@ def samImageOf(imageData, plane) {
 
 /** Marks what a script has found, so that its next run knows it again, and whether a person has corrected it since. */
 def markFound(objects, what, pathClass) {
-    objects.each {
-        it.getMetadata().putAll(['qupath-sam.found': what] + Corrections.marks(it.getROI().getGeometry(), pathClass, null, null))
+    objects.each { object ->
+        def marks = ['qupath-sam.found': what] + Corrections.marks(object.getROI().getGeometry(), pathClass, null, null)
+        try {
+            object.getMetadata().putAll(marks)
+        } catch (UnsupportedOperationException isUnmodifiable) { // of a detection in QuPath 0.5
+            marks.each { key, value -> object.storeMetadataValue(key, value) }
+        }
     }
 }
 
