@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from qupath_sam.models import compiled
+from qupath_sam.models import kept_networks
 from qupath_sam.models.adapters.two_decoders import TwoDecoderSegmenter
 from qupath_sam.models.compiled import CompiledNetwork
 from qupath_sam.models.devices import CompiledEncoder
@@ -32,7 +32,7 @@ def encoder(request: pytest.FixtureRequest, tmp_path: Path) -> nn.Module:
     network = nn.Sequential(*layers).eval().requires_grad_(False)
     if request.param == "torch":
         return network
-    if not compiled.is_installed():
+    if not kept_networks.is_installed():
         pytest.skip("the extra [openvino] is not installed")
     run = CompiledNetwork(network, [[image(SIDE)]], [(1, 3, SIDE, SIDE)], bf16=False, threads=1, folder=tmp_path)
     return CompiledEncoder(run)
