@@ -284,13 +284,13 @@ class InferenceWorker:
         """Interrupt the turn that runs, where nobody waits for it and ``job`` is a person's. Needs the lock."""
         if job.urgency.priority is not Priority.INTERACTIVE:
             return
-        now = self._clock()
-        for running in self._running:
-            since = now if running.first_turn is None else running.first_turn
-            if running.urgency.priority is Priority.INTERACTIVE or now - since >= _MOST_DELAY_S:
-                return
-        for running in self._running[:1]:
-            running.job.interrupt()
+        oldest = self._clock() - _MOST_DELAY_S
+        may_wait = [
+            each.urgency.priority is not Priority.INTERACTIVE and (each.first_turn is None or each.first_turn > oldest)
+            for each in self._running
+        ]
+        if self._running and all(may_wait):
+            self._running[0].job.interrupt()  # the others share its call
 
     def _least_urgent_below(self, job: _Waiting) -> list[_Waiting]:
         """Return the call that gives way: of the least urgent the one that came last; none where all are as urgent."""
