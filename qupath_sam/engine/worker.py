@@ -137,7 +137,8 @@ class InferenceWorker:
     ) -> Future[T]:
         """Queue ``call`` and return at once.
 
-        A call that has started runs to its end. One that waits is dropped, and its place freed, as soon as ``cancel``
+        A call that has started runs to its end, unless a person's call interrupts it: then it waits again, as one that
+        has not started. One that waits is dropped, and its place freed, as soon as ``cancel``
         is set or its future is cancelled; one whose deadline has passed when its turn comes, or when its place is
         needed, is dropped then.
 
@@ -188,8 +189,8 @@ class InferenceWorker:
     ) -> T:
         """`submit`, and wait for the answer.
 
-        Cancelling, or the deadline, ends the wait only while the call has not started. A started call is waited for:
-        it cannot be stopped, and an embedding once paid for is worth keeping.
+        Cancelling, or the deadline, ends the wait only while the call does not run. A running call is waited for: the
+        caller cannot stop it, and an embedding once paid for is worth keeping.
 
         Raises:
             Cancelled: dropped before it started.

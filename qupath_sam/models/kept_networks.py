@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import importlib.metadata
 import importlib.util
 import logging
@@ -36,7 +37,7 @@ MOST_KEPT = 8
 #: What holds no network of this version and was not used for so long is removed: an earlier version may still use its
 #: own, and another process may be writing.
 STALE_S = 24 * 3600.0
-_NAME = "network.blob"
+_NAME, _DIGEST = "network.blob", "network.sha256"
 #: The names that `compiled` and `keep` give, in this version and earlier ones. Whatever else lies there is not ours.
 _OURS = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}\.[0-9a-f]{8}\.tmp")
 #: File of the names and options of the networks that each model used the last time.
@@ -84,15 +85,24 @@ def load(kept: Path, options: Options) -> Any | None:
 def _loaded(kept: Path, options: Options) -> Any | None:
     path = kept / _NAME
     try:
-        model = core().import_model(path.read_bytes(), "CPU", options)
+        content = path.read_bytes()
+        # OpenVINO itself takes a damaged file, and answers with wrong numbers.
+        digest = kept / _DIGEST
+        if not digest.is_file() or _digest(content) != digest.read_text("ascii"):
+            raise ValueError("the file is not the one that was kept")
+        model = core().import_model(content, "CPU", options)
     except OSError:
         return None
-    except RuntimeError:
+    except (RuntimeError, ValueError):
         shutil.rmtree(kept, ignore_errors=True)
         return None
     with contextlib.suppress(OSError):  # a folder that is read only
         path.touch()
     return model
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def keep(model: Any, kept: Path) -> None:
@@ -102,7 +112,9 @@ def keep(model: Any, kept: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         part.mkdir()
-        (part / _NAME).write_bytes(model.export_model().getvalue())
+        content = model.export_model().getvalue()
+        (part / _NAME).write_bytes(content)
+        (part / _DIGEST).write_text(_digest(content), "ascii")
         if not kept.exists():
             part.rename(kept)
     except OSError as error:
@@ -197,7 +209,10 @@ def remember(name: str, used: Iterable[tuple[Path, Options]], folder: Path) -> N
     if not networks and not in_vain:
         return
     last = _read(folder)
-    by = maker()
+    try:
+        by = maker()
+    except (ImportError, OSError, RuntimeError):  # torch runs the model, and has said why
+        return
     others = {model: known for model, known in last.models.items() if model != name and last.maker == by}
     now = _Last(by, {**others, name: networks} if networks else others)
     if now == last:
@@ -225,5 +240,5 @@ def _read(folder: Path) -> _Last:
             for model, networks in content["models"].items()
         }
         return _Last((version, processor, formats), models)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return _Last(("", "", []), {})

@@ -135,6 +135,35 @@ def test_a_network_that_is_gone_or_spoilt_is_converted_again(folder: Path) -> No
     assert len(kept.read_bytes()) > 100
 
 
+@pytest.mark.parametrize("damage", ["lost page", "no digest", "no text"])
+def test_a_network_that_is_not_as_it_was_kept_is_converted_again(folder: Path, damage: str) -> None:
+    """OpenVINO takes a file with a lost page, and answers with wrong numbers."""
+    (kept,) = folder.glob("*/network.blob")
+    whole = kept.read_bytes()
+    if damage == "lost page":
+        kept.write_bytes(whole[: len(whole) // 2] + bytes(64) + whole[len(whole) // 2 + 64 :])
+    elif damage == "no digest":
+        kept.with_name("network.sha256").unlink()
+    else:
+        kept.write_bytes(whole[:24] + b"\xff" * 8 + whole[32:])
+    assert kept_networks.load(kept.parent, {}) is None
+    assert not kept.exists()
+    _right(_compiled(folder))
+    assert kept.with_name("network.sha256").is_file()
+
+
+def test_an_openvino_that_cannot_be_imported_is_remembered_as_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Any:
+        raise ImportError("a library is missing")
+
+    assert _ahead("mine", folder)
+    monkeypatch.setattr(kept_networks, "maker", broken)
+    kept_networks.remember("mine", [], folder)
+    assert not kept_networks._ahead
+
+
 def test_a_name_leads_to_no_other_folder(folder: Path, reads: list[Path]) -> None:
     path = folder / kept_networks._LAST
     known = json.loads(path.read_text("utf-8"))
