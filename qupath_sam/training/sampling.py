@@ -54,16 +54,18 @@ class PromptMix:
         exact: share of clicks in the very middle of the error, as the protocol clicks.
         unions: share of targets that are an object with some of its neighbours.
         lumens: share of targets with a lumen in them that are asked for without it.
+        halves: share of targets of which one side alone is asked for, as by a person who takes the rest away again.
     """
 
-    boxes: float = 0.16
+    boxes: float = 0.14
     outlines: float = 0.12
-    strokes: float = 0.06
+    strokes: float = 0.1
     single: float = 0.45
     max_prompts: int = 20
     exact: float = 0.75
     unions: float = 0.08
     lumens: float = 0.3
+    halves: float = 0.04
 
 
 @dataclass(slots=True, eq=False)
@@ -171,6 +173,8 @@ def start_session(
     fine = choose_target(labels, targets, random, mix)
     if image is not None and random.random() < mix.lumens:
         fine = without_lumen(fine, image)
+    if random.random() < mix.halves:
+        fine = half_of(fine, random)
     truth = over_canvas(fine)
     if not truth.any():
         fine = choose_target(labels, targets, random, replace(mix, unions=0))
@@ -256,6 +260,18 @@ def without_lumen(fine: Mask, image: NDArray[np.uint8]) -> Mask:
     lumen = parts == 1 + int(areas.argmax())
     rest: Mask = fine & ~lumen.repeat(factor, 0).repeat(factor, 1)
     return rest
+
+
+def half_of(fine: Mask, random: np.random.Generator) -> Mask:
+    """Return what of the object lies on one side of a straight line through its centre, at any angle. bool, as it."""
+    rows, columns = np.nonzero(fine)
+    if not len(rows):
+        return fine
+    angle = random.uniform(0, 2 * np.pi)
+    side = (rows - rows.mean()) * np.sin(angle) + (columns - columns.mean()) * np.cos(angle) > 0
+    half = np.zeros_like(fine)
+    half[rows[side], columns[side]] = True
+    return half
 
 
 def sample_stroke(truth: Mask, random: np.random.Generator) -> tuple[SimulatedClick, ...]:

@@ -15,7 +15,7 @@ from qupath_sam.training.sampling import PromptMix
 from tests.models.networks import seeded
 
 #: First clicks only, in the middle of the one object.
-ONE_CLICK = PromptMix(boxes=0, outlines=0, strokes=0, single=1, exact=1, unions=0, lumens=0)
+ONE_CLICK = PromptMix(boxes=0, outlines=0, strokes=0, single=1, exact=1, unions=0, lumens=0, halves=0)
 
 
 def small_network(parts: Parts | None = None) -> PromptableNetwork:

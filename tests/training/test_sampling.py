@@ -16,6 +16,7 @@ from qupath_sam.training.sampling import (
     PromptMix,
     Start,
     choose_target,
+    half_of,
     over_canvas,
     sample_box,
     sample_first_click,
@@ -26,7 +27,7 @@ from qupath_sam.training.sampling import (
 )
 from qupath_sam.types.masks import intersection_over_union
 
-CLICKS = PromptMix(boxes=0, outlines=0, strokes=0, single=0, unions=0, lumens=0)
+CLICKS = PromptMix(boxes=0, outlines=0, strokes=0, single=0, unions=0, lumens=0, halves=0)
 
 
 def disc(x: float, y: float, radius: float) -> np.ndarray:
@@ -81,7 +82,7 @@ def test_sessions_start_in_the_shares_that_were_asked_for() -> None:
     starts = [start_session(0, labels, (1,), random, PromptMix()).start for _ in range(200)]
     shares = [starts.count(start) / len(starts) for start in (Start.CLICK, Start.BOX, Start.OUTLINE, Start.STROKE)]
     # Four standard deviations of 200 draws are .14.
-    np.testing.assert_allclose(shares, [0.66, 0.16, 0.12, 0.06], atol=0.14)
+    np.testing.assert_allclose(shares, [0.64, 0.14, 0.12, 0.1], atol=0.14)
 
 
 def test_an_outline_start_brings_a_mask_that_is_not_the_truth() -> None:
@@ -127,6 +128,32 @@ def test_the_clicked_error_is_what_hangs_together_with_the_newest_click() -> Non
     assert session.go_on(found, random, replace(CLICKS, exact=1.0))
     assert not session.clicks[-1].positive
     np.testing.assert_array_equal(session.clicked_error(), excess)
+
+
+@settings(max_examples=15)
+@given(truth=discs, seed=st.integers(0, 2**31))
+def test_half_of_a_disc_is_about_half_of_it(truth: np.ndarray, seed: int) -> None:
+    half = half_of(truth, np.random.default_rng(seed))
+    assert not (half & ~truth).any()
+    np.testing.assert_allclose(half.sum() / truth.sum(), 0.5, atol=0.12)  # a small disc has many px on the line
+
+
+def test_a_half_of_what_is_too_small_leaves_the_whole_object() -> None:
+    labels = np.zeros((CANVAS_SIZE, CANVAS_SIZE), np.int32)
+    labels[7, 9] = 1
+    session = start_session(0, labels, (1,), np.random.default_rng(0), replace(CLICKS, halves=1.0))
+    assert session.truth.sum() == 1
+
+
+def test_halves_are_asked_for_in_their_share() -> None:
+    labels, random = disc(100, 100, 40).astype(np.int32), np.random.default_rng(0)
+    whole = (labels != 0).sum()
+    halves = sum(
+        start_session(0, labels, (1,), random, replace(CLICKS, halves=0.25)).truth.sum() < 0.7 * whole
+        for _ in range(200)
+    )
+    # Four standard deviations of 200 draws are .12.
+    np.testing.assert_allclose(halves / 200, 0.25, atol=0.12)
 
 
 def test_unions_hold_neighbours_only() -> None:

@@ -38,7 +38,7 @@ _LARGEST_GRADIENT = 5.0
 _AVERAGE_DECAY = 0.997
 #: Sessions of clicks alone: the network takes nothing else. Few clicks, on single objects, as RITM trains: from random
 #: weights long sessions would be most of what it sees, before it knows what one click means.
-CLICKS = PromptMix(boxes=0, outlines=0, strokes=0, max_prompts=6, unions=0, lumens=0)
+CLICKS = PromptMix(boxes=0, outlines=0, strokes=0, max_prompts=6, unions=0, lumens=0, halves=0)
 
 
 @dataclass(frozen=True, slots=True)
