@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from qupath_sam.datasets.options import WindowChoice
 from qupath_sam.evaluation.protocol import NOC_THRESHOLDS
-from qupath_sam.evaluation.report import SETTLED_AFTER
+from qupath_sam.evaluation.report import SETTLED_AFTER, largest_fall, settled_harm
 from qupath_sam.evaluation.tables import Results, dataset_names, kinds_table, markdown, noc_text
 
 #: Title of the column of the short table that `qupath-sam bench click --markdown` fills.
@@ -61,7 +60,9 @@ def kinds_page(reports: Mapping[WindowChoice, Mapping[str, Any]], *, command: st
         f"{' / '.join(map(str, clicks))} clicks an object. The mean of a kind gives each of its data sets one vote. "
         "One part: first answers that hang together; squares: answers with a border along a square's sides, which the "
         "object has not; "
-        "score off by: mean distance of the model's score from the IoU; outline: IoU gained on an outline of IoU .8."
+        "score off by: mean distance of the model's score from the IoU; fall: the most that mean IoU loses from one "
+        f"click to the next; harm: pixels that a click after the {SETTLED_AFTER}th spoils, of the object's area (in "
+        "parentheses that of the worst data set); outline: IoU gained on an outline of IoU .8."
         f"\n\n    {command}\n"
     )
     return "\n".join([*parts, legend])
@@ -110,8 +111,8 @@ def _table(report: Mapping[str, Any]) -> str:
                     *(_noc(summary, t, clicks) for t in NOC_THRESHOLDS),
                     _interval(summary["nof_rate"]["85"], further["nof_rate"]["85"], digits=3),
                     *(_interval(summary["miou"][k - 1], summary["miou_ci95"][k - 1], digits=3) for k in shown),
-                    f"{_fall(summary['miou']):.4f}",
-                    _interval(_mean(summary["harm"][SETTLED_AFTER:]), further["harm"], digits=4),
+                    f"{largest_fall(summary['miou']):.4f}",
+                    _interval(settled_harm(summary["harm"]), further["harm"], digits=4),
                     _interval(summary["box_iou"], further["box_iou"], digits=3),
                 ]
             )
@@ -129,14 +130,6 @@ def _interval(mean: float | None, ci95: Sequence[float] | None, *, digits: int) 
         return "-"
     low, high = ci95
     return f"{mean:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
-
-
-def _fall(miou: Sequence[float]) -> float:
-    return max([0.0, *(before - after for before, after in pairwise(miou))])
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 def _groups(summary: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -74,21 +75,31 @@ def _by_dataset(results: Sequence[ObjectResult]) -> list[list[ObjectResult]]:
 
 
 def _mean_summary(parts: Sequence[Summary]) -> Summary:
-    """Return the means of figures over data sets; a count is the sum."""
+    """Return the means of figures over data sets; a count is the sum.
+
+    ``largest_fall`` is of the mean curve, ``largest_fall_of_a_set`` the largest of the data sets' own; ``settled_harm``
+    is the mean harm of the clicks that `SETTLED_AFTER` says, ``settled_harm_of_a_set`` the largest of the data sets'.
+    """
     names = (
         "first_iou",
         "first_best_iou",
         "first_in_one_part",
         "squares",
         "score_error",
-        "largest_fall",
         "box_iou",
         "refine_gain",
     )
+    miou, harm = (np.mean([part[name] for part in parts], axis=0).tolist() for name in ("miou", "harm"))
     return {
         "n": sum(part["n"] for part in parts),
         "datasets": len(parts),
         **{name: _mean(part[name] for part in parts) for name in names},
+        "miou": miou,
+        "largest_fall": largest_fall(miou),
+        "largest_fall_of_a_set": max(part["largest_fall"] for part in parts),
+        "harm": harm,
+        "settled_harm": settled_harm(harm),
+        "settled_harm_of_a_set": max((settled_harm(part["harm"]) for part in parts), key=lambda value: value or 0.0),
         "noc": {str(t): {"mean": fmean(part["noc"][str(t)]["mean"] for part in parts)} for t in NOC_THRESHOLDS},
         "nof_rate": {str(t): fmean(part["nof_rate"][str(t)] for part in parts) for t in NOC_THRESHOLDS},
     }
@@ -153,7 +164,7 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
             for score, value in zip(r.scores, r.iou, strict=False)
             if score is not None
         ),
-        "largest_fall": float(max(0.0, *(-np.diff(iou.mean(axis=0))))) if iou.shape[1] > 1 else 0.0,
+        "largest_fall": largest_fall(iou.mean(axis=0).tolist()),
         "miou_ci95": bootstrap_interval(iou, units, strata=strata).T.tolist(),
         "spc_s": _seconds(results) / len(click_ms),
         "click_ms": {"p50": float(np.percentile(click_ms, 50)), "p95": float(np.percentile(click_ms, 95))},
@@ -163,6 +174,24 @@ def summarise(results: Sequence[ObjectResult]) -> Summary:
         "harm": np.array([r.harm for r in results]).mean(axis=0).tolist(),
         "locality": np.array([r.locality for r in results]).mean(axis=0).tolist(),
     }
+
+
+def largest_fall(miou: Sequence[float]) -> float:
+    """Return the most that mean IoU loses from one click to the next; 0 where it never does.
+
+    Args:
+        miou: after each click.
+    """
+    return max([0.0, *(before - after for before, after in pairwise(miou))])
+
+
+def settled_harm(harm: Sequence[float]) -> float | None:
+    """Return the mean harm of the clicks after the fifth (`SETTLED_AFTER`); None where there are none.
+
+    Args:
+        harm: mean of each click.
+    """
+    return fmean(harm[SETTLED_AFTER:]) if len(harm) > SETTLED_AFTER else None
 
 
 def intervals(results: Sequence[ObjectResult]) -> dict[str, dict[str, Any]]:

@@ -77,6 +77,8 @@ def kinds_table(report: Mapping[str, Any]) -> str:
         "one part",
         "squares",
         "score off by",
+        "fall (worst set)",
+        "harm (worst set)",
         "box",
         "outline",
     ]
@@ -93,6 +95,8 @@ def kinds_table(report: Mapping[str, Any]) -> str:
             f"{100 * summary['first_in_one_part']:.0f} %",
             f"{100 * summary['squares']:.1f} %",
             _optional(summary["score_error"], "{:.2f}"),
+            f"{summary['largest_fall']:.4f} ({summary['largest_fall_of_a_set']:.4f})",
+            f"{_share(summary['settled_harm'])} ({_share(summary['settled_harm_of_a_set'])})",
             _optional(summary["box_iou"], "{:.2f}"),
             _optional(summary["refine_gain"], "{:+.3f}"),
         ]
@@ -141,6 +145,10 @@ def _nof(summary: Mapping[str, Any], threshold: int) -> str:
 
 def _percent(values: Sequence[float]) -> str:
     return f"{100 * sum(values) / len(values):.2f} %"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f} %"
 
 
 def _optional(value: float | None, pattern: str) -> str:

@@ -348,3 +348,29 @@ def test_every_data_set_of_a_kind_counts_alike() -> None:
     assert rows[3].startswith("| nucleus | 10 (2) | mine | 0.70 ")
     report["protocol"]["max_clicks"] = 5
     assert "| >= 10.50 |" in kinds_table(report).splitlines()[3], "of few clicks the mean says too little"
+
+
+def test_the_table_by_kind_says_how_far_the_worst_data_set_falls_and_what_late_clicks_spoil() -> None:
+    """The kind's curve is the mean of the sets' curves, in which one set's fall may be made up by another's gain."""
+    falling = (0.5, 0.9, 0.8, *[0.9] * 17)
+    rising = (0.5, 0.6, 0.68, *[0.9] * 17)
+    shaping = (0.5, 0.0, 0.0, 0.0, 0.0)  # the first clicks shape the object; what they spoil is not counted
+    rows = [
+        result(dataset="tnbc", iou=falling, harm=(*shaping, *[0.03] * 15)),
+        result(dataset="dsb", iou=rising, harm=(*shaping, *[0.01] * 15)),
+    ]
+    settings = {"window": "image", "datasets": {name: {"kind": "nucleus"} for name in ("tnbc", "dsb")}}
+    report = build_report({"mine": rows}, protocol=Protocol(), settings=settings, machine={})
+    found = report["kinds"]["mine"]["nucleus"]
+    assert found["largest_fall"] == pytest.approx(0.01)
+    assert found["largest_fall_of_a_set"] == pytest.approx(0.1)
+    assert found["settled_harm"] == pytest.approx(0.02)
+    assert found["settled_harm_of_a_set"] == pytest.approx(0.03)
+    assert "| 0.0100 (0.1000) | 2.00 % (3.00 %) |" in kinds_table(report).splitlines()[2]
+
+
+def test_of_five_clicks_no_late_harm_is_shown() -> None:
+    rows = [result(dataset="tnbc", iou=curve(0.9)[:5], harm=(0.1,) * 5)]
+    settings = {"window": "image", "datasets": {"tnbc": {"kind": "nucleus"}}}
+    report = build_report({"mine": rows}, protocol=Protocol(max_clicks=5), settings=settings, machine={})
+    assert "| 0.0000 (0.0000) | - (-) |" in kinds_table(report)
