@@ -27,22 +27,23 @@ def outlines_of(
     """Return the outlines of a state, level-0 px, best score first; none where nothing is left.
 
     Args:
-        state: masks over its window.
+        state: its candidates.
         prompts: what was said of the object.
         output: which masks, and what to do to them.
         extent: where the image has pixels, level-0 px; nothing outside it is returned.
         mpp: um per level-0 px, the unit of ``output``'s lengths and areas; None takes px.
     """
-    shown = range(len(state.masks.masks)) if output.choice is MaskChoice.ALL else [state.chosen]
-    grid = traced_grid(state.window)
+    shown = range(len(state.candidates)) if output.choice is MaskChoice.ALL else [state.chosen]
     outlines = []
     for index in shown:
-        mask, at = mask_on_grid(state.masks.masks[index], state.masks.logits[index], state.window, grid)
-        reaches_beyond = not extent.encloses(state.window.region)
+        candidate = state.candidates[index]
+        grid = traced_grid(candidate.window)
+        mask, at = mask_on_grid(candidate.mask, candidate.logits, candidate.window, grid)
+        reaches_beyond = not extent.encloses(candidate.window.region)
         if reaches_beyond:
             # Beyond the image's edge the window was painted white: what a model saw there is no tissue, and joins none.
             mask = _inside(mask, grid, at, extent)
-        if (reaches_beyond or grid != state.window) and not output.keep_parts:
+        if (reaches_beyond or grid != candidate.window) and not output.keep_parts:
             mask = _in_one_piece(mask, prompts, grid, at)
         geometry = place(trace_mask(mask), grid, at=at)
         if reaches_beyond:
@@ -52,7 +53,7 @@ def outlines_of(
         geometry = cleaned(geometry, output, mpp or 1.0)
         if not geometry.is_empty:
             area_um2 = geometry.area * mpp**2 if mpp else None
-            outlines.append(Outline(geometry, float(state.masks.scores[index]), geometry.area, area_um2, index))
+            outlines.append(Outline(geometry, candidate.score, geometry.area, area_um2, index))
     return tuple(outlines)
 
 

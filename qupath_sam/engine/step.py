@@ -28,29 +28,71 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class State:
-    """What is known of an object after a step.
+class Candidate:
+    """One mask of an object, in the window in which the model saw it.
 
     Attributes:
-        window: that the step used.
-        masks: the step's answer over that window, best score first.
-        chosen: index in ``masks`` of the one that the next step continues from.
+        window: what mask and logits lie over.
+        mask: bool ``(height, width)`` over the window's px.
+        score: the model's own estimate of the mask's IoU, 0..1.
+        logits: float32 ``(LOW_RES_SIZE, LOW_RES_SIZE)`` over the window: the mask prompt of a step that goes on from
+            it.
+        decoder: number of the mask decoder behind it, as in `MaskSet.decoders`.
     """
 
     window: Window
-    masks: MaskSet
-    chosen: int
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """The chosen mask: bool ``(height, width)`` over the window."""
-        chosen: NDArray[np.bool_] = self.masks.masks[self.chosen]
-        return chosen
+    mask: NDArray[np.bool_]
+    score: float
+    logits: NDArray[np.float32]
+    decoder: int = 0
 
     @property
     def size_bytes(self) -> int:
         """Bytes held."""
-        return self.masks.masks.nbytes + self.masks.scores.nbytes + self.masks.logits.nbytes
+        return self.mask.nbytes + self.logits.nbytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What is known of an object after a step.
+
+    Attributes:
+        candidates: the step's answers, the best first, each in its own window; one, but after an ambiguous step.
+        chosen: index of the one that the next step continues from.
+    """
+
+    candidates: tuple[Candidate, ...]
+    chosen: int = 0
+
+    @classmethod
+    def of(cls, window: Window, masks: MaskSet, chosen: int = 0) -> State:
+        """Return the state after an answer in one window."""
+        scores = masks.scores.tolist()
+        candidates = tuple(
+            Candidate(window, masks.masks[i], score, masks.logits[i], masks.decoder_of(i))
+            for i, score in enumerate(scores)
+        )
+        return cls(candidates, chosen)
+
+    @property
+    def current(self) -> Candidate:
+        """The chosen candidate."""
+        return self.candidates[self.chosen]
+
+    @property
+    def window(self) -> Window:
+        """The window of the chosen candidate."""
+        return self.current.window
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The chosen mask: bool ``(height, width)`` over the window."""
+        return self.current.mask
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes held."""
+        return sum(each.size_bytes for each in self.candidates)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -45,14 +45,14 @@ def window_prompts(steps: Sequence[Step], window: Window, previous: State | None
     if box is not None and (box[2] <= box[0] or box[3] <= box[1]):
         box = None
     if previous is not None:
-        logits = carry_logits(previous.masks.logits[previous.chosen], previous.window, window)
+        logits = carry_logits(previous.current.logits, previous.window, window)
     return WindowPrompts(
         points=np.asarray(points, np.float32).reshape(-1, 2),
         labels=np.asarray(labels, np.int64),
         box=box,
         logits=logits,
         last_click=newest,
-        decoder=None if previous is None else previous.masks.decoder_of(previous.chosen),
+        decoder=None if previous is None else previous.current.decoder,
     )
 
 

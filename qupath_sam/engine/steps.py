@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from qupath_sam.engine.doubts import LOW_SCORE, is_large
 from qupath_sam.engine.embedded_windows import EmbeddedWindows
 from qupath_sam.engine.logits import carry_logits
-from qupath_sam.engine.step import DecodeRequest, State, Step
+from qupath_sam.engine.step import Candidate, DecodeRequest, State, Step
 from qupath_sam.engine.step_bounds import (
     centre_of,
     joint_bounds,
@@ -98,9 +98,9 @@ def _from_chosen_mask(previous: State | None, step: Step) -> State | None:
     """Return the state that a step goes on from: where its click names another mask than the state does, that one."""
     if previous is None or step.from_mask is None:
         return previous
-    if step.from_mask >= len(previous.masks.masks):
+    if step.from_mask >= len(previous.candidates):
         raise InvalidPrompt(
-            f"from_mask {step.from_mask}: the step before has {len(previous.masks.masks)} masks, counted from 0"
+            f"from_mask {step.from_mask}: the step before has {len(previous.candidates)} masks, counted from 0"
         )
     return replace(previous, chosen=step.from_mask)
 
@@ -146,7 +146,7 @@ def _step_in_engine_windows(
 def _runs_away(state: State, *, request: WindowRequest, scales: Scales) -> bool:
     """Return whether the model doubts a mask that is larger than its window, or than what a person may have meant."""
     bounds = mask_bounds(state)
-    if bounds is None or state.masks.scores[state.chosen] >= LOW_SCORE:
+    if bounds is None or state.current.score >= LOW_SCORE:
         return False
     if touches_edge(state.mask, state.window, scales.extent):
         return True
@@ -159,17 +159,13 @@ def _whole_masks(
     state: State, steps: Sequence[Step], *, scales: Scales, choice: MaskChoice
 ) -> Generator[DecodeRequest, MaskSet, State | None]:
     """Return a state with those masks of its window that are not empty and not cut off; None where there are none."""
-    if len(state.masks.masks) == 1:
+    if len(state.candidates) == 1:
         return None
     every = yield from _decode(steps, state.window, None, choice=choice, refine_all=True)
-    masks = every.masks
-    whole = [
-        i for i, mask in enumerate(masks.masks) if mask.any() and not touches_edge(mask, state.window, scales.extent)
-    ]
-    if not whole:
-        return None
-    kept = _some(masks, whole)
-    return State(state.window, kept, _choose(kept, choice))
+    whole = tuple(
+        each for each in every.candidates if each.mask.any() and not touches_edge(each.mask, each.window, scales.extent)
+    )
+    return State(whole, _choose(whole, choice)) if whole else None
 
 
 def _zoom_in(
@@ -236,21 +232,15 @@ def _decode(
     # Any of several masks may be chosen, or shown: each is to be as good as the best one.
     prompts = replace(prompts, refine_all=several and (refine_all or choice is not MaskChoice.BEST))
     answer = yield DecodeRequest(window, prompts, several)
+    candidates = State.of(window, answer).candidates
     if several:
-        answer = _without_unlikely(answer)
-    return State(window, answer, _choose(answer, choice))
+        candidates = _without_unlikely(candidates)
+    return State(candidates, _choose(candidates, choice))
 
 
-def _without_unlikely(masks: MaskSet) -> MaskSet:
-    """Return the best mask and the others with a score of at least `LEAST_SCORE`; all where the best has less."""
-    likely = [i for i, score in enumerate(masks.scores) if score >= LEAST_SCORE]
-    return masks if len(likely) in (0, len(masks.scores)) else _some(masks, likely)
-
-
-def _some(masks: MaskSet, kept: list[int]) -> MaskSet:
-    """Return a set of the masks with these numbers."""
-    decoders = tuple(masks.decoder_of(i) for i in kept)
-    return MaskSet(masks.masks[kept], masks.scores[kept], masks.logits[kept], decoders)
+def _without_unlikely(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """Return the best and the others with a score of at least `LEAST_SCORE`; all where the best has less."""
+    return tuple(each for each in candidates if each.score >= LEAST_SCORE) or candidates
 
 
 def touches_edge(mask: NDArray[np.bool_], window: Window, extent: Region) -> bool:
@@ -264,10 +254,10 @@ def touches_edge(mask: NDArray[np.bool_], window: Window, extent: Region) -> boo
     )
 
 
-def _choose(masks: MaskSet, choice: MaskChoice) -> int:
-    if choice in (MaskChoice.BEST, MaskChoice.ALL) or len(masks.masks) == 1:
+def _choose(candidates: Sequence[Candidate], choice: MaskChoice) -> int:
+    if choice in (MaskChoice.BEST, MaskChoice.ALL) or len(candidates) == 1:
         return 0
-    areas = masks.masks.reshape(len(masks.masks), -1).sum(axis=1)
+    areas = np.array([np.count_nonzero(each.mask) for each in candidates])
     if choice is MaskChoice.LARGEST:
         return int(np.argmax(areas))
     filled = np.flatnonzero(areas)
@@ -276,7 +266,7 @@ def _choose(masks: MaskSet, choice: MaskChoice) -> int:
 
 def _agree(coarse: State, fine: State) -> bool:
     """Return whether both show the same object, or one a part of the other; compared in the finer window."""
-    fine_logits = fine.masks.logits[fine.chosen] > 0
-    coarse_logits = carry_logits(coarse.masks.logits[coarse.chosen], coarse.window, fine.window) > 0
+    fine_logits = fine.current.logits > 0
+    coarse_logits = carry_logits(coarse.current.logits, coarse.window, fine.window) > 0
     smaller = min(np.count_nonzero(fine_logits), np.count_nonzero(coarse_logits))
     return bool(smaller > 0 and np.count_nonzero(fine_logits & coarse_logits) / smaller >= ZOOM_AGREEMENT)

@@ -79,7 +79,7 @@ class TrackingCall:
     def track(self, item: ObjectRequest, window: Window, bank: MemoryBank) -> tuple[ObjectResult, MemoryBank]:
         """Find the object on this plane."""
         masks, after = self._run.on_embedding(window, lambda embedding: self._tracker.track(embedding, bank))
-        return self._run.result(item, State(window, masks, 0)), after
+        return self._run.result(item, State.of(window, masks)), after
 
 
 def _grown(outline: Polygon | MultiPolygon, share: float) -> tuple[float, float, float, float]:

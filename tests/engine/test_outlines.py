@@ -26,7 +26,7 @@ def noisy_disc() -> tuple[State, np.ndarray]:
     flipped = np.random.default_rng(5).random((256, 256)) < 0.01
     mask = (np.hypot(x - 120, y - 120) < 70) ^ flipped
     logits = np.zeros((1, LOW_RES_SIZE, LOW_RES_SIZE), np.float32)
-    return State(WINDOW, MaskSet(mask[None], np.array([0.9], np.float32), logits), 0), flipped
+    return State.of(WINDOW, MaskSet(mask[None], np.array([0.9], np.float32), logits)), flipped
 
 
 def shape_of(prompts: ObjectPrompts, output: OutputOptions | None = None) -> shapely.Geometry:
@@ -57,7 +57,7 @@ def test_the_parts_that_a_box_holds_stay() -> None:
     for left, radius in ((40, 10), (120, 8), (200, 3), (240, 1)):
         mask |= np.hypot(x - left, y - 120) < radius
     logits = np.zeros((1, LOW_RES_SIZE, LOW_RES_SIZE), np.float32)
-    state = State(WINDOW, MaskSet(mask[None], np.array([0.9], np.float32), logits), 0)
+    state = State.of(WINDOW, MaskSet(mask[None], np.array([0.9], np.float32), logits))
     wide = ObjectPrompts(box=Box(1020, 2100, 1250, 2140))
     (outline,) = outlines_of(state, wide, OutputOptions(), extent=Region(0, 0, 5000, 5000), mpp=0.5)
     assert len(shapely.get_parts(outline.geometry)) == 3, "beside the largest part the last one alone is a speck"
@@ -93,7 +93,7 @@ def test_a_finer_grid_shows_one_object_too() -> None:
     logits = np.full((LOW_RES_SIZE, LOW_RES_SIZE), -1.0, np.float32)
     logits[40:80, 40:80] = 1.0
     logits[100:110, 100:110] = 1.0
-    state = State(window, MaskSet((logits > 0)[None], np.array([0.9], np.float32), logits[None]), 0)
+    state = State.of(window, MaskSet((logits > 0)[None], np.array([0.9], np.float32), logits[None]))
     clicked = ObjectPrompts((Click.at(240, 240),))
 
     def parts(prompts: ObjectPrompts, **options: bool) -> int:
@@ -111,7 +111,7 @@ def test_what_hangs_together_beyond_the_edge_of_the_image_alone_is_not_one_objec
     mask[20:40, 40:140] = mask[160:180, 40:140] = True
     mask[20:180, 120:140] = True
     logits = np.zeros((1, LOW_RES_SIZE, LOW_RES_SIZE), np.float32)
-    state = State(WINDOW, MaskSet(mask[None], np.array([0.9], np.float32), logits), 0)
+    state = State.of(WINDOW, MaskSet(mask[None], np.array([0.9], np.float32), logits))
     clicked = ObjectPrompts((Click.at(1050, 2030),))
     edge = Region(0, 0, 1100, 5000)
     (outline,) = outlines_of(state, clicked, OutputOptions(), extent=edge, mpp=None)

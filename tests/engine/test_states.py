@@ -24,7 +24,7 @@ def context(image: str = "slide", view: float = 0.0, **request) -> StepsContext:
 
 def state(size: int = 4) -> State:
     masks = MaskSet(np.zeros((1, size, size), bool), np.zeros(1, np.float32), np.zeros((1, size, size), np.float32))
-    return State(WINDOW, masks, 0)
+    return State.of(WINDOW, masks)
 
 
 def steps(*xs: float):

@@ -107,9 +107,8 @@ def test_masks_that_the_model_itself_rules_out_are_no_choice(
         return MaskSet(masks, np.array(scores, np.float32), logits, tuple(range(len(scores))))
 
     ((state,), asked) = run(ObjectPrompts((Click.at(10_000, 10_000),)), decode, choice=choice)
-    assert state.masks.scores.tolist() == pytest.approx(kept)
-    assert state.masks.decoders == tuple(range(len(kept)))
-    assert len(state.masks.masks) == len(state.masks.logits) == len(kept)
+    assert [each.score for each in state.candidates] == pytest.approx(kept)
+    assert [each.decoder for each in state.candidates] == list(range(len(kept)))
     assert asked[0].several_masks
 
 
@@ -198,7 +197,7 @@ def test_later_clicks_keep_the_window_and_continue_from_the_logits():
     assert len({request.window for request in asked}) == 1
     assert asked[0].prompts.logits is None
     assert [request.several_masks for request in asked] == [True, False, False]
-    np.testing.assert_array_equal(asked[2].prompts.logits, states[1].masks.logits[0])
+    np.testing.assert_array_equal(asked[2].prompts.logits, states[1].current.logits)
     assert asked[2].prompts.labels.tolist() == [1, 1, 0]
     assert asked[2].prompts.last_click == 1
 
@@ -226,7 +225,7 @@ def test_the_answer_is_the_same_click_by_click_and_at_once():
         states, _ = run(ObjectPrompts(clicks[: done + 1]), painted(truth), done=done, state=state)
         state = states[-1]
         assert state.window == at_once[done].window
-        np.testing.assert_array_equal(state.masks.logits, at_once[done].masks.logits)
+        np.testing.assert_array_equal(state.current.logits, at_once[done].current.logits)
 
 
 def test_a_box_and_an_outline_come_first_and_together():
@@ -272,7 +271,7 @@ def test_the_chosen_mask_is_the_one_that_is_continued(choice, chosen):
     prompts = ObjectPrompts((Click.at(10_000, 10_000), Click.at(10_010, 10_000)))
     states, asked = run(prompts, decode, choice=choice, request=request)
     assert states[0].chosen == chosen
-    np.testing.assert_array_equal(asked[1].prompts.logits, states[0].masks.logits[chosen])
+    np.testing.assert_array_equal(asked[1].prompts.logits, states[0].candidates[chosen].logits)
 
 
 @pytest.mark.parametrize(("score", "runs_away"), [(0.4, False), (0.8, True)])
@@ -287,7 +286,7 @@ def test_a_doubted_mask_that_fills_the_slide_gives_way_to_one_inside_the_first_w
     (state,), asked = run(ObjectPrompts((Click.at(10_000, 10_000),)), decode, choice=choice)
     assert bool(state.mask.all()) is runs_away
     if not runs_away:
-        assert state.masks.decoder_of(state.chosen) == 0
+        assert state.current.decoder == 0
         assert any(each.prompts.refine_all and each.window == asked[0].window for each in asked[1:])
 
 
@@ -305,7 +304,7 @@ def three_masks(request) -> MaskSet:
 def test_a_click_goes_on_from_the_mask_that_it_names(from_mask):
     prompts = ObjectPrompts((Click.at(10_000, 10_000), Click.at(10_010, 10_000, from_mask=from_mask)))
     states, asked = run(prompts, three_masks, choice=MaskChoice.ALL, request=WindowRequest(downsample=2))
-    np.testing.assert_array_equal(asked[1].prompts.logits, states[0].masks.logits[from_mask])
+    np.testing.assert_array_equal(asked[1].prompts.logits, states[0].candidates[from_mask].logits)
     assert states[0].chosen == 0, "what the first click was answered depends on no later one"
 
 
@@ -452,7 +451,7 @@ def test_clicks_of_one_step_are_decoded_once_from_the_mask_before_them():
         ObjectPrompts((first, more[0], *(replace(c, same_step=True) for c in more[1:]))), painted(truth)
     )
     assert len(states) == len(asked) == 2
-    np.testing.assert_array_equal(asked[1].prompts.logits, states[0].masks.logits[0])
+    np.testing.assert_array_equal(asked[1].prompts.logits, states[0].current.logits)
     assert asked[1].prompts.labels.tolist() == [1, 1, 0, 1]
     assert asked[1].prompts.last_click == 3
     assert not asked[1].several_masks
