@@ -48,7 +48,8 @@ class EffortName(enum.Enum):
 
 #: Names of the tables that ``--markdown`` writes, as the markers in a document say them.
 FULL_TABLE, SUMMARY_TABLE = "qupath-sam evaluate, table", "qupath-sam evaluate, summary"
-KINDS_TABLE = "qupath-sam evaluate, kinds"
+KINDS_TABLE, KINDS_SUMMARY_TABLE = "qupath-sam evaluate, kinds", "qupath-sam evaluate, kinds summary"
+_CLICK_TABLES = FULL_TABLE, SUMMARY_TABLE, KINDS_TABLE, KINDS_SUMMARY_TABLE
 
 
 @grouped(
@@ -209,7 +210,7 @@ def evaluate(
         check_target(path, make_folder=True)
         check_markers(
             path,
-            (AUTOMATIC_TABLE,) if automatic else (LIKE_TABLE,) if counts else (FULL_TABLE, SUMMARY_TABLE, KINDS_TABLE),
+            (AUTOMATIC_TABLE,) if automatic else (LIKE_TABLE,) if counts else _CLICK_TABLES,
         )
     wanted_split = None if split == "all" else split
     opened = data_options.open_all(replace(data, datasets=tuple(datasets or ())))
@@ -289,7 +290,7 @@ def evaluate(
             print_tables(reports[chosen], title=f"--window {chosen.value}" if len(windows) > 1 else "")
             write_files(reports[chosen], comparison, suffixes[chosen], json=json, plot=plot, cases=cases)
     if markdown:
-        from qupath_sam.evaluation.page import kinds_page, page, summary
+        from qupath_sam.evaluation.page import kinds_page, kinds_summary, page, summary
 
         scope: dict[str, Any] = {"class": data.path_class, "image": data.image, "group-by": data.group_by}
         scales: dict[str, Any] = {"mpp": data.mpp, "downsample": data.downsample}
@@ -308,6 +309,7 @@ def evaluate(
             FULL_TABLE: page(reports, command=command),
             SUMMARY_TABLE: summary(reports),
             KINDS_TABLE: kinds_page(reports, command=command),
+            KINDS_SUMMARY_TABLE: kinds_summary(reports),
         }
         for path in markdown:
             write_tables(path, tables)

@@ -1,4 +1,4 @@
-"""The tables of several reports as Markdown: the whole table of a document, and the short one of a README."""
+"""The tables of several reports as Markdown: the whole tables of a document, and the short ones of a README."""
 
 from __future__ import annotations
 
@@ -83,6 +83,25 @@ def summary(reports: Mapping[WindowChoice, Mapping[str, Any]]) -> str:
         noc = noc_text(pooled, 85, int(report["protocol"]["max_clicks"]), digits=1)
         rows.append([f"`{model}`", noc, f"{pooled['miou'][0]:.2f}", "-"])
     return markdown(header, rows)
+
+
+def kinds_summary(reports: Mapping[WindowChoice, Mapping[str, Any]]) -> str:
+    """Return one row for each kind of object, in engine windows where the reports have them.
+
+    A column for each model: clicks to an IoU of .85, and in parentheses the IoU after the first click.
+    """
+    report = reports.get(WindowChoice.AUTO) or next(iter(reports.values()))
+    kinds: Results = report["kinds"]
+    clicks = int(report["protocol"]["max_clicks"])
+    rows = [
+        [kind, *(_clicks_of_kind(of_model[kind], clicks) if kind in of_model else "-" for of_model in kinds.values())]
+        for kind in dataset_names(kinds)
+    ]
+    return markdown(["clicks to IoU .85 (IoU after the first)", *(f"`{model}`" for model in kinds)], rows)
+
+
+def _clicks_of_kind(summary: Mapping[str, Any], clicks: int) -> str:
+    return f"{noc_text(summary, 85, clicks, digits=1)} ({summary['first_iou']:.2f})"
 
 
 def _table(report: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from qupath_sam.cli.evaluate import FULL_TABLE, KINDS_TABLE, SUMMARY_TABLE, evaluate
+from qupath_sam.cli.evaluate import FULL_TABLE, KINDS_SUMMARY_TABLE, KINDS_TABLE, SUMMARY_TABLE, evaluate
 from qupath_sam.cli.marked_tables import begin
 from qupath_sam.errors import InvalidRequest
 from tests.evaluation.pictures import painted, save, two_discs
@@ -81,10 +81,16 @@ def test_documents_take_their_tables_between_markers(tmp_path: Path) -> None:
     kinds.write_text(f"{begin(KINDS_TABLE)}\n<!-- end -->\n", encoding="utf-8")
     full.write_text(f"# Results\n\n{begin(FULL_TABLE)}\n<!-- end -->\n", encoding="utf-8")
     short.write_text(f"{begin(SUMMARY_TABLE)}\n| old |\n<!-- end -->\n\nText.\n", encoding="utf-8")
-    outputs = [word for path in (full, short, kinds) for word in ("--markdown", path)]
+    by_kind = tmp_path / "by_kind.md"
+    by_kind.write_text(f"{begin(KINDS_SUMMARY_TABLE)}\n<!-- end -->\n", encoding="utf-8")
+    outputs = [word for path in (full, short, kinds, by_kind) for word in ("--markdown", path)]
     result = run(given, "--window", "image", "--window", "auto", *outputs)
     assert result.exit_code == 0, result.output
     assert len(re.findall(r"^\| (region|gland|nucleus) \| \d+ \(1\) \| fake \|", kinds.read_text("utf-8"), re.M)) == 2
+    head, _, *kind_rows = by_kind.read_text(encoding="utf-8").splitlines()[1:-1]
+    assert head == "| clicks to IoU .85 (IoU after the first) | `fake` |"
+    assert len(kind_rows) == 1
+    assert re.fullmatch(r"\| (region|gland|nucleus) \| (>=? )?\d+(\.\d)? \(\d\.\d\d\) \|", kind_rows[0])
     table, summary = full.read_text(encoding="utf-8"), short.read_text(encoding="utf-8")
     assert table.startswith("# Results\n\n<!-- begin")
     assert table.count("| Model | NoC@80 |") == 2
