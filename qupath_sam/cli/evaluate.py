@@ -19,7 +19,7 @@ from qupath_sam.cli.marked_tables import check_markers, write_tables
 from qupath_sam.cli.option_groups import given_options, grouped
 from qupath_sam.cli.targets import check_target
 from qupath_sam.cli.train_sac import SelectionName
-from qupath_sam.datasets.options import WindowChoice
+from qupath_sam.datasets.options import FirstPrompt, Part, WindowChoice
 
 if TYPE_CHECKING:
     from qupath_sam.datasets import Dataset
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 #: Options of clicks alone, and of finding all objects alone.
 _OF_CLICKS = (
+    *("first", "keep_parts", "without"),
     *("max_clicks", "window", "target", "objects_per_image", "min_area", "crop", "plot", "cases", "zero_shot"),
     *("workers", "resume_dir", "any_version"),
 )
@@ -55,7 +56,7 @@ _CLICK_TABLES = FULL_TABLE, SUMMARY_TABLE, KINDS_TABLE, KINDS_SUMMARY_TABLE
 @grouped(
     {
         "Which objects": ("split", "images", "objects_per_image", "min_area", "crop", "seed", "namesakes"),
-        "Clicks and comparison": ("max_clicks", "zero_shot"),
+        "Clicks and comparison": ("max_clicks", "first", "zero_shot", "keep_parts", "without"),
         "All objects of an image": ("automatic", "like", "effort", "dense", "clicks_in_the_middle"),
         "Segment Any Cell": _OF_SAC,
         "What is written": ("json", "plot", "cases"),
@@ -70,6 +71,15 @@ def evaluate(
         list[str] | None, typer.Option(help="Name of a model; may be repeated (see `qupath-sam models list`).")
     ] = None,
     max_clicks: Annotated[int, typer.Option(min=1, help="Clicks of every object.")] = 20,
+    first: Annotated[
+        FirstPrompt, typer.Option(help="Begin with a click in the object's middle, or with a stroke through it.")
+    ] = FirstPrompt.CLICK,
+    keep_parts: Annotated[
+        bool, typer.Option("--keep-parts", help="Answers keep parts that no click points at, and pinholes.")
+    ] = False,
+    without: Annotated[
+        list[Part] | None, typer.Option(help="Leave this part of the model out, to see its worth; may be repeated.")
+    ] = None,
     split: Annotated[
         str, typer.Option(help="Tiles of this split, where a data set names splits; all takes every tile.")
     ] = "validation",
@@ -243,7 +253,7 @@ def evaluate(
     from qupath_sam.evaluation.run import Choices, describe
     from qupath_sam.machine.threads import configure_torch
 
-    protocol = Protocol(max_clicks=max_clicks, seed=seed)
+    protocol = Protocol(max_clicks=max_clicks, seed=seed, first=first)
     configure_torch(threads)
     reports: dict[WindowChoice, dict[str, Any]] = {}
     with ExitStack() as stack:
@@ -253,7 +263,14 @@ def evaluate(
         for chosen in windows:
             foreign = len(store.foreign) if store is not None else 0
             choices = Choices(
-                window=chosen, per_tile=objects_per_image, target=data.target, min_area=min_area, crop=crop, seed=seed
+                window=chosen,
+                per_tile=objects_per_image,
+                target=data.target,
+                min_area=min_area,
+                crop=crop,
+                seed=seed,
+                keep_parts=keep_parts,
+                without=tuple(dict.fromkeys(without or ())),
             )
             comparison = _compare(
                 names,
@@ -296,8 +313,9 @@ def evaluate(
         scales: dict[str, Any] = {"mpp": data.mpp, "downsample": data.downsample}
         drawn = {"images": images, "objects-per-image": objects_per_image, "min-area": min_area, "crop": crop}
         rules = {"target": data.target and data.target.value, "split": split, "max-clicks": max_clicks, "seed": seed}
-        options: dict[str, Any] = {**scope, **scales, **drawn, **rules}
-        flags = ["namesakes"] if namesakes else []
+        answers = {"first": first.value, "without": [part.value for part in without or ()]}
+        options: dict[str, Any] = {**scope, **scales, **drawn, **rules, **answers}
+        flags = [name for name, given in (("namesakes", namesakes), ("keep-parts", keep_parts)) if given]
         command = command_line(
             [*(datasets or []), *(f"--project {each}" for each in data.project or [])],
             names,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qupath_sam.evaluation.protocol import Protocol
 
 #: Options that need not be repeated.
-_DEFAULTS = {"split": "validation", "max-clicks": 20, "seed": 0}
+_DEFAULTS = {"split": "validation", "max-clicks": 20, "seed": 0, "first": "click"}
 
 
 def make_report(

@@ -8,6 +8,7 @@ import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
+from qupath_sam.engine.clicked_places import hold, places_of
 from qupath_sam.engine.logits import mask_on_grid, traced_grid
 from qupath_sam.engine.step import State
 from qupath_sam.models.base import LOW_RES_SIZE
@@ -43,9 +44,13 @@ def outlines_of(
         if reaches_beyond:
             # Beyond the image's edge the window was painted white: what a model saw there is no tissue, and joins none.
             mask = _inside(mask, grid, at, extent)
-        if (reaches_beyond or grid != candidate.window) and not output.keep_parts:
-            mask = _in_one_piece(mask, prompts, grid, at)
-        geometry = place(trace_mask(mask), grid, at=at)
+        places = places_of(prompts.clicks, grid)
+        held, at = hold(mask, places, grid, at, side=False)
+        if (reaches_beyond or grid != candidate.window or held is not mask) and not output.keep_parts:
+            held = _in_one_piece(held, prompts, grid, at)
+        # Last, as no part is another object's only because a click lies beside it.
+        held, at = hold(held, places, grid, at, side=True)
+        geometry = place(trace_mask(held), grid, at=at)
         if reaches_beyond:
             # A pixel may lie across the edge.
             geometry = clip(geometry, shapely.box(*extent.bounds))

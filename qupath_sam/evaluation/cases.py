@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qupath_sam.datasets.base import Dataset
 from qupath_sam.datasets.objects import EvaluationObject, TileView
 from qupath_sam.evaluation.panels import SHOWN_CLICKS, Case
-from qupath_sam.evaluation.protocol import NOC_THRESHOLDS, number_of_clicks, run_clicks
+from qupath_sam.evaluation.protocol import NOC_THRESHOLDS, Protocol, first_stroke, number_of_clicks, run_clicks
 from qupath_sam.evaluation.results import ObjectResult
 from qupath_sam.evaluation.run import Evaluation
 
@@ -38,7 +38,7 @@ def success_and_failure(results: Sequence[ObjectResult]) -> list[tuple[str, Obje
 
 
 def replay(
-    evaluation: Evaluation, datasets: Sequence[Dataset], result: ObjectResult, *, title: str, max_clicks: int
+    evaluation: Evaluation, datasets: Sequence[Dataset], result: ObjectResult, *, title: str, protocol: Protocol
 ) -> Case:
     """Click an object once more, keeping its masks.
 
@@ -46,8 +46,10 @@ def replay(
         LookupError: the data sets do not hold the object.
     """
     view, item = _find(evaluation, datasets, result)
-    shown = [k for k in SHOWN_CLICKS if k <= max_clicks]
-    run = run_clicks(evaluation.prompt(view.pixels, view.mpp).start(), item.mask, max_clicks=max_clicks, keep=shown)
+    shown = [k for k in SHOWN_CLICKS if k <= protocol.max_clicks]
+    stroke = first_stroke(item.mask, protocol, protocol.seed_of(item.digest))
+    session = evaluation.prompt(view.pixels, view.mpp).start()
+    run = run_clicks(session, item.mask, max_clicks=protocol.max_clicks, keep=shown, stroke=stroke)
     noc = number_of_clicks(run.iou, NOC_THRESHOLDS[-1] / 100)
     return Case(f"{title}: {result.dataset}, {result.object_id} (NoC@90 {noc})", view.pixels, item.mask, run)
 

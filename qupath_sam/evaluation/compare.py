@@ -99,7 +99,7 @@ def compare_models(
                 chosen = chosen or success_and_failure(results)
                 replayed.append(
                     [
-                        replay(evaluation, datasets, result, title=f"{kind}, {name}", max_clicks=protocol.max_clicks)
+                        replay(evaluation, datasets, result, title=f"{kind}, {name}", protocol=protocol)
                         for kind, result in chosen
                     ]
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -17,16 +18,22 @@ from qupath_sam.models.load import LoadedModel
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.types.masks import Mask
-from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
-from qupath_sam.types.requests import ObjectRequest
+from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts, scribble
+from qupath_sam.types.requests import ObjectRequest, OutputOptions
 
 _EMBEDDING_BYTES, _STATE_BYTES = 512 * 2**20, 256 * 2**20
 
 
 class OwnWindowsEngine:
-    """The engine as the server runs it, round one model. Close it to end its thread."""
+    """The engine as the server runs it, round one model. Close it to end its thread.
 
-    def __init__(self, model: LoadedModel) -> None:
+    Args:
+        model: that answers.
+        keep_parts: whether answers keep parts that no click points at, and pinholes.
+    """
+
+    def __init__(self, model: LoadedModel, *, keep_parts: bool = False) -> None:
+        self._output = OutputOptions(keep_parts=keep_parts)
         self._engine = engine_of(model, embedding_bytes=_EMBEDDING_BYTES, state_bytes=_STATE_BYTES)
 
     def image(self, pixels: NDArray[np.uint8], mpp: float | None) -> OwnWindows:
@@ -36,7 +43,7 @@ class OwnWindowsEngine:
             pixels: uint8 ``(H, W, 3)`` RGB, taken as level 0.
             mpp: um per px, or None.
         """
-        return OwnWindows(self._engine, PushedReader.of_image(pixels, mpp))
+        return OwnWindows(self._engine, PushedReader.of_image(pixels, mpp), self._output)
 
     def close(self) -> None:
         """End the engine's thread."""
@@ -57,7 +64,8 @@ class OwnWindows:
     The seconds of an answer are the engine's own, reading and encoding of new windows included, painting left out.
     """
 
-    def __init__(self, engine: Engine, slide: SlideReader) -> None:
+    def __init__(self, engine: Engine, slide: SlideReader, output: OutputOptions | None = None) -> None:
+        self._output = output or OutputOptions()
         self._engine = engine
         self._slide = slide
 
@@ -75,7 +83,7 @@ class OwnWindows:
 
     def predict(self, prompts: ObjectPrompts, token: bytes = b"") -> tuple[Answer, bytes]:
         """Return the engine's answer, and the token for the next click."""
-        prediction = self._engine.predict(self._slide, [ObjectRequest(prompts, token=token)])
+        prediction = self._engine.predict(self._slide, [ObjectRequest(prompts, token=token)], output=self._output)
         result = prediction.results[0]
         info = self._slide.info
         mask = paint([outline.geometry for outline in result.outlines], (info.height, info.width)) > 0
@@ -92,6 +100,9 @@ class _OwnWindowsSession:
         self._token = b""
 
     def click(self, point: tuple[float, float], label: Label) -> Answer:
-        self._clicks = (*self._clicks, Click.at(*point, label))
+        return self.stroke([point], label)
+
+    def stroke(self, points: Sequence[tuple[float, float]], label: Label) -> Answer:
+        self._clicks = (*self._clicks, scribble(points, label))
         answer, self._token = self._image.predict(ObjectPrompts(clicks=self._clicks), self._token)
         return answer

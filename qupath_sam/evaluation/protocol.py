@@ -12,27 +12,31 @@ It is the papers' (Xu et al. 2016; RITM, Sofiiuk et al. 2022; Kim et al., sec. 3
   at each click. Where nothing is left to correct, no click is made and the last mask stands.
 - **NoC@t** is the first click whose IoU reaches t per cent; an object that never does counts with all clicks. Reaching
   it at the last click is a success (RITM's ``compute_noc_metric`` counts that as a failure: its NoF is higher).
+- **First prompt**: a click, or, with `FirstPrompt.STROKE`, a stroke through the object's middle
+  (`qupath_sam.datasets.simulated_strokes`), which counts as one click.
 - **Harm and locality** of each click: `qupath_sam.evaluation.metrics`.
 
 Apart from the clicks, an object is asked for by its box, by a spoilt outline (`perturbed_outline`; the gain is the IoU
 after refining less the IoU before; the prompts are the outline and its box, no point: what `project refine` makes of
 outlines, with a point and its guards, is for `qupath-sam bench refine`), and by jittered clicks: the first few clicks
 again, each displaced at random within its error; the figure is the mean change of IoU from the undisturbed clicks,
-whichever the sign.
+whichever the sign. A first stroke is drawn at another place then.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 
 import numpy as np
 from scipy import ndimage
 
+from qupath_sam.datasets.options import FirstPrompt
 from qupath_sam.datasets.perturbed_outlines import perturbed_outline
 from qupath_sam.datasets.simulated_clicks import Jitter, SimulatedClick, next_click
+from qupath_sam.datasets.simulated_strokes import stroke_through
 from qupath_sam.evaluation.metrics import harm, is_square, locality
 from qupath_sam.evaluation.sessions import ClickSession, PromptableImage
 from qupath_sam.models.base import Capabilities
@@ -55,7 +59,8 @@ class Protocol:
         jitter_clicks: clicks of such a run.
         jitter_spread: see `qupath_sam.datasets.simulated_clicks.Jitter`.
         outline_iou: IoU of the spoilt outline with the truth.
-        seed: of the jitter and of the spoilt outline, together with the object's digest.
+        seed: of the jitter, of the spoilt outline and of the stroke, together with the object's digest.
+        first: the first prompt.
     """
 
     max_clicks: int = 20
@@ -64,6 +69,15 @@ class Protocol:
     jitter_spread: float = 1.0
     outline_iou: float = 0.8
     seed: int = 0
+    first: FirstPrompt = FirstPrompt.CLICK
+
+    def seed_of(self, digest: str) -> tuple[int, ...]:
+        """Return the seed of an object, from its hex digest."""
+        return self.seed, int(digest[:16], 16)
+
+    def as_json(self) -> dict[str, object]:
+        """Return the settings as JSON values, by name."""
+        return {**asdict(self), "first": self.first.value}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +86,8 @@ class ClickRun:
 
     Attributes:
         iou, harm, locality: one value a click, always as many as the protocol allows.
-        clicks: those that were made; fewer where nothing was left to correct.
+        clicks: those that were made; fewer where nothing was left to correct. A stroke stands there with its first
+            point.
         click_seconds: wall time of the model's answer to each click made.
         scores: the model's estimate of the IoU after each click made; None where nothing came.
         first_parts: connected parts (8-connected) of the first answer.
@@ -125,10 +140,10 @@ def score_object(
         capabilities: of the model; prompts it does not take are left out.
         digest: hex digest of the object; part of the seed.
     """
+    seed = protocol.seed_of(digest)
     started = time.perf_counter()
-    run = run_clicks(image.start(), truth, max_clicks=protocol.max_clicks)
+    run = run_clicks(image.start(), truth, max_clicks=protocol.max_clicks, stroke=first_stroke(truth, protocol, seed))
     seconds = time.perf_counter() - started
-    seed = (protocol.seed, int(digest[:16], 16))
     box_iou = intersection_over_union(image.from_box(box_of(truth)), truth) if capabilities.boxes else None
     outlines = capabilities.outlines and (capabilities.boxes or capabilities.mask_prompt)
     return ObjectScores(
@@ -140,8 +155,21 @@ def score_object(
     )
 
 
+def first_stroke(truth: Mask, protocol: Protocol, seed: tuple[int, ...]) -> tuple[SimulatedClick, ...]:
+    """Return the stroke that the protocol begins with on an object, as pixels; empty where it begins with a click."""
+    if protocol.first is FirstPrompt.CLICK:
+        return ()
+    return stroke_through(truth, np.random.default_rng(seed))
+
+
 def run_clicks(
-    session: ClickSession, truth: Mask, *, max_clicks: int, jitter: Jitter | None = None, keep: Collection[int] = ()
+    session: ClickSession,
+    truth: Mask,
+    *,
+    max_clicks: int,
+    jitter: Jitter | None = None,
+    keep: Collection[int] = (),
+    stroke: Sequence[SimulatedClick] = (),
 ) -> ClickRun:
     """Click an object ``max_clicks`` times.
 
@@ -151,6 +179,7 @@ def run_clicks(
         max_clicks: clicks to make, at least 1.
         jitter: displaces each click.
         keep: numbers of the clicks (from 1) whose masks are wanted.
+        stroke: points of a stroke in place of the first click; empty clicks.
     """
     mask = np.zeros_like(truth)
     clicked = np.zeros_like(truth)
@@ -164,10 +193,12 @@ def run_clicks(
     cut_off = is_square(truth)
     masks: dict[int, Mask] = {}
     for number in range(1, max_clicks + 1):
-        click = next_click(mask, truth, clicked, jitter=jitter)
+        drawn = stroke if number == 1 else ()
+        click = drawn[0] if drawn else next_click(mask, truth, clicked, jitter=jitter)
         after = mask
         if click is not None:
-            answer = session.click(click.point, click.label)
+            points = [each.point for each in drawn or (click,)]
+            answer = session.stroke(points, click.label) if drawn else session.click(*points, click.label)
             after = answer.mask
             seconds.append(answer.seconds)
             scores.append(answer.score)
@@ -176,7 +207,8 @@ def run_clicks(
                 first_parts = int(ndimage.label(after, structure=np.ones((3, 3)))[1])
                 first_best_iou = max(intersection_over_union(each, truth) for each in (after, *answer.others))
             clicks.append(click)
-            clicked[click.y, click.x] = True
+            for each in drawn or (click,):
+                clicked[each.y, each.x] = True
         ious.append(intersection_over_union(after, truth))
         harms.append(harm(mask, after, truth))
         localities.append(locality(mask, after, (click.x, click.y)) if click is not None else 0.0)
@@ -220,6 +252,7 @@ def _jitter_effect(
     clicks = min(protocol.jitter_clicks, protocol.max_clicks)
     for repeat in range(protocol.jitter_runs):
         jitter = Jitter(np.random.default_rng((*seed, repeat)), protocol.jitter_spread)
-        disturbed = run_clicks(image.start(), truth, max_clicks=clicks, jitter=jitter)
+        stroke = first_stroke(truth, protocol, (*seed, repeat))
+        disturbed = run_clicks(image.start(), truth, max_clicks=clicks, jitter=jitter, stroke=stroke)
         changes += [abs(a - b) for a, b in zip(disturbed.iou, undisturbed, strict=False)]
     return fmean(changes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -48,7 +47,7 @@ def build_report(
     return {
         "schema": SCHEMA,
         "machine": dict(machine),
-        "protocol": {"version": PROTOCOL_VERSION, **asdict(protocol), **settings},
+        "protocol": {"version": PROTOCOL_VERSION, **protocol.as_json(), **settings},
         "results": {model: summaries(of_model) for model, of_model in results.items()},
         "kinds": {model: kind_summaries(of_model, kinds) for model, of_model in results.items()},
     }

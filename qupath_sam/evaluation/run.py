@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from qupath_sam.datasets.base import Dataset
 from qupath_sam.datasets.objects import EvaluationObject, Selection, Tile, TileView
-from qupath_sam.datasets.options import Target, WindowChoice
+from qupath_sam.datasets.options import Part, Target, WindowChoice
+from qupath_sam.evaluation.ablation import without
 from qupath_sam.evaluation.code_digest import code_digest
 from qupath_sam.evaluation.engine_windows import OwnWindowsEngine
 from qupath_sam.evaluation.protocol import PROTOCOL_VERSION, ObjectScores, Protocol, score_object
@@ -35,6 +36,8 @@ class Choices:
         min_area: px of the smallest object.
         crop: side of the top-left square that is shown, px; 0 shows whole tiles.
         seed: of the draw of objects.
+        keep_parts: whether answers keep parts that no click points at, and pinholes.
+        without: parts of the model that are left out.
     """
 
     window: WindowChoice = WindowChoice.IMAGE
@@ -43,6 +46,8 @@ class Choices:
     min_area: int | None = None
     crop: int | None = None
     seed: int = 0
+    keep_parts: bool = False
+    without: tuple[Part, ...] = ()
 
     def selection(self, dataset: Dataset) -> Selection:
         """Return which part of a data set's tiles is shown and scored; engine windows get whole tiles."""
@@ -56,6 +61,10 @@ class Choices:
             per_tile=self.per_tile,
             seed=self.seed,
         )
+
+    def answers(self) -> dict[str, object]:
+        """Return what changes the answers of a model, as JSON values."""
+        return {"keep_parts": self.keep_parts, "without": sorted(part.value for part in self.without)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,7 @@ class Evaluation:
 
     Raises:
         UnsupportedPrompt: the model takes no clicks.
+        InvalidRequest: the model has not the parts that are to be left out.
     """
 
     def __init__(
@@ -98,13 +108,15 @@ class Evaluation:
         workers: int = 1,
     ) -> None:
         check_clickable(model.segmenter, model.spec.name)
-        self._model = model
+        self._model = model = without(model, choices.without) if choices.without else model
         self._protocol = protocol
         self.choices = choices
         self._store = store
         self._workers = workers
         self._warm = False
-        self._engine = OwnWindowsEngine(model) if choices.window is WindowChoice.AUTO else None
+        self._engine = (
+            OwnWindowsEngine(model, keep_parts=choices.keep_parts) if choices.window is WindowChoice.AUTO else None
+        )
         self._made_by = making(code_digest(self._answering_modules()), model.device) if store is not None else ""
 
     def close(self) -> None:
@@ -193,7 +205,7 @@ class Evaluation:
         """
         if self._engine is not None:
             return self._engine.image(pixels, mpp)
-        return WholeImage(self._model.segmenter, pixels)
+        return WholeImage(self._model.segmenter, pixels, keep_parts=self.choices.keep_parts)
 
     def _kept(self, view: TileView) -> _TileResults:
         """Return places for the results of a view, those that are kept in theirs."""
@@ -226,7 +238,8 @@ class Evaluation:
                     *(model.spec.boxes_checked_by, model.spec.first_clicks_with),
                 ],
                 "execution": [model.device, model.precision, model.spec.default_mpp, asdict(model.spec.capabilities)],
-                "protocol": [PROTOCOL_VERSION, asdict(self._protocol), self.choices.window.value],
+                "protocol": [PROTOCOL_VERSION, self._protocol.as_json(), self.choices.window.value],
+                "answers": self.choices.answers(),
             }
         )
 
@@ -248,6 +261,7 @@ def describe(datasets: Sequence[Dataset], choices: Choices, *, split: str | None
     """Return the choices beside the protocol's settings, as JSON values for the report."""
     return {
         "window": choices.window.value,
+        **choices.answers(),
         "split": split or "all",
         "datasets": {d.name: _described(d, choices.selection(d)) for d in datasets},
     }

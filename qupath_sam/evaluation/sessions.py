@@ -9,6 +9,7 @@ gets. Coordinates are px of the evaluated image on pixel edges: a click on the p
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -48,6 +49,10 @@ class ClickSession(Protocol):
         """Return the object after one more click."""
         ...
 
+    def stroke(self, points: Sequence[tuple[float, float]], label: Label) -> Answer:
+        """Return the object after a stroke along the points, which are taken in one step."""
+        ...
+
 
 class PromptableImage(Protocol):
     """An image that is ready to be prompted; objects do not know of each other."""
@@ -66,10 +71,17 @@ class PromptableImage(Protocol):
 
 
 class WholeImage:
-    """The image as the model's one window, encoded once."""
+    """The image as the model's one window, encoded once.
 
-    def __init__(self, segmenter: Segmenter, pixels: NDArray[np.uint8]) -> None:
+    Args:
+        segmenter: the model.
+        pixels: uint8 ``(H, W, 3)`` RGB.
+        keep_parts: whether parts that no click points at stay.
+    """
+
+    def __init__(self, segmenter: Segmenter, pixels: NDArray[np.uint8], *, keep_parts: bool = False) -> None:
         self._segmenter = segmenter
+        self._keep_parts = keep_parts
         self._embedding = segmenter.embed(pixels)
         height, width = pixels.shape[:2]
         self._window = Window(Region(0, 0, width, height), width, height)
@@ -94,6 +106,7 @@ class WholeImage:
 
     def decode(self, prompts: WindowPrompts, *, several_masks: bool = False) -> _Decoded:
         """Return the model's answer for one object; of several masks, the one that the model itself scores best."""
+        prompts = replace(prompts, keep_parts=self._keep_parts)
         started = time.perf_counter()
         answer = self._segmenter.decode(self._embedding, [prompts], several_masks=several_masks)[0]
         seconds = time.perf_counter() - started
@@ -114,7 +127,7 @@ class _Decoded:
 
 
 class _WholeImageSession:
-    """Each request has all clicks so far and the last mask's logits; only the first click may have several answers."""
+    """Each request has all clicks so far and the last mask's logits; only the first one may have several answers."""
 
     def __init__(self, image: WholeImage) -> None:
         self._image = image
@@ -123,9 +136,13 @@ class _WholeImageSession:
         self._decoder: int | None = None
 
     def click(self, point: tuple[float, float], label: Label) -> Answer:
-        self._clicks.append((point, label))
-        prompts = replace(_prompts(self._clicks, logits=self._logits), decoder=self._decoder)
-        decoded = self._image.decode(prompts, several_masks=len(self._clicks) == 1)
+        return self.stroke([point], label)
+
+    def stroke(self, points: Sequence[tuple[float, float]], label: Label) -> Answer:
+        is_first = not self._clicks
+        self._clicks += [(point, label) for point in points]
+        prompts = replace(_prompts(self._clicks, logits=self._logits), decoder=self._decoder, last_click=len(points))
+        decoded = self._image.decode(prompts, several_masks=is_first)
         self._logits, self._decoder = decoded.logits, decoded.decoder
         return Answer(decoded.mask, decoded.seconds, decoded.score, decoded.others)
 

@@ -30,17 +30,22 @@ class ClickRules:
     """Which rules hold, and from which click on.
 
     Attributes:
+        clicks: whether clicks end on their side and changes may have to hang together with them; else the three rules
+            below do not hold.
         forced_radius: pixels this near a click (canvas px) end on its side.
         merge_from: number of the click from which changes must hang together with the newest click; None for never.
         merge_near: a changed part counts as hanging together with a click when it comes this near (canvas px).
+        white: whether a click into white takes away white alone; see `qupath_sam.models.removal`.
         one_object: what is answered to clicks alone hangs together; see `keep_clicked_parts`.
         box_share, box_margin: a box that comes alone holds all of its object, but for this share of its side or this
             many canvas px, whichever is more: boxes are drawn by hand.
     """
 
+    clicks: bool = True
     forced_radius: float = 0.75
     merge_from: int | None = 5
     merge_near: float = 1.5
+    white: bool = True
     one_object: bool = True
     box_share: float = 0.05
     box_margin: float = 2.0
@@ -51,7 +56,7 @@ def apply_rules(
     prompts: Sequence[CanvasPrompts],
     rules: ClickRules,
     *,
-    refined: int,
+    ruled: int,
     rgb: NDArray[np.uint8] | None = None,
 ) -> list[Logits]:
     """Apply all rules to the answers of B prompts.
@@ -60,8 +65,8 @@ def apply_rules(
         logits: float32 ``(B, M, 256, 256)`` over the canvas, the best mask first; left as they are.
         prompts: B of them.
         rules: which hold.
-        refined: how many of the masks, from the first on, a refinement head made: only in these the clicks and the box
-            are enforced.
+        ruled: in how many of the masks, from the first on, the clicks and the box are enforced: in those for which
+            there is a refinement head.
         rgb: uint8 ``(256, 256, 3)`` of the canvas, for `limit_removal`; None does without.
 
     Returns:
@@ -69,12 +74,12 @@ def apply_rules(
     """
     results = []
     for masks, prompt in zip(logits, prompts, strict=True):
-        clicked = [apply_click_rules(each, prompt, rules, rgb=rgb) for each in masks[:refined]]
+        clicked = [apply_click_rules(each, prompt, rules, rgb=rgb) for each in masks[:ruled]]
         enforced = [apply_box_rule(each, prompt, rules) for each in clicked]
-        ruled = [*enforced, *masks[refined:]]
+        every = [*enforced, *masks[ruled:]]
         if rules.one_object:
-            ruled = [keep_clicked_parts(each, prompt) for each in ruled]
-        results.append(np.stack(ruled))
+            every = [keep_clicked_parts(each, prompt) for each in every]
+        results.append(np.stack(every))
     return results
 
 
@@ -113,15 +118,20 @@ def apply_click_rules(
     if not newest:
         return logits
     result = logits.copy()
-    if rgb is not None and takes_away(prompts):
+    if rules.white and rgb is not None and takes_away(prompts):
         assert prompts.previous is not None
         positive = [click for click in prompts.clicks if click.positive]
         result = limit_removal(result, prompts.previous.cpu().numpy(), newest[0], positive, rgb)
+    if not rules.clicks:
+        return result
     for click in newest:
         _put(result, click, squared_distance(click) <= max(rules.forced_radius, 0.75) ** 2)
+    earlier = prompts.clicks[: len(prompts.clicks) - len(newest)]
+    if prompts.previous is not None:
+        result = _held(result, prompts.previous.cpu().numpy(), earlier, newest)
     if prompts.previous is not None and rules.merge_from is not None and len(prompts.clicks) >= rules.merge_from:
         result = _merged(result, prompts.previous.cpu().numpy(), prompts, rules)
-    for click in prompts.clicks[: len(prompts.clicks) - len(newest)]:
+    for click in earlier:
         row, column = click.pixel
         if (result[row, column] > 0) != click.positive:
             result[row, column] = FORCED_LOGIT if click.positive else -FORCED_LOGIT
@@ -156,6 +166,32 @@ def apply_box_rule(logits: Logits, prompts: CanvasPrompts, rules: ClickRules) ->
     inside = inside_y[:, None] & inside_x[None, :]
     bounded: Logits = np.where(inside, logits, np.minimum(logits, -FORCED_LOGIT))
     return bounded
+
+
+def _held(new: Logits, old: Logits, earlier: Sequence[CanvasClick], newest: Sequence[CanvasClick]) -> Logits:
+    """Return new logits, with the old ones round earlier clicks whose pixel the newest would put on the other side.
+
+    Of the changed part that holds such a click, what is nearer to it than to every newest click stays as it was: a
+    stroke or click shares the ground with the ones before it, and leaves them more than their own pixels.
+    """
+    lost = [
+        click
+        for click in earlier
+        if (new[click.pixel] > 0) != click.positive and (old[click.pixel] > 0) == click.positive
+    ]
+    if not lost:
+        return new
+    changed = (new > 0) != (old > 0)
+    components, _ = ndimage.label(changed)
+    there = changed & np.isin(components, [components[click.pixel] for click in lost])
+    nearer = _least_distance(lost) < _least_distance(newest)
+    held: Logits = np.where(there & nearer, old, new)
+    return held
+
+
+def _least_distance(clicks: Sequence[CanvasClick]) -> NDArray[np.float64]:
+    distance: NDArray[np.float64] = np.minimum.reduce([squared_distance(click) for click in clicks])
+    return distance
 
 
 def _merged(new: Logits, old: Logits, prompts: CanvasPrompts, rules: ClickRules) -> Logits:

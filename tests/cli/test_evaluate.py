@@ -132,3 +132,18 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path, option: 
     if option != "--markdown":
         result = run(tmp_path / "absent", option, tmp_path / "a.out", "--window", "image", "--window", "auto")
         assert "a-auto.out cannot be written" in str(result.exception)
+
+
+def test_the_first_prompt_and_kept_parts_are_said_in_the_command_and_the_report(tmp_path: Path) -> None:
+    given, page, report = written(tmp_path / "set"), tmp_path / "a.md", tmp_path / "a.json"
+    done = run(given, "--first", "stroke", "--keep-parts", "--markdown", page, "--json", report)
+    assert done.exit_code == 0, done.output
+    assert page.read_text(encoding="utf-8").rstrip().endswith("--max-clicks 2 --first stroke --keep-parts\n<!-- end -->")
+    protocol = json.loads(report.read_text(encoding="utf-8"))["protocol"]
+    assert (protocol["first"], protocol["keep_parts"], protocol["without"]) == ("stroke", True, [])
+
+
+def test_parts_that_a_model_has_not_are_named(tmp_path: Path) -> None:
+    done = run(written(tmp_path / "set"), "--without", "refinement-head", "--without", "white-rule")
+    assert done.exit_code != 0
+    assert "--without refinement-head, white-rule: 'fake' has no such part; leave that out" in str(done.exception)

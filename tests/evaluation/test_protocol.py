@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qupath_sam.datasets.options import FirstPrompt
+from qupath_sam.datasets.simulated_strokes import STROKE_POINTS, stroke_through
 from qupath_sam.evaluation.protocol import Protocol, is_failure, number_of_clicks, run_clicks, score_object
 from qupath_sam.evaluation.sessions import WholeImage
 from qupath_sam.models.base import Capabilities
@@ -127,3 +129,44 @@ def test_a_straight_border_is_a_fault_only_where_the_object_has_none() -> None:
     for truth, faults in ((cut_off, 0), (disc(256, 120, 120, 70), 3)):
         image = image_for(AnsweringSegmenter(always), truth)
         assert run_clicks(image.start(), truth, max_clicks=3).squares == faults
+
+
+def test_a_stroke_comes_first_as_one_step_and_clicks_follow() -> None:
+    segmenter = AnsweringSegmenter(squares)
+    protocol = Protocol(max_clicks=3, jitter_runs=0, first=FirstPrompt.STROKE)
+    scores = score_object(image_for(segmenter), TRUTH, protocol, capabilities=segmenter.capabilities, digest=DIGEST)
+    prompts = [prompt for prompt, _ in segmenter.asked[:3]]
+    assert [several for _, several in segmenter.asked[:3]] == [True, False, False]
+    count = len(prompts[0].points)
+    assert 1 < count <= STROKE_POINTS
+    assert [len(p.points) for p in prompts] == [count, count + 1, count + 2]
+    assert [p.last_click for p in prompts] == [count, 1, 1]
+    assert all(TRUTH[int(y), int(x)] for x, y in prompts[0].points)
+    assert len(scores.run.iou) == len(scores.run.clicks) == 3
+    assert scores.run.clicks[0].point == tuple(prompts[0].points[0])
+
+
+def test_where_a_stroke_runs_depends_on_the_object_and_the_seed_alone() -> None:
+    def first_points(seed: int, digest: str = DIGEST) -> list[list[float]]:
+        segmenter = AnsweringSegmenter(squares)
+        protocol = Protocol(max_clicks=1, jitter_runs=0, seed=seed, first=FirstPrompt.STROKE)
+        score_object(image_for(segmenter), TRUTH, protocol, capabilities=segmenter.capabilities, digest=digest)
+        return segmenter.asked[0][0].points.tolist()
+
+    assert first_points(0) == first_points(0)
+    assert first_points(0) != first_points(1)
+    assert first_points(0) != first_points(0, "cd" * 32)
+
+
+@given(st.integers(0, 10_000))
+def test_a_stroke_runs_through_the_middle_and_stays_in_the_object(seed: int) -> None:
+    """Of a ring, whose middle no straight line keeps to, what leaves the object is left out."""
+    y, x = np.indices((64, 64))
+    ring = (np.hypot(x - 30, y - 34) < 28) & (np.hypot(x - 30, y - 34) > 14)
+    for truth in (TRUTH, ring, (x == 5) & (y == 9)):
+        stroke = stroke_through(truth, np.random.default_rng(seed))
+        assert 1 <= len(stroke) <= STROKE_POINTS
+        assert len({(each.x, each.y) for each in stroke}) == len(stroke)
+        assert all(truth[each.y, each.x] for each in stroke)
+    near = stroke_through(TRUTH, np.random.default_rng(seed))
+    assert min(np.hypot(each.x - 30, each.y - 34) for each in near) < 3

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from shapely.geometry import box
 
 from qupath_sam.datasets.base import Dataset
-from qupath_sam.datasets.options import Target, WindowChoice
+from qupath_sam.datasets.options import FirstPrompt, Part, Target, WindowChoice
 from qupath_sam.datasets.seen import check_unseen, groups_seen
 from qupath_sam.errors import InvalidRequest, UnsupportedPrompt, WrongWeights
 from qupath_sam.evaluation.cases import replay, success_and_failure
@@ -186,7 +186,7 @@ def test_cases_are_a_success_and_a_failure_and_can_be_replayed() -> None:
     with Evaluation(model, protocol=SHORT, choices=Choices()) as evaluation:
         chosen = success_and_failure(evaluation.run(data))
         assert [kind for kind, _ in chosen] == ["success", "failure", "bad first click"]
-        case = replay(evaluation, data, chosen[1][1], title="model, failure", max_clicks=5)
+        case = replay(evaluation, data, chosen[1][1], title="model, failure", protocol=SHORT)
     assert chosen[0][1].iou[-1] > 0.9 > chosen[1][1].iou[-1]
     assert sorted(case.run.masks) == [1, 5]
     assert case.run.iou == chosen[1][1].iou
@@ -241,3 +241,34 @@ def test_models_of_others_say_nothing_of_groups_and_broken_metadata_is_an_error(
     spec = replace(BUILT_IN["lite_medsam"], weights=checkpoint(tmp_path / "odd.safetensors", {"groups_seen": 7}))
     with pytest.raises(WrongWeights, match="metadata"):
         groups_seen(spec, ModelStore(tmp_path))
+
+
+@pytest.mark.parametrize("window", list(WindowChoice))
+def test_with_keep_parts_the_other_parts_stay(window: WindowChoice) -> None:
+    """The model answers every click with both discs."""
+    segmenter = AnsweringSegmenter(red)
+    kept = run(segmenter, [dataset(tiles=1)], window=window, keep_parts=True)
+    assert all(prompt.keep_parts for prompt, _ in segmenter.asked[1:])
+    assert [each.first_parts for each in kept] == [2, 2]
+    plain = AnsweringSegmenter(red)
+    run(plain, [dataset(tiles=1)], window=window)
+    assert not any(prompt.keep_parts for prompt, _ in plain.asked)
+
+
+def test_what_changes_answers_is_part_of_a_results_key_and_of_the_report(tmp_path) -> None:
+    store = ResultStore(tmp_path)
+    data = [dataset(tiles=1)]
+    stroke = replace(SHORT, first=FirstPrompt.STROKE)
+    for number, (protocol, choices) in enumerate([(SHORT, {}), (SHORT, {"keep_parts": True}), (stroke, {})], start=1):
+        run(AnsweringSegmenter(squares), data, store=store, protocol=protocol, **choices)
+        assert len(store) == 2 * number
+    store.close()
+    described = describe(data, Choices(keep_parts=True, without=(Part.WHITE_RULE,)), split=None)
+    assert (described["keep_parts"], described["without"]) == (True, ["white-rule"])
+    assert json.loads(json.dumps(stroke.as_json()))["first"] == "stroke"
+
+
+@pytest.mark.parametrize("part", list(Part))
+def test_a_part_that_a_model_has_not_cannot_be_left_out(part: Part) -> None:
+    with pytest.raises(InvalidRequest, match=f"--without {part.value}: 'fake' has no such part"):
+        run(AnsweringSegmenter(red), [dataset()], without=(part,))

@@ -119,3 +119,25 @@ def test_a_box_beside_other_prompts_bounds_nothing() -> None:
         CanvasPrompts((), 0, previous=torch.from_numpy(blobs(2))),
     ):
         np.testing.assert_array_equal(apply_box_rule(before, prompts, ClickRules()), before)
+
+
+def test_a_later_click_leaves_the_ground_round_an_earlier_one() -> None:
+    """The decoder answers a negative click by giving up all: what is nearer to the earlier stroke stays."""
+    before = np.full((CANVAS_SIZE,) * 2, -5, np.float32)
+    before[40:200, 40:200] = 5
+    stroke = [CanvasClick(x, 60, True) for x in (50, 100, 190)]
+    nothing = np.full_like(before, -5)
+    result = apply_click_rules(nothing, asked([*stroke, CanvasClick(100, 180, False)], before), ClickRules())
+    assert (result[41:110, 60:140] > 0).all(), "nearer to the stroke"
+    assert (result[130:, 80:120] < 0).all(), "nearer to the click"
+    assert ((result > 0) <= (before > 0)).all()
+
+
+def test_what_a_later_click_gives_up_far_from_earlier_ones_stays_given_up() -> None:
+    """No earlier click is on the wrong side then, and the decoder's answer stands."""
+    before = np.full((CANVAS_SIZE,) * 2, -5, np.float32)
+    before[40:200, 40:200] = 5
+    after = before.copy()
+    after[100:200, 40:200] = -5
+    of = [CanvasClick(100, 60, True), CanvasClick(100, 180, False)]
+    np.testing.assert_array_equal(apply_click_rules(after, asked(of, before), ClickRules())[:170], after[:170])

@@ -79,7 +79,7 @@ def test_several_parts_stay_where_they_may_be_meant(prompts: CanvasPrompts) -> N
 
 def test_all_masks_of_an_ambiguous_click_hang_together() -> None:
     small, large = logits_of((60, 60, 20), (180, 180, 20)), logits_of((60, 60, 50), (200, 180, 30))
-    (ruled,) = apply_rules(np.stack([small, large])[None], [clicked((60, 60, True))], ClickRules(), refined=0)
+    (ruled,) = apply_rules(np.stack([small, large])[None], [clicked((60, 60, True))], ClickRules(), ruled=0)
     np.testing.assert_array_equal(ruled[0] > 0, logits_of((60, 60, 20)) > 0)
     np.testing.assert_array_equal(ruled[1] > 0, logits_of((60, 60, 50)) > 0)
 
@@ -87,7 +87,7 @@ def test_all_masks_of_an_ambiguous_click_hang_together() -> None:
 def test_the_rule_can_be_off() -> None:
     logits = logits_of((60, 60, 30), (180, 180, 40))
     rules = ClickRules(one_object=False)
-    (ruled,) = apply_rules(logits[None, None], [clicked((60, 60, True))], rules, refined=0)
+    (ruled,) = apply_rules(logits[None, None], [clicked((60, 60, True))], rules, ruled=0)
     np.testing.assert_array_equal(ruled[0], logits)
 
 

@@ -26,7 +26,7 @@ def after_click(new: np.ndarray, rgb: np.ndarray, click: CanvasClick = IN_LUMEN)
     """Return the mask after a negative click into the gland, where the decoder answers with ``new``."""
     logits = [torch.from_numpy(np.where(mask, 4.0, -4.0).astype(np.float32)) for mask in (GLAND, new)]
     prompts = CanvasPrompts((ON_EPITHELIUM, click), 1, None, logits[0])
-    (ruled,) = apply_rules(logits[1].numpy()[None, None], [prompts], ClickRules(), refined=1, rgb=rgb)
+    (ruled,) = apply_rules(logits[1].numpy()[None, None], [prompts], ClickRules(), ruled=1, rgb=rgb)
     mask: np.ndarray = ruled[0] > 0
     return mask
 
@@ -66,5 +66,5 @@ def test_a_stroke_is_left_to_the_decoder() -> None:
     stroke = (ON_EPITHELIUM, IN_LUMEN, CanvasClick(140, 128, False))
     prompts = CanvasPrompts(stroke, 2, None, logits[0])
     rgb = picture(lumen=(245, 243, 246))
-    (ruled,) = apply_rules(logits[1].numpy()[None, None], [prompts], ClickRules(), refined=1, rgb=rgb)
+    (ruled,) = apply_rules(logits[1].numpy()[None, None], [prompts], ClickRules(), ruled=1, rgb=rgb)
     assert not ((ruled[0] > 0) & ~half).any()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import ClassVar
 
 import numpy as np
@@ -57,6 +58,8 @@ class PromptableSegmenter(abc.ABC):
         self.execution = execution
         self._encoder_stop = EncoderStop(network.image_encoder) if execution.device.type == "cpu" else None
         self.click_rules = ClickRules()
+        #: Whether the head, where there is one, corrects answers; evaluations do without it.
+        self.refines = True
         #: The last embedding that was decoded, and its image in fp32: a person clicks in one window for a while.
         self._last_image: tuple[Embedding, Tensor] | None = None
         #: The same of the head's projection, where it is not in the embedding.
@@ -228,27 +231,27 @@ class PromptableSegmenter(abc.ABC):
             self._canvas_prompts(prompt, draft.previous, frame) for prompt, draft in zip(prompts, drafts, strict=True)
         ]
         head = refines and self.network.refinement_head is not None
-        refined = [
+        ruled = [
             0 if not head else len(draft.scores) if prompt.refine_all else 1
             for prompt, draft in zip(prompts, drafts, strict=True)
         ]
         inputs = [
             self._head_input(draft, place, canvas)
-            for draft, canvas, count in zip(drafts, asked, refined, strict=True)
-            for place in range(count)
+            for draft, canvas, count in zip(drafts, asked, ruled, strict=True)
+            for place in range(count if self.refines else 0)
         ]
         outputs: list[HeadOutput] = (yield RefineJob(self, embedding, tuple(inputs))) if inputs else []
         corrections = iter(outputs)
         rgb = _canvas_rgb(embedding) if any(takes_away(each) for each in asked) else None
-        ruled = [
-            _ruled(draft, canvas, [next(corrections) for _ in range(count)], self.click_rules, rgb)
-            for draft, canvas, count in zip(drafts, asked, refined, strict=True)
+        squares = [
+            _ruled(draft, canvas, list(islice(corrections, count)), self.click_rules, count, rgb)
+            for draft, canvas, count in zip(drafts, asked, ruled, strict=True)
         ]
         scores = [draft.scores for draft in drafts]
-        on_host = [mask_set_on_host(*each, frame) for each in zip(ruled, scores, strict=True)]
+        on_host = [mask_set_on_host(*each, frame) for each in zip(squares, scores, strict=True)]
         found = [each for each in on_host if each is not None]
         if len(found) < len(prompts):
-            found = yield CallJob(partial(self._placed, ruled, scores, frame), "decode", 0)
+            found = yield CallJob(partial(self._placed, squares, scores, frame), "decode", 0)
         return [self._in_one_piece(each, prompt, frame) for each, prompt in zip(found, prompts, strict=True)]
 
     def _head_input(self, draft: Draft, place: int, asked: CanvasPrompts) -> HeadInput:
@@ -285,14 +288,14 @@ class PromptableSegmenter(abc.ABC):
         return [[next(in_order) for _ in job.inputs] for job in jobs]
 
     def _placed(
-        self, ruled: Sequence[SquareLogits], scores: Sequence[NDArray[np.float32]], frame: ModelFrame
+        self, squares: Sequence[SquareLogits], scores: Sequence[NDArray[np.float32]], frame: ModelFrame
     ) -> list[MaskSet]:
         """Return the masks over a window that is not the square of the logits."""
         device = self.execution.device
         with out_of_memory_mapped(device), torch.inference_mode():
             return [
                 mask_set(square.to(device), torch.from_numpy(own), frame)
-                for square, own in zip(ruled, scores, strict=True)
+                for square, own in zip(squares, scores, strict=True)
             ]
 
     def _image_of(self, embedding: Embedding) -> Tensor:
@@ -427,11 +430,15 @@ def _ruled(
     asked: CanvasPrompts,
     outputs: Sequence[HeadOutput],
     rules: ClickRules,
+    ruled: int,
     rgb: NDArray[np.uint8] | None,
 ) -> SquareLogits:
-    """Return the masks of a prompt over the model's square, as the rules leave them; the first ones are the head's."""
+    """Return the masks of a prompt over the model's square, as the rules leave them; the first ones are the head's.
+
+    ``ruled`` and ``rgb`` are of `apply_rules`.
+    """
     before = np.concatenate([*(output.logits[None] for output in outputs), draft.logits[len(outputs) :]])
-    (after,) = apply_rules(before[None], [asked], rules, refined=len(outputs), rgb=rgb)
+    (after,) = apply_rules(before[None], [asked], rules, ruled=ruled, rgb=rgb)
     details = [
         Detail(output.in_region, output.region, torch.from_numpy(after[place] - before[place]))
         for place, output in enumerate(outputs)
