@@ -138,7 +138,8 @@ def test_the_first_prompt_and_kept_parts_are_said_in_the_command_and_the_report(
     given, page, report = written(tmp_path / "set"), tmp_path / "a.md", tmp_path / "a.json"
     done = run(given, "--first", "stroke", "--keep-parts", "--markdown", page, "--json", report)
     assert done.exit_code == 0, done.output
-    assert page.read_text(encoding="utf-8").rstrip().endswith("--max-clicks 2 --first stroke --keep-parts\n<!-- end -->")
+    text = page.read_text(encoding="utf-8").rstrip()
+    assert text.endswith("--max-clicks 2 --first stroke --keep-parts\n<!-- end -->")
     protocol = json.loads(report.read_text(encoding="utf-8"))["protocol"]
     assert (protocol["first"], protocol["keep_parts"], protocol["without"]) == ("stroke", True, [])
 

@@ -21,7 +21,7 @@ def state_of(logits: np.ndarray, *, side: int, window_px: int = 256) -> State:
     """A window of ``side`` level-0 px with these logits."""
     window = Window(Region(1000, 2000, side, side), window_px, window_px)
     mask = np.kron(logits > 0, np.ones((window_px // 256,) * 2)).astype(bool)
-    return State(window, MaskSet(mask[None], np.array([0.9], np.float32), logits[None]), 0)
+    return State.of(window, MaskSet(mask[None], np.array([0.9], np.float32), logits[None]))
 
 
 def outline_of(state: State, clicks: tuple[Click, ...], *, keep_parts: bool = False) -> shapely.Geometry:
