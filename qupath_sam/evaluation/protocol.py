@@ -197,8 +197,10 @@ def run_clicks(
         click = drawn[0] if drawn else next_click(mask, truth, clicked, jitter=jitter)
         after = mask
         if click is not None:
-            points = [each.point for each in drawn or (click,)]
-            answer = session.stroke(points, click.label) if drawn else session.click(*points, click.label)
+            if drawn:
+                answer = session.stroke([each.point for each in drawn], click.label)
+            else:
+                answer = session.click(click.point, click.label)
             after = answer.mask
             seconds.append(answer.seconds)
             scores.append(answer.score)
@@ -239,14 +241,14 @@ def is_failure(ious: Sequence[float], threshold: float) -> bool:
     return max(ious) < threshold
 
 
-def _refine_gain(image: PromptableImage, truth: Mask, protocol: Protocol, seed: tuple[int, int]) -> float:
+def _refine_gain(image: PromptableImage, truth: Mask, protocol: Protocol, seed: tuple[int, ...]) -> float:
     spoilt = perturbed_outline(truth, seed=seed, iou=protocol.outline_iou)
     refined = image.from_outline(trace_mask(spoilt))
     return intersection_over_union(refined, truth) - intersection_over_union(spoilt, truth)
 
 
 def _jitter_effect(
-    image: PromptableImage, truth: Mask, protocol: Protocol, seed: tuple[int, int], *, undisturbed: Sequence[float]
+    image: PromptableImage, truth: Mask, protocol: Protocol, seed: tuple[int, ...], *, undisturbed: Sequence[float]
 ) -> float:
     changes: list[float] = []
     clicks = min(protocol.jitter_clicks, protocol.max_clicks)
