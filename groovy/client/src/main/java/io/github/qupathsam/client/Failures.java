@@ -4,6 +4,8 @@ import com.google.protobuf.InvalidProtocolBufferException;
 import io.github.qupathsam.v1.ErrorInfo;
 import io.grpc.Metadata;
 import io.grpc.Status;
+import java.util.Map;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import javax.net.ssl.SSLException;
 import javax.net.ssl.SSLPeerUnverifiedException;
@@ -14,8 +16,13 @@ final class Failures {
     static final Metadata.Key<byte[]> ERROR_INFO =
             Metadata.Key.of("qupath-sam-error-bin", Metadata.BINARY_BYTE_MARSHALLER);
 
-    /** How Ray Serve's proxy begins where the replica that worked on a call has gone; the server's own faults carry an ErrorInfo. */
-    private static final String LOST_REPLICA = "The actor ";
+    /**
+     * What is said in place of a server that has gone, or cannot be reached, by what stands before it: Ray Serve's proxy (of a replica), NGINX
+     * (HTTP's 502 to 504) and Envoy. The server's own faults carry an ErrorInfo. The Python client knows the same (client/failures.py).
+     */
+    private static final Map<Status.Code, Pattern> LOST_BEHIND = Map.of(
+            Status.Code.INTERNAL, Pattern.compile("^The actor "),
+            Status.Code.UNAVAILABLE, Pattern.compile("^HTTP status code 50[234]|^upstream connect error|^no healthy upstream"));
 
     private final Settings settings;
     private final String address;
@@ -53,6 +60,11 @@ final class Failures {
 
     private SamException ofStatus(Status status, Throwable failure) {
         String told = told(status);
+        Pattern lost = LOST_BEHIND.get(status.getCode());
+        if (lost != null && lost.matcher(told).find()) {
+            String first = told.lines().findFirst().orElse("");
+            return failed(FailureReason.BUSY, "the server behind " + address + " that worked on this has gone (" + first + ")", failure);
+        }
         return switch (status.getCode()) {
             case UNAVAILABLE -> unavailable(status, told, failure);
             case UNAUTHENTICATED, PERMISSION_DENIED ->
@@ -64,16 +76,9 @@ final class Failures {
             case DEADLINE_EXCEEDED -> told.contains("waiting_for_connection")
                     ? failed(FailureReason.UNREACHABLE, "no connection to " + address + " has come about in time", failure)
                     : failed(FailureReason.DEADLINE_EXCEEDED, address + " did not answer in time", failure);
-            case INTERNAL -> told.startsWith(LOST_REPLICA)
-                    ? failed(FailureReason.BUSY, "the server behind " + address + " that worked on this has gone", failure)
-                    : internal(status, told, failure);
             case NOT_FOUND, FAILED_PRECONDITION, INVALID_ARGUMENT -> failed(FailureReason.INVALID_REQUEST, told, failure);
-            default -> internal(status, told, failure);
+            default -> failed(FailureReason.INTERNAL, address + " failed: " + status.getCode() + ", " + told, failure);
         };
-    }
-
-    private SamException internal(Status status, String told, Throwable failure) {
-        return failed(FailureReason.INTERNAL, address + " failed: " + status.getCode() + ", " + told, failure);
     }
 
     /** No server there, or a program with another protocol. */

@@ -15,6 +15,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.EnumSource.Mode;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class FailuresTest {
     private final Failures failures = new Failures(Settings.load(Map.of("host", "gpu1", "port", "7")));
@@ -64,6 +65,29 @@ class FailuresTest {
         assertTrue(lost.reason().passes());
         SamException fault = failures.of(Status.INTERNAL.withDescription("RST_STREAM").asRuntimeException());
         assertEquals(FailureReason.INTERNAL, fault.reason());
+    }
+
+    /** NGINX answers with a page of HTML, Envoy with words of its own; before, both were "no server answers: start it". */
+    @ParameterizedTest
+    @ValueSource(strings = {
+        "HTTP status code 502\ninvalid content-type: text/html\nheaders: Metadata(:status=502,server=nginx/1.22.1)\nDATA-----\n<html>",
+        "HTTP status code 503",
+        "HTTP status code 504\ninvalid content-type: text/html",
+        "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure"
+                + " reason: delayed connect error: Connection refused",
+        "no healthy upstream"
+    })
+    void aFrontThatHasLostItsServerIsWorthAskingAgain(String words) {
+        SamException lost = failures.of(Status.UNAVAILABLE.withDescription(words).asRuntimeException());
+        assertEquals(FailureReason.BUSY, lost.reason());
+        assertTrue(lost.getMessage().startsWith("the server behind gpu1:7 that worked on this has gone ("), lost.getMessage());
+        assertTrue(lost.getMessage().endsWith(lost.reason().advice()) && !lost.getMessage().contains("\n"), lost.getMessage());
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"HTTP status code 404", "io exception: upstream connect error", "Network closed for unknown reason"})
+    void otherWordsAreNotThoseOfAFront(String words) {
+        assertEquals(FailureReason.UNREACHABLE, failures.of(Status.UNAVAILABLE.withDescription(words).asRuntimeException()).reason());
     }
 
     @Test
