@@ -385,6 +385,8 @@ class InferenceWorker:
         with self._changed:
             if any(job.urgency.priority is Priority.INTERACTIVE for job in self._running):
                 self._last_urgent_end = self._clock()
+            for job in self._running:
+                job.job.forget_interrupt()
             self._running = []
             self._queue = [*interrupted, *self._queue]
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,10 @@ class CompiledNetwork:
         threads: that compute.
         folder: where the converted network is kept.
 
+    Attributes:
+        before_start: called before each call; what it raises is raised in place of the call. `interrupt` waits for it
+            until the call runs.
+
     Raises:
         InvalidRequest: OpenVINO is not installed, or cannot convert this network, or answers otherwise than torch.
     """
@@ -53,6 +58,9 @@ class CompiledNetwork:
         threads: int,
         folder: Path,
     ) -> None:
+        self.before_start: Callable[[], None] = lambda: None
+        #: Held while a call starts: a request that does not run yet cannot be cancelled.
+        self._starts = threading.Lock()
         if not kept_networks.is_installed():
             raise InvalidRequest("OpenVINO is not installed; run: pip install 'qupath-sam[openvino]'")
         try:
@@ -102,14 +110,17 @@ class CompiledNetwork:
             inputs: fp32; read in place where they are contiguous.
         """
         arrays = [each.contiguous().numpy() for each in inputs]
-        # Not `infer`, which cannot be interrupted where one thread computes.
-        self._request.start_async(arrays, share_inputs=True)
+        with self._starts:
+            self.before_start()
+            # Not `infer`, which cannot be interrupted where one thread computes.
+            self._request.start_async(arrays, share_inputs=True)
         self._request.wait()
         return [torch.from_numpy(answer.data) for answer in self._request.output_tensors]
 
     def interrupt(self) -> None:
         """Stop the call that runs on another thread: it raises RuntimeError, if its shapes are fixed."""
-        self._request.cancel()
+        with self._starts:
+            self._request.cancel()
 
 
 def _converted(network: nn.Module, example: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> Any:

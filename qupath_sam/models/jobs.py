@@ -62,6 +62,10 @@ class Job(abc.ABC, Generic[T]):
         """Stop the job, which runs on another thread, where it can stop: it raises `Interrupted` and may run again."""
         return
 
+    def forget_interrupt(self) -> None:
+        """Take back an `interrupt` that came too late for this job: it stops no other one."""
+        return
+
     def __call__(self) -> T:
         """Return the answer of this job alone."""
         return self.run_with(())[0]
@@ -115,7 +119,11 @@ class StopsEncoding(Protocol):
     """A model whose encode stops half-way."""
 
     def stop_encoding(self) -> None:
-        """Let the encode that runs on another thread raise `Interrupted`; without one, nothing happens."""
+        """Let the encode that runs on another thread, or else the next one, raise `Interrupted`."""
+        ...
+
+    def forget_stop(self) -> None:
+        """Take back a `stop_encoding` that no encode has stopped for."""
         ...
 
 
@@ -179,6 +187,11 @@ class EncodeJob(Job[Embedding]):
         """Stop the encode; see `Job.interrupt`."""
         if isinstance(self.model, StopsEncoding):
             self.model.stop_encoding()
+
+    def forget_interrupt(self) -> None:
+        """See `Job.forget_interrupt`."""
+        if isinstance(self.model, StopsEncoding):
+            self.model.forget_stop()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

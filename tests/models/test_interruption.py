@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from qupath_sam.engine.worker import InferenceWorker, Priority
 from qupath_sam.models import kept_networks
 from qupath_sam.models.adapters.two_decoders import TwoDecoderSegmenter
+from qupath_sam.models.base import Embedding
 from qupath_sam.models.compiled import CompiledNetwork
 from qupath_sam.models.devices import CompiledEncoder
 from qupath_sam.models.interruption import EncoderStop
@@ -64,9 +68,82 @@ def test_an_encode_stops_and_the_next_is_whole(encoder: nn.Module) -> None:
         stop.ask()
         time.sleep(0.001)
     assert [type(each) for each in ended] == [Interrupted]
-    stop.ask()  # nothing runs: the next encode is not stopped
+    stop.ask()  # it came too late
+    stop.forget()
     with stop.watching():
         assert torch.equal(encoder(large), expected)
+
+
+def test_an_encode_that_has_not_begun_stops_too(encoder: nn.Module) -> None:
+    """What came while the pixels were made ready was lost: the click waited for the whole encode."""
+    stop, small = EncoderStop(encoder), image(SIDE)
+    expected = encoder(small)
+    stop.ask()
+    with pytest.raises(Interrupted), stop.watching():
+        pytest.fail("it began")
+    with pytest.raises(Interrupted):
+        ask_and_encode(stop, encoder)
+    with stop.watching():
+        assert torch.equal(encoder(small), expected), "each wish stops one encode"
+
+
+def ask_and_encode(stop: EncoderStop, encoder: nn.Module) -> None:
+    with stop.watching():
+        stop.ask()
+        encoder(image(SIDE))
+
+
+def test_an_interruption_between_the_last_look_and_the_start_waits_for_the_start(encoder: nn.Module) -> None:
+    if not isinstance(encoder, CompiledEncoder):
+        pytest.skip("torch looks before every layer")
+    stop, large = EncoderStop(encoder), image(SIDE)
+    look, asks = encoder.run.before_start, threading.Thread(target=stop.ask)
+
+    def look_and_ask() -> None:
+        look()
+        asks.start()
+        while not stop._asked.is_set():
+            time.sleep(0.001)
+
+    encoder.run.before_start = look_and_ask
+    with pytest.raises(Interrupted), stop.watching():
+        encoder(large)
+    asks.join(PATIENCE)
+
+
+def test_a_click_that_comes_before_the_encode_begins_goes_first() -> None:
+    model = load_segmenter(DEFAULT_MODEL, device="cpu").segmenter
+    order: list[str] = []
+    with InferenceWorker() as worker:
+
+        def click() -> None:
+            worker.submit(lambda: order.append("click"))
+
+        encode = worker.submit(EncodeJob(model, picture(300, 200, seed=1)), priority=Priority.BATCH, began=click)
+        encode.add_done_callback(lambda _: order.append("encode"))
+        assert encode.result(PATIENCE).window_size == (300, 200)
+        worker.run(lambda: None)
+    assert order == ["click", "encode"]
+
+
+def test_a_click_that_comes_after_the_encode_stops_no_other() -> None:
+    model = load_segmenter(DEFAULT_MODEL, device="cpu").segmenter
+    assert isinstance(model, TwoDecoderSegmenter)
+    encodes: list[None] = []
+    hook = next(model.first.network.image_encoder.modules()).register_forward_pre_hook(lambda *_: encodes.append(None))
+    with InferenceWorker() as worker:
+
+        class LateClick(EncodeJob):
+            def run_with(self, others: Sequence[EncodeJob]) -> list[Embedding]:
+                made = super().run_with(others)
+                clicks.append(worker.submit(EncodeJob(model, picture(300, 200, seed=2))))
+                return made
+
+        clicks: list[Future[Embedding]] = []
+        worker.run(LateClick(model, picture(300, 200, seed=1)), priority=Priority.BATCH)
+        assert clicks[0].result(PATIENCE).window_size == (300, 200)
+    hook.remove()
+    assert len(encodes) == 2
 
 
 def test_an_error_of_the_encoder_stays_what_it_is(encoder: nn.Module) -> None:

@@ -156,6 +156,11 @@ class PromptableSegmenter(abc.ABC):
         if self._encoder_stop is not None:
             self._encoder_stop.ask()
 
+    def forget_stop(self) -> None:
+        """Take back a `stop_encoding`; see `StopsEncoding`."""
+        if self._encoder_stop is not None:
+            self._encoder_stop.forget()
+
     def encode_image(self, image: Tensor) -> Mapping[str, Tensor]:
         """Encode B normalised fp32 images ``(B, 3, input_size, input_size)``; return that part of B `Embedding`."""
         return {"image": encode(self.network.image_encoder, image, self.execution)}

@@ -89,6 +89,10 @@ class TwoDecoderSegmenter:
         """Stop the encode that runs; see `StopsEncoding`."""
         self.first.stop_encoding()
 
+    def forget_stop(self) -> None:
+        """Take back a `stop_encoding`; see `StopsEncoding`."""
+        self.first.forget_stop()
+
     def bare_decoder(self, embedding: Embedding, prompt: WindowPrompts) -> Callable[[], object]:
         """See `PromptableSegmenter.bare_decoder`, of the decoder that the prompt names."""
         return (self.first, self.second)[_decoder_for(prompt)].bare_decoder(embedding, prompt)
