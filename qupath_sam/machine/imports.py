@@ -8,10 +8,14 @@ import importlib.machinery
 import importlib.metadata
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
+
+#: Python's import system, which shows its locks nowhere else.
+_bootstrap: Any = importlib._bootstrap
 
 #: Modules that numpy, scipy and torch import when they are imported, and that no model here uses: a Fortran compiler,
 #: masked arrays, polynomials; distributions, and kernels in Python for the meta device.
@@ -73,39 +77,84 @@ def _not_needed_at_once() -> frozenset[str]:
     )
 
 
-#: Held while the code of a module runs that has waited.
-_running = threading.RLock()
+#: Where a module notes which thread runs its code.
+_RUNS = "_runs"
+#: Held while a thread begins to run a module.
+_claims = threading.Lock()
 
 
 class _Waiting(ModuleType):
     """A module whose code has not run, or runs now."""
 
     def __getattr__(self, name: str) -> Any:
-        # Another thread may have run it meanwhile, and this is no method of a module that has run.
-        if _run(self):
-            return getattr(self, name)
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        if not (_runs_elsewhere(self) and _is_part(self, name)):
+            _run(self)
+        # Not `getattr`: where its own code asks, half of it has run, and it is still of this class.
+        return ModuleType.__getattribute__(self, name)
 
 
-def _run(module: ModuleType) -> bool:
-    """Run the code of a module that waits; another thread that asks waits too. Return whether all of it has run."""
-    with _running:
-        if type(module) is not _Waiting:
-            return True
-        if "_runs" in module.__dict__:  # its own code asks
-            return False
-        spec = module.__spec__
+def _runs_elsewhere(module: ModuleType) -> bool:
+    runner: int | None = module.__dict__.get(_RUNS)
+    return runner is not None and runner != threading.get_ident()
+
+
+def _is_part(module: ModuleType, name: str) -> bool:
+    """Return whether a name is that of a submodule, or of the search for one.
+
+    A thread that imports another part of a package than the one that runs the package must not wait for it: each holds
+    what the other wants. Python does not wait there either.
+    """
+    path = module.__dict__.get("__path__")
+    if path is None or name == "__path__":
+        return name == "__path__"
+    found = importlib.machinery.PathFinder.find_spec(f"{module.__name__}.{name}", path)
+    return found is not None
+
+
+def _run(module: ModuleType) -> None:
+    """Run the code of a module that waits; another thread that asks waits too."""
+    while type(module) is _Waiting:
+        spec, thread = module.__spec__, threading.get_ident()
         assert spec is not None
         assert isinstance(spec.loader, _Loader)
-        module.__dict__["_runs"] = True
-        try:
-            if spec.submodule_search_locations is not None:
-                module.__path__ = spec.submodule_search_locations
-            spec.loader.own.exec_module(module)
-        finally:
-            del module.__dict__["_runs"]
-        module.__class__ = ModuleType  # type: ignore[assignment]
-        return True
+        with _claims:
+            runner = module.__dict__.get(_RUNS)
+            if runner is None:
+                if spec.submodule_search_locations is not None:
+                    module.__path__ = spec.submodule_search_locations
+                module.__dict__[_RUNS] = thread
+        if runner == thread:  # its own code asks
+            return
+        with _import_lock(module.__name__) as is_held:
+            if runner is None:
+                try:
+                    spec.loader.own.exec_module(module)
+                finally:
+                    del module.__dict__[_RUNS]
+                module.__class__ = ModuleType  # type: ignore[assignment]
+            elif not is_held:
+                return
+        time.sleep(0.0)
+
+
+@contextmanager
+def _import_lock(name: str) -> Iterator[bool]:
+    """Hold the lock that Python holds while it imports a module; with it Python sees which threads wait for each other.
+
+    Yields:
+        Whether it is held. Where a thread that holds it waits for a module that this thread imports, neither would
+        ever go on: then it is not, and this thread sees as much of the module as has run, as in any circular import.
+    """
+    lock = _bootstrap._ModuleLockManager(name)
+    try:
+        lock.__enter__()
+    except _bootstrap._DeadlockError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.__exit__(None, None, None)
 
 
 class _Loader(importlib.abc.Loader):

@@ -115,6 +115,44 @@ def test_a_module_whose_code_fails_fails_for_its_user(ran: list[str], tmp_path: 
             _ = module.VALUE
 
 
+_MEET = """
+import importlib, sys, threading, types
+from qupath_sam.machine.imports import later, run_all
+
+taken = importlib._bootstrap._module_locks
+meet = types.ModuleType("meet")
+meet.part = threading.Thread(target=importlib.import_module, args=("waiting_package.part",), daemon=True)
+def begin():  # the package's code has begun: another thread takes the lock of its part
+    meet.part.start()
+    while "waiting_package.part" not in taken and meet.part.is_alive():
+        pass
+meet.begin = begin
+sys.modules["meet"] = meet
+with later(frozenset({"waiting_package"})):
+    import waiting_package
+runs = threading.Thread(target=run_all, daemon=True)
+runs.start()
+for thread in (runs, meet.part):
+    thread.join(30)
+    assert not thread.is_alive(), "each waits for the other"
+assert waiting_package.VALUE == waiting_package.part.VALUE == 5
+"""
+
+
+@pytest.mark.parametrize(
+    "part", ["VALUE = 5", "from waiting_package import helper\nVALUE = helper.VALUE"], ids=["alone", "with another"]
+)
+def test_a_part_that_is_imported_while_its_package_runs_is_no_deadlock(tmp_path: Path, part: str) -> None:
+    """Before, the one thread held the package and the other its part, and each waited for ever."""
+    package = tmp_path / "waiting_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("import meet\nmeet.begin()\nfrom waiting_package.part import VALUE\n")
+    (package / "part.py").write_text(f"{part}\n")
+    (package / "helper.py").write_text("VALUE = 5\n")
+    done = subprocess.run([sys.executable, "-c", _MEET], cwd=tmp_path, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 _TORCH = """
 from qupath_sam.machine.imports import TRIED, _Waiting, later, run_all
 with later():
