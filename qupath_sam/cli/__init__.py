@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 
+from qupath_sam.cli.hangup import hangup_event
 from qupath_sam.errors import QupathSamError
 from qupath_sam.machine.extras import missing_extra
 
 
 def main() -> None:
     """Run the command line; errors of this package end in one line and exit code 2."""
+    # At its end Python looks for garbage in all objects of torch, several times, which takes a busy machine seconds.
+    atexit.register(gc.freeze)
+    # `systemctl reload` may come at once: before the command itself is imported.
+    reloading = hangup_event() if sys.argv[1:2] == ["serve"] else None
     try:
         # Before torch is loaded, by any command: see qupath_sam.machine.threads.
         from qupath_sam.machine.threads import prepare_process
@@ -17,7 +24,7 @@ def main() -> None:
         prepare_process()
         from qupath_sam.cli.app import app
 
-        app()
+        app(obj=reloading)
     except ModuleNotFoundError as error:
         said = missing_extra(error)
         if said is None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qupath_sam.cli.config import config_text, options_now, read_config
+from qupath_sam.cli.hangup import hangup_event
 from qupath_sam.errors import QupathSamError
 from qupath_sam.machine.imports import later, run_all, without_collection
 
@@ -120,6 +121,7 @@ def serve(
     log_format: Annotated[str, typer.Option(help="text, or json: one object a line.")] = "text",
 ) -> None:
     """Serve segmentation over gRPC until Ctrl-C or SIGTERM."""
+    reloading = context.obj or hangup_event()
     # Before gRPC is imported: its own lines are not of our format, and tell no more than ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from qupath_sam.cli.serve_settings import check_log, server_settings
@@ -137,10 +139,10 @@ def serve(
         return
     if until_input_ends:
         threading.Thread(target=_end_with_input, name="qupath-sam-input", daemon=True).start()
-    _run(context, settings)
+    _run(context, settings, reloading)
 
 
-def _run(context: typer.Context, settings: ServerSettings) -> None:
+def _run(context: typer.Context, settings: ServerSettings, reloading: threading.Event) -> None:
     from qupath_sam.models import kept_networks
     from qupath_sam.models.registry import DEFAULT_MODEL
     from qupath_sam.server.listener import listen
@@ -148,8 +150,6 @@ def _run(context: typer.Context, settings: ServerSettings) -> None:
     # While it loads, Ctrl-C ends the process as SIGTERM does, by the system: nothing is under way yet, and a Python
     # that ends by itself takes libraries down while a thread is in the midst of them, which they answer by an abort.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    reloading = threading.Event()
-    _on_signals(("SIGHUP",), reloading)  # which Windows lacks: there files are read again only when their time changes
     listener = listen(settings)
     log.info("%s answers; until the model is there, it asks calls to come back", listener.address)
     if settings.may_use_openvino:

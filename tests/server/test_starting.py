@@ -165,6 +165,48 @@ def test_sighup_reads_the_configuration_again(tmp_path):
     assert (said[0], said[-1]) == ("starting", "stopped")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+def test_sighup_while_a_server_starts_has_the_configuration_read_when_it_is_there(tmp_path):
+    """`systemctl reload` within the first half second ended it."""
+    file, log = tmp_path / "server.toml", tmp_path / "log"
+    file.write_text('model = "fake"\ngrace = 3.0\n')
+    command = [sys.executable, "-m", "qupath_sam", "serve", "--config", str(file), "--device", "cpu", "--port", "0"]
+    with (
+        log.open("w") as sink,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True) as process,
+    ):
+        try:
+            while "starting" not in log.read_text() and process.poll() is None:
+                pass
+            process.send_signal(signal.SIGHUP)
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("listening on "), log.read_text()
+            deadline = time.monotonic() + 20
+            while "configuration read again" not in log.read_text():
+                assert time.monotonic() < deadline
+                threading.Event().wait(0.05)
+        finally:
+            process.terminate()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no masks of signals there")
+def test_serve_listens_for_sighup_before_its_code_is_imported():
+    code = (
+        "import signal, sys, builtins\n"
+        "before = builtins.__import__\n"
+        "def watched(name, *rest):\n"
+        "    if name == 'qupath_sam.cli.app':\n"
+        "        signal.raise_signal(signal.SIGHUP)\n"
+        "        sys.exit(7)\n"
+        "    return before(name, *rest)\n"
+        "from qupath_sam.cli import main\n"
+        "builtins.__import__ = watched\n"
+        "sys.argv[1:] = ['serve']\n"
+        "main()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 7
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 @pytest.mark.parametrize(
     ("moment", "options"),
