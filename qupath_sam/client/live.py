@@ -131,6 +131,8 @@ class LiveClient:
                 future.set_exception(ended)
 
     def _deliver(self, response: pb.LiveResponse) -> None:
+        if response.WhichOneof("response") == "notice":
+            return  # for a person who looks on
         with self._lock:
             future, read = self._waiting.pop(response.request_id, (None, None))
         if future is None or read is None or not future.set_running_or_notify_cancel():

@@ -56,12 +56,14 @@ class Call:
         deadline: on `time.monotonic`'s clock.
         client: name of the caller; clients take turns, and what is held for a client counts for it.
         priority: of a predict. No state is held of `Priority.BATCH`: no click follows.
+        notice: is given a sentence for a person when the answer takes longer than usual.
     """
 
     cancel: CancelToken = field(default_factory=CancelToken)
     deadline: float | None = None
     client: str = ""
     priority: Priority = Priority.INTERACTIVE
+    notice: Callable[[str], None] = lambda _: None
 
 
 class RunningCall:

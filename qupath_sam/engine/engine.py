@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import numpy as np
 from shapely.geometry import MultiPolygon, Polygon
 
 from qupath_sam.engine.call import Call, RunningCall, scales_of
@@ -28,10 +27,10 @@ from qupath_sam.engine.states import StateStore
 from qupath_sam.engine.tracking import MemoryBanks, begin_tracking, track_objects
 from qupath_sam.engine.tracking_call import TrackingCall
 from qupath_sam.engine.urgency import Priority
+from qupath_sam.engine.warm_up import ChoicesAhead, warm_up
 from qupath_sam.engine.windows import Scales
 from qupath_sam.engine.worker import InferenceWorker
 from qupath_sam.errors import InvalidPrompt, RequestTooLarge
-from qupath_sam.models.base import HasReadyEncoder, WindowPrompts
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.slides.base import SlideInfo, SlideReader
 from qupath_sam.types.prompts import Click, ObjectPrompts
@@ -69,6 +68,7 @@ class Engine:
         self.max_objects = max_objects
         self.max_points = max_points
         self._prefetcher = Prefetcher()
+        self._choices = ChoicesAhead(self.lanes.all, self._prefetcher)
 
     @property
     def models(self) -> ModelPool:
@@ -112,20 +112,11 @@ class Engine:
             ModelError, OutOfMemory: the model cannot be loaded or run.
         """
         for lane in self.lanes.all:
-            self._warm_up(lane)
+            warm_up(lane, lane.models.get())
 
-    def _warm_up(self, lane: Lane) -> None:
-        segmenter = lane.models.get().segmenter
-        size = segmenter.capabilities.input_size
-        middle = WindowPrompts(np.full((1, 2), size / 2, np.float32), np.ones(1, np.int64), last_click=1)
-
-        def once() -> None:
-            embedding = segmenter.blank_embedding() if isinstance(segmenter, HasReadyEncoder) else None
-            if embedding is None:
-                embedding = segmenter.embed(np.zeros((size, size, 3), np.uint8))
-            segmenter.decode(embedding, [middle])
-
-        lane.worker.run(once)
+    def load_choices(self) -> None:
+        """Have the models loaded in the background among which `AUTO` chooses; see `ChoicesAhead`."""
+        self._choices.begin()
 
     def predict(
         self,
@@ -161,7 +152,10 @@ class Engine:
         if refine is None:
             self._check(slide.info, objects)
         window.check_pixel_size(slide.info.mpp)
-        loaded = self.models.get(model_for(model, mpp=slide.info.mpp, window=window))
+        name = model_for(model, mpp=slide.info.mpp, window=window) or self.models.default
+        if not self.models.has(name):
+            call.notice(f"The server is loading the model {name}")
+        loaded = self.models.get(name)
         run = RunningCall(self, slide, loaded, window, output, call)
         if refine is None:
             results = run.predict(objects)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from qupath_sam.models.registry import AUTO, REGION_MODEL
 from qupath_sam.types.requests import WindowRequest
 
+#: The models among which a call that asks for ``auto`` has its own chosen; the default is empty.
+CHOICES = ("", REGION_MODEL)
 #: um per px from which on regions are looked at.
 COARSE_MPP = 1.5
 

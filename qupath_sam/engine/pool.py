@@ -59,33 +59,72 @@ class ModelPool:
         Raises:
             ModelError: as `qupath_sam.models.load.load_segmenter`.
         """
+        return self._get(name or self.default, self._make_room)
+
+    def load_ahead(self, name: str = "") -> LoadedModel | None:
+        """Load a model that may be asked for soon, where there is room: none in memory is let go for it.
+
+        Returns:
+            The model; None where it was in memory already, or there is no room.
+
+        Raises:
+            ModelError: as `get`.
+        """
         name = name or self.default
         with self._lock:
-            known = self._loaded.get(name)
+            is_full = not self._max_bytes and len(self._loaded) >= self._max_models
+            if is_full or name in self._loaded:
+                return None
+        loaded = self._get(name, self._let_go_if_too_much)
+        return loaded if self.has(name) else None
+
+    def has(self, name: str = "") -> bool:
+        """Return whether a model is in memory."""
+        with self._lock:
+            return (name or self.default) in self._loaded
+
+    def _get(self, name: str, settle: Callable[[str], None]) -> LoadedModel:
+        """Return the model; where it is loaded now, ``settle`` is then called, with the lock held."""
+        with self._lock:
+            known = self._used(name)
             if known is not None:
-                self._loaded.move_to_end(name)
                 return known
             turn = self._loading.setdefault(name, _Turn())
             turn.waiting += 1
         try:
             with turn.lock:
                 with self._lock:
-                    known = self._loaded.get(name)
-                return known if known is not None else self._loaded_now(name)
+                    known = self._used(name)
+                return known if known is not None else self._loaded_now(name, settle)
         finally:
             with self._lock:
                 turn.waiting -= 1
                 if not turn.waiting:
                     self._loading.pop(name, None)
 
-    def _loaded_now(self, name: str) -> LoadedModel:
+    def _used(self, name: str) -> LoadedModel | None:
+        """Return a model that is in memory, as the one that was used last. Needs the lock."""
+        known = self._loaded.get(name)
+        if known is not None:
+            self._loaded.move_to_end(name)
+        return known
+
+    def _loaded_now(self, name: str, settle: Callable[[str], None]) -> LoadedModel:
         loaded = self._load(name)
         with self._lock:
             self._loaded[name] = loaded
-            while len(self._loaded) > 1 and self._is_too_much():
-                self._loaded.popitem(last=False)
+            settle(name)
         self._changed()
         return loaded
+
+    def _make_room(self, _: str) -> None:
+        while len(self._loaded) > 1 and self._is_too_much():
+            self._loaded.popitem(last=False)
+
+    def _let_go_if_too_much(self, name: str) -> None:
+        self._loaded.move_to_end(name, last=False)
+        if len(self._loaded) > 1 and self._is_too_much():
+            del self._loaded[name]
 
     def _is_too_much(self) -> bool:
         if self._max_bytes:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Protocol
 
 from qupath_sam.engine.call import Call
@@ -168,7 +169,8 @@ class LiveSession:
         started = time.perf_counter()
         try:
             if not token.cancelled:
-                self._fill(answer, request, kind, Call(cancel=token, client=self._client))
+                call = Call(cancel=token, client=self._client, notice=partial(self._notify, request.request_id))
+                self._fill(answer, request, kind, call)
             if token.cancelled:
                 # Even where the work was past stopping: who has cancelled waits for no result.
                 raise Cancelled("cancelled, or replaced by a newer click; send it again if it is still wanted")
@@ -181,6 +183,10 @@ class LiveSession:
             self._answers.put(answer)
             if self._closed and not self._pending:
                 self._answers.put(None)
+
+    def _notify(self, request_id: int, message: str) -> None:
+        """Tell the client what the request waits for."""
+        self._answers.put(pb.LiveResponse(request_id=request_id, notice=pb.Notice(message=message)))
 
     def _record(self, request: pb.LiveRequest, answer: pb.LiveResponse, kind: str | None, ms: float) -> None:
         if kind is None:

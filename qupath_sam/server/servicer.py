@@ -17,6 +17,7 @@ from qupath_sam.engine.model_choice import model_for
 from qupath_sam.engine.windows import DEFAULT_EMBED_WINDOWS, view_windows
 from qupath_sam.engine.worker import CancelToken, Priority
 from qupath_sam.errors import InvalidRequest, RequestTooLarge
+from qupath_sam.models.registry import AUTO
 from qupath_sam.models.spec import LocalWeights, PackagedWeights, WeightsFile
 from qupath_sam.models.weights.store import ModelStore
 from qupath_sam.protocol import convert
@@ -200,6 +201,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
     def predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:
         """Predict, wherever the request came from."""
         call = replace(call, priority=_priority_of(request.priority))
+        self._load_ahead(request.model)
         self._engine.check_amount([sum(len(c.points) for c in message.clicks) for message in request.objects])
         with self._images.borrow(request.image) as slide:
             prediction = self._engine.predict(
@@ -217,6 +219,7 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
         """Embed, wherever the request came from; ``owner`` names the client whose newer START replaces its older."""
         _check_embed(request)
         call = replace(call, priority=_priority_of(request.priority))
+        self._load_ahead(request.model)
         response = pb.EmbedResponse()
         with self._images.borrow(request.image) as slide:
             wanted = convert.window_request_of(request.window)
@@ -239,6 +242,11 @@ class Servicer(pb_grpc.SegmentationServiceServicer):
                 self._prefetch(request, windows, model=model, owner=f"{owner} {slide.info.fingerprint}")
         response.embeddings.extend(convert.status_message(status, scales.mpp) for status in statuses)
         return response
+
+    def _load_ahead(self, model: str) -> None:
+        """Have both models loaded of a person who zooms between their scales."""
+        if model == AUTO:
+            self._engine.load_choices()
 
     def _prefetch(self, request: pb.EmbedRequest, windows: Sequence[Window], *, model: str, owner: str) -> None:
         client = owner.partition(" ")[0]

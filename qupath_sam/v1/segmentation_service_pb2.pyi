@@ -240,13 +240,21 @@ class LiveRequest(_message.Message):
     def __init__(self, request_id: _Optional[int] = ..., supersedes_key: _Optional[str] = ..., predict: _Optional[_Union[PredictRequest, _Mapping]] = ..., embed: _Optional[_Union[EmbedRequest, _Mapping]] = ..., cancel_request_id: _Optional[int] = ...) -> None: ...
 
 class LiveResponse(_message.Message):
-    __slots__ = ("request_id", "predict", "embed", "error")
+    __slots__ = ("request_id", "predict", "embed", "error", "notice")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PREDICT_FIELD_NUMBER: _ClassVar[int]
     EMBED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
     request_id: int
     predict: PredictResponse
     embed: EmbedResponse
     error: _error_pb2.ErrorInfo
-    def __init__(self, request_id: _Optional[int] = ..., predict: _Optional[_Union[PredictResponse, _Mapping]] = ..., embed: _Optional[_Union[EmbedResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.ErrorInfo, _Mapping]] = ...) -> None: ...
+    notice: Notice
+    def __init__(self, request_id: _Optional[int] = ..., predict: _Optional[_Union[PredictResponse, _Mapping]] = ..., embed: _Optional[_Union[EmbedResponse, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.ErrorInfo, _Mapping]] = ..., notice: _Optional[_Union[Notice, _Mapping]] = ...) -> None: ...
+
+class Notice(_message.Message):
+    __slots__ = ("message",)
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    def __init__(self, message: _Optional[str] = ...) -> None: ...

@@ -60,3 +60,39 @@ def test_a_model_that_is_too_large_alone_is_kept_alone():
     assert pool.get("a").name == "a"
     assert pool.get("b").name == "b"
     assert pool.loaded() == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"), [({}, ("b", "a")), ({"max_models": 1}, ("a",)), ({"max_bytes": 60}, ("a",))]
+)
+def test_a_model_that_is_loaded_ahead_takes_no_place_of_another(limits, expected):
+    pool = ModelPool("a", lambda name: SimpleNamespace(name=name, weight_bytes=40, dense=None), **limits)
+    pool.get("a")
+    assert (pool.load_ahead("b") is not None) == ("b" in expected)
+    assert pool.loaded() == expected  # the one that nobody has asked for goes first
+
+
+def test_a_click_that_waits_for_a_model_loaded_ahead_uses_it():
+    loads, begun, go = [], threading.Event(), threading.Event()
+
+    def load(name: str):
+        loads.append(name)
+        if name == "b":
+            begun.set()
+            assert go.wait(30)
+        return SimpleNamespace(name=name, weight_bytes=40, dense=None)
+
+    pool = ModelPool("a", load)
+    pool.get("a")
+    ahead = threading.Thread(target=pool.load_ahead, args=("b",))
+    ahead.start()
+    assert begun.wait(30)
+    click = threading.Thread(target=pool.get, args=("b",))
+    click.start()
+    while pool._loading["b"].waiting < 2:
+        pass
+    go.set()
+    ahead.join(30)
+    click.join(30)
+    assert loads == ["a", "b"]
+    assert pool.loaded() == ("a", "b")

@@ -17,6 +17,8 @@ from qupath_sam import errors
 from qupath_sam.client import SamClient
 from qupath_sam.client.images import Slide
 from qupath_sam.client.messages import predict_request
+from qupath_sam.models.load import LoadedModel
+from qupath_sam.models.registry import AUTO, REGION_MODEL
 from qupath_sam.server.app import RunningServer, start_server
 from qupath_sam.server.live import MAX_PENDING
 from qupath_sam.server.settings import ServerSettings
@@ -255,3 +257,67 @@ def test_errors_travel_between_processes():
     missing = errors.PixelsMissing("ab" * 32)
     copy = pickle.loads(pickle.dumps(missing))
     assert (copy.digest, str(copy)) == (missing.digest, str(missing))
+
+
+@contextmanager
+def two_models(**settings: int) -> Iterator[tuple[RunningServer, threading.Event, list[str]]]:
+    """A server whose other model takes until the event to load, and the names of the models that it has loaded."""
+    with start_server(replace(FAKE, **settings)) as running:
+        (lane,) = running.engine.lanes.all
+        fake, may_load, loads = lane.models.get(), threading.Event(), []
+
+        def load(name: str) -> LoadedModel:
+            loads.append(name)
+            assert may_load.wait(30)
+            return replace(fake, spec=replace(fake.spec, name=name))
+
+        lane.models._load = load
+        yield running, may_load, loads
+
+
+def test_a_click_that_waits_for_a_model_to_load_says_so(slide):
+    asked = pb.LiveRequest(request_id=7, predict=at(slide, 640, 640))
+    asked.predict.model = "other"
+    with two_models() as (running, may_load, _), grpc.insecure_channel(running.address) as channel:
+        answers = pb_grpc.SegmentationServiceStub(channel).Live(iter([asked]), timeout=20)
+        first = next(answers)
+        assert (first.request_id, first.notice.message) == (7, "The server is loading the model other")
+        may_load.set()
+        (last,) = answers
+        assert (last.request_id, last.predict.provenance.model) == (7, "other")
+        (again,) = pb_grpc.SegmentationServiceStub(channel).Live(iter([asked]), timeout=20)
+        assert again.WhichOneof("response") == "predict", "it is loaded, and there is nothing to say"
+
+
+def test_the_python_client_waits_for_a_model_too(slide):
+    with two_models() as (running, may_load, loads), SamClient(running.address) as client, client.live() as live:
+        answer = live.predict(*click(slide, 640, 640), model="other")
+        assert eventually(lambda: loads == ["other"])
+        may_load.set()
+        assert answer.result(20).provenance.model == "other"
+
+
+@pytest.mark.parametrize("asks", ["predict", "embed"])
+def test_both_models_of_auto_are_loaded_before_a_person_zooms_out(slide, asks):
+    """Before, the first click at a coarse view loaded the model for regions: 6 s, and 39 s on a busy machine."""
+    window = WindowRequest(view_downsample=1)
+    with two_models() as (running, may_load, loads), SamClient(running.address) as client:
+        for _ in range(2):
+            if asks == "predict":
+                client.predict(*click(slide, 640, 640), model=AUTO, window=window)
+            else:
+                client.embed(slide, model=AUTO, window=window, view=Region(0, 0, 500, 500), mode=EmbedMode.START)
+        assert eventually(lambda: loads == [REGION_MODEL])
+        may_load.set()
+        assert eventually(lambda: running.engine.loaded_models() == (REGION_MODEL, "fake"))
+        far = WindowRequest(view_downsample=8)
+        assert client.predict(*click(slide, 640, 640), model=AUTO, window=far).provenance.model == REGION_MODEL
+        assert loads == [REGION_MODEL]
+
+
+def test_a_server_with_room_for_one_model_loads_none_ahead(slide):
+    with two_models(max_models=1) as (running, may_load, loads), SamClient(running.address) as client:
+        may_load.set()
+        client.predict(*click(slide, 640, 640), model=AUTO, window=WindowRequest(view_downsample=1))
+        running.engine._prefetcher.close()  # waits for what has begun
+        assert not loads

@@ -50,6 +50,8 @@ public final class ClickSession {
     private Step asked;
     private CompletableFuture<KeptOutline> keeping;
     private String message = "";
+    /** What the request waits for, for a person; empty where nothing was said of it. */
+    private String notice = "";
     /** The outline that is refined, and whose it is; or null. */
     private byte[] old;
     private Object source;
@@ -255,7 +257,7 @@ public final class ClickSession {
         Step newest = newest();
         SamMask mask = newest == null ? null : shown(newest);
         if (mask == null) {
-            return new ClickView(box(), clicks(), null, 0, 0, grown, List.of(), request != null, message);
+            return new ClickView(box(), clicks(), null, 0, 0, grown, List.of(), request != null, told());
         }
         return new ClickView(
                 box(),
@@ -266,7 +268,11 @@ public final class ClickSession {
                 grown,
                 newest.choice == 0 ? newest.answer.doubts() : List.of(),
                 request != null,
-                message);
+                told());
+    }
+
+    private String told() {
+        return message.isEmpty() && request != null ? notice : message;
     }
 
     /** The outline of a step that the person chose, as wide as they made it; where nothing would be left of it, as it was. */
@@ -311,11 +317,20 @@ public final class ClickSession {
             int answered = answered();
             int end = joined(answered);
             asked = steps.get(end - 1);
-            request = live.predict(image, prompts(answered, end), options, key);
+            notice = "";
+            Step newest = asked;
+            request = live.predict(image, prompts(answered, end), options, key, sentence -> noticed(newest, sentence));
             CompletableFuture<SamPrediction> mine = request;
             show();
             mine.whenComplete((prediction, failure) -> answered(mine, prediction, failure));
         } else {
+            show();
+        }
+    }
+
+    private synchronized void noticed(Step about, String sentence) {
+        if (request != null && asked == about) {
+            notice = sentence;
             show();
         }
     }

@@ -80,6 +80,12 @@ public final class LiveSession implements AutoCloseable {
      */
     public CompletableFuture<SamPrediction> predict(
             SamImage image, Prompts prompts, PredictOptions options, String key) {
+        return predict(image, prompts, options, key, notice -> {});
+    }
+
+    /** @param notice is given a sentence for a person when the answer takes longer than usual, on this session's own thread */
+    CompletableFuture<SamPrediction> predict(
+            SamImage image, Prompts prompts, PredictOptions options, String key, Consumer<String> notice) {
         return start(new LiveTask<>(
                 image,
                 prompts.bounds(),
@@ -90,7 +96,8 @@ public final class LiveSession implements AutoCloseable {
                         .setSupersedesKey(key)
                         .setPredict(Messages.predict(ref, List.of(prompts), options, settings))
                         .build(),
-                response -> Messages.prediction(response.getPredict(), 1)));
+                response -> Messages.prediction(response.getPredict(), 1),
+                notice));
     }
 
     /** An object that a person clicks together; every change is shown to the listener, on any thread. */
@@ -120,7 +127,8 @@ public final class LiveSession implements AutoCloseable {
                         .setRequestId(id)
                         .setEmbed(Messages.embed(ref, view, focus, options, settings))
                         .build(),
-                response -> Messages.windows(response.getEmbed())));
+                response -> Messages.windows(response.getEmbed()),
+                notice -> {}));
     }
 
     /** Cancels what is unanswered. */
@@ -230,6 +238,13 @@ public final class LiveSession implements AutoCloseable {
 
         @Override
         public void received(LiveResponse response) {
+            if (response.hasNotice()) {
+                LiveTask<?> waiting = unanswered.get(response.getRequestId());
+                if (waiting != null) {
+                    waiting.tell(response.getNotice().getMessage());
+                }
+                return;
+            }
             LiveTask<?> task = unanswered.remove(response.getRequestId());
             if (task == null || task.isDone()) {
                 return;

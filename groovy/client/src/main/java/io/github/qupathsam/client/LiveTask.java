@@ -4,6 +4,7 @@ import io.github.qupathsam.v1.ImageRef;
 import io.github.qupathsam.v1.LiveRequest;
 import io.github.qupathsam.v1.LiveResponse;
 import java.util.concurrent.CompletableFuture;
+import java.util.function.Consumer;
 import java.util.function.Function;
 
 /** One request of a {@link LiveSession} until it is answered, however often it has to be sent. Its future may be touched by all threads. */
@@ -25,6 +26,7 @@ final class LiveTask<T> {
 
     private final Message message;
     private final Function<LiveResponse, T> reading;
+    private final Consumer<String> notice;
     private SamImage.Held held;
     private ImageRef ref;
     private Backoff patience;
@@ -39,13 +41,15 @@ final class LiveTask<T> {
             double viewDownsample,
             String key,
             Message message,
-            Function<LiveResponse, T> reading) {
+            Function<LiveResponse, T> reading,
+            Consumer<String> notice) {
         this.image = image;
         this.bounds = bounds;
         this.viewDownsample = viewDownsample;
         this.key = key;
         this.message = message;
         this.reading = reading;
+        this.notice = notice;
     }
 
     long id() {
@@ -95,6 +99,13 @@ final class LiveTask<T> {
     /** Since the message was last made. */
     long millisSinceSent() {
         return (System.nanoTime() - sentNanos) / 1_000_000;
+    }
+
+    /** Tells what the answer waits for. */
+    void tell(String sentence) {
+        if (!isDone()) {
+            notice.accept(sentence);
+        }
     }
 
     /** Takes the answer; false where the same must be asked again with more of the image. */

@@ -29,6 +29,11 @@ final class UnansweredTasks {
         return tasks.get(id) == task;
     }
 
+    /** The task of a request; null where it is not waited for. */
+    LiveTask<?> get(long id) {
+        return tasks.get(id);
+    }
+
     /** The task of a request, which is waited for no more; null where it has not been. */
     LiveTask<?> remove(long id) {
         return tasks.remove(id);

@@ -100,6 +100,52 @@ class LiveProtocolTest {
         assertTrue(kept.metadata().get("qupath-sam.clicks").startsWith("+100.0,5.0 -101.0,5.0 &+102.0,5.0"));
     }
 
+    /** With the model auto the first click at another scale loads the other model; for that time a person saw a clock and no word. */
+    @Test
+    void whatAnAnswerWaitsForIsToldUntilItIsThere() throws Exception {
+        BlockingQueue<ClickView> views = new LinkedBlockingQueue<>();
+        ClickSession session = live.clicks(image, OPTIONS, views::add);
+        session.click(5, 5, true, 8);
+        LiveRequest first = server.nextPredict();
+        server.notice(first, "The server is loading the model y");
+        ClickView view = views.poll(30, TimeUnit.SECONDS);
+        while (view.message().isEmpty()) {
+            view = views.poll(30, TimeUnit.SECONDS);
+        }
+        assertEquals("The server is loading the model y", view.text("trouble"));
+        assertTrue(view.working());
+        session.click(6, 6, true, 8);
+        assertEquals("The server is loading the model y", session.view().text(""), "a further click waits for the same");
+        views.clear();
+        server.answer(first);
+        LiveRequest second = server.nextPredict();
+        assertEquals("", session.view().message(), "the answer is there");
+        server.notice(first, "late");
+        server.answer(second);
+        ClickView last = views.poll(30, TimeUnit.SECONDS);
+        while (last.working()) {
+            last = views.poll(30, TimeUnit.SECONDS);
+        }
+        assertEquals("", last.message());
+        assertNotNull(last.mask());
+    }
+
+    /** The model auto chooses by the view: another model in the middle of an object would begin it from nothing. */
+    @Test
+    void theViewOfTheFirstClickHoldsForAllClicksOnTheObject() throws Exception {
+        ClickSession session = live.clicks(image, OPTIONS, view -> {});
+        session.click(5, 5, true, 8);
+        server.answer(server.nextPredict());
+        session.click(6, 6, true, 1);
+        LiveRequest second = server.nextPredict();
+        assertEquals(8, second.getPredict().getWindow().getViewDownsample());
+        session.box(new PixelBox(1, 1, 9, 9), 2);
+        assertEquals(8, server.nextPredict().getPredict().getWindow().getViewDownsample());
+        session.drop();
+        session.click(5, 5, true, 1);
+        assertEquals(1, server.nextPredict().getPredict().getWindow().getViewDownsample(), "the next object has its own");
+    }
+
     @Test
     void whatTakesTooLongIsWithdrawn() throws Exception {
         try (SamClient hasty = server.client(1);

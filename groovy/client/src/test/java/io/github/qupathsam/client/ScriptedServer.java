@@ -7,6 +7,7 @@ import io.github.qupathsam.v1.GetCapabilitiesRequest;
 import io.github.qupathsam.v1.GetCapabilitiesResponse;
 import io.github.qupathsam.v1.LiveRequest;
 import io.github.qupathsam.v1.LiveResponse;
+import io.github.qupathsam.v1.Notice;
 import io.github.qupathsam.v1.ObjectResult;
 import io.github.qupathsam.v1.PredictRequest;
 import io.github.qupathsam.v1.PredictResponse;
@@ -94,6 +95,13 @@ final class ScriptedServer implements AutoCloseable {
         stream.onNext(LiveResponse.newBuilder()
                 .setRequestId(request.getRequestId())
                 .setPredict(answer)
+                .build());
+    }
+
+    void notice(LiveRequest request, String sentence) {
+        stream.onNext(LiveResponse.newBuilder()
+                .setRequestId(request.getRequestId())
+                .setNotice(Notice.newBuilder().setMessage(sentence))
                 .build());
     }
 
