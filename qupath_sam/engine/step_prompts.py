@@ -20,6 +20,7 @@ def window_prompts(steps: Sequence[Step], window: Window, previous: State | None
     """Return all prompts so far in window px; points outside the window are left out, a box is cut to it."""
     points: list[tuple[float, float]] = []
     labels: list[int] = []
+    strokes: list[int] = []
     newest = 0
     box = None
     logits = None
@@ -33,6 +34,7 @@ def window_prompts(steps: Sequence[Step], window: Window, previous: State | None
             ]
             points += inside
             labels += [click.label.value] * len(inside)
+            strokes.append(len(inside))
         newest = len(points) - before
         if step.box is not None:
             left, top = window.to_window(step.box.min_x, step.box.min_y)
@@ -52,6 +54,8 @@ def window_prompts(steps: Sequence[Step], window: Window, previous: State | None
         box=box,
         logits=logits,
         last_click=newest,
+        # With an outline, the points of a click are places far apart, as `prompts_from_outline` chooses them.
+        strokes=() if any(step.outline is not None for step in steps) else tuple(strokes),
         decoder=None if previous is None else previous.current.decoder,
     )
 

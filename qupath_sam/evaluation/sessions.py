@@ -132,6 +132,7 @@ class _WholeImageSession:
     def __init__(self, image: WholeImage) -> None:
         self._image = image
         self._clicks: list[tuple[tuple[float, float], Label]] = []
+        self._strokes: list[int] = []
         self._logits: NDArray[np.float32] | None = None
         self._decoder: int | None = None
 
@@ -141,7 +142,13 @@ class _WholeImageSession:
     def stroke(self, points: Sequence[tuple[float, float]], label: Label) -> Answer:
         is_first = not self._clicks
         self._clicks += [(point, label) for point in points]
-        prompts = replace(_prompts(self._clicks, logits=self._logits), decoder=self._decoder, last_click=len(points))
+        self._strokes.append(len(points))
+        prompts = replace(
+            _prompts(self._clicks, logits=self._logits),
+            decoder=self._decoder,
+            last_click=len(points),
+            strokes=tuple(self._strokes),
+        )
         decoded = self._image.decode(prompts, several_masks=is_first)
         self._logits, self._decoder = decoded.logits, decoded.decoder
         return Answer(decoded.mask, decoded.seconds, decoded.score, decoded.others)

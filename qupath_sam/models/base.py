@@ -70,6 +70,8 @@ class WindowPrompts:
             answer is for. 0 where nothing is known.
         keep_parts: whether parts of the mask that no click points at may stay.
         refine_all: whether a refinement head corrects each of several masks; else the best alone.
+        strokes: numbers of points that were made in one stroke, in the order of ``points``; 1 for a click. Empty where
+            each point is a click.
         decoder: number of the mask decoder that answers (`MaskSet.decoders`), where a model has several: the one behind
             ``logits``. None where no decoder has answered before: the model chooses.
     """
@@ -81,6 +83,7 @@ class WindowPrompts:
     last_click: int = 0
     keep_parts: bool = False
     refine_all: bool = False
+    strokes: tuple[int, ...] = ()
     decoder: int | None = None
 
 

@@ -27,6 +27,7 @@ from qupath_sam.models.interruption import EncoderStop
 from qupath_sam.models.jobs import CallJob, DecodeJob, RefineJob, Stages, alone
 from qupath_sam.models.one_object import in_one_piece
 from qupath_sam.models.square_logits import Detail, SquareLogits, mask_set, mask_set_on_host
+from qupath_sam.models.strokes import coverage, told_points
 from qupath_sam.networks.canvas import CANVAS_SIZE, CanvasClick, CanvasPrompts
 from qupath_sam.networks.mask_decoder import Decoded
 from qupath_sam.networks.network import EMBEDDING_CHANNELS, EMBEDDING_SIZE, PromptableNetwork
@@ -197,6 +198,10 @@ class PromptableSegmenter(abc.ABC):
         drafts: list[Draft] = yield DecodeJob(self, embedding, tuple(prompts), several)
         return drafts
 
+    def covered(self, embedding: Embedding, prompt: WindowPrompts, draft: Draft) -> float:
+        """Return the share of a first stroke's points that lie in the best mask of a draft; see `coverage`."""
+        return coverage(draft.logits[0], self._canvas_prompts(prompt, None, self.frame(embedding.window_size)))
+
     def draft_together(self, jobs: Sequence[DecodeJob]) -> list[list[Draft]]:
         """Answer jobs that want equally many masks; prompts of one shape share a pass where that gains."""
         asked = [
@@ -353,7 +358,7 @@ class PromptableSegmenter(abc.ABC):
             return [[i] for i in range(len(prompts))]
         shapes: dict[tuple[int, bool, bool, bool], list[int]] = {}
         for i, prompt in enumerate(prompts):
-            shape = len(prompt.points), prompt.box is None, prompt.logits is None, prompt.refine_all
+            shape = len(told_points(prompt)), prompt.box is None, prompt.logits is None, prompt.refine_all
             shapes.setdefault(shape, []).append(i)
         return [
             same[start : start + PROMPTS_PER_BATCH]
@@ -404,8 +409,9 @@ class PromptableSegmenter(abc.ABC):
     def _points(self, prompts: Sequence[WindowPrompts], frames: Sequence[ModelFrame]) -> tuple[Tensor, Tensor] | None:
         if not len(prompts[0].points):
             return None
-        points = np.stack([frame.to_model(p.points) for p, frame in zip(prompts, frames, strict=True)])
-        labels = np.stack([p.labels for p in prompts])
+        told = [told_points(prompt) for prompt in prompts]
+        points = np.stack([frame.to_model(p.points[i]) for p, i, frame in zip(prompts, told, frames, strict=True)])
+        labels = np.stack([p.labels[i] for p, i in zip(prompts, told, strict=True)])
         return self._sam_coordinates(points), torch.from_numpy(labels).to(self.execution.device)
 
     def _boxes(self, prompts: Sequence[WindowPrompts], frames: Sequence[ModelFrame]) -> Tensor | None:

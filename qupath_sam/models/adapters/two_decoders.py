@@ -22,7 +22,8 @@ from qupath_sam.models.jobs import Stages, alone
 class TwoDecoderSegmenter:
     """A `Segmenter` of two that have one encoder.
 
-    A click without a mask before it gets one mask from each, the one with the higher score first. Each other prompt
+    A click without a mask before it gets one mask from each, the one with the higher score first; of a stroke's answer,
+    the score is the model's own times the share of the stroke that it holds by itself. Each other prompt
     goes to the decoder that `WindowPrompts.decoder` names, 0 ``first`` or 1 ``second``; where it names none, a box goes
     to the first and an outline to the second.
 
@@ -101,7 +102,12 @@ class TwoDecoderSegmenter:
         decoders = self.first, self.second
         drafts: list[list[Draft]] = []
         for decoder in decoders:
-            drafts.append((yield from decoder.drafting(embedding, prompts, several_masks=True)))
+            made = yield from decoder.drafting(embedding, prompts, several_masks=True)
+            best = [draft.only_best() for draft in made]
+            shares = [decoder.covered(embedding, *each) for each in zip(prompts, best, strict=True)]
+            drafts.append(
+                [replace(draft, scores=draft.scores * share) for draft, share in zip(best, shares, strict=True)]
+            )
         scores = np.array([[draft.scores[0] for draft in by] for by in drafts]).reshape(2, -1)
         answers: list[list[MaskSet]] = [[] for _ in prompts]
         for number, decoder in enumerate(decoders):
@@ -110,9 +116,9 @@ class TwoDecoderSegmenter:
             refined = [bool(won) or prompt.refine_all for won, prompt in zip(wins, prompts, strict=True)]
             for refines in (True, False):
                 some = [i for i, each in enumerate(refined) if each is refines]
-                best = [drafts[number][i].only_best() for i in some]
-                made = yield from decoder.finishing(embedding, [prompts[i] for i in some], best, refines=refines)
-                for i, answer in zip(some, made, strict=True):
+                own = [drafts[number][i] for i in some]
+                found = yield from decoder.finishing(embedding, [prompts[i] for i in some], own, refines=refines)
+                for i, answer in zip(some, found, strict=True):
                     answers[i].append(replace(answer, decoders=(number,)))
         return [_together(*each) for each in answers]
 
