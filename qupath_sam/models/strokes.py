@@ -49,7 +49,7 @@ def _spread(points: NDArray[np.float32]) -> NDArray[np.int64]:
     if len(points) <= TOLD_POINTS:
         return np.arange(len(points))
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
-    chosen = list(np.unravel_index(int(distance.argmax()), distance.shape))
+    chosen = [int(number) for number in np.unravel_index(int(distance.argmax()), distance.shape)]
     while len(chosen) < TOLD_POINTS:
         chosen.append(int(distance[chosen].min(axis=0).argmax()))
     return np.unique(np.array(chosen, np.int64))
