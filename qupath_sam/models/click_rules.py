@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from qupath_sam.models.one_object import in_one_piece
+from qupath_sam.models.outline_rule import held_to_outline
 from qupath_sam.models.removal import limit_removal
 from qupath_sam.networks.canvas import CanvasClick, CanvasPrompts, squared_distance
 
@@ -57,6 +58,7 @@ def apply_rules(
     rules: ClickRules,
     *,
     ruled: int,
+    scores: Sequence[NDArray[np.float32]] | None = None,
     rgb: NDArray[np.uint8] | None = None,
 ) -> list[Logits]:
     """Apply all rules to the answers of B prompts.
@@ -67,15 +69,20 @@ def apply_rules(
         rules: which hold.
         ruled: in how many of the masks, from the first on, the clicks and the box are enforced: in those for which
             there is a refinement head.
+        scores: of each prompt's masks, ``(M,)``, for `held_to_outline`; None does without.
         rgb: uint8 ``(256, 256, 3)`` of the canvas, for `limit_removal`; None does without.
 
     Returns:
         B of float32 ``(M, 256, 256)``.
     """
     results = []
-    for masks, prompt in zip(logits, prompts, strict=True):
+    for place, (masks, prompt) in enumerate(zip(logits, prompts, strict=True)):
         clicked = [apply_click_rules(each, prompt, rules, rgb=rgb) for each in masks[:ruled]]
         enforced = [apply_box_rule(each, prompt, rules) for each in clicked]
+        if scores is not None and prompt.previous is not None and prompt.is_outline:
+            outline = prompt.previous.cpu().numpy()
+            own = zip(enforced, scores[place].tolist(), strict=False)
+            enforced = [held_to_outline(each, outline, score) for each, score in own]
         every = [*enforced, *masks[ruled:]]
         if rules.one_object:
             every = [keep_clicked_parts(each, prompt) for each in every]

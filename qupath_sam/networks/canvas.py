@@ -51,6 +51,11 @@ class CanvasPrompts:
         return self.clicks[len(self.clicks) - self.newest :]
 
     @property
+    def is_outline(self) -> bool:
+        """An earlier mask without a click: an outline that is to be refined, with its box or without."""
+        return self.previous is not None and not self.clicks
+
+    @property
     def is_box_alone(self) -> bool:
         """A box with neither a click nor an earlier mask."""
         return self.box is not None and not self.clicks and self.previous is None

@@ -449,7 +449,7 @@ def _ruled(
     ``ruled`` and ``rgb`` are of `apply_rules`.
     """
     before = np.concatenate([*(output.logits[None] for output in outputs), draft.logits[len(outputs) :]])
-    (after,) = apply_rules(before[None], [asked], rules, ruled=ruled, rgb=rgb)
+    (after,) = apply_rules(before[None], [asked], rules, ruled=ruled, scores=[draft.scores], rgb=rgb)
     details = [
         Detail(output.in_region, output.region, torch.from_numpy(after[place] - before[place]))
         for place, output in enumerate(outputs)
