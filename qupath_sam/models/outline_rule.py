@@ -16,7 +16,7 @@ from qupath_sam.types.masks import intersection_over_union
 Logits = NDArray[np.float32]
 
 #: An answer goes far from its outline below this IoU of the two, and the model is not sure of it below this score.
-NEAR, SURE = 0.8, 0.8
+NEAR, SURE = 0.87, 0.8
 #: The outline's voice: logit at a distance from it of the radius of a disc of its area.
 _VOICE = 5.0
 

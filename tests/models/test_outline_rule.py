@@ -36,7 +36,7 @@ def test_an_unsure_answer_far_away_goes_back(answer: np.ndarray) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "score"),
-    [(disc(150, 120, 40), 0.85), (disc(122, 120, 40), 0.6), (disc(120, 120, 43), 0.3)],
+    [(disc(150, 120, 40), 0.85), (disc(122, 120, 40), 0.6), (disc(120, 120, 42), 0.3)],
     ids=["sure", "near", "near and unsure"],
 )
 def test_a_sure_answer_and_one_that_is_near_stand(answer: np.ndarray, score: float) -> None:
