@@ -1,9 +1,9 @@
 """A click that takes away white, such as a lumen, a vessel or glass, takes away nothing that is stained.
 
 A mask decoder learns what clicks mean from whole objects: after a negative click into a lumen it gives up the gland
-(docs/science/experiments.md, "Negative clicks into lumina"). Where the click's place looks quite otherwise than what
-stays of the object, only what looks like it goes; elsewhere, as where a neighbour of the same stain is pointed at, the
-decoder's answer stays.
+(docs/science/experiments.md, "Negative clicks into lumina"). Where the click's place is much lighter than what stays of
+the object, only what looks like it goes; elsewhere the decoder's answer stays: where a neighbour of the same stain is
+pointed at, black beside a bright nucleus, or a neighbour's lumen, which the object does not border on.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ Logits = NDArray[np.float32]
 _DIFFERENT = 1.33
 #: Colours are smoothed by so many canvas px, and by so many where a single click shows what the object looks like.
 _SMOOTH, _SMOOTH_CLICK = 1.5, 3.0
+#: The object borders on white where what stays is at least this share of the ring round it, so many canvas px wide.
+_BORDER_SHARE, _BORDER_PX = 0.1, 4
 #: So many px of the object at least say what it looks like.
 _LEAST_PX = 20
 _EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
@@ -51,10 +53,14 @@ def limit_removal(
         softer = ndimage.gaussian_filter(density, (_SMOOTH_CLICK, _SMOOTH_CLICK, 0))
         own = np.mean([softer[each.pixel] for each in positive], axis=0)
     there = smooth[click.pixel]
-    if np.linalg.norm(there - own) < _DIFFERENT:
+    if there.sum() >= own.sum() or np.linalg.norm(there - own) < _DIFFERENT:
         return new
     alike = np.linalg.norm(smooth - there, axis=2) < np.linalg.norm(smooth - own, axis=2)
     parts, _ = ndimage.label(removed & alike, structure=_EIGHT_CONNECTED)
     taken = ndimage.binary_fill_holes(parts == parts[click.pixel])
+    if stays.sum() >= _LEAST_PX and all(stays[each.pixel] for each in positive):
+        ring = ndimage.binary_dilation(taken, structure=_EIGHT_CONNECTED, iterations=_BORDER_PX) & ~taken & (old > 0)
+        if np.count_nonzero(ring & stays) < _BORDER_SHARE * np.count_nonzero(ring):
+            return new
     limited: Logits = np.where(removed & ~taken, old, new)
     return limited
