@@ -336,6 +336,8 @@ def print_result(opened: Project, result: RunReport, *, dry: bool) -> None:
         typer.echo(f"{count} {name}")
     for name, count in tally.refusals.items():
         typer.echo(f"  {count} {name}")
+    for name, count in tally.doubts.items():
+        typer.echo(f"  {count} added with a doubt ({name}): look at them, or leave them out with --min-score")
     for image in result.images:
         if image.error:
             typer.echo(f"{image.image.name}: {image.error}", err=True)

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 #: What to do about a doubt, by its value.
 _DOUBTS = {
     "low score": "the model is not sure; look at the outline, add a click or give a box",
-    "large": "far larger than what was looked at; give --region, --downsample or a box, or click again",
+    "large": "far larger than what was looked at, or a quarter of the tissue; give --region, --downsample or a box, "
+    "or click again",
+    "background": "mostly glass without tissue; click on tissue",
 }
 
 

@@ -29,6 +29,7 @@ from qupath_sam.models.base import Embedding, MaskSet, WindowPrompts
 from qupath_sam.models.jobs import CallJob, EncodeJob, decoding_of
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.slides.base import SlideInfo, SlideReader
+from qupath_sam.slides.tissue import TissueEstimate
 from qupath_sam.types.regions import Window
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
 from qupath_sam.types.results import EmbeddingSource, ObjectResult, Provenance, Timings
@@ -241,6 +242,8 @@ class RunningCall:
         started = time.perf_counter()
         outlines = outlines_of(state, request.prompts, self._output, extent=self.scales.extent, mpp=self._mpp)
         self.timings.trace += _ms(started)
+        window = self._context.request
+        doubts = doubts_of(outlines, request.prompts, request=window, scales=self.scales, tissue=self._tissue)
         return ObjectResult(
             object_id=request.object_id,
             outlines=outlines,
@@ -249,8 +252,15 @@ class RunningCall:
             token=b"",
             resumed_steps=0,
             embedding_source=self._sources.get(state.window),
-            doubts=doubts_of(outlines, request.prompts, request=self._context.request, scales=self.scales),
+            doubts=doubts,
         )
+
+    def _tissue(self) -> TissueEstimate | None:
+        """Return the image's tissue; a first call reads a small picture of it."""
+        started = time.perf_counter()
+        estimate = self._engine.tissue.of(self._slide)
+        self.timings.read += _ms(started)
+        return estimate
 
     def on_embedding(self, window: Window, job: Callable[[Embedding], T]) -> T:
         """Run a job of the model on a window's embedding, on the inference thread, as the decoding of one object.

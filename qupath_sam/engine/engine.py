@@ -24,6 +24,7 @@ from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.engine.region.start import start_region
 from qupath_sam.engine.settings import MIB
 from qupath_sam.engine.states import StateStore
+from qupath_sam.engine.tissue import TissueEstimates
 from qupath_sam.engine.tracking import MemoryBanks, begin_tracking, track_objects
 from qupath_sam.engine.tracking_call import TrackingCall
 from qupath_sam.engine.urgency import Priority
@@ -67,6 +68,7 @@ class Engine:
         self.memories = memories if memories is not None else MemoryBanks(512 * MIB)
         self.max_objects = max_objects
         self.max_points = max_points
+        self.tissue = TissueEstimates()
         self._prefetcher = Prefetcher()
         self._choices = ChoicesAhead(self.lanes.all, self._prefetcher)
 
@@ -223,7 +225,7 @@ class Engine:
             self._check(slide.info, objects)
             first = self.models.get(model_for(model))
             run = RunningCall(self, slide, first, window, OutputOptions(), call, Priority.BATCH)
-            return [each.outlines[0].geometry if each.outlines else None for each in run.predict(objects)]
+            return [_example_of(each) for each in run.predict(objects)]
 
         return iter(
             start_region(
@@ -311,6 +313,12 @@ class Engine:
             except InvalidPrompt as error:
                 name = item.object_id or str(index)
                 raise InvalidPrompt(f"object {name}: {error}") from error
+
+
+def _example_of(result: ObjectResult) -> Polygon | MultiPolygon | None:
+    """Return the outline that a click gives as an example; None where it shows no object, or one that ran away."""
+    refused = any(doubt.is_refusal for doubt in result.doubts)
+    return result.outlines[0].geometry if result.outlines and not refused else None
 
 
 def _ms(started: float) -> float:

@@ -18,6 +18,8 @@ from qupath_sam.types.requests import WindowRequest
 #: Finest and coarsest scale in um per window px (issue 3: "0.25 to 8 um/px or so"); finer than 0.25 only by
 #: enlarging what the slide has, which small nuclei gain from (docs/science/experiments.md).
 FINEST_MPP, COARSEST_MPP = 0.12, 10.0
+#: um per level-0 px of an image that states none: a slide scanned at 20x.
+USUAL_MPP = 0.5
 #: The most that level-0 px are enlarged.
 FINEST_DOWNSAMPLE = 0.25
 #: A person looks at an object of about this many screen px; the first window shows twice as much.
@@ -72,7 +74,7 @@ class Scales:
         Args:
             extent: where the image has pixels, level-0 px.
             mpp: um per level-0 px, or None: then scales are downsamples and the default is ``default_mpp`` taken at
-                0.5 um per level-0 px, a slide scanned at 20x. Never coarser than shows the whole image.
+                `USUAL_MPP`. Never coarser than shows the whole image.
             input_size: side of the model's window, window px.
             default_mpp: the model's own scale, um per window px.
             finest_downsample: scale at which pixels exist; pushed pixels start above 1.
@@ -85,7 +87,7 @@ class Scales:
         if mpp is not None:
             believable = [d for d in downsamples if FINEST_MPP <= d * mpp <= COARSEST_MPP]
             downsamples = believable or [min(downsamples, key=lambda d: abs(math.log2(d * mpp)))]
-        wanted = default_mpp / mpp if mpp is not None else default_mpp / 0.5
+        wanted = default_mpp / (USUAL_MPP if mpp is None else mpp)
         # A window that shows the whole of a small image has nothing to gain from being coarser.
         return cls(tuple(downsamples), input_size, extent, mpp, _nearest(downsamples, min(wanted, covering)))
 

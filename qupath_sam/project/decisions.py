@@ -54,21 +54,25 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts over decisions: by action, and of the refused by reason."""
+    """Counts over decisions: by action, of the refused by reason, and of what was added with a remark by that."""
 
     actions: Mapping[str, int] = field(default_factory=dict)
     refusals: Mapping[str, int] = field(default_factory=dict)
+    doubts: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, decisions: Iterable[Decision]) -> Tally:
         """Count."""
         actions: Counter[str] = Counter()
         refusals: Counter[str] = Counter()
+        doubts: Counter[str] = Counter()
         for decision in decisions:
             actions[decision.action.value] += 1
             if decision.refusal is not None:
                 refusals[decision.refusal.value] += 1
-        return cls(dict(actions), dict(refusals))
+            elif decision.action is Action.ADDED and decision.remark:
+                doubts[decision.remark] += 1
+        return cls(dict(actions), dict(refusals), dict(doubts))
 
 
 #: Refusals that no server was asked about.

@@ -27,7 +27,10 @@ from qupath_sam.qupath.annotations import is_made_by_model, metadata_of
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.types.refinements import Refusal
 from qupath_sam.types.requests import ObjectRequest, OutputOptions, WindowRequest
-from qupath_sam.types.results import Prediction
+from qupath_sam.types.results import Doubt, ObjectResult, Prediction
+
+#: Answers that nobody has looked at are not taken with these doubts.
+_REFUSALS = {Doubt.LARGE: Refusal.LARGE, Doubt.BACKGROUND: Refusal.BACKGROUND}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +126,12 @@ def segment_image(
         model_ms += prediction.timings.total
         model = prediction.provenance.model
         for item, result in zip(items, prediction.results, strict=True):
-            best = result.outlines[0] if result.outlines else None
-            if best is None or best.score < options.min_score:
+            reason = _refusal_of(result, options)
+            if reason is not None:
                 failed |= {item.source.object_id, *item.negatives}
-                reason = Refusal.EMPTY if best is None else Refusal.LOW_SCORE
-                decisions.append(_refused(image, item.source, reason, ""))
+                decisions.append(_refused(image, item.source, reason, "", result))
                 continue
+            best = result.outlines[0]
             answered |= {item.source.object_id, *item.negatives}
             added = ImageObject(
                 object_id=str(uuid.uuid4()),
@@ -144,7 +147,15 @@ def segment_image(
             )
             additions.append(added)
             decisions.append(
-                Decision(image.entry_id, image.name, Action.ADDED, added.object_id, new_wkb=added.wkb, score=best.score)
+                Decision(
+                    image.entry_id,
+                    image.name,
+                    Action.ADDED,
+                    added.object_id,
+                    new_wkb=added.wkb,
+                    score=best.score,
+                    remark=", ".join(doubt.value for doubt in result.doubts),
+                )
             )
     by_id = {item.object_id: item for item in objects}
     removals = () if options.keep_prompts else tuple(sorted(_childless(answered - failed, by_id)))
@@ -249,7 +260,28 @@ def _class_of_outline(path_class: str | None, classes: Mapping[str, str]) -> str
     return None if wanted == "Unclassified" else wanted
 
 
-def _refused(image: ImageEntry, item: ImageObject, refusal: Refusal, remark: str) -> Decision:
+def _refusal_of(result: ObjectResult, options: SegmentOptions) -> Refusal | None:
+    """Return why an answer is not taken; None where it is. A low score alone is one where the caller sets a bound."""
+    if not result.outlines:
+        return Refusal.EMPTY
+    if result.outlines[0].score < options.min_score:
+        return Refusal.LOW_SCORE
+    return next((_REFUSALS[doubt] for doubt in result.doubts if doubt.is_refusal), None)
+
+
+def _refused(
+    image: ImageEntry, item: ImageObject, refusal: Refusal, remark: str, result: ObjectResult | None = None
+) -> Decision:
+    """Return the decision to leave a prompt as it is, with the outline that is not taken, where there is one."""
+    best = result.outlines[0] if result is not None and result.outlines else None
     return Decision(
-        image.entry_id, image.name, Action.REFUSED, item.object_id, before=item, refusal=refusal, remark=remark
+        image.entry_id,
+        image.name,
+        Action.REFUSED,
+        item.object_id,
+        before=item,
+        new_wkb=b"" if best is None else shapely.to_wkb(best.geometry, output_dimension=2),
+        refusal=refusal,
+        score=float("nan") if best is None else best.score,
+        remark=remark,
     )

@@ -39,7 +39,11 @@ _CHOICES = {
     prompt_pb2.MASK_CHOICE_LARGEST: MaskChoice.LARGEST,
     prompt_pb2.MASK_CHOICE_SMALLEST: MaskChoice.SMALLEST,
 }
-_DOUBTS = {result_pb2.DOUBT_LOW_SCORE: Doubt.LOW_SCORE, result_pb2.DOUBT_LARGE: Doubt.LARGE}
+_DOUBTS = {
+    result_pb2.DOUBT_LOW_SCORE: Doubt.LOW_SCORE,
+    result_pb2.DOUBT_LARGE: Doubt.LARGE,
+    result_pb2.DOUBT_BACKGROUND: Doubt.BACKGROUND,
+}
 _DOUBT_MESSAGES = {doubt: message for message, doubt in _DOUBTS.items()}
 _CHOICE_MESSAGES = {choice: message for message, choice in _CHOICES.items() if message}
 _SOURCES = {

@@ -24,6 +24,8 @@ class Refusal(enum.Enum):
     PART_LOST = "a part of the old outline is lost"
     HOLE_LOST = "a hole of the old outline is lost"
     CUT_OFF = "cut off by the window"
+    LARGE = "far larger than what was looked at, or a quarter of the tissue"
+    BACKGROUND = "mostly glass without tissue"
     PROMPT_OUTSIDE = "prompt is outside the image"
     FAILED = "the server could not answer"
 

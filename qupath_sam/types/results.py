@@ -26,7 +26,14 @@ class Doubt(Enum):
     LOW_SCORE = "low score"
     """The model's own estimate of the IoU is low."""
     LARGE = "large"
-    """The outline is far larger than what the person sees, or than a part of the image."""
+    """The outline is far larger than what the person sees, or more than a quarter of the slide's tissue."""
+    BACKGROUND = "background"
+    """The click lies on glass, and so does most of the outline."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether work that nobody watches leaves such an outline out: it is no answer to what was asked."""
+        return self is not Doubt.LOW_SCORE
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class Doubt(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DOUBT_UNSPECIFIED: _ClassVar[Doubt]
     DOUBT_LOW_SCORE: _ClassVar[Doubt]
     DOUBT_LARGE: _ClassVar[Doubt]
+    DOUBT_BACKGROUND: _ClassVar[Doubt]
 
 class RefusalReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -45,6 +46,7 @@ EMBEDDING_SOURCE_SHARED: EmbeddingSource
 DOUBT_UNSPECIFIED: Doubt
 DOUBT_LOW_SCORE: Doubt
 DOUBT_LARGE: Doubt
+DOUBT_BACKGROUND: Doubt
 REFUSAL_REASON_UNSPECIFIED: RefusalReason
 REFUSAL_REASON_OLD_OUTSIDE: RefusalReason
 REFUSAL_REASON_LARGER_THAN_WINDOW: RefusalReason

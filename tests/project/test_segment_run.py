@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import shapely
 from shapely.geometry import Point, Polygon
 
@@ -18,6 +19,7 @@ from qupath_sam.project.run import select_images
 from qupath_sam.project.segment import SegmentOptions, prompted_objects, segment_image
 from qupath_sam.types.prompts import Label
 from qupath_sam.types.refinements import Refusal
+from qupath_sam.types.results import Doubt, Prediction
 from tests.project.plain_editor import GrowingPredictor
 from tests.project.refining import SQUARE, FailingGeometry, annotation
 
@@ -65,6 +67,42 @@ def test_segment_prompts(project_file: Path) -> None:
     keep = segment_image(images[0], objects, replace(options, keep_prompts=True), predictor, ServerReadsSlides())
     assert keep.edit.removals == ()
     assert keep.edit.additions[3].parent_id == objects[1].object_id
+
+
+class DoubtfulPredictor(GrowingPredictor):
+    """A model that has doubts about each answer."""
+
+    def __init__(self, *doubts: Doubt) -> None:
+        super().__init__()
+        self._doubts = doubts
+
+    def predict(self, *args: Any, **keywords: Any) -> Prediction:
+        made = super().predict(*args, **keywords)
+        return replace(made, results=tuple(replace(each, doubts=self._doubts) for each in made.results))
+
+
+@pytest.mark.parametrize(("doubt", "refusal"), [(Doubt.LARGE, Refusal.LARGE), (Doubt.BACKGROUND, Refusal.BACKGROUND)])
+def test_an_answer_that_runs_away_is_not_taken_and_its_prompt_stays(
+    project_file: Path, doubt: Doubt, refusal: Refusal
+) -> None:
+    """A third of the slide became an annotation, and the point that it was asked with went."""
+    _, images = select_images(project_file, ("1",))
+    point = annotation(Point(50, 50), "SAM", "Points")
+    predictor = DoubtfulPredictor(Doubt.LOW_SCORE, doubt)
+    proposal = segment_image(images[0], [point], SegmentOptions({"SAM": "SAM"}), predictor, ServerReadsSlides())
+    assert proposal.edit.additions == proposal.edit.removals == ()
+    (decision,) = proposal.decisions
+    assert decision.refusal is refusal
+    assert not shapely.from_wkb(decision.new_wkb).is_empty, "the report shows it"
+
+
+def test_a_low_score_is_taken_and_said(project_file: Path) -> None:
+    _, images = select_images(project_file, ("1",))
+    points = [annotation(Point(50, 50), "SAM", "Points"), annotation(Point(500, 300), "SAM", "Points")]
+    predictor = DoubtfulPredictor(Doubt.LOW_SCORE)
+    proposal = segment_image(images[0], points, SegmentOptions({"SAM": "SAM"}), predictor, ServerReadsSlides())
+    assert len(proposal.edit.additions) == 2
+    assert Tally.of(proposal.decisions).doubts == {"low score": 2}
 
 
 def test_prompts_with_children_stay(project_file: Path) -> None:

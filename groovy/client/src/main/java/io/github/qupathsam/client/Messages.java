@@ -328,6 +328,7 @@ final class Messages {
             switch (doubt) {
                 case DOUBT_LOW_SCORE -> doubts.add(Doubt.LOW_SCORE);
                 case DOUBT_LARGE -> doubts.add(Doubt.LARGE);
+                case DOUBT_BACKGROUND -> doubts.add(Doubt.BACKGROUND);
                 default -> {}
             }
         }

@@ -97,7 +97,7 @@ class PromptGroupTest {
     @Test
     void whatIsLargerThanTheWindowIsNotSeenWhole() {
         Segmentation.Outlined outlined = new Segmentation.Outlined(
-                "a", List.of("a"), new SamMask(new byte[0], 1, 1, 1, 0), Map.of(), new PixelRegion(100, 200, 50, 50));
+                "a", List.of("a"), new SamMask(new byte[0], 1, 1, 1, 0), Map.of(), new PixelRegion(100, 200, 50, 50), false);
         assertTrue(outlined.isSeenWhole(new PixelBox(100, 200, 150, 250)));
         assertFalse(outlined.isSeenWhole(new PixelBox(100, 200, 150.5, 250)));
         assertFalse(outlined.isSeenWhole(new PixelBox(99, 210, 140, 240)));
