@@ -77,7 +77,7 @@ def test_a_neighbouring_gland_goes_with_its_lumen() -> None:
     logits = [torch.from_numpy(np.where(mask, 4.0, -4.0).astype(np.float32)) for mask in (both, own)]
     prompts = CanvasPrompts((CanvasClick(70, 128, True), CanvasClick(170, 128, False)), 1, None, logits[0])
     shown = np.clip(rgb + noise, 0, 255).astype(np.uint8)
-    (ruled,) = apply_rules(logits[1].numpy()[None, None], [prompts], ClickRules(), refined=1, rgb=shown)
+    (ruled,) = apply_rules(logits[1].numpy()[None, None], [prompts], ClickRules(), ruled=1, rgb=shown)
     assert share_of(ruled[0] > 0, neighbour) < 0.01
     assert share_of(ruled[0] > 0, own) > 0.99
 
