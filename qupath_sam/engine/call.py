@@ -21,7 +21,8 @@ from qupath_sam.engine.read_ahead import ReadAhead
 from qupath_sam.engine.running_jobs import RunningJobs
 from qupath_sam.engine.states import Resumed, StateStore, StepsContext, tokens
 from qupath_sam.engine.step import DecodeRequest, State, Step, steps_of
-from qupath_sam.engine.steps import run_step, touches_edge
+from qupath_sam.engine.step_bounds import touches_edge
+from qupath_sam.engine.steps import run_step
 from qupath_sam.engine.urgency import Priority, Urgency
 from qupath_sam.engine.windows import Scales
 from qupath_sam.errors import UnsupportedPrompt

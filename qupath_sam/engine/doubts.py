@@ -35,7 +35,7 @@ def doubts_of(
     window either.
 
     Args:
-        outlines: best score first, level-0 px.
+        outlines: the likeliest first, level-0 px.
         prompts: of the object.
         request: what the caller said about the window.
         scales: of the image and the model.

@@ -25,7 +25,7 @@ from qupath_sam.types.results import Outline
 def outlines_of(
     state: State, prompts: ObjectPrompts, output: OutputOptions, *, extent: Region, mpp: float | None
 ) -> tuple[Outline, ...]:
-    """Return the outlines of a state, level-0 px, best score first; none where nothing is left.
+    """Return the outlines of a state, level-0 px, the likeliest first; none where nothing is left.
 
     Args:
         state: its candidates.

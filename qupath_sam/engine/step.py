@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,8 @@ class Candidate:
         logits: float32 ``(LOW_RES_SIZE, LOW_RES_SIZE)`` over the window: the mask prompt of a step that goes on from
             it.
         decoder: number of the mask decoder behind it, as in `MaskSet.decoders`.
+        refined: whether it is as good as the model makes it; of several masks of one answer only the best is, unless
+            `WindowPrompts.refine_all` asks for each.
     """
 
     window: Window
@@ -45,6 +47,11 @@ class Candidate:
     score: float
     logits: NDArray[np.float32]
     decoder: int = 0
+    refined: bool = True
+
+    def copied(self) -> Candidate:
+        """Return the same with arrays of its own: it does not hold those of other masks of its answer."""
+        return replace(self, mask=self.mask.copy(), logits=self.logits.copy())
 
     @property
     def size_bytes(self) -> int:
@@ -57,7 +64,8 @@ class State:
     """What is known of an object after a step.
 
     Attributes:
-        candidates: the step's answers, the best first, each in its own window; one, but after an ambiguous step.
+        candidates: the step's answers, the likeliest first, each in its own window; one, but after a first step of
+            clicks.
         chosen: index of the one that the next step continues from.
     """
 
@@ -65,14 +73,20 @@ class State:
     chosen: int = 0
 
     @classmethod
-    def of(cls, window: Window, masks: MaskSet, chosen: int = 0) -> State:
-        """Return the state after an answer in one window."""
-        scores = masks.scores.tolist()
-        candidates = tuple(
-            Candidate(window, masks.masks[i], score, masks.logits[i], masks.decoder_of(i))
-            for i, score in enumerate(scores)
+    def of(cls, window: Window, masks: MaskSet, *, all_refined: bool = False) -> State:
+        """Return the state after an answer in one window, with all of its masks and the best one chosen.
+
+        Args:
+            window: what the masks lie over.
+            masks: the answer.
+            all_refined: whether each of several masks is refined, and not the best alone.
+        """
+        return cls(
+            tuple(
+                Candidate(window, masks.masks[i], score, masks.logits[i], masks.decoder_of(i), all_refined or i == 0)
+                for i, score in enumerate(masks.scores.tolist())
+            )
         )
-        return cls(candidates, chosen)
 
     @property
     def current(self) -> Candidate:

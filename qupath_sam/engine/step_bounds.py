@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qupath_sam.engine.step import State, Step
 from qupath_sam.types.prompts import Click, Label, ObjectPrompts
+from qupath_sam.types.regions import Region, Window
 
 
 def mask_bounds(state: State) -> tuple[float, float, float, float] | None:
@@ -62,6 +64,17 @@ def joint_bounds(state: State, steps: Sequence[Step]) -> tuple[float, float, flo
         min(b[1] for b in boxes),
         max(b[2] for b in boxes),
         max(b[3] for b in boxes),
+    )
+
+
+def touches_edge(mask: NDArray[np.bool_], window: Window, extent: Region) -> bool:
+    """Return whether a mask (bool, window px) runs into an edge of its window beyond which the image goes on."""
+    region = window.region
+    return bool(
+        (region.x > extent.x and mask[:, 0].any())
+        or (region.y > extent.y and mask[0].any())
+        or (region.right < extent.right and mask[:, -1].any())
+        or (region.bottom < extent.bottom and mask[-1].any())
     )
 
 

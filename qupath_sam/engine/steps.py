@@ -6,6 +6,9 @@ it), is sent the `MaskSet` that a model made of it, and returns the state after 
 give the same answer whether they come at once or click by click: a state that is no longer held is made again from the
 first step on.
 
+A first click may mean more than one thing. All masks that its looks have seen are candidates then
+(`qupath_sam.engine.candidates`), each in its own window, and a later click goes on from the one that it names.
+
 Feeding the previous logits back as mask prompt, and asking for several masks on the first click only, is SAM's own
 interactive protocol (Kirillov et al. 2023, sec. 5 and appendix A).
 """
@@ -14,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qupath_sam.engine.doubts import LOW_SCORE, is_large
+from qupath_sam.engine.candidates import LEAST_SCORE, choose, runs_away
 from qupath_sam.engine.embedded_windows import EmbeddedWindows
+from qupath_sam.engine.first_clicks import with_candidates
 from qupath_sam.engine.logits import carry_logits
 from qupath_sam.engine.step import Candidate, DecodeRequest, State, Step
 from qupath_sam.engine.step_bounds import (
@@ -30,12 +34,13 @@ from qupath_sam.engine.step_bounds import (
     mask_bounds,
     prompt_bounds,
     step_bounds,
+    touches_edge,
 )
 from qupath_sam.engine.step_prompts import check_fits, check_inside, holds, window_prompts
 from qupath_sam.engine.windows import SMALL_SHARE, ZOOMED_SHARE, Scales
 from qupath_sam.errors import InvalidPrompt
 from qupath_sam.models.base import MaskSet
-from qupath_sam.types.regions import Region, Window
+from qupath_sam.types.regions import Window
 from qupath_sam.types.requests import MaskChoice, WindowRequest
 
 #: Most changes of scale in one step; each costs an encode.
@@ -45,9 +50,6 @@ MAX_ZOOMS, STEPS_WITH_ZOOMS = 2, 3
 #: The finer mask replaces the coarse one only where this share of the smaller of both lies in the other: seen from
 #: afar, touching nuclei are one.
 ZOOM_AGREEMENT = 0.6
-#: Of several masks for a first click those with a lower score are left out beside the best: the model itself expects
-#: them to have nothing to do with the object, and some are the clicked px alone.
-LEAST_SCORE = 0.1
 
 
 def run_step(
@@ -74,6 +76,27 @@ def run_step(
         InvalidRegion: the caller's window is impossible.
     """
     previous = _from_chosen_mask(previous, steps[-1])
+    step = _step(steps, previous, scales=scales, request=request, choice=choice, embedded=embedded)
+    if previous is not None or not steps[-1].clicks:
+        return (yield from step)
+    decode = partial(_decode, steps, previous=None, choice=choice)
+    return (
+        yield from with_candidates(
+            step, decode, steps[-1], scales=scales, request=request, choice=choice, embedded=embedded
+        )
+    )
+
+
+def _step(
+    steps: Sequence[Step],
+    previous: State | None,
+    *,
+    scales: Scales,
+    request: WindowRequest,
+    choice: MaskChoice,
+    embedded: EmbeddedWindows | None,
+) -> Generator[DecodeRequest, MaskSet, State]:
+    """Run one step in the window that the caller chooses, or in those of the engine."""
     fixed = scales.explicit(request)
     if fixed is not None:
         check_inside(steps[-1], fixed)
@@ -133,7 +156,7 @@ def _step_in_engine_windows(
             break
         state = yield from _decode(steps, window, previous, choice=choice)
         changes += 1
-    if changes and previous is None and _runs_away(state, request=request, scales=scales):
+    if changes and previous is None and runs_away(state.current, request=request, scales=scales):
         inside = yield from _whole_masks(first, steps, scales=scales, choice=choice)
         if inside is not None:
             # Another decoder sees an object in the first window, where this one is unsure of what fills the slide.
@@ -141,18 +164,6 @@ def _step_in_engine_windows(
     if changes == 0 and len(steps) <= STEPS_WITH_ZOOMS:
         state = yield from _zoom_in(state, steps, previous, scales=scales, choice=choice, embedded=embedded)
     return state
-
-
-def _runs_away(state: State, *, request: WindowRequest, scales: Scales) -> bool:
-    """Return whether the model doubts a mask that is larger than its window, or than what a person may have meant."""
-    bounds = mask_bounds(state)
-    if bounds is None or state.current.score >= LOW_SCORE:
-        return False
-    if touches_edge(state.mask, state.window, scales.extent):
-        return True
-    region = state.window.region
-    area = np.count_nonzero(state.mask) / state.mask.size * region.width * region.height
-    return is_large(bounds, float(area), request=request, scales=scales)
 
 
 def _whole_masks(
@@ -165,7 +176,7 @@ def _whole_masks(
     whole = tuple(
         each for each in every.candidates if each.mask.any() and not touches_edge(each.mask, each.window, scales.extent)
     )
-    return State(whole, _choose(whole, choice)) if whole else None
+    return State(whole, choose(whole, choice)) if whole else None
 
 
 def _zoom_in(
@@ -232,36 +243,15 @@ def _decode(
     # Any of several masks may be chosen, or shown: each is to be as good as the best one.
     prompts = replace(prompts, refine_all=several and (refine_all or choice is not MaskChoice.BEST))
     answer = yield DecodeRequest(window, prompts, several)
-    candidates = State.of(window, answer).candidates
+    candidates = State.of(window, answer, all_refined=prompts.refine_all).candidates
     if several:
         candidates = _without_unlikely(candidates)
-    return State(candidates, _choose(candidates, choice))
+    return State(candidates, choose(candidates, choice))
 
 
 def _without_unlikely(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
     """Return the best and the others with a score of at least `LEAST_SCORE`; all where the best has less."""
     return tuple(each for each in candidates if each.score >= LEAST_SCORE) or candidates
-
-
-def touches_edge(mask: NDArray[np.bool_], window: Window, extent: Region) -> bool:
-    """Return whether a mask (bool, window px) runs into an edge of its window beyond which the image goes on."""
-    region = window.region
-    return bool(
-        (region.x > extent.x and mask[:, 0].any())
-        or (region.y > extent.y and mask[0].any())
-        or (region.right < extent.right and mask[:, -1].any())
-        or (region.bottom < extent.bottom and mask[-1].any())
-    )
-
-
-def _choose(candidates: Sequence[Candidate], choice: MaskChoice) -> int:
-    if choice in (MaskChoice.BEST, MaskChoice.ALL) or len(candidates) == 1:
-        return 0
-    areas = np.array([np.count_nonzero(each.mask) for each in candidates])
-    if choice is MaskChoice.LARGEST:
-        return int(np.argmax(areas))
-    filled = np.flatnonzero(areas)
-    return int(filled[np.argmin(areas[filled])]) if filled.size else 0
 
 
 def _agree(coarse: State, fine: State) -> bool:

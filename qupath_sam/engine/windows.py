@@ -114,6 +114,10 @@ class Scales:
         """Return the next coarser scale, or None at the coarsest."""
         return next((d for d in self.downsamples if d > downsample * 1.0001), None)
 
+    def finer(self, downsample: float) -> float | None:
+        """Return the next finer scale, or None at the finest."""
+        return next((d for d in reversed(self.downsamples) if d < downsample * 0.9999), None)
+
     def window_at(self, x: float, y: float, downsample: float) -> Window:
         """Return the window of this scale whose middle half holds the point (level-0 px), on the half-window grid.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +20,8 @@ from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.types.masks import Mask
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts, scribble
-from qupath_sam.types.requests import ObjectRequest, OutputOptions
+from qupath_sam.types.requests import MaskChoice, ObjectRequest, OutputOptions
+from qupath_sam.types.results import Outline
 
 _EMBEDDING_BYTES, _STATE_BYTES = 512 * 2**20, 256 * 2**20
 
@@ -85,10 +87,19 @@ class OwnWindows:
         """Return the engine's answer, and the token for the next click."""
         prediction = self._engine.predict(self._slide, [ObjectRequest(prompts, token=token)], output=self._output)
         result = prediction.results[0]
-        info = self._slide.info
-        mask = paint([outline.geometry for outline in result.outlines], (info.height, info.width)) > 0
+        mask = self._painted(result.outlines)
         score = result.outlines[0].score if result.outlines else None
         return Answer(mask, prediction.timings.total / 1000, score), result.token
+
+    def all_masks(self, prompts: ObjectPrompts) -> tuple[Mask, ...]:
+        """Return all masks that the engine offers for prompts, the best first."""
+        output = replace(self._output, choice=MaskChoice.ALL)
+        result = self._engine.predict(self._slide, [ObjectRequest(prompts)], output=output).results[0]
+        return tuple(self._painted([outline]) for outline in result.outlines)
+
+    def _painted(self, outlines: Sequence[Outline]) -> Mask:
+        info = self._slide.info
+        return paint([outline.geometry for outline in outlines], (info.height, info.width)) > 0
 
 
 class _OwnWindowsSession:
@@ -106,3 +117,6 @@ class _OwnWindowsSession:
         self._clicks = (*self._clicks, scribble(points, label))
         answer, self._token = self._image.predict(ObjectPrompts(clicks=self._clicks), self._token)
         return answer
+
+    def others(self) -> tuple[Mask, ...]:
+        return self._image.all_masks(ObjectPrompts(clicks=self._clicks[:1]))[1:]

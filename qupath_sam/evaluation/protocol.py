@@ -44,7 +44,7 @@ from qupath_sam.polygons.tracing import trace_mask
 from qupath_sam.types.masks import Mask, box_of, intersection_over_union
 
 #: Changes with anything here or in `clicks`, `outlines`, `sessions` and `metrics` that changes a result.
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 #: IoU thresholds of the papers' tables, per cent.
 NOC_THRESHOLDS = (80, 85, 90)
 
@@ -91,7 +91,7 @@ class ClickRun:
         click_seconds: wall time of the model's answer to each click made.
         scores: the model's estimate of the IoU after each click made; None where nothing came.
         first_parts: connected parts (8-connected) of the first answer.
-        first_best_iou: IoU of the best of the masks that were offered for the first click.
+        first_best_iou: IoU of the best of the masks that were offered for the first click; with jitter, of the first.
         squares: answers whose border is partly a square's, of `qupath_sam.evaluation.metrics.is_square`. 0 where the
             object's own border is: regions are cut where a pathologist's field ends.
         masks: after the clicks that were asked for, by their number from 1.
@@ -207,7 +207,8 @@ def run_clicks(
             squares += is_square(after) and not cut_off
             if number == 1:
                 first_parts = int(ndimage.label(after, structure=np.ones((3, 3)))[1])
-                first_best_iou = max(intersection_over_union(each, truth) for each in (after, *answer.others))
+                others = session.others() if jitter is None else ()
+                first_best_iou = max(intersection_over_union(each, truth) for each in (after, *others))
             clicks.append(click)
             for each in drawn or (click,):
                 clicked[each.y, each.x] = True

@@ -33,13 +33,11 @@ class Answer:
         mask: bool ``(H, W)`` of the image.
         seconds: wall time that the caller waited for it.
         score: the model's own estimate of the mask's IoU, 0..1; None where nothing came.
-        others: the other masks that it offers for an ambiguous click.
     """
 
     mask: Mask
     seconds: float
     score: float | None = None
-    others: tuple[Mask, ...] = ()
 
 
 class ClickSession(Protocol):
@@ -51,6 +49,10 @@ class ClickSession(Protocol):
 
     def stroke(self, points: Sequence[tuple[float, float]], label: Label) -> Answer:
         """Return the object after a stroke along the points, which are taken in one step."""
+        ...
+
+    def others(self) -> tuple[Mask, ...]:
+        """Return the other masks that a person may choose from after the first click; nobody waits for them."""
         ...
 
 
@@ -135,6 +137,7 @@ class _WholeImageSession:
         self._strokes: list[int] = []
         self._logits: NDArray[np.float32] | None = None
         self._decoder: int | None = None
+        self._others: tuple[Mask, ...] = ()
 
     def click(self, point: tuple[float, float], label: Label) -> Answer:
         return self.stroke([point], label)
@@ -150,8 +153,11 @@ class _WholeImageSession:
             strokes=tuple(self._strokes),
         )
         decoded = self._image.decode(prompts, several_masks=is_first)
-        self._logits, self._decoder = decoded.logits, decoded.decoder
-        return Answer(decoded.mask, decoded.seconds, decoded.score, decoded.others)
+        self._logits, self._decoder, self._others = decoded.logits, decoded.decoder, decoded.others
+        return Answer(decoded.mask, decoded.seconds, decoded.score)
+
+    def others(self) -> tuple[Mask, ...]:
+        return self._others
 
 
 def check_clickable(segmenter: Segmenter, name: str) -> None:

@@ -56,7 +56,7 @@ class ObjectResult:
     """What became of one object.
 
     Attributes:
-        outlines: best score first; empty where nothing is left.
+        outlines: the likeliest first, by score and by size in the view; empty where nothing is left.
         window: of the last step.
         touches_window_edge: the mask runs into an edge of the window beyond which the image goes on.
         token: names the state for the next click.

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from qupath_sam.engine.embedded_windows import EmbeddedWindows
 from qupath_sam.engine.logits import carry_logits, outline_logits
 from qupath_sam.engine.step import State, steps_of
-from qupath_sam.engine.steps import run_step, touches_edge
+from qupath_sam.engine.step_bounds import touches_edge
+from qupath_sam.engine.steps import run_step
 from qupath_sam.engine.windows import Scales
 from qupath_sam.errors import InvalidPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, MaskSet
@@ -80,35 +81,6 @@ def test_a_gland_is_found_at_the_models_own_scale():
     states, asked = run(ObjectPrompts((Click.at(10_000, 10_000),)), painted(disc(10_000, 10_000, 100)))
     assert len(asked) == 1
     assert states[0].window.downsample == 2
-    assert asked[0].several_masks
-
-
-@pytest.mark.parametrize(
-    ("scores", "kept"),
-    [
-        ((0.6, 0.1, 0.09), (0.6, 0.1)),
-        ((0.6, 0.3, 0.2), (0.6, 0.3, 0.2)),
-        ((0.6, 0.0, 0.0), (0.6,)),
-        ((0.09, 0.05), (0.09, 0.05)),
-    ],
-    ids=["one below", "none", "all others", "the best too"],
-)
-@pytest.mark.parametrize("choice", [MaskChoice.ALL, MaskChoice.SMALLEST])
-def test_masks_that_the_model_itself_rules_out_are_no_choice(
-    scores: tuple[float, ...], kept: tuple[float, ...], choice: MaskChoice
-) -> None:
-    gland = painted(disc(10_000, 10_000, 100))
-
-    def decode(request) -> MaskSet:
-        found = gland(request)
-        masks, logits = (np.repeat(each, len(scores), axis=0) for each in (found.masks, found.logits))
-        masks[-1] = False
-        masks[-1, 128, 128] = True  # the clicked px alone
-        return MaskSet(masks, np.array(scores, np.float32), logits, tuple(range(len(scores))))
-
-    ((state,), asked) = run(ObjectPrompts((Click.at(10_000, 10_000),)), decode, choice=choice)
-    assert [each.score for each in state.candidates] == pytest.approx(kept)
-    assert [each.decoder for each in state.candidates] == list(range(len(kept)))
     assert asked[0].several_masks
 
 

@@ -19,7 +19,7 @@ from qupath_sam.evaluation.cases import replay, success_and_failure
 from qupath_sam.evaluation.protocol import Protocol
 from qupath_sam.evaluation.results import ObjectResult, ResultStore
 from qupath_sam.evaluation.run import Choices, Evaluation, describe
-from qupath_sam.models.base import Capabilities
+from qupath_sam.models.base import LOW_RES_SIZE, Capabilities, MaskSet
 from qupath_sam.models.registry import BUILT_IN
 from qupath_sam.models.spec import LocalWeights
 from qupath_sam.models.weights.store import ModelStore
@@ -143,6 +143,33 @@ def test_the_engines_own_windows_answer_in_the_images_pixels() -> None:
     results = run(AnsweringSegmenter(red), [dataset()], window=WindowChoice.AUTO, target=Target.REGION)
     assert all(r.iou[0] > 0.97 for r in results)
     assert all(r.box_iou is not None and r.box_iou > 0.97 for r in results)
+
+
+class _TwoMasks(AnsweringSegmenter):
+    """Is surest of the clicked px and what is right of it, and less sure of what is red."""
+
+    def decode(self, embedding, prompts, *, several_masks=False):
+        answers = super().decode(embedding, prompts, several_masks=several_masks)
+        if not several_masks:
+            return answers
+        both = []
+        for prompt, found in zip(prompts, answers, strict=True):
+            half = found.masks.copy()
+            half[0, :, : int(prompt.points[0, 0])] = False
+            logits = found.logits.copy()
+            logits[0, :, : int(prompt.points[0, 0] * LOW_RES_SIZE / half.shape[2])] = -5
+            scores = np.array([0.9, 0.6], np.float32)
+            masks, logits = np.concatenate([half, found.masks]), np.concatenate([logits, found.logits])
+            both.append(MaskSet(masks, scores, logits))
+        return both
+
+
+@pytest.mark.parametrize("window", WindowChoice)
+def test_all_masks_that_a_person_could_choose_from_count_for_the_best_of_the_first_click(window: WindowChoice) -> None:
+    segmenter = _TwoMasks(red, capabilities=Capabilities(input_size=256, mask_count=2))
+    (result,) = run(segmenter, [dataset(tiles=1)], window=window, target=Target.REGION, protocol=Protocol(max_clicks=1))
+    assert result.iou[0] < 0.8
+    assert result.first_best_iou > 0.97
 
 
 def test_the_whole_image_protocol_crops_and_the_engines_own_windows_do_not() -> None:
