@@ -22,7 +22,7 @@ from qupath_sam.cli.targets import check_target
 from qupath_sam.errors import InvalidRequest, QupathSamError
 from qupath_sam.machine.imports import later, without_collection
 from qupath_sam.types.choices import MaskChoice
-from qupath_sam.types.regions import Region
+from qupath_sam.types.regions import Region, Window
 
 if TYPE_CHECKING:
     from qupath_sam.client import Access
@@ -308,6 +308,8 @@ def _summary(prediction: Prediction) -> dict[str, Any]:
                         "score": round(o.score, 4),
                         "area_px2": o.area_px2,
                         "area_um2": o.area_um2,
+                        "window": list((o.window or result.window).region.bounds),
+                        "downsample": (o.window or result.window).downsample,
                         "wkt": o.geometry.wkt,
                     }
                     for o in result.outlines
@@ -319,6 +321,12 @@ def _summary(prediction: Prediction) -> dict[str, Any]:
     return report("segment", results)
 
 
+def _place(window: Window) -> tuple[str, str]:
+    """Return place and scale of a window for the table."""
+    region = window.region
+    return f"{region.x},{region.y} {region.width}x{region.height}", f"{window.downsample:g}"
+
+
 def _print_table(prediction: Prediction, output: Path | None, overlay: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -328,14 +336,15 @@ def _print_table(prediction: Prediction, output: Path | None, overlay: Path | No
     unit = "µm²" if made.mpp else "px²"
     table = Table("object", "score", f"area {unit}", "window", "downsample", "at edge", title=f"{made.model}")
     for index, result in enumerate(prediction.results, 1):
-        region = result.window.region
-        where = f"{region.x},{region.y} {region.width}x{region.height}"
+        where, scale = _place(result.window)
         edge = "yes" if result.touches_window_edge else "no"
         if not result.outlines:
-            table.add_row(str(index), "-", "nothing found", where, f"{result.window.downsample:g}", edge)
+            table.add_row(str(index), "-", "nothing found", where, scale, edge)
         for o in result.outlines:
             area = o.area_um2 if o.area_um2 is not None else o.area_px2
-            table.add_row(str(index), f"{o.score:.2f}", f"{area:.1f}", where, f"{result.window.downsample:g}", edge)
+            where, scale = _place(o.window or result.window)
+            at_edge = edge if o.window is None else "no"
+            table.add_row(str(index), f"{o.score:.2f}", f"{area:.1f}", where, scale, at_edge)
     console.print(table)
     for index, result in enumerate(prediction.results, 1):
         for doubt in result.doubts:

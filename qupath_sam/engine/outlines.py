@@ -58,7 +58,8 @@ def outlines_of(
         geometry = cleaned(geometry, output, mpp or 1.0)
         if not geometry.is_empty:
             area_um2 = geometry.area * mpp**2 if mpp else None
-            outlines.append(Outline(geometry, candidate.score, geometry.area, area_um2, index))
+            elsewhere = None if candidate.window == state.window else candidate.window
+            outlines.append(Outline(geometry, candidate.score, geometry.area, area_um2, index, elsewhere))
     return tuple(outlines)
 
 

@@ -297,6 +297,7 @@ def prediction_message(prediction: Prediction) -> service_pb2.PredictResponse:
                 area_px2=outline.area_px2,
                 area_um2=outline.area_um2,
                 mask_index=outline.mask_index,
+                window=None if outline.window is None else window_message(outline.window, mpp),
             )
         if result.refinement is not None:
             message.refinement.CopyFrom(refinement_message(result.refinement))
@@ -312,7 +313,8 @@ def prediction_of(message: service_pb2.PredictResponse) -> Prediction:
         for mask in result.masks:
             geometry = geometry_of(mask.geometry_wkb, what="result", max_bytes=len(mask.geometry_wkb)) or Polygon()
             area_um2 = mask.area_um2 if mask.HasField("area_um2") else None
-            outlines.append(Outline(geometry, mask.score, mask.area_px2, area_um2, mask.mask_index))
+            window = window_of(mask.window) if mask.HasField("window") else None
+            outlines.append(Outline(geometry, mask.score, mask.area_px2, area_um2, mask.mask_index, window))
         results.append(
             ObjectResult(
                 object_id=result.object_id,

@@ -51,7 +51,7 @@ def annotation_of(
         name=name or result.object_id or None,
         classification=path_class,
         measurements=measurements_of(outline),
-        metadata=metadata_of(result, provenance),
+        metadata=metadata_of(result, provenance, outline),
         z=z,
         t=t,
     )
@@ -92,12 +92,19 @@ def measurements_of(outline: Outline) -> dict[str, float]:
     return measurements
 
 
-def metadata_of(result: ObjectResult, provenance: Provenance) -> dict[str, str]:
+def metadata_of(result: ObjectResult, provenance: Provenance, outline: Outline | None = None) -> dict[str, str]:
     """Return the provenance of an outline as metadata of the annotation; unknown values are left out.
+
+    Args:
+        result: of the object.
+        provenance: of the call.
+        outline: of the result; None takes the one that the next click would go on from.
 
     The scripts in QuPath write the same (``Provenance.java``), so that a project that both worked on is of one kind.
     """
-    region = result.window.region
+    elsewhere = None if outline is None else outline.window
+    window = elsewhere or result.window
+    region = window.region
     made = {
         "model": provenance.model,
         "weights": provenance.weights_sha256,
@@ -106,8 +113,9 @@ def metadata_of(result: ObjectResult, provenance: Provenance) -> dict[str, str]:
         "image": provenance.image_fingerprint,
         "pixels": provenance.pixel_source,
         "window": f"{region.x},{region.y},{region.width},{region.height}",
-        "downsample": f"{result.window.downsample:g}",
-        "touches_edge": str(result.touches_window_edge).lower(),
+        "downsample": f"{window.downsample:g}",
+        # What is cut off in another window is not offered.
+        "touches_edge": str(result.touches_window_edge and elsewhere is None).lower(),
     }
     return {f"{PREFIX}{key}": value for key, value in made.items() if value}
 

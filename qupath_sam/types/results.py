@@ -42,6 +42,7 @@ class Outline:
 
     Attributes:
         mask_index: which of the step's masks it is, from 0: for `Click.from_mask`.
+        window: that the model saw it in, where that is another than the object's (`ObjectResult.window`).
     """
 
     geometry: Polygon | MultiPolygon
@@ -49,6 +50,7 @@ class Outline:
     area_px2: float
     area_um2: float | None
     mask_index: int = 0
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class ObjectResult:
 
     Attributes:
         outlines: the likeliest first, by score and by size in the view; empty where nothing is left.
-        window: of the last step.
+        window: of the last step, or of that outline of it that the next click goes on from.
         touches_window_edge: the mask runs into an edge of the window beyond which the image goes on.
         token: names the state for the next click.
         resumed_steps: steps taken from a held state.

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from qupath_sam.v1 import image_pb2 as qupath__sam_dot_v1_dot_image__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aqupath_sam/v1/result.proto\x12\rqupath_sam.v1\x1a\x19qupath_sam/v1/image.proto\"~\n\rSegmentedMask\x12\x14\n\x0cgeometry_wkb\x18\x01 \x01(\x0c\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x10\n\x08\x61rea_px2\x18\x03 \x01(\x01\x12\x15\n\x08\x61rea_um2\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nmask_index\x18\x05 \x01(\x05\x42\x0b\n\t_area_um2\"\xdb\x02\n\x0cObjectResult\x12\x11\n\tobject_id\x18\x01 \x01(\t\x12+\n\x05masks\x18\x02 \x03(\x0b\x32\x1c.qupath_sam.v1.SegmentedMask\x12%\n\x06window\x18\x03 \x01(\x0b\x32\x15.qupath_sam.v1.Window\x12\x1b\n\x13touches_window_edge\x18\x04 \x01(\x08\x12\r\n\x05token\x18\x05 \x01(\x0c\x12\x15\n\rresumed_steps\x18\x06 \x01(\x05\x12\x38\n\x10\x65mbedding_source\x18\x07 \x01(\x0e\x32\x1e.qupath_sam.v1.EmbeddingSource\x12\x32\n\nrefinement\x18\x08 \x01(\x0b\x32\x19.qupath_sam.v1.RefinementH\x00\x88\x01\x01\x12$\n\x06\x64oubts\x18\t \x03(\x0e\x32\x14.qupath_sam.v1.DoubtB\r\n\x0b_refinement\"\xab\x01\n\nRefinement\x12-\n\x07refusal\x18\x01 \x01(\x0e\x32\x1c.qupath_sam.v1.RefusalReason\x12\x14\n\x0crefusal_text\x18\x02 \x01(\t\x12\x10\n\x03iou\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x32\n\x07refused\x18\x04 \x01(\x0b\x32\x1c.qupath_sam.v1.SegmentedMaskH\x01\x88\x01\x01\x42\x06\n\x04_iouB\n\n\x08_refused\"v\n\x07Timings\x12\x10\n\x08total_ms\x18\x01 \x01(\x01\x12\x10\n\x08queue_ms\x18\x02 \x01(\x01\x12\x0f\n\x07read_ms\x18\x03 \x01(\x01\x12\x11\n\tencode_ms\x18\x04 \x01(\x01\x12\x11\n\tdecode_ms\x18\x05 \x01(\x01\x12\x10\n\x08trace_ms\x18\x06 \x01(\x01\"\xd6\x01\n\nProvenance\x12\r\n\x05model\x18\x01 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x02 \x01(\t\x12\x1d\n\x15preprocessing_version\x18\x03 \x01(\t\x12\x16\n\x0eserver_version\x18\x04 \x01(\t\x12\x19\n\x11image_fingerprint\x18\x05 \x01(\t\x12\x14\n\x0cpixel_source\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x10\n\x03mpp\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07remarks\x18\t \x03(\tB\x06\n\x04_mpp*\xa7\x01\n\x0f\x45mbeddingSource\x12 \n\x1c\x45MBEDDING_SOURCE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45MBEDDING_SOURCE_MEMORY\x10\x01\x12\x19\n\x15\x45MBEDDING_SOURCE_DISK\x10\x02\x12\x1d\n\x19\x45MBEDDING_SOURCE_COMPUTED\x10\x03\x12\x1b\n\x17\x45MBEDDING_SOURCE_SHARED\x10\x04*Z\n\x05\x44oubt\x12\x15\n\x11\x44OUBT_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44OUBT_LOW_SCORE\x10\x01\x12\x0f\n\x0b\x44OUBT_LARGE\x10\x02\x12\x14\n\x10\x44OUBT_BACKGROUND\x10\x03*\x9a\x03\n\rRefusalReason\x12\x1e\n\x1aREFUSAL_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1aREFUSAL_REASON_OLD_OUTSIDE\x10\x01\x12%\n!REFUSAL_REASON_LARGER_THAN_WINDOW\x10\x02\x12\x18\n\x14REFUSAL_REASON_EMPTY\x10\x03\x12\x1a\n\x16REFUSAL_REASON_INVALID\x10\x04\x12\x1a\n\x16REFUSAL_REASON_OUTSIDE\x10\x05\x12\x1c\n\x18REFUSAL_REASON_LOW_SCORE\x10\x06\x12\x1a\n\x16REFUSAL_REASON_LOW_IOU\x10\x07\x12\x1e\n\x1aREFUSAL_REASON_AREA_CHANGE\x10\x08\x12\x1c\n\x18REFUSAL_REASON_PART_LOST\x10\t\x12\x1c\n\x18REFUSAL_REASON_HOLE_LOST\x10\n\x12\x1a\n\x16REFUSAL_REASON_CUT_OFF\x10\x0b\x12\x1e\n\x1aREFUSAL_REASON_OLD_INVALID\x10\x0c\x42\x1a\n\x16io.github.qupathsam.v1P\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aqupath_sam/v1/result.proto\x12\rqupath_sam.v1\x1a\x19qupath_sam/v1/image.proto\"\xb5\x01\n\rSegmentedMask\x12\x14\n\x0cgeometry_wkb\x18\x01 \x01(\x0c\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x10\n\x08\x61rea_px2\x18\x03 \x01(\x01\x12\x15\n\x08\x61rea_um2\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nmask_index\x18\x05 \x01(\x05\x12*\n\x06window\x18\x06 \x01(\x0b\x32\x15.qupath_sam.v1.WindowH\x01\x88\x01\x01\x42\x0b\n\t_area_um2B\t\n\x07_window\"\xdb\x02\n\x0cObjectResult\x12\x11\n\tobject_id\x18\x01 \x01(\t\x12+\n\x05masks\x18\x02 \x03(\x0b\x32\x1c.qupath_sam.v1.SegmentedMask\x12%\n\x06window\x18\x03 \x01(\x0b\x32\x15.qupath_sam.v1.Window\x12\x1b\n\x13touches_window_edge\x18\x04 \x01(\x08\x12\r\n\x05token\x18\x05 \x01(\x0c\x12\x15\n\rresumed_steps\x18\x06 \x01(\x05\x12\x38\n\x10\x65mbedding_source\x18\x07 \x01(\x0e\x32\x1e.qupath_sam.v1.EmbeddingSource\x12\x32\n\nrefinement\x18\x08 \x01(\x0b\x32\x19.qupath_sam.v1.RefinementH\x00\x88\x01\x01\x12$\n\x06\x64oubts\x18\t \x03(\x0e\x32\x14.qupath_sam.v1.DoubtB\r\n\x0b_refinement\"\xab\x01\n\nRefinement\x12-\n\x07refusal\x18\x01 \x01(\x0e\x32\x1c.qupath_sam.v1.RefusalReason\x12\x14\n\x0crefusal_text\x18\x02 \x01(\t\x12\x10\n\x03iou\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x32\n\x07refused\x18\x04 \x01(\x0b\x32\x1c.qupath_sam.v1.SegmentedMaskH\x01\x88\x01\x01\x42\x06\n\x04_iouB\n\n\x08_refused\"v\n\x07Timings\x12\x10\n\x08total_ms\x18\x01 \x01(\x01\x12\x10\n\x08queue_ms\x18\x02 \x01(\x01\x12\x0f\n\x07read_ms\x18\x03 \x01(\x01\x12\x11\n\tencode_ms\x18\x04 \x01(\x01\x12\x11\n\tdecode_ms\x18\x05 \x01(\x01\x12\x10\n\x08trace_ms\x18\x06 \x01(\x01\"\xd6\x01\n\nProvenance\x12\r\n\x05model\x18\x01 \x01(\t\x12\x16\n\x0eweights_sha256\x18\x02 \x01(\t\x12\x1d\n\x15preprocessing_version\x18\x03 \x01(\t\x12\x16\n\x0eserver_version\x18\x04 \x01(\t\x12\x19\n\x11image_fingerprint\x18\x05 \x01(\t\x12\x14\n\x0cpixel_source\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x10\n\x03mpp\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07remarks\x18\t \x03(\tB\x06\n\x04_mpp*\xa7\x01\n\x0f\x45mbeddingSource\x12 \n\x1c\x45MBEDDING_SOURCE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45MBEDDING_SOURCE_MEMORY\x10\x01\x12\x19\n\x15\x45MBEDDING_SOURCE_DISK\x10\x02\x12\x1d\n\x19\x45MBEDDING_SOURCE_COMPUTED\x10\x03\x12\x1b\n\x17\x45MBEDDING_SOURCE_SHARED\x10\x04*Z\n\x05\x44oubt\x12\x15\n\x11\x44OUBT_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44OUBT_LOW_SCORE\x10\x01\x12\x0f\n\x0b\x44OUBT_LARGE\x10\x02\x12\x14\n\x10\x44OUBT_BACKGROUND\x10\x03*\x9a\x03\n\rRefusalReason\x12\x1e\n\x1aREFUSAL_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1aREFUSAL_REASON_OLD_OUTSIDE\x10\x01\x12%\n!REFUSAL_REASON_LARGER_THAN_WINDOW\x10\x02\x12\x18\n\x14REFUSAL_REASON_EMPTY\x10\x03\x12\x1a\n\x16REFUSAL_REASON_INVALID\x10\x04\x12\x1a\n\x16REFUSAL_REASON_OUTSIDE\x10\x05\x12\x1c\n\x18REFUSAL_REASON_LOW_SCORE\x10\x06\x12\x1a\n\x16REFUSAL_REASON_LOW_IOU\x10\x07\x12\x1e\n\x1aREFUSAL_REASON_AREA_CHANGE\x10\x08\x12\x1c\n\x18REFUSAL_REASON_PART_LOST\x10\t\x12\x1c\n\x18REFUSAL_REASON_HOLE_LOST\x10\n\x12\x1a\n\x16REFUSAL_REASON_CUT_OFF\x10\x0b\x12\x1e\n\x1aREFUSAL_REASON_OLD_INVALID\x10\x0c\x42\x1a\n\x16io.github.qupathsam.v1P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,20 +33,20 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qupath_sam.v1.result_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026io.github.qupathsam.v1P\001'
-  _globals['_EMBEDDINGSOURCE']._serialized_start=1062
-  _globals['_EMBEDDINGSOURCE']._serialized_end=1229
-  _globals['_DOUBT']._serialized_start=1231
-  _globals['_DOUBT']._serialized_end=1321
-  _globals['_REFUSALREASON']._serialized_start=1324
-  _globals['_REFUSALREASON']._serialized_end=1734
-  _globals['_SEGMENTEDMASK']._serialized_start=72
-  _globals['_SEGMENTEDMASK']._serialized_end=198
-  _globals['_OBJECTRESULT']._serialized_start=201
-  _globals['_OBJECTRESULT']._serialized_end=548
-  _globals['_REFINEMENT']._serialized_start=551
-  _globals['_REFINEMENT']._serialized_end=722
-  _globals['_TIMINGS']._serialized_start=724
-  _globals['_TIMINGS']._serialized_end=842
-  _globals['_PROVENANCE']._serialized_start=845
-  _globals['_PROVENANCE']._serialized_end=1059
+  _globals['_EMBEDDINGSOURCE']._serialized_start=1118
+  _globals['_EMBEDDINGSOURCE']._serialized_end=1285
+  _globals['_DOUBT']._serialized_start=1287
+  _globals['_DOUBT']._serialized_end=1377
+  _globals['_REFUSALREASON']._serialized_start=1380
+  _globals['_REFUSALREASON']._serialized_end=1790
+  _globals['_SEGMENTEDMASK']._serialized_start=73
+  _globals['_SEGMENTEDMASK']._serialized_end=254
+  _globals['_OBJECTRESULT']._serialized_start=257
+  _globals['_OBJECTRESULT']._serialized_end=604
+  _globals['_REFINEMENT']._serialized_start=607
+  _globals['_REFINEMENT']._serialized_end=778
+  _globals['_TIMINGS']._serialized_start=780
+  _globals['_TIMINGS']._serialized_end=898
+  _globals['_PROVENANCE']._serialized_start=901
+  _globals['_PROVENANCE']._serialized_end=1115
 # @@protoc_insertion_point(module_scope)

@@ -62,18 +62,20 @@ REFUSAL_REASON_CUT_OFF: RefusalReason
 REFUSAL_REASON_OLD_INVALID: RefusalReason
 
 class SegmentedMask(_message.Message):
-    __slots__ = ("geometry_wkb", "score", "area_px2", "area_um2", "mask_index")
+    __slots__ = ("geometry_wkb", "score", "area_px2", "area_um2", "mask_index", "window")
     GEOMETRY_WKB_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     AREA_PX2_FIELD_NUMBER: _ClassVar[int]
     AREA_UM2_FIELD_NUMBER: _ClassVar[int]
     MASK_INDEX_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
     geometry_wkb: bytes
     score: float
     area_px2: float
     area_um2: float
     mask_index: int
-    def __init__(self, geometry_wkb: _Optional[bytes] = ..., score: _Optional[float] = ..., area_px2: _Optional[float] = ..., area_um2: _Optional[float] = ..., mask_index: _Optional[int] = ...) -> None: ...
+    window: _image_pb2.Window
+    def __init__(self, geometry_wkb: _Optional[bytes] = ..., score: _Optional[float] = ..., area_px2: _Optional[float] = ..., area_um2: _Optional[float] = ..., mask_index: _Optional[int] = ..., window: _Optional[_Union[_image_pb2.Window, _Mapping]] = ...) -> None: ...
 
 class ObjectResult(_message.Message):
     __slots__ = ("object_id", "masks", "window", "touches_window_edge", "token", "resumed_steps", "embedding_source", "refinement", "doubts")

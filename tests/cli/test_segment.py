@@ -76,6 +76,7 @@ def test_in_process_and_through_a_server_give_the_same_bits(qupath_sam, server_a
         assert theirs.pop(measured)
     assert mine == theirs
     assert mine["objects"][0]["outlines"][0]["area_um2"] > 0
+    assert mine["objects"][0]["outlines"][0]["window"] == mine["objects"][0]["window"]
 
 
 def test_it_writes_what_it_says(qupath_sam, server_address, tmp_path) -> None:

@@ -13,6 +13,9 @@ from PIL import Image
 from qupath_sam import errors
 from qupath_sam.client import Pushed, SamClient, Slide
 from qupath_sam.client.messages import predict_request
+from qupath_sam.qupath.annotations import annotation_of
+from qupath_sam.server.app import start_server
+from qupath_sam.server.settings import ServerSettings
 from qupath_sam.types.prompts import Box, Click, Label, ObjectPrompts
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import MaskChoice, ObjectRequest, OutputOptions, WindowRequest
@@ -67,6 +70,34 @@ def test_the_next_click_goes_on_from_the_mask_that_was_chosen(client, slide):
     assert areas[3] > areas[1], "the fake's third mask is larger, and it stays"
     with pytest.raises(errors.InvalidPrompt, match="has 3 masks"):
         client.predict(slide, [ObjectPrompts((*HERE.clicks, Click.at(702, 600, from_mask=7)))], **options)
+
+
+def test_outlines_of_a_first_click_come_with_the_windows_that_they_were_seen_in(slide):
+    output = OutputOptions(choice=MaskChoice.ALL)
+    with (
+        start_server(ServerSettings(port=0, model="fake", device="cpu")) as running,
+        SamClient(running.address, timeout_s=30) as client,
+    ):
+        # Small in its window, so that the engine looks more closely; the fake sees another disc there.
+        running.engine.models.get().segmenter.radius = 0.06
+        prediction = client.predict(slide, [HERE], output=output)
+        first = one(prediction)
+        windows = [outline.window or first.window for outline in first.outlines]
+        assert len(set(windows)) > 1
+        assert windows[0] == first.window
+        assert first.outlines[0].window is None
+        for outline, window in zip(first.outlines, windows, strict=True):
+            assert shapely.box(*window.region.bounds).contains(outline.geometry)
+            made = annotation_of(first, outline, prediction.provenance).metadata
+            assert made["qupath-sam.downsample"] == f"{window.downsample:g}"
+            clicks = (*HERE.clicks, Click.at(702.5, 600.5, from_mask=outline.mask_index))
+            held = one(client.predict(slide, [ObjectRequest(ObjectPrompts(clicks), token=first.token)], output=output))
+            assert held.resumed_steps == 1
+            running.engine.states.clear()
+            replayed = one(client.predict(slide, [ObjectPrompts(clicks)], output=output))
+            assert replayed.window == held.window
+            assert replayed.outlines[0].geometry.equals(held.outlines[0].geometry)
+            assert held.outlines[0].geometry.intersection(outline.geometry).area > 0.8 * outline.geometry.area
 
 
 def test_click_by_click_with_tokens_equals_all_at_once(client, slide):

@@ -289,7 +289,7 @@ public final class ClickSession {
         if (grownFrom != mask || grownBy != px) {
             Geometry wider = Outlines.grown(Outlines.of(mask.wkb()), px, image.width(), image.height());
             double um2 = mask.areaUm2() / mask.areaPx2() * wider.getArea();
-            grownMask = wider.isEmpty() ? null : new SamMask(Outlines.wkb(wider), mask.score(), wider.getArea(), um2, mask.index());
+            grownMask = wider.isEmpty() ? null : mask.outlined(Outlines.wkb(wider), wider.getArea(), um2);
             grownFrom = mask;
             grownBy = px;
         }

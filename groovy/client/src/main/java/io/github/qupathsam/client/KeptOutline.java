@@ -31,7 +31,7 @@ public record KeptOutline(
      * joined by {@code ;}; {@code +x,y@1} goes on from mask 1 of the answer before; {@code &+x,y} is one step with the click before.
      */
     public Map<String, String> metadata() {
-        Map<String, String> metadata = provenance.metadata(result);
+        Map<String, String> metadata = provenance.metadata(result, mask);
         List<String> places = new ArrayList<>();
         for (Click click : clicks) {
             String points =

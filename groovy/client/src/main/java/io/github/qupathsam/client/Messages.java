@@ -347,7 +347,9 @@ final class Messages {
                 mask.getScore(),
                 mask.getAreaPx2(),
                 mask.hasAreaUm2() ? mask.getAreaUm2() : Double.NaN,
-                mask.getMaskIndex());
+                mask.getMaskIndex(),
+                mask.hasWindow() ? region(mask.getWindow().getRegion()) : null,
+                mask.getWindow().getDownsample());
     }
 
     private static PixelRegion region(Region region) {

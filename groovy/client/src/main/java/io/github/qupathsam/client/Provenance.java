@@ -31,13 +31,20 @@ public record Provenance(
      * unknown is left out.
      */
     public Map<String, String> metadata(SamResult result) {
+        return metadata(result, result.best());
+    }
+
+    /** The same of one of the result's masks; null where there is none. */
+    Map<String, String> metadata(SamResult result, SamMask mask) {
         Map<String, String> metadata = metadata();
-        PixelRegion window = result.window();
+        boolean elsewhere = mask != null && mask.window() != null;
+        PixelRegion window = elsewhere ? mask.window() : result.window();
         if (window != null) {
             put(metadata, "window", window.x() + "," + window.y() + "," + window.width() + "," + window.height());
-            put(metadata, "downsample", sixDigits(result.downsample()));
+            put(metadata, "downsample", sixDigits(elsewhere ? mask.downsample() : result.downsample()));
         }
-        put(metadata, "touches_edge", String.valueOf(result.touchesWindowEdge()));
+        // What is cut off in another window is not offered.
+        put(metadata, "touches_edge", String.valueOf(result.touchesWindowEdge() && !elsewhere));
         return metadata;
     }
 

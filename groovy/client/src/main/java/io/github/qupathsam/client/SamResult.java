@@ -6,8 +6,8 @@ import java.util.List;
  * What became of one object.
  *
  * @param name as its prompts were named
- * @param masks best score first; empty where nothing is left
- * @param window what the model saw, level-0 px
+ * @param masks the likeliest first; empty where nothing is left
+ * @param window what the model saw, level-0 px; another one where a mask says so
  * @param downsample level-0 px per window px
  * @param touchesWindowEdge the mask runs into an edge of its window: the object is probably larger
  * @param token names this answer, for prompts that continue it
