@@ -27,10 +27,11 @@ MOST_CANDIDATES = 3
 LEAST_SCORE = 0.1
 #: Of two masks with a larger IoU a person would see one outline.
 SAME_IOU = 0.85
-#: A person clicks on what is neither tiny nor larger than what they look at: its longer side fills this share of 512
-#: screen px, or of the window that they ask for. On training groups, where objects fill 1/24 to 1.8 of it, the first
-#: mask loses in no kind by it; tighter limits gain more where they fit, and lose nuclei or regions where they do not.
-SMALLEST_SHARE, LARGEST_SHARE = 1 / 32, 2.0
+#: A person clicks on what is neither tiny nor far larger than what they look at: its longer side fills this share of
+#: 512 screen px, or of the window that they ask for. On training groups, where objects fill 1/24 to 1.8 of it, the
+#: first mask loses in no kind by it; tighter limits gain more where they fit, and lose nuclei or regions where they do
+#: not (docs/science/experiments.md, "What a first click may mean").
+SMALLEST_SHARE, LARGEST_SHARE = 1 / 32, 4.0
 
 
 def distinct(first: Sequence[Candidate], others: Iterable[Candidate], *, extent: Region) -> tuple[Candidate, ...]:

@@ -189,7 +189,7 @@ def test_the_smallest_is_smallest_on_the_slide_and_not_in_its_window(choice: Mas
     assert radii(state)[state.chosen] == pytest.approx(radius, abs=3)
 
 
-@pytest.mark.parametrize(("view", "first"), [(0.0, 700), (0.6, 91), (4.0, 700), (40.0, 700)])
+@pytest.mark.parametrize(("view", "first"), [(0.0, 700), (0.4, 91), (4.0, 700), (40.0, 700)])
 @pytest.mark.parametrize("choice", [MaskChoice.BEST, MaskChoice.ALL])
 def test_what_is_larger_than_the_view_comes_later(view: float, first: int, choice: MaskChoice) -> None:
     discs = [(700, 0.8), (91, 0.7)]
