@@ -21,7 +21,7 @@ from qupath_sam.engine.description import describe_models
 from qupath_sam.engine.model_choice import model_for
 from qupath_sam.engine.refine_options import RefineOptions
 from qupath_sam.engine.settings import EngineSettings
-from qupath_sam.engine.windows import DEFAULT_EMBED_WINDOWS, view_windows
+from qupath_sam.engine.view_windows import DEFAULT_EMBED_WINDOWS, view_windows
 from qupath_sam.engine.worker import Priority
 from qupath_sam.errors import PixelsMissing
 from qupath_sam.models.weights.store import ModelStore

@@ -26,6 +26,14 @@ FINEST_DOWNSAMPLE = 0.25
 VIEW_WINDOW_PX = 512
 #: Share of the window that an object should fill: the scale nearest to it is taken.
 OBJECT_SHARE = 0.5
+#: From this input size on (window px) a window holds an object and much round it. Its rules are those that first clicks
+#: of such a model gain from on training groups (docs/science/experiments.md, "Windows of 1024 px").
+LARGE_INPUT = 1000
+#: With a large input the first window of a small image shows at most this share of its longer side.
+SMALL_IMAGE_SHARE = 0.5
+#: With a large input a person who looks from so far, um per screen px, is shown twice `VIEW_WINDOW_PX`: there a region
+#: fills the screen, and several share a window.
+FAR_VIEW_MPP = 1.5
 #: An object with a box or outline keeps at least this share of the window free on each side.
 MARGIN_SHARE = 1 / 16
 #: Share of the window that a clicked object should fill after zooming in. Less than `OBJECT_SHARE`: a
@@ -35,8 +43,6 @@ ZOOMED_SHARE = 1 / 4
 SMALL_SHARE = ZOOMED_SHARE / 2
 #: The scales that a caller may ask for, level-0 px per window px: beyond them there is nothing to see.
 DOWNSAMPLE_RANGE = (1 / 128, 65_536.0)
-#: Windows that are encoded ahead where the caller does not say how many.
-DEFAULT_EMBED_WINDOWS = 16
 #: Most px of a window that a caller asks for by region and scale.
 MAX_WINDOW_PX = 4096 * 4096
 
@@ -89,7 +95,13 @@ class Scales:
             downsamples = believable or [min(downsamples, key=lambda d: abs(math.log2(d * mpp)))]
         wanted = default_mpp / (USUAL_MPP if mpp is None else mpp)
         # A window that shows the whole of a small image has nothing to gain from being coarser.
-        return cls(tuple(downsamples), input_size, extent, mpp, _nearest(downsamples, min(wanted, covering)))
+        coarsest = covering * (SMALL_IMAGE_SHARE if input_size >= LARGE_INPUT else 1)
+        return cls(tuple(downsamples), input_size, extent, mpp, _nearest(downsamples, min(wanted, coarsest)))
+
+    @property
+    def is_large_input(self) -> bool:
+        """Whether a window holds an object and much round it."""
+        return self.input_size >= LARGE_INPUT
 
     def first(self, *, object_extent: float | None, view_downsample: float) -> float:
         """Return the scale for an object that has no mask yet.
@@ -103,7 +115,8 @@ class Scales:
             return self.for_object(object_extent)
         if view_downsample > 0:
             seen = min(max(view_downsample, DOWNSAMPLE_RANGE[0]), DOWNSAMPLE_RANGE[1])
-            return _nearest(self.downsamples, seen * VIEW_WINDOW_PX / self.input_size)
+            is_far = self.is_large_input and self.mpp is not None and seen * self.mpp >= FAR_VIEW_MPP
+            return _nearest(self.downsamples, seen * VIEW_WINDOW_PX * (2 if is_far else 1) / self.input_size)
         return self.default_downsample
 
     def for_object(self, object_extent: float, *, share: float = OBJECT_SHARE) -> float:
@@ -122,12 +135,27 @@ class Scales:
         """Return the window of this scale whose middle half holds the point (level-0 px), on the half-window grid.
 
         At the image's border the window is moved inside; where the image is smaller than the window, it stands over
-        the right and lower edge.
+        the right and lower edge. With a large input it is no larger than the image's longer side.
         """
-        side = round(self.input_size * downsample)
+        side = self._side(downsample)
         left = _snap(x, side, self.extent.x, self.extent.right)
         top = _snap(y, side, self.extent.y, self.extent.bottom)
-        return Window(Region(left, top, side, side), self.input_size, self.input_size)
+        return self._window(left, top, side, downsample)
+
+    def _side(self, downsample: float) -> int:
+        """Return the side of a window of this scale, level-0 px."""
+        side = round(self.input_size * downsample)
+        if not self.is_large_input:
+            return side
+        # White beyond the image is no tissue that a model has learnt from; whole window px keep the scale.
+        step = max(1, round(downsample))
+        return min(side, math.ceil(max(self.extent.width, self.extent.height) / step) * step)
+
+    def _window(self, left: int, top: int, side: int, downsample: float) -> Window:
+        """Return the square window with this origin and side (level-0 px)."""
+        full = round(self.input_size * downsample)
+        px = self.input_size if side == full else max(1, round(side / downsample))
+        return Window(Region(left, top, side, side), px, px)
 
     def windows_holding(
         self, bounds: tuple[float, float, float, float], downsample: float, *, margin_share: float
@@ -140,14 +168,12 @@ class Scales:
             margin_share: of the window's side that must be free round ``bounds`` where the image goes on.
         """
         x, y = (bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2
-        side = round(self.input_size * downsample)
+        side = self._side(downsample)
         lefts, tops = (
             dict.fromkeys(_snap(at + shift * side / 2, side, low, high) for shift in (0, -1, 1))
             for at, low, high in ((x, self.extent.x, self.extent.right), (y, self.extent.y, self.extent.bottom))
         )
-        windows = [
-            Window(Region(left, top, side, side), self.input_size, self.input_size) for left in lefts for top in tops
-        ]
+        windows = [self._window(left, top, side, downsample) for left in lefts for top in tops]
         holding = [window for window in windows if self.holds(window, bounds, margin_share * side)]
         return sorted(holding, key=lambda w: abs(w.region.x + side / 2 - x) + abs(w.region.y + side / 2 - y))
 
@@ -243,7 +269,7 @@ class Scales:
             focus: level-0 px.
             limit: only the nearest so many; None takes all.
         """
-        side = round(self.input_size * downsample)
+        side = self._side(downsample)
         step = max(1, side // 2)
         seen = view.intersection(self.extent)
         if seen is None:
@@ -263,35 +289,7 @@ class Scales:
             for i, left in enumerate(lefts)
             for top in tops[: limit // (i + 1) if limit is not None else None]
         ]
-        return [
-            Window(Region(left, top, side, side), self.input_size, self.input_size)
-            for left, top in sorted(origins, key=distance)[:limit]
-        ]
-
-
-def view_windows(
-    scales: Scales, request: WindowRequest, view: Region | None, focus: tuple[float, float] | None, *, limit: int
-) -> list[Window]:
-    """Return the first windows that clicks in a view would use, nearest to the focus first; or the one that is named.
-
-    Args:
-        scales: scales and windows for this image and model.
-        request: scale and place as for a click.
-        view: level-0 px; the whole image where None.
-        focus: level-0 px; the view's centre where None.
-        limit: how many windows at most.
-    """
-    fixed = scales.explicit(request)
-    if fixed is not None:
-        return [fixed]
-    shown = (view or scales.extent).intersection(scales.extent)
-    if shown is None:
-        return []
-    centre = shown.x + shown.width / 2, shown.y + shown.height / 2
-    scale = scales.for_request(request)
-    if scale is None:
-        scale = scales.first(object_extent=None, view_downsample=request.view_downsample)
-    return scales.windows_in_view(shown, scale, focus or centre, limit=limit)
+        return [self._window(left, top, side, downsample) for left, top in sorted(origins, key=distance)[:limit]]
 
 
 def _nearest(downsamples: list[float] | tuple[float, ...], wanted: float) -> float:

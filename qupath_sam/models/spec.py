@@ -173,5 +173,7 @@ def _clicks_only(input_size: int) -> Capabilities:
 
 
 def default_mpp(family: Family) -> float:
-    """Return um/px at which a window of the family's input size spans 200 to 250 um (to 512 px) or 500 um (1024 px)."""
-    return 1.0 if family in (Family.LITE_MEDSAM, Family.FAKE) else 0.5
+    """Return um/px at which a window of the family's input size spans 200 to 256 um."""
+    if family in (Family.LITE_MEDSAM, Family.FAKE):
+        return 1.0
+    return 0.5 if default_capabilities(family).input_size <= 512 else 0.25

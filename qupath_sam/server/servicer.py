@@ -14,7 +14,7 @@ from qupath_sam.engine.call import Call
 from qupath_sam.engine.description import choice_by_scale
 from qupath_sam.engine.engine import Engine
 from qupath_sam.engine.model_choice import model_for
-from qupath_sam.engine.windows import DEFAULT_EMBED_WINDOWS, view_windows
+from qupath_sam.engine.view_windows import DEFAULT_EMBED_WINDOWS, view_windows
 from qupath_sam.engine.worker import CancelToken, Priority
 from qupath_sam.errors import InvalidRequest, RequestTooLarge
 from qupath_sam.models.registry import AUTO

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from qupath_sam.engine.windows import Scales
 from qupath_sam.errors import InvalidRegion, RequestTooLarge
+from qupath_sam.models.spec import Family, default_capabilities, default_mpp
 from qupath_sam.types.regions import Region, Window
 from qupath_sam.types.requests import WindowRequest
 
@@ -133,6 +134,54 @@ def test_the_window_round_a_box_holds_it_unless_no_scale_is_coarser(bounds):
 def test_an_image_smaller_than_the_window_starts_at_its_corner():
     window = make_scales(100, 80, mpp=None).window_at(50, 40, 1)
     assert window == Window(Region(0, 0, 256, 256), 256, 256)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "downsample", "side", "px"),
+    [
+        (224, 224, 0.25, 224, 896),
+        (896, 640, 1, 896, 896),
+        (897, 640, 2, 898, 449),
+        (1400, 900, 1, 1024, 1024),
+        (1400, 900, 0.5, 512, 1024),
+    ],
+)
+def test_with_a_large_input_a_window_is_no_larger_than_the_image(
+    width: int, height: int, downsample: float, side: int, px: int
+) -> None:
+    """White beyond a small image cost first clicks on glands .08 of their IoU."""
+    scales = make_scales(width, height, mpp=None, input_size=1024)
+    middle = width / 2, height / 2
+    seen = [
+        scales.window_at(*middle, downsample),
+        scales.window_around((*middle, *middle), downsample),
+        *scales.windows_holding((*middle, *middle), downsample, margin_share=0),
+        *scales.windows_in_view(scales.extent, downsample, middle),
+    ]
+    assert {(window.region.width, window.region.height) for window in seen} == {(side, side)}
+    assert {(window.width, window.height, window.downsample) for window in seen} == {(px, px, downsample)}
+    assert all(window.region.x == 0 or window.region.right <= width for window in seen)
+
+
+def test_with_a_large_input_a_small_image_is_first_seen_by_halves() -> None:
+    """Whole tiles of glands gave first clicks of .41, halves of them .55."""
+    for width, expected in ((224, 0.25), (512, 0.25), (1024, 0.5), (40_000, 0.5)):
+        scales = Scales.of(extent=Region(0, 0, width, width), mpp=None, input_size=1024, default_mpp=0.25)
+        assert scales.default_downsample == expected
+
+
+@pytest.mark.parametrize(("view", "near", "far"), [(1, 1, 0.5), (2, 2, 1), (4, 4, 4), (8, 8, 8)])
+def test_with_a_large_input_a_far_view_is_seen_at_its_own_scale(view: float, near: float, far: float) -> None:
+    """At 2 um per screen px a window holds several regions: a third of the encodes, and answers as good."""
+    wide = make_scales(mpp=0.5, input_size=1024)
+    assert wide.first(object_extent=None, view_downsample=view) == far
+    assert make_scales(mpp=0.5, input_size=512).first(object_extent=None, view_downsample=view) == near
+
+
+def test_windows_without_a_hint_span_200_to_256_um() -> None:
+    for family in Family:
+        span = default_mpp(family) * default_capabilities(family).input_size
+        assert 200 <= span <= 256, family
 
 
 def test_the_callers_window_is_taken_as_it_is():
