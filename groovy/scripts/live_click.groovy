@@ -4,7 +4,7 @@
  * 1. Start the server (`qupath-sam serve`) and install the client jar (`qupath-sam install-qupath`).
  * 2. Run this script in the script editor. Or set it as startup script (Edit > Preferences): Extensions > SAM is then always there.
  * 3. Choose the SAM tool in the toolbar (key J) and click on an object. A further click, or Shift, adds; Alt takes away. Drag a box round
- *    it, or drag with Shift (Alt) for a scribble. Tab shows what else an ambiguous click may have meant, and the next click goes on from
+ *    it, or drag with Shift (Alt) for a scribble. Tab shows what else a first click may have meant, and the next click goes on from
  *    there. The wheel with Ctrl makes the outline wider or narrower by whole pixels. Space pans.
  * 4. Enter or a double click keeps the outline as an annotation of the class that is set ("Auto set"); N keeps it, for the next object;
  *    Escape drops it; Ctrl+Z takes back the last click. An outline that is neither kept nor dropped waits where it is while another image
@@ -516,7 +516,7 @@ class Clicker {
                 item('Add here (Shift-click)', isHere) { click(true) },
                 item('Take away here (Alt-click)', isHere) { click(false) },
                 new SeparatorMenuItem(),
-                item('Next outline (Tab)', isThere && view.choices() > 1) { mine.next() },
+                item('Next outline (Tab)', isThere && mine.hasNext()) { mine.next() },
                 item('Larger (Ctrl and wheel)', isThere) { mine.grow(step()) },
                 item('Smaller (Ctrl and wheel)', isThere) { mine.grow(-step()) },
                 new SeparatorMenuItem(),

@@ -100,7 +100,8 @@ def _closer_window(
     """Return a window closer to the clicks than all that were looked at.
 
     None where the caller chooses the window, where no scale is finer, and where embedded windows are preferred and none
-    of this scale is embedded: a person who clicks one object after the other does not wait for one more encode.
+    of this scale is embedded: a person who clicks one object after the other does not wait for one more encode, unless
+    the request asks for it.
     """
     if request.region is not None or scales.for_request(request) is not None:
         return None
@@ -114,7 +115,9 @@ def _closer_window(
         return None
     if embedded is not None:
         window = embedded.in_place_of(window, bounds)
-    return window if embedded is None or embedded.is_embedded(window) else None
+        if not (request.closer_look or embedded.is_embedded(window)):
+            return None
+    return window
 
 
 def _refined(draft: Candidate, decode: Callable[..., Looking]) -> Generator[DecodeRequest, MaskSet, Candidate]:

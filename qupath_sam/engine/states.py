@@ -61,7 +61,8 @@ class StepsContext:
     @property
     def root(self) -> bytes:
         """Digest of everything, the start of the chain over the steps."""
-        hints = f"{float(self.request.view_downsample).hex()} {self.request.prefer_embedded}"
+        request = self.request
+        hints = f"{float(request.view_downsample).hex()} {request.prefer_embedded} {request.closer_look}"
         return _digest(self.base, hints.encode())
 
 

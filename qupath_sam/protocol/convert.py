@@ -136,12 +136,17 @@ def window_request_of(message: prompt_pb2.WindowOptions) -> WindowRequest:
         mpp=message.mpp if scale == "mpp" else None,
         view_downsample=message.view_downsample,
         prefer_embedded=message.prefer_embedded,
+        closer_look=message.closer_look,
     )
 
 
 def window_request_message(request: WindowRequest) -> prompt_pb2.WindowOptions:
     """Return the message of a window request."""
-    message = prompt_pb2.WindowOptions(view_downsample=request.view_downsample, prefer_embedded=request.prefer_embedded)
+    message = prompt_pb2.WindowOptions(
+        view_downsample=request.view_downsample,
+        prefer_embedded=request.prefer_embedded,
+        closer_look=request.closer_look,
+    )
     if request.region is not None:
         message.region.CopyFrom(region_message(request.region))
     if request.downsample is not None:

@@ -24,6 +24,8 @@ class WindowRequest:
         view_downsample: downsample at which the person looks at the image, 0 without a viewer; a hint only.
         prefer_embedded: of the windows that the engine may choose it takes one whose embedding is held. The answer then
             depends on what was asked before; a batch never does.
+        closer_look: where all masks of a first click are asked for and there are few, a closer look may cost an encode
+            in spite of ``prefer_embedded``.
     """
 
     region: Region | None = None
@@ -31,6 +33,7 @@ class WindowRequest:
     mpp: float | None = None
     view_downsample: float = 0.0
     prefer_embedded: bool = False
+    closer_look: bool = False
 
     def __post_init__(self) -> None:
         if self.downsample is not None and self.mpp is not None:

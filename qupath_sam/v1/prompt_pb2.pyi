@@ -77,18 +77,20 @@ class ObjectPrompts(_message.Message):
     def __init__(self, object_id: _Optional[str] = ..., clicks: _Optional[_Iterable[_Union[Click, _Mapping]]] = ..., box: _Optional[_Union[Box, _Mapping]] = ..., outline_wkb: _Optional[bytes] = ..., token: _Optional[bytes] = ...) -> None: ...
 
 class WindowOptions(_message.Message):
-    __slots__ = ("region", "downsample", "mpp", "view_downsample", "prefer_embedded")
+    __slots__ = ("region", "downsample", "mpp", "view_downsample", "prefer_embedded", "closer_look")
     REGION_FIELD_NUMBER: _ClassVar[int]
     DOWNSAMPLE_FIELD_NUMBER: _ClassVar[int]
     MPP_FIELD_NUMBER: _ClassVar[int]
     VIEW_DOWNSAMPLE_FIELD_NUMBER: _ClassVar[int]
     PREFER_EMBEDDED_FIELD_NUMBER: _ClassVar[int]
+    CLOSER_LOOK_FIELD_NUMBER: _ClassVar[int]
     region: _image_pb2.Region
     downsample: float
     mpp: float
     view_downsample: float
     prefer_embedded: bool
-    def __init__(self, region: _Optional[_Union[_image_pb2.Region, _Mapping]] = ..., downsample: _Optional[float] = ..., mpp: _Optional[float] = ..., view_downsample: _Optional[float] = ..., prefer_embedded: bool = ...) -> None: ...
+    closer_look: bool
+    def __init__(self, region: _Optional[_Union[_image_pb2.Region, _Mapping]] = ..., downsample: _Optional[float] = ..., mpp: _Optional[float] = ..., view_downsample: _Optional[float] = ..., prefer_embedded: bool = ..., closer_look: bool = ...) -> None: ...
 
 class OutputOptions(_message.Message):
     __slots__ = ("mask_choice", "fill_holes_area", "min_area", "simplify_tolerance", "clip_wkb", "clean_share", "keep_parts")

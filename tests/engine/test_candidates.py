@@ -226,6 +226,9 @@ def test_a_person_who_clicks_waits_for_no_closer_look() -> None:
     answers = {2: [(100, 0.6)], 1: [(15, 0.6)]}
     (state,), asked = run(answering(answers), embedded=EmbeddedWindows(SCALES, lambda window: False))
     assert [each.window.downsample for each in asked] == [2]
+    wanted = WindowRequest(prefer_embedded=True, closer_look=True)
+    (state,), asked = run(answering(answers), embedded=EmbeddedWindows(SCALES, lambda window: False), request=wanted)
+    assert [each.window.downsample for each in asked] == [2, 1], "the person asks for it"
     (state,), asked = run(answering(answers), embedded=EmbeddedWindows(SCALES, lambda window: True))
     assert [each.window.downsample for each in asked] == [2, 1]
     assert radii(state) == pytest.approx([100, 15], abs=1)

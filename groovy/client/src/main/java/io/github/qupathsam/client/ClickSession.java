@@ -38,16 +38,22 @@ public final class ClickSession {
 
     /** Clicks that are asked for together while more of them wait: fewer show more outlines on the way, more take less time. */
     static final int CLICKS_AT_ONCE = 3;
+    /** Most outlines of a first click: part, object and region. */
+    private static final int MOST_OUTLINES = 3;
 
     private LiveSession live;
     private String key;
     private SamImage image;
     private final List<Step> steps = new ArrayList<>();
     private Consumer<ClickView> listener;
+    /** What every object begins with. */
+    private final PredictOptions initial;
     private PredictOptions options;
     private CompletableFuture<SamPrediction> request;
     /** The last step that the request is about. */
     private Step asked;
+    /** The request is for other outlines of a click that is answered already: whatever else the person does ends it. */
+    private boolean lookingCloser;
     private CompletableFuture<KeptOutline> keeping;
     private String message = "";
     /** What the request waits for, for a person; empty where nothing was said of it. */
@@ -67,7 +73,8 @@ public final class ClickSession {
         this.key = key;
         this.image = image;
         // A person who clicks one nucleus after the other does not wait for a window of each.
-        this.options = options.preferringEmbedded();
+        this.initial = options.preferringEmbedded();
+        this.options = initial;
         this.listener = listener;
     }
 
@@ -100,7 +107,7 @@ public final class ClickSession {
         stopKeeping();
         stopAsking();
         if (steps.isEmpty()) {
-            options = options.withViewDownsample(viewDownsample);
+            options = initial.withViewDownsample(viewDownsample);
         }
         steps.removeIf(step -> step.box != null);
         // A box comes first in every answer, so that none of those before is one to go on from.
@@ -132,13 +139,14 @@ public final class ClickSession {
 
     private void add(Click click, double viewDownsample) {
         stopKeeping();
+        stopLookingCloser();
         if (steps.isEmpty()) {
             if (!click.positive() && old == null) {
                 message = "Click on the object first, then take away from it";
                 show();
                 return;
             }
-            options = options.withViewDownsample(viewDownsample);
+            options = initial.withViewDownsample(viewDownsample);
         }
         // Where the person has chosen another outline than the best, the model goes on from that.
         SamMask seen = steps.isEmpty() || last().choice == 0 ? null : last().chosen();
@@ -148,15 +156,88 @@ public final class ClickSession {
         ask();
     }
 
-    /** Another of the outlines that the answer has, from which a further click goes on; false where it has one only. */
+    /**
+     * Another of the outlines that the answer has, from which a further click goes on. After the last one, where a first click has fewer
+     * than three, the server looks once more, closer, for a part of it.
+     *
+     * @return false where there is no other, and nothing to look for
+     */
     public synchronized boolean next() {
         Step newest = newest();
-        if (newest == null || newest.answer.masks().size() < 2) {
+        if (newest == null || newest.answer.masks().isEmpty()) {
             return false;
         }
-        newest.choice = (newest.choice + 1) % newest.answer.masks().size();
+        int outlines = newest.answer.masks().size();
+        if (newest.choice == outlines - 1 && canLookCloser()) {
+            lookCloser();
+            return true;
+        }
+        if (outlines < 2) {
+            return false;
+        }
+        newest.choice = (newest.choice + 1) % outlines;
         show();
         return true;
+    }
+
+    /** Whether {@link #next} has something to show or to look for. */
+    public synchronized boolean hasNext() {
+        Step newest = newest();
+        return newest != null && !newest.answer.masks().isEmpty() && (newest.answer.masks().size() > 1 || canLookCloser());
+    }
+
+    /** Whether more outlines of a first click may be found: the server chose its window, and has not been asked before. */
+    private boolean canLookCloser() {
+        return steps.size() == 1
+                && request == null
+                && keeping == null
+                && old == null
+                && box() == null
+                && options.choice() == PredictOptions.Choice.ALL
+                && options.downsample() == 0
+                && options.mpp() == 0
+                && !options.closerLook()
+                && last().answer.masks().size() < MOST_OUTLINES;
+    }
+
+    private void lookCloser() {
+        message = "";
+        asked = last();
+        lookingCloser = true;
+        PredictOptions closer = options.lookingCloser();
+        // Without a token: the server takes the click once more.
+        request = live.predict(image, prompts(0, 1), closer, key);
+        CompletableFuture<SamPrediction> mine = request;
+        show();
+        mine.whenComplete((prediction, failure) -> lookedCloser(mine, closer, prediction, failure));
+    }
+
+    private synchronized void lookedCloser(
+            CompletableFuture<SamPrediction> mine, PredictOptions closer, SamPrediction prediction, Throwable failure) {
+        if (request != mine) {
+            return;
+        }
+        Step step = asked;
+        request = null;
+        asked = null;
+        lookingCloser = false;
+        if (failure != null) {
+            message = SamException.of(failure).getMessage();
+        } else if (!prediction.single().masks().isEmpty()) {
+            // What was seen closer comes last.
+            int before = step.answer.masks().size();
+            step.answer = prediction.single();
+            step.provenance = prediction.provenance();
+            step.choice = before % step.answer.masks().size();
+            options = closer;
+        }
+        show();
+    }
+
+    private void stopLookingCloser() {
+        if (lookingCloser) {
+            stopAsking();
+        }
     }
 
     /**
@@ -234,6 +315,7 @@ public final class ClickSession {
      */
     public synchronized CompletableFuture<KeptOutline> keep() {
         CompletableFuture<KeptOutline> mine = new CompletableFuture<>();
+        stopLookingCloser();
         if (keeping != null) {
             mine.completeExceptionally(new SamException(FailureReason.CANCELLED, "the outline is being kept already"));
             return mine;
@@ -424,6 +506,7 @@ public final class ClickSession {
             CompletableFuture<SamPrediction> stopped = request;
             request = null;
             asked = null;
+            lookingCloser = false;
             stopped.cancel(false);
         }
     }

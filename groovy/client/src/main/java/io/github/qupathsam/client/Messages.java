@@ -279,7 +279,8 @@ final class Messages {
     private static WindowOptions window(PredictOptions options) {
         WindowOptions.Builder window = WindowOptions.newBuilder()
                 .setViewDownsample(options.viewDownsample())
-                .setPreferEmbedded(options.preferEmbedded());
+                .setPreferEmbedded(options.preferEmbedded())
+                .setCloserLook(options.closerLook());
         if (options.downsample() > 0) {
             window.setDownsample(options.downsample());
         } else if (options.mpp() > 0) {

@@ -20,6 +20,8 @@ import java.util.Set;
  * @param keepParts the answer to clicks may have parts that no click points at, and pinholes
  * @param batch nobody waits: the server answers while no person does, and holds nothing for a next click
  * @param preferEmbedded of the windows that the server may choose, one that is embedded already: faster, and the answer depends on that
+ * @param closerLook where all masks of a first click are asked for and there are few, the server looks once more, closer, even where that
+ *     takes longer
  * @param clip outlines are cut to this Polygon or MultiPolygon (WKB, level-0 px); empty cuts nothing
  */
 public record PredictOptions(
@@ -35,6 +37,7 @@ public record PredictOptions(
         boolean keepParts,
         boolean batch,
         boolean preferEmbedded,
+        boolean closerLook,
         byte[] clip) {
 
     private static final double DEFAULT_CLEAN = 0.02;
@@ -49,7 +52,7 @@ public record PredictOptions(
 
     private static final Set<String> NAMES = Set.of(
             "model", "downsample", "mpp", "viewDownsample", "choice", "fillHoles", "minArea", "simplify", "clean",
-            "keepParts", "batch", "preferEmbedded", "clip");
+            "keepParts", "batch", "preferEmbedded", "closerLook", "clip");
 
     public PredictOptions {
         for (double value : new double[] {downsample, mpp, viewDownsample, fillHoles, minArea, simplify, clean}) {
@@ -87,23 +90,28 @@ public record PredictOptions(
                 values.truth("keepParts"),
                 values.truth("batch"),
                 values.truth("preferEmbedded"),
+                values.truth("closerLook"),
                 clip == null ? new byte[0] : (byte[]) clip);
     }
 
     public PredictOptions withClip(byte[] wkb) {
-        return with(viewDownsample, preferEmbedded, wkb.clone());
+        return with(viewDownsample, preferEmbedded, closerLook, wkb.clone());
     }
 
     public PredictOptions withViewDownsample(double value) {
-        return with(value, preferEmbedded, clip);
+        return with(value, preferEmbedded, closerLook, clip);
     }
 
     public PredictOptions preferringEmbedded() {
-        return with(viewDownsample, true, clip);
+        return with(viewDownsample, true, closerLook, clip);
     }
 
-    private PredictOptions with(double view, boolean embedded, byte[] cut) {
+    PredictOptions lookingCloser() {
+        return with(viewDownsample, preferEmbedded, true, clip);
+    }
+
+    private PredictOptions with(double view, boolean embedded, boolean closer, byte[] cut) {
         return new PredictOptions(
-                model, downsample, mpp, view, choice, fillHoles, minArea, simplify, clean, keepParts, batch, embedded, cut);
+                model, downsample, mpp, view, choice, fillHoles, minArea, simplify, clean, keepParts, batch, embedded, closer, cut);
     }
 }

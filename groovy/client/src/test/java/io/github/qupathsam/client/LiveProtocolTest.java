@@ -13,11 +13,13 @@ import io.grpc.StatusRuntimeException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.BooleanSupplier;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -25,6 +27,7 @@ import org.junit.jupiter.api.Test;
 /** What is asked and withdrawn on a live stream while answers are outstanding. */
 class LiveProtocolTest {
     private static final PredictOptions OPTIONS = PredictOptions.none();
+    private static final PredictOptions ALL = PredictOptions.of(Map.of("choice", "all"));
 
     private final SamImage image = SamImage.ofPath(Path.of("slide.svs"), 1000, 1000);
     private ScriptedServer server;
@@ -49,6 +52,14 @@ class LiveProtocolTest {
         return future.get(30, TimeUnit.SECONDS);
     }
 
+    private static void waitFor(BooleanSupplier condition) throws Exception {
+        long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(30);
+        while (!condition.getAsBoolean()) {
+            assertTrue(System.nanoTime() < end, "never happened");
+            Thread.sleep(5);
+        }
+    }
+
     private static SamException failure(CompletableFuture<?> future) {
         Exception failure = assertThrows(Exception.class, () -> soon(future));
         assertFalse(failure instanceof TimeoutException, "never completed");
@@ -65,6 +76,55 @@ class LiveProtocolTest {
         LiveRequest asked = server.nextPredict();
         answer.cancel(false);
         assertEquals(asked.getRequestId(), server.next().getCancelRequestId());
+    }
+
+    /** The first click waits for no closer look; Tab after its last outline does, and shows what that adds. */
+    @Test
+    void tabAfterTheLastOutlineAsksForACloserLook() throws Exception {
+        ClickSession session = live.clicks(image, ALL, view -> {});
+        session.click(100, 5, true, 1);
+        LiveRequest first = server.nextPredict();
+        assertFalse(first.getPredict().getWindow().getCloserLook());
+        assertFalse(session.next(), "there is no outline yet");
+        server.answer(first, 1);
+        waitFor(() -> !session.view().working());
+        assertTrue(session.hasNext());
+        assertTrue(session.next());
+        LiveRequest closer = server.nextPredict();
+        assertTrue(closer.getPredict().getWindow().getCloserLook());
+        assertTrue(closer.getPredict().getObjects(0).getToken().isEmpty());
+        assertEquals(0, session.view().choice());
+        server.answer(closer, 2);
+        waitFor(() -> session.view().choices() == 2);
+        assertEquals(1, session.view().choice());
+        assertTrue(session.next(), "no further look: the first one again");
+        assertEquals(0, session.view().choice());
+        session.next();
+        session.click(110, 5, true, 1);
+        LiveRequest second = server.nextPredict();
+        assertEquals(1, second.getPredict().getObjects(0).getClicks(1).getFromMask());
+        assertTrue(second.getPredict().getWindow().getCloserLook(), "what the token names has been made with it");
+        session.drop();
+        session.click(120, 5, true, 1);
+        assertFalse(server.nextPredict().getPredict().getWindow().getCloserLook(), "another object");
+    }
+
+    @Test
+    void aClickEndsACloserLook() throws Exception {
+        ClickSession session = live.clicks(image, ALL, view -> {});
+        session.click(100, 5, true, 1);
+        server.answer(server.nextPredict(), 1);
+        waitFor(() -> !session.view().working());
+        assertTrue(session.next());
+        LiveRequest closer = server.nextPredict();
+        session.click(110, 5, true, 1);
+        LiveRequest second = server.nextPredict();
+        assertEquals("token", second.getPredict().getObjects(0).getToken().toStringUtf8());
+        assertFalse(second.getPredict().getWindow().getCloserLook());
+        server.answer(closer, 3);
+        server.answer(second, 1);
+        waitFor(() -> !session.view().working());
+        assertEquals(1, session.view().choices());
     }
 
     /** Before, each was decoded by itself: twenty quick clicks on a busy machine had their outline 24 s after the last. */

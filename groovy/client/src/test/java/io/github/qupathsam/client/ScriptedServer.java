@@ -85,13 +85,19 @@ final class ScriptedServer implements AutoCloseable {
     }
 
     void answer(LiveRequest request) {
-        SegmentedMask mask = SegmentedMask.newBuilder()
-                .setGeometryWkb(ByteString.copyFrom(OUTLINE))
-                .setScore(0.9)
-                .build();
-        PredictResponse answer = PredictResponse.newBuilder()
-                .addResults(ObjectResult.newBuilder().addMasks(mask).setToken(ByteString.copyFromUtf8("token")))
-                .build();
+        answer(request, 1);
+    }
+
+    /** With so many outlines. */
+    void answer(LiveRequest request, int outlines) {
+        ObjectResult.Builder result = ObjectResult.newBuilder().setToken(ByteString.copyFromUtf8("token"));
+        for (int i = 0; i < outlines; i++) {
+            result.addMasks(SegmentedMask.newBuilder()
+                    .setGeometryWkb(ByteString.copyFrom(OUTLINE))
+                    .setScore(0.9 - 0.1 * i)
+                    .setMaskIndex(i));
+        }
+        PredictResponse answer = PredictResponse.newBuilder().addResults(result).build();
         stream.onNext(LiveResponse.newBuilder()
                 .setRequestId(request.getRequestId())
                 .setPredict(answer)
