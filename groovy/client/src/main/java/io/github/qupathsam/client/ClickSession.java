@@ -401,7 +401,7 @@ public final class ClickSession {
             asked = steps.get(end - 1);
             notice = "";
             Step newest = asked;
-            request = live.predict(image, prompts(answered, end), options, key, sentence -> noticed(newest, sentence));
+            request = live.predict(image, prompts(answered, end), optionsToAsk(), key, sentence -> noticed(newest, sentence));
             CompletableFuture<SamPrediction> mine = request;
             show();
             mine.whenComplete((prediction, failure) -> answered(mine, prediction, failure));
@@ -415,6 +415,15 @@ public final class ClickSession {
             notice = sentence;
             show();
         }
+    }
+
+    /**
+     * Those of the session. A server that no longer holds the first click's answer makes it again: a mask that a later click names is then
+     * to be there, and may have come from a closer look.
+     */
+    private PredictOptions optionsToAsk() {
+        boolean isMaskNamed = clicks().stream().anyMatch(click -> click.fromMask() != Click.FROM_BEST);
+        return isMaskNamed ? options.lookingCloser() : options;
     }
 
     /** Makes one step of the model of clicks that were made on the same outline; returns the number of clicks and boxes to ask for. */

@@ -109,6 +109,21 @@ class LiveProtocolTest {
         assertFalse(server.nextPredict().getPredict().getWindow().getCloserLook(), "another object");
     }
 
+    /** The window of the third outline may have been embedded when the first click came, and no longer be. */
+    @Test
+    void aServerThatHasForgottenIsToFindTheNamedOutlineAgain() throws Exception {
+        ClickSession session = live.clicks(image, ALL, view -> {});
+        session.click(100, 5, true, 1);
+        server.answer(server.nextPredict(), 3);
+        waitFor(() -> session.view().choices() == 3);
+        session.next();
+        session.next();
+        session.click(110, 5, true, 1);
+        LiveRequest second = server.nextPredict();
+        assertEquals(2, second.getPredict().getObjects(0).getClicks(1).getFromMask());
+        assertTrue(second.getPredict().getWindow().getCloserLook());
+    }
+
     @Test
     void aClickEndsACloserLook() throws Exception {
         ClickSession session = live.clicks(image, ALL, view -> {});
