@@ -38,6 +38,7 @@ class ClickRules:
         merge_near: a changed part counts as hanging together with a click when it comes this near (canvas px).
         white: whether a click into white takes away white alone; see `qupath_sam.models.removal`.
         one_object: what is answered to clicks alone hangs together; see `keep_clicked_parts`.
+        outlines: whether an unsure answer keeps near the outline that it refines; see `held_to_outline`.
         box_share, box_margin: a box that comes alone holds all of its object, but for this share of its side or this
             many canvas px, whichever is more: boxes are drawn by hand.
     """
@@ -48,6 +49,7 @@ class ClickRules:
     merge_near: float = 1.5
     white: bool = True
     one_object: bool = True
+    outlines: bool = False
     box_share: float = 0.05
     box_margin: float = 2.0
 
@@ -79,7 +81,7 @@ def apply_rules(
     for place, (masks, prompt) in enumerate(zip(logits, prompts, strict=True)):
         clicked = [apply_click_rules(each, prompt, rules, rgb=rgb) for each in masks[:ruled]]
         enforced = [apply_box_rule(each, prompt, rules) for each in clicked]
-        if scores is not None and prompt.previous is not None and prompt.is_outline:
+        if rules.outlines and scores is not None and prompt.previous is not None and prompt.is_outline:
             outline = prompt.previous.cpu().numpy()
             own = zip(enforced, scores[place].tolist(), strict=False)
             enforced = [held_to_outline(each, outline, score) for each, score in own]

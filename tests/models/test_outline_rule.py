@@ -52,13 +52,15 @@ def test_the_rule_is_for_outlines_without_a_click() -> None:
     answer, previous = disc(150, 120, 40, logit=1), torch.from_numpy(OUTLINE)
     scores = [np.array([0.6], np.float32)]
 
-    def ruled(prompts: CanvasPrompts, of: list[np.ndarray] | None) -> np.ndarray:
-        return apply_rules(answer[None, None], [prompts], ClickRules(), ruled=1, scores=of)[0][0]
+    def ruled(prompts: CanvasPrompts, of: list[np.ndarray] | None, *, outlines: bool = True) -> np.ndarray:
+        rules = ClickRules(outlines=outlines)
+        return apply_rules(answer[None, None], [prompts], rules, ruled=1, scores=of)[0][0]
 
     box = (80.0, 80.0, 160.0, 160.0)
     for outline in (CanvasPrompts(previous=previous), CanvasPrompts(previous=previous, box=box)):
         np.testing.assert_array_equal(ruled(outline, scores), held_to_outline(answer, OUTLINE, 0.6))
         np.testing.assert_array_equal(ruled(outline, None), answer)
+        np.testing.assert_array_equal(ruled(outline, scores, outlines=False), answer)
     clicked = CanvasPrompts((CanvasClick(150, 120, True),), 1, previous=previous)
     np.testing.assert_array_equal(ruled(clicked, scores) > 0, answer > 0)
     np.testing.assert_array_equal(ruled(CanvasPrompts(box=box), scores) > 0, ruled(CanvasPrompts(box=box), None) > 0)
