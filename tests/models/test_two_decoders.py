@@ -170,21 +170,12 @@ def test_both_decoders_are_packaged_with_the_default() -> None:
     assert second.weights.package == "qupath_sam"
 
 
-def test_the_answer_to_an_outline_is_the_second_decoders_without_its_head(
-    both: TwoDecoderSegmenter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The head makes outlines worse; of clicks that follow it makes more than the decoder."""
+def test_the_rule_for_outlines_is_the_second_decoders(both: TwoDecoderSegmenter) -> None:
+    assert (both.first.click_rules.outlines, both.second.click_rules.outlines) == (False, True)
     rows, columns = np.indices((256, 256))
     outline = np.where(np.hypot(rows - 90, columns - 70) < 40, 6, -6).astype(np.float32)
-    embedding = both.embed(PIXELS)
-    prompts = [with_logits(clicks(), outline), with_logits(box(30, 50, 110, 130), outline)]
-    with_click = replace(with_logits(clicks((70, 90)), outline), last_click=1, decoder=1)
-    calls: list[int] = []
-    refine = both.second.refine_together
-    monkeypatch.setattr(both.second, "refine_together", lambda jobs: calls.append(len(jobs)) or refine(jobs))
-    alone = both.decode(embedding, prompts)
-    assert [answer.decoders for answer in alone] == [(1,), (1,)]
-    assert not calls
-    assert (both.first.click_rules.outlines, both.second.click_rules.outlines) == (False, True)
-    both.decode(embedding, [with_click])
-    assert calls
+    embedding, prompt = both.embed(PIXELS), with_logits(box(30, 50, 110, 130), outline)
+    (answer,) = both.decode(embedding, [prompt])
+    (draft,) = both.second.decode(embedding, [prompt])
+    assert answer.decoders == (1,)
+    np.testing.assert_array_equal(answer.logits, draft.logits)

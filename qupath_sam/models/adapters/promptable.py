@@ -61,8 +61,6 @@ class PromptableSegmenter(abc.ABC):
         self.click_rules = ClickRules()
         #: Whether the head, where there is one, corrects answers; evaluations do without it.
         self.refines = True
-        #: Whether it corrects the answer to an outline without a click, too.
-        self.refines_outlines = True
         #: The last embedding that was decoded, and its image in fp32: a person clicks in one window for a while.
         self._last_image: tuple[Embedding, Tensor] | None = None
         #: The same of the head's projection, where it is not in the embedding.
@@ -247,21 +245,17 @@ class PromptableSegmenter(abc.ABC):
             0 if not head else len(draft.scores) if prompt.refine_all else 1
             for prompt, draft in zip(prompts, drafts, strict=True)
         ]
-        refined = [
-            count if self.refines and (self.refines_outlines or not canvas.is_outline) else 0
-            for canvas, count in zip(asked, ruled, strict=True)
-        ]
         inputs = [
             self._head_input(draft, place, canvas)
-            for draft, canvas, count in zip(drafts, asked, refined, strict=True)
-            for place in range(count)
+            for draft, canvas, count in zip(drafts, asked, ruled, strict=True)
+            for place in range(count if self.refines else 0)
         ]
         outputs: list[HeadOutput] = (yield RefineJob(self, embedding, tuple(inputs))) if inputs else []
         corrections = iter(outputs)
         rgb = _canvas_rgb(embedding) if any(takes_away(each) for each in asked) else None
         squares = [
-            _ruled(draft, canvas, list(islice(corrections, own)), self.click_rules, count, rgb)
-            for draft, canvas, own, count in zip(drafts, asked, refined, ruled, strict=True)
+            _ruled(draft, canvas, list(islice(corrections, count)), self.click_rules, count, rgb)
+            for draft, canvas, count in zip(drafts, asked, ruled, strict=True)
         ]
         scores = [draft.scores for draft in drafts]
         on_host = [mask_set_on_host(*each, frame) for each in zip(squares, scores, strict=True)]

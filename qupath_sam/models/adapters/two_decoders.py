@@ -25,7 +25,7 @@ class TwoDecoderSegmenter:
     A click without a mask before it gets one mask from each, the one with the higher score first; of a stroke's answer,
     the score is the model's own times the share of the stroke that it holds by itself. Each other prompt
     goes to the decoder that `WindowPrompts.decoder` names, 0 ``first`` or 1 ``second``; where it names none, a box goes
-    to the first and an outline to the second, whose head leaves it alone.
+    to the first and an outline to the second.
 
     Args:
         first: makes the embeddings.
@@ -35,9 +35,7 @@ class TwoDecoderSegmenter:
     def __init__(self, first: PromptableSegmenter, second: PromptableSegmenter) -> None:
         second.network.image_encoder = first.network.image_encoder
         second.decodes_for_another = True
-        # Its own answer to an outline is better than what the head makes of it, and some go astray
-        # (docs/science/experiments.md). Both are known of this decoder alone.
-        second.refines_outlines = False
+        # Some of its answers to outlines go astray; for others the rule is of no use (docs/science/experiments.md).
         second.click_rules = replace(second.click_rules, outlines=True)
         self.first = first
         self.second = second
