@@ -71,7 +71,7 @@ def kinds_table(report: Mapping[str, Any]) -> str:
         "Objects",
         "n (data sets)",
         "Model",
-        "first click mIoU (best of the masks)",
+        f"first {report['protocol'].get('first', 'click')} mIoU (best of the masks)",
         *(f"NoC@{t}" for t in NOC_THRESHOLDS),
         "NoF@85",
         "one part",

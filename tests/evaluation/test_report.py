@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qupath_sam.cli.evaluation_outputs import command_line
-from qupath_sam.datasets.options import WindowChoice
+from qupath_sam.datasets.options import FirstPrompt, WindowChoice
 from qupath_sam.errors import InvalidRequest
 from qupath_sam.evaluation.bootstrap import bootstrap_interval
 from qupath_sam.evaluation.generalisation import generalisation, generalisation_table
@@ -374,3 +374,10 @@ def test_of_five_clicks_no_late_harm_is_shown() -> None:
     settings = {"window": "image", "datasets": {"tnbc": {"kind": "nucleus"}}}
     report = build_report({"mine": rows}, protocol=Protocol(max_clicks=5), settings=settings, machine={})
     assert "| 0.0000 (0.0000) | - (-) |" in kinds_table(report)
+
+
+def test_the_table_by_kind_says_what_the_first_prompt_was() -> None:
+    rows, settings = [result(dataset="tnbc", iou=curve(0.9))], {"datasets": {"tnbc": {"kind": "nucleus"}}}
+    for first in FirstPrompt:
+        report = build_report({"mine": rows}, protocol=Protocol(first=first), settings=settings, machine={})
+        assert f"| first {first.value} mIoU (best of the masks) |" in kinds_table(report).splitlines()[0]
