@@ -9,9 +9,6 @@
  */
 import io.github.qupathsam.client.*
 import io.github.qupathsam.extension.*
-import org.locationtech.jts.io.WKBReader
-import qupath.lib.display.ImageDisplay
-import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
 
 // Settings
 def classes = []             // names of classes to refine; empty: all but what has objects in it or is larger than a window.
@@ -39,6 +36,10 @@ try {
     return
 }
 
+// What the scripts have in common is in the jar, in the files of `groovy/shared`.
+sam = ScriptTexts.shared(getCoreClasses(), { text -> new GroovyClassLoader(ScriptTexts.classLoader).tap { parseClass(text) } }).loadClass('Answers')
+        .newInstance(script: this)
+
 ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { Dialogs.showErrorNotification('SAM', it) }) {
     def imageData = getCurrentImageData()
     if (imageData == null)
@@ -50,104 +51,26 @@ ProjectRun.image(getCurrentImageName(), getQuPath() == null, { println it }, { D
                 (classes ? it.getPathClass()?.toString() in classes : !it.hasChildObjects()) && (it.getName() ?: '') ==~ names
     }
     def open = meant.findAll { lockedToo || !it.isLocked() }
-    def asked = askedAbout(imageData, open)
+    def asked = sam.askedAbout(imageData, open)
 
     // 2. Ask the server, plane by plane; nothing changes before every answer is there
     def refinement = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
         Refinement.joined(open.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
             def outlines = onPlane.collectEntries { [it, Outlines.wkb(it.getROI().getGeometry())] }
             def howTo = RefineOptions.of(refining + [alongBorder: !classes.isEmpty()])
-            client.refine(samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model, batch: true]), howTo)
+            client.refine(sam.samImageOf(imageData, plane), outlines, PredictOptions.of(options + [model: model, batch: true]), howTo)
         })
     }
 
     // 3. Replace, with one change of the hierarchy
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
     if (refinement.refined())
-        backUp()
-    return writeAnswer(asked) { imageNow, asTheyWere ->
+        sam.backUp()
+    return sam.writeAnswer(asked) { imageNow, asTheyWere ->
         def replaced = refinement.refined().findAll { lockedToo ? asTheyWere[it.source().getID()] : asTheyWere[it.source().getID()]?.isLocked() == false }
-        replaced.each { replaceOutline(asTheyWere[it.source().getID()], it.mask(), it.metadata()) }
+        replaced.each { sam.replaceOutline(asTheyWere[it.source().getID()], it.mask(), it.metadata()) }
         def others = refinement.refined().size() - replaced.size()
         def stay = others ? "; ${others} of them have been changed meanwhile, and stay as they are" : ''
         return refinement.report(meant.size() - open.size()) + stay
     }
-}
-
-/** Copies the image's data as it was last saved; of an image in no project none is kept where it could be copied. */
-def backUp() {
-    if (getProjectEntry() != null)
-        ProjectBackup.copy(getProject().getPath(), getProjectEntry().getEntryPath())
-}
-
-/** What the server is asked about, as it is now: the answer may come long after. */
-def askedAbout(imageData, objects) {
-    def states = objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] }
-    return Asked.about(imageData, imagesInView(), isRunOverProject(), states)
-}
-
-/** Whether the script runs once for each of several images, or without a window: then no viewer need show its image. */
-def isRunOverProject() {
-    def known = { name -> getBinding().hasVariable(name) ? getBinding().getVariable(name) : null }
-    return getQuPath() == null || known(ScriptAttributes.BATCH_SAVE) || (known(ScriptAttributes.BATCH_SIZE) ?: 1) > 1
-}
-
-/** The images that the window's viewers show. */
-def imagesInView() {
-    return getQuPath() == null ? [] : getQuPath().getAllViewers().collect { it.getImageData() }.findAll { it != null }
-}
-
-/** An object's plane and outline. */
-def placeOf(object) {
-    def roi = object.getROI()
-    return roi == null ? null : [roi.getC(), roi.getZ(), roi.getT(), Outlines.fingerprint(roi.getGeometry())]
-}
-
-/**
- * Writes an answer into the image that was asked about, while no person changes it. {@code work} gets that image, and by id the objects that
- * were asked about and are as they were: each undo makes all objects new ones, and what has been edited or deleted is not there.
- */
-def writeAnswer(asked, work) {
-    def begun = getCurrentImageData()
-    def writing = {
-        def identity = { it.getProperty('PROJECT_ENTRY_ID') ?: it.getServerPath() }
-        def imageData = asked.image(imagesInView(), identity, { it.getServer().getMetadata().getName() })
-        def report = work(imageData, asked.asTheyWere(imageData.getHierarchy().getAllObjects(false), { it.getID() }, { placeOf(it) }))
-        if (imageData != begun) // QuPath says so of the other one
-            imageData.getHierarchy().fireHierarchyChangedEvent(this)
-        return report
-    }
-    return asked.wasOpen() ? WindowThread.call(writing) : writing()
-}
-
-/** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */
-def samImageOf(imageData, plane) {
-    def server = imageData.getServer()
-    def builder = server.getBuilder()
-    def display = server.isRGB() ? null : ImageDisplay.create(imageData)
-    def calibration = server.getPixelCalibration()
-    def image = SamImage.ofBuilder(GsonTools.getInstance().toJson(builder, ServerBuilder), server.getWidth(), server.getHeight())
-            .plane(plane.getZ(), plane.getT())
-            .pixelSize(calibration.hasPixelSizeMicrons() ? calibration.getAveragedPixelSizeMicrons() : 0)
-            .pixels('QuPath rendered RGB') { region, downsample ->
-                def pixels = server.readRegion(RegionRequest.createInstance(server.getPath(), downsample,
-                        region.x(), region.y(), region.width(), region.height(), plane.getZ(), plane.getT()))
-                return display == null ? pixels : display.applyTransforms(pixels, null)
-            }
-    return display == null && builder != null ? image : image.alwaysPush()
-}
-
-/** Gives an object another outline on its plane; all else stays, but for measurements that the new shape makes wrong. */
-def replaceOutline(object, mask, metadata) {
-    def kept = ShapeMeasurements.kept(object.getMeasurements()) // first: setROI empties them
-    object.setROI(roiOf(mask, object.getROI().getImagePlane()))
-    kept.each { name, value -> object.getMeasurementList().put(name, value.doubleValue()) }
-    object.getMeasurementList().put('SAM score', mask.score())
-    if (object.isAnnotation())
-        Provenance.write(metadata, object.getMetadata())
-}
-
-/** The outline as QuPath's region of interest on a plane. */
-def roiOf(mask, plane) {
-    return GeometryTools.geometryToROI(new WKBReader(GeometryTools.getDefaultFactory()).read(mask.wkb()), plane)
 }

@@ -12,10 +12,6 @@
  */
 import io.github.qupathsam.client.*
 import io.github.qupathsam.extension.*
-import org.locationtech.jts.io.WKBReader
-import qupath.lib.display.ImageDisplay
-import qupath.lib.images.servers.ImageServerBuilder.ServerBuilder
-import qupath.lib.plugins.workflow.DefaultScriptableWorkflowStep
 import qupath.lib.roi.RectangleROI
 
 // Settings
@@ -36,6 +32,10 @@ try {
     Dialogs.showErrorMessage('SAM', remedy)
     return
 }
+
+// What the scripts have in common is in the jar, in the files of `groovy/shared`.
+sam = ScriptTexts.shared(getCoreClasses(), { text -> new GroovyClassLoader(ScriptTexts.classLoader).tap { parseClass(text) } }).loadClass('Answers')
+        .newInstance(script: this)
 
 ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SAM', it) }) {
     def imageData = getCurrentImageData()
@@ -78,13 +78,13 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
 
     // 2. Ask the server, plane by plane; nothing changes before every answer is there
     def parents = jobs.collectMany { region, prompts -> prompts.collect { [it.getID(), it.getParent()] } }.collectEntries()
-    def asked = askedAbout(imageData, jobs.keySet() + jobs.values().flatten() + parents.values())
+    def asked = sam.askedAbout(imageData, jobs.keySet() + jobs.values().flatten() + parents.values())
     def answers = SamClient.connect(ProjectSettings.of(getProject()?.getPath())).withCloseable { client ->
         jobs.collectMany { region, prompts ->
             def clip = region && clipToRegion ? [clip: Outlines.wkb(region.getROI().getGeometry())] : [:]
             prompts.groupBy { it.getROI().getImagePlane() }.collect { plane, onPlane ->
-                def shapes = onPlane.collect { promptOf(it) }
-                [region, client.segment(samImageOf(imageData, plane), shapes, PredictOptions.of(options + [model: model] + clip))]
+                def shapes = onPlane.collect { sam.promptOf(it) }
+                [region, client.segment(sam.samImageOf(imageData, plane), shapes, PredictOptions.of(options + [model: model] + clip))]
             }
         }
     }
@@ -98,12 +98,12 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
 
     // 3. One change of the hierarchy; a prompt in which other objects lie, or that has been changed meanwhile, stays
     // QuPath itself says that the hierarchy has changed when a script ends; said here as well, it is a second step of undo.
-    return writeAnswer(asked) { imageNow, asTheyWere ->
+    return sam.writeAnswer(asked) { imageNow, asTheyWere ->
         def hierarchy = imageNow.getHierarchy()
         def added = answers.collectMany { region, answer ->
             answer.outlined().collect { outlined ->
                 def source = outlined.source()
-                def annotation = annotationOf(outlined, source.getPathClass() ?: region?.getPathClass())
+                def annotation = sam.annotationOf(outlined, source.getPathClass() ?: region?.getPathClass())
                 def parent = asTheyWere[(region ?: parents[source.getID()])?.getID()]
                 hierarchy.addObjectBelowParent(parent ?: hierarchy.getRootObject(), annotation, false)
                 return annotation
@@ -114,106 +114,15 @@ ScriptRun.of(getQuPath() == null, { println it }, { Dialogs.showErrorMessage('SA
                     .each { hierarchy.removeObjectWithoutUpdate(it, true) }
         if (added) {
             hierarchy.getSelectionModel().setSelectedObjects(added, null)
-            note(imageNow, 'SAM: segment selected', 'segment_selected', options + [model: model, clipToRegion: clipToRegion,
+            sam.note(imageNow, 'SAM: segment selected', 'segment_selected', options + [model: model, clipToRegion: clipToRegion,
                     keepPrompts: keepPrompts, brushStrokes: brushStrokes])
         }
         return ScriptRun.report(segmentation.report(), !added.isEmpty())
     }
 }
 
-/** What the server is asked about, as it is now: the answer may come long after. */
-def askedAbout(imageData, objects) {
-    def states = objects.findAll { it?.hasROI() }.collectEntries { [it.getID(), placeOf(it)] }
-    return Asked.about(imageData, imagesInView(), isRunOverProject(), states)
-}
-
-/** Whether the script runs once for each of several images, or without a window: then no viewer need show its image. */
-def isRunOverProject() {
-    def known = { name -> getBinding().hasVariable(name) ? getBinding().getVariable(name) : null }
-    return getQuPath() == null || known(ScriptAttributes.BATCH_SAVE) || (known(ScriptAttributes.BATCH_SIZE) ?: 1) > 1
-}
-
-/** The images that the window's viewers show. */
-def imagesInView() {
-    return getQuPath() == null ? [] : getQuPath().getAllViewers().collect { it.getImageData() }.findAll { it != null }
-}
-
-/** An object's plane and outline. */
-def placeOf(object) {
-    def roi = object.getROI()
-    return roi == null ? null : [roi.getC(), roi.getZ(), roi.getT(), Outlines.fingerprint(roi.getGeometry())]
-}
-
-/**
- * Writes an answer into the image that was asked about, while no person changes it. {@code work} gets that image, and by id the objects that
- * were asked about and are as they were: each undo makes all objects new ones, and what has been edited or deleted is not there.
- */
-def writeAnswer(asked, work) {
-    def begun = getCurrentImageData()
-    def writing = {
-        def identity = { it.getProperty('PROJECT_ENTRY_ID') ?: it.getServerPath() }
-        def imageData = asked.image(imagesInView(), identity, { it.getServer().getMetadata().getName() })
-        def report = work(imageData, asked.asTheyWere(imageData.getHierarchy().getAllObjects(false), { it.getID() }, { placeOf(it) }))
-        if (imageData != begun) // QuPath says so of the other one
-            imageData.getHierarchy().fireHierarchyChangedEvent(this)
-        return report
-    }
-    return asked.wasOpen() ? WindowThread.call(writing) : writing()
-}
-
-/** How the server gets this image: by QuPath's own recipe for opening it, or, where that does not work, as pixels as QuPath shows them. */
-def samImageOf(imageData, plane) {
-    def server = imageData.getServer()
-    def builder = server.getBuilder()
-    def display = server.isRGB() ? null : ImageDisplay.create(imageData)
-    def calibration = server.getPixelCalibration()
-    def image = SamImage.ofBuilder(GsonTools.getInstance().toJson(builder, ServerBuilder), server.getWidth(), server.getHeight())
-            .plane(plane.getZ(), plane.getT())
-            .pixelSize(calibration.hasPixelSizeMicrons() ? calibration.getAveragedPixelSizeMicrons() : 0)
-            .pixels('QuPath rendered RGB') { region, downsample ->
-                def pixels = server.readRegion(RegionRequest.createInstance(server.getPath(), downsample,
-                        region.x(), region.y(), region.width(), region.height(), plane.getZ(), plane.getT()))
-                return display == null ? pixels : display.applyTransforms(pixels, null)
-            }
-    return display == null && builder != null ? image : image.alwaysPush()
-}
-
-/** What a drawn annotation says: points are clicks, lines and brush strokes scribbles, rectangles boxes; an ignored class says "not this". */
-def promptOf(annotation) {
-    def roi = annotation.getROI()
-    def positive = annotation.getPathClass() == null || !PathClassTools.isIgnoredClass(annotation.getPathClass())
-    def points = roi.isArea() ? [] : roi.getAllPoints().collect { Point.of(it.getX(), it.getY()) }
-    if (roi.isPoint())
-        return PromptShape.points(annotation, points, positive)
-    if (roi.isLine())
-        return PromptShape.line(annotation, points, positive)
-    if (roi instanceof RectangleROI && positive)
-        return PromptShape.box(annotation, roi.getBoundsX(), roi.getBoundsY(), roi.getBoundsWidth(), roi.getBoundsHeight())
-    return PromptShape.stroke(annotation, roi.getShape(), positive)
-}
-
 /** The rectangle round an area, as far as it lies in the image. */
 def boxInImage(roi, server) {
     return PixelBox.between(Math.max(0, roi.getBoundsX()), Math.max(0, roi.getBoundsY()),
             Math.min(server.getWidth(), roi.getBoundsX() + roi.getBoundsWidth()), Math.min(server.getHeight(), roi.getBoundsY() + roi.getBoundsHeight()))
-}
-
-/** A new annotation for an answer, named as its prompt, with its score and what made it. */
-def annotationOf(outlined, pathClass) {
-    def source = outlined.source()
-    def annotation = PathObjects.createAnnotationObject(roiOf(outlined.mask(), source.getROI().getImagePlane()), pathClass)
-    annotation.setName(source.getName())
-    annotation.getMeasurementList().put('SAM score', outlined.mask().score())
-    Provenance.write(outlined.metadata(), annotation.getMetadata())
-    return annotation
-}
-
-/** Notes what was done in the image's workflow: "Create script" there writes it down, with its settings. */
-def note(imageData, title, script, settings) {
-    imageData.getHistoryWorkflow().addStep(new DefaultScriptableWorkflowStep(title, ScriptTexts.step(script, settings)))
-}
-
-/** The outline as QuPath's region of interest on a plane. */
-def roiOf(mask, plane) {
-    return GeometryTools.geometryToROI(new WKBReader(GeometryTools.getDefaultFactory()).read(mask.wkb()), plane)
 }

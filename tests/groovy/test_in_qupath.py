@@ -272,14 +272,13 @@ def below_region(output: str) -> int:
 def test_everything_in_a_region_in_one_step_and_again_from_the_workflow(
     qupath: QuPath, copy: Path, server: str, tmp_path: Path
 ) -> None:
-    first, methods = with_grid("everything_in_selected").split("\n/** How the server gets", 1)
     written = tmp_path / "workflow.groovy"
     told = (
         f"{BELOW}\nnew File('{written.as_posix()}').text = getCurrentImageData().getHistoryWorkflow().createScript()\n"
     )
     wrapped = copy.parent / "wrapped.groovy"
     selecting = SELECTING.replace("NAMES", "['region']")
-    wrapped.write_text(f"{REGION}{selecting}{first}{told}\n/** How the server gets{methods}", "utf-8")
+    wrapped.write_text(f"{REGION}{selecting}{with_grid('everything_in_selected')}\n{told}", "utf-8")
     run = qupath.script(wrapped, "-s", "-p", str(copy), "-i", "one.png", QUPATH_SAM_PORT=server)
     assert run.exit_code == 0, run.output
     assert run.output.count("HIERARCHY CHANGED") == 1, "each is a step of undo"

@@ -349,7 +349,7 @@ def test_what_is_being_kept_is_kept_over_a_second_run_and_another_connection(cli
         second_run(clicking)
         clicking.ask(CONNECT)
     clicking.wait_for(f"{OURS}.size() == 1", "kept outline")
-    assert clicking.ask(CLICKER + "clicker.@beingKept.size()") == 0
+    assert clicking.ask(CLICKER + "clicker.@keeper.waiting().size()") == 0
 
 
 def test_an_outline_whose_image_was_closed_is_added_when_it_is_open_again(clicking: Window) -> None:
@@ -362,7 +362,7 @@ def test_an_outline_whose_image_was_closed_is_added_when_it_is_open_again(clicki
     )
     clicking.wait_for("getProjectEntry().getImageName() == 'two.png'", "image")
     assert clicking.ask(f"{OURS}.size()") == 0
-    clicking.wait_for(CLICKER + "clicker.@unwritten.size() == 1", "outline that waits")
+    clicking.wait_for(CLICKER + "clicker.@keeper.namesOfClosed().size() == 1", "outline that waits")
     clicking.open_image("one.png")
     clicking.wait_for(f"{OURS}.size() == 1", "kept outline")
 

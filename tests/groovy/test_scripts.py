@@ -11,6 +11,7 @@ import pytest
 from .conftest import with_options
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "groovy" / "scripts").glob("*.groovy"))
+SHARED = SCRIPTS[0].parents[1] / "shared"
 METHOD = re.compile(r"^(?:/\*\*[^\n]*\*/\n)?def (\w+)\([^)]*\) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 
 
@@ -29,14 +30,32 @@ def test_all_scripts_are_there() -> None:
     ]
 
 
-def test_what_scripts_share_is_the_same_in_all() -> None:
-    """Each script must work when it is copied alone into QuPath's editor; so they repeat, and must not drift apart."""
-    texts: dict[str, dict[str, str]] = defaultdict(dict)
+def test_what_scripts_share_stands_in_the_jar_alone() -> None:
+    """A method stood in nine scripts, and had to be the same in all."""
+    texts: dict[str, list[str]] = defaultdict(list)
     for script in SCRIPTS:
         for method in METHOD.finditer(script.read_text("utf-8")):
-            texts[method.group(1)][script.name] = method.group()
-    assert {"samImageOf", "roiOf", "promptOf"} <= texts.keys()
-    assert [name for name, copies in texts.items() if len(set(copies.values())) > 1] == []
+            texts[method.group(1)].append(script.name)
+    assert "planeAt" in texts
+    assert {name: scripts for name, scripts in texts.items() if len(scripts) > 1} == {}
+
+
+def test_scripts_call_what_the_shared_classes_have() -> None:
+    """Groovy looks for a method when it is called: a wrong name would be an error in the middle of a run."""
+    methods = {
+        kind: set(re.findall(r"^    def (\w+)\(", (SHARED / f"{kind.lower()}.groovy").read_text("utf-8"), re.M))
+        for kind in ("Answers", "Found")
+    }
+    methods["Found"] |= methods["Answers"]
+    called: set[str] = set()
+    for script in SCRIPTS:
+        text = script.read_text("utf-8")
+        names = set(re.findall(r"\bsam\.(\w+)\(", text))
+        (kind,) = re.findall(r"loadClass\('(Answers|Found)'\)", text) or ("Found",)
+        assert names <= methods[kind], script.name
+        called |= names
+    within = set(re.findall(r"\b(\w+)\(", "".join(each.read_text("utf-8") for each in SHARED.glob("*.groovy"))))
+    assert {"samImageOf", "roiOf", "promptOf"} <= methods["Found"] <= called | within
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
@@ -44,7 +63,7 @@ def test_the_missing_jar_is_named_before_it_is_used(script: Path) -> None:
     text = script.read_text("utf-8")
     assert (
         text.index("loadClass('io.github.qupathsam.client.SamClient')")
-        < re.search(r"SamClient\.connect|new Clicker", text).start()
+        < re.search(r"SamClient\.connect|ScriptTexts\.(?:clickTool|shared)", text).start()
     )  # type: ignore[union-attr]
     # Without the jar a class of it in a declaration or after `new` would not compile, and nobody would see our message.
     names = [path.stem for path in (script.parents[1] / "client" / "src" / "main" / "java").rglob("*.java")]
@@ -117,6 +136,8 @@ def test_options_of_a_test_take_the_place_of_those_that_are_there() -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_every_script_takes_the_choice_of_the_project(script: Path) -> None:
     text = script.read_text("utf-8")
+    if script.stem == "live_click":
+        text = (script.parents[1] / "click_tool" / "clicker.groovy").read_text("utf-8")
     assert re.search(r"ProjectSettings\.(?:of|model)\((?:getProject\(\)|gui\.getProject\(\))\?\.getPath\(\)\)", text)
 
 

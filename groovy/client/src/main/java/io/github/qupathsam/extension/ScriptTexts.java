@@ -6,8 +6,12 @@ import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.util.Collection;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.function.Function;
 import java.util.function.Supplier;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -15,8 +19,14 @@ import java.util.stream.Collectors;
 
 /** The scripts in this jar, with a person's settings in place of those that they begin with. */
 public final class ScriptTexts {
+    /** Files of the folders click_tool and shared. */
+    static final List<String> CLICK_TOOL = List.of("clicker", "gestures", "keeper", "preview");
+
+    static final List<String> SHARED = List.of("answers", "found");
+
     private static final Map<String, Supplier<?>> SETTINGS = new LinkedHashMap<>();
     private static String edited = "";
+    private static ClassLoader shared;
 
     private ScriptTexts() {}
 
@@ -102,6 +112,47 @@ public final class ScriptTexts {
             }
         }
         return text.append(script).append("\nfireHierarchyUpdate()\n").toString();
+    }
+
+    /**
+     * The classes of the click tool, as one text: its files know each other.
+     *
+     * @param imported the classes of QuPath that scripts know by their short names
+     */
+    public static String clickTool(Collection<Class<?>> imported) {
+        return classes("click_tool", CLICK_TOOL, imported);
+    }
+
+    /**
+     * The classes that the scripts share: {@code Answers} and {@code Found}. They are compiled once, for "Run for project" runs a script
+     * for each image.
+     *
+     * @param imported the classes of QuPath that scripts know by their short names
+     * @param compile makes a class loader of their text
+     */
+    public static synchronized ClassLoader shared(Collection<Class<?>> imported, Function<String, ? extends ClassLoader> compile) {
+        if (shared == null) {
+            shared = compile.apply(sharedClasses(imported));
+        }
+        return shared;
+    }
+
+    static String sharedClasses(Collection<Class<?>> imported) {
+        return classes("shared", SHARED, imported);
+    }
+
+    /** One text of the files of a folder, with their imports at its top. */
+    private static String classes(String folder, List<String> parts, Collection<Class<?>> imported) {
+        Set<String> imports = new TreeSet<>();
+        imports.add("import static qupath.lib.gui.scripting.QPEx.*");
+        imported.forEach(each -> imports.add("import " + each.getCanonicalName()));
+        StringBuilder classes = new StringBuilder();
+        for (String part : parts) {
+            String text = new String(resource("/io/github/qupathsam/" + folder + "/" + part + ".groovy"), StandardCharsets.UTF_8);
+            text.lines().filter(line -> line.startsWith("import ")).forEach(imports::add);
+            text.lines().filter(line -> !line.startsWith("import ")).forEach(line -> classes.append(line).append('\n'));
+        }
+        return String.join("\n", imports) + "\n" + classes;
     }
 
     private static String literal(Object value) {

@@ -22,6 +22,9 @@ class ScriptsParseTest {
     /** What the extension runs beside them. */
     private static final Path EXTENSION = Path.of(System.getProperty("repository"), "groovy", "extension");
 
+    /** Classes that scripts take from the jar. */
+    private static final List<Path> CLASSES = List.of(SCRIPTS.resolveSibling("click_tool"), SCRIPTS.resolveSibling("shared"));
+
     static Stream<String> versions() {
         return Stream.of(System.getProperty("groovy.versions").split(","));
     }
@@ -38,6 +41,13 @@ class ScriptsParseTest {
         assertFalse(scripts().isEmpty(), "no scripts in " + SCRIPTS);
         for (Path script : scripts()) {
             parse(version, Files.readString(script));
+        }
+        for (Path folder : CLASSES) {
+            try (Stream<Path> files = Files.list(folder)) {
+                for (Path file : files.toList()) {
+                    parse(version, Files.readString(file));
+                }
+            }
         }
     }
 

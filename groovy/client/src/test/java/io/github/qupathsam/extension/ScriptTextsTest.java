@@ -3,16 +3,20 @@ package io.github.qupathsam.extension;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.ServiceLoader;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import qupath.lib.gui.extensions.QuPathExtension;
 
 class ScriptTextsTest {
@@ -26,6 +30,37 @@ class ScriptTextsTest {
                 assertEquals(Files.readString(file), ScriptTexts.of(name));
             }
         }
+    }
+
+    /** Scripts take them from the jar: a file that is not named there would be missing in QuPath alone. */
+    @ParameterizedTest
+    @ValueSource(strings = {"click_tool", "shared"})
+    void theClassesThatScriptsTakeFromTheJarAreOneTextWithItsImportsOnTop(String folder) throws Exception {
+        String text = folder.equals("shared") ? ScriptTexts.sharedClasses(List.of(Map.class)) : ScriptTexts.clickTool(List.of(Map.class));
+        List<String> lines = text.lines().toList();
+        int end = lines.stream().filter(line -> line.startsWith("import ")).mapToInt(lines::lastIndexOf).max().orElseThrow();
+        assertTrue(lines.subList(0, end + 1).stream().allMatch(line -> line.startsWith("import ")), text);
+        assertTrue(lines.contains("import java.util.Map") && lines.contains("import static qupath.lib.gui.scripting.QPEx.*"));
+        try (Stream<Path> files = Files.list(SCRIPTS.resolveSibling(folder))) {
+            for (Path file : files.toList()) {
+                List<String> own = Files.readAllLines(file);
+                assertTrue(own.stream().anyMatch(line -> line.startsWith("class ")), file.toString());
+                assertTrue(lines.containsAll(own), file.toString());
+            }
+        }
+    }
+
+    @Test
+    void whatScriptsShareIsCompiledOnce() {
+        List<String> compiled = new ArrayList<>();
+        ClassLoader mine = getClass().getClassLoader();
+        for (int run = 0; run < 2; run++) {
+            assertSame(mine, ScriptTexts.shared(List.of(), text -> {
+                compiled.add(text);
+                return mine;
+            }));
+        }
+        assertEquals(List.of(ScriptTexts.sharedClasses(List.of())), compiled);
     }
 
     @Test
