@@ -9,6 +9,7 @@ import java.net.URL;
 import java.net.URLClassLoader;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -39,22 +40,23 @@ class ScriptsParseTest {
     @MethodSource("versions")
     void everyScriptParses(String version) throws Exception {
         assertFalse(scripts().isEmpty(), "no scripts in " + SCRIPTS);
-        for (Path script : scripts()) {
-            parse(version, Files.readString(script));
-        }
+        List<Path> all = new ArrayList<>(scripts());
         for (Path folder : CLASSES) {
             try (Stream<Path> files = Files.list(folder)) {
-                for (Path file : files.toList()) {
-                    parse(version, Files.readString(file));
-                }
+                all.addAll(files.toList());
             }
         }
+        List<String> texts = new ArrayList<>();
+        for (Path file : all) {
+            texts.add(Files.readString(file));
+        }
+        parse(version, texts);
     }
 
     @ParameterizedTest
     @MethodSource("versions")
     void theParserIsAwake(String version) {
-        assertThrows(InvocationTargetException.class, () -> parse(version, "def x = { -> "));
+        assertThrows(InvocationTargetException.class, () -> parse(version, List.of("def x = { -> ")));
     }
 
     /** People copy scripts into QuPath's editor: what they should change stands on top, and steps are numbered. */
@@ -76,14 +78,16 @@ class ScriptsParseTest {
         }
     }
 
-    private static void parse(String version, String text) throws Exception {
+    private static void parse(String version, List<String> texts) throws Exception {
         URL jar = Path.of(System.getProperty("groovy.folder"), "groovy-" + version + ".jar").toUri().toURL();
         try (URLClassLoader groovy = new URLClassLoader(new URL[] {jar}, ClassLoader.getPlatformClassLoader())) {
             Class<?> unitClass = groovy.loadClass("org.codehaus.groovy.control.CompilationUnit");
-            Object unit = unitClass.getConstructor().newInstance();
-            unitClass.getMethod("addSource", String.class, String.class).invoke(unit, "Script.groovy", text);
             int conversion = groovy.loadClass("org.codehaus.groovy.control.Phases").getField("CONVERSION").getInt(null);
-            unitClass.getMethod("compile", int.class).invoke(unit, conversion);
+            for (String text : texts) {
+                Object unit = unitClass.getConstructor().newInstance();
+                unitClass.getMethod("addSource", String.class, String.class).invoke(unit, "Script.groovy", text);
+                unitClass.getMethod("compile", int.class).invoke(unit, conversion);
+            }
         }
     }
 }
