@@ -206,7 +206,9 @@ public final class ClickSession {
         lookingCloser = true;
         PredictOptions closer = options.lookingCloser();
         // Without a token: the server takes the click once more.
-        request = live.predict(image, prompts(0, 1), closer, key);
+        notice = "";
+        Step about = asked;
+        request = live.predict(image, prompts(0, 1), closer, key, sentence -> noticed(about, sentence));
         CompletableFuture<SamPrediction> mine = request;
         show();
         mine.whenComplete((prediction, failure) -> lookedCloser(mine, closer, prediction, failure));
