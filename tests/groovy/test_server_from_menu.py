@@ -36,6 +36,8 @@ def test_it_is_started_answers_a_click_and_ends_with_qupath(qupath: QuPath, tmp_
     settings = {"QUPATH_SAM_PORT": "1", "QUPATH_SAM_TIMEOUT": str(PATIENCE_S)}
     with open_window(qupath, project, slide.name, tmp_path, **settings) as window:
         window.wait_for(CLICKER + "clicker != null", "extension")
+        # The tests of one session share preferences, and another one may have set the program.
+        window.ask("gui.getStage().getProperties()['qupath-sam-settings'].serverProgram.set('qupath-sam')")
         window.ask("Platform.runLater { gui.lookupMenuItem('Extensions>SAM>Server...').fire() }; null")
         fields, texts = NODES.replace("STYLE", ".text-field"), NODES.replace("STYLE", ".text-area")
         window.wait_for(f"{texts}.any {{ it.getText()?.contains('no server answers') }}", "reason")
