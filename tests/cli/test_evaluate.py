@@ -89,17 +89,18 @@ def test_documents_take_their_tables_between_markers(tmp_path: Path) -> None:
     assert len(re.findall(r"^\| (region|gland|nucleus) \| \d+ \(1\) \| fake \|", kinds.read_text("utf-8"), re.M)) == 2
     head, _, *kind_rows = by_kind.read_text(encoding="utf-8").splitlines()[1:-1]
     assert head == "| clicks to IoU .85 (IoU after the first) | `fake` |"
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"{begin(KINDS_SUMMARY_TABLE)}\n{head.split('`')[0]}" in readme, "the README's table is of this form"
     assert len(kind_rows) == 1
     assert re.fullmatch(r"\| (region|gland|nucleus) \| (>=? )?\d+(\.\d)? \(\d\.\d\d\) \|", kind_rows[0])
     table, summary = full.read_text(encoding="utf-8"), short.read_text(encoding="utf-8")
     assert table.startswith("# Results\n\n<!-- begin")
     assert table.count("| Model | NoC@80 |") == 2
     header, rule, row, *rest = summary.splitlines()[1:]
-    committed = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert f"{begin(SUMMARY_TABLE)}\n{header}\n{rule}\n" in committed, "the README's table is of this form"
+    committed = (Path(__file__).parents[2] / "docs/science/results.md").read_text(encoding="utf-8")
+    assert f"{begin(SUMMARY_TABLE)}\n{header}\n{rule}\n" in committed, "the committed table is of this form"
     assert re.fullmatch(r"\| `fake` \| (>= )?\d+\.\d \| \d\.\d\d \| - \|", row), "bench click fills the last column"
     assert rest == ["<!-- end -->", "", "Text."]
-    committed = (Path(__file__).parents[2] / "docs/science/results.md").read_text(encoding="utf-8")
     assert columns(table)[:4] == columns(committed)[:4], "so is that of the results"
 
 
