@@ -41,9 +41,15 @@ def step_bounds(step: Step) -> tuple[float, float, float, float]:
     return _click_bounds(step.clicks) if step.clicks else prompt_bounds((step,))
 
 
-def last_bounds(step: Step) -> tuple[float, float, float, float]:
-    """Return the bounds of the last click of a step, or of its box and outline. Level-0 px."""
-    return _click_bounds(step.clicks[-1:]) if step.clicks else prompt_bounds((step,))
+def last_bounds(step: Step, *, is_first: bool) -> tuple[float, float, float, float]:
+    """Return the bounds of `last_click` of a step, or of its box and outline. Level-0 px."""
+    return _click_bounds([last_click(step, is_first=is_first)]) if step.clicks else prompt_bounds((step,))
+
+
+def last_click(step: Step, *, is_first: bool) -> Click:
+    """Return the last click of a step that has some; of a first step, without a mask yet, the last positive one."""
+    wanted = [click for click in step.clicks if click.label is Label.POSITIVE] if is_first else ()
+    return wanted[-1] if wanted else step.clicks[-1]
 
 
 def _click_bounds(clicks: Sequence[Click]) -> tuple[float, float, float, float]:

@@ -9,7 +9,7 @@ import shapely
 
 from qupath_sam.engine.logits import carry_logits, outline_logits
 from qupath_sam.engine.step import State, Step
-from qupath_sam.engine.step_bounds import prompt_bounds
+from qupath_sam.engine.step_bounds import last_bounds, last_click, prompt_bounds
 from qupath_sam.errors import InvalidPrompt
 from qupath_sam.models.base import WindowPrompts
 from qupath_sam.types.prompts import Click
@@ -71,16 +71,19 @@ def holds(window: Window, step: Step) -> bool:
     return all(_covers(window.region, click) for click in step.clicks)
 
 
-def check_fits(step: Step, window: Window) -> None:
+def check_fits(step: Step, window: Window, *, is_first: bool) -> None:
     """Raise `InvalidPrompt` where a scribble is longer than the window that is to show it.
 
-    Clicks that were made together may lie further apart: the window shows the last of them, as it does when they come
-    one by one.
+    Clicks that were made together may lie further apart: the window shows the last of them (`last_click`), as it does
+    when they come one by one.
     """
-    if len(step.clicks) != 1 or len(step.clicks[0].points) == 1 or _covers(window.region, step.clicks[0]):
+    if not step.clicks:
+        return
+    shown = last_click(step, is_first=is_first)
+    if len(shown.points) == 1 or _covers(window.region, shown):
         return
     raise InvalidPrompt(
-        f"a scribble with bounds {prompt_bounds((step,))} does not fit into a window of {window.region.width} "
+        f"a scribble with bounds {last_bounds(step, is_first=is_first)} does not fit into a window of {window.region.width} "
         "level-0 px; draw a shorter one or ask for a larger downsample"
     )
 

@@ -107,8 +107,8 @@ def _step(
         if not holds(window, steps[-1]):
             window = scales.window_at(*centre_of(step_bounds(steps[-1])), scale)
         if not holds(window, steps[-1]):
-            window = scales.window_at(*centre_of(last_bounds(steps[-1])), scale)
-        check_fits(steps[-1], window)
+            window = scales.window_at(*centre_of(last_bounds(steps[-1], is_first=previous is None)), scale)
+        check_fits(steps[-1], window, is_first=previous is None)
         return (yield from _decode(steps, window, previous, choice=choice))
     return (
         yield from _step_in_engine_windows(
@@ -139,7 +139,7 @@ def _step_in_engine_windows(
 ) -> Generator[DecodeRequest, MaskSet, State]:
     """Run one step in windows that the engine chooses: coarser while the mask is cut off, finer where it is small."""
     window = _engine_window(steps, previous, scales=scales, request=request)
-    check_fits(steps[-1], window)
+    check_fits(steps[-1], window, is_first=previous is None)
     held = embedded.in_place_of(window, prompt_bounds(steps)) if embedded is not None and previous is None else window
     state = yield from _decode(steps, held, previous, choice=choice)
     if held != window and touches_edge(state.mask, held, scales.extent):
@@ -208,13 +208,16 @@ def _engine_window(steps: Sequence[Step], previous: State | None, *, scales: Sca
         window = scales.window_around(bounds, scales.for_object(longer_side(bounds)))
         if not holds(window, steps[-1]):
             # The coarsest scale, and still too small for all of it: what was clicked last counts.
-            window = scales.window_around(last_bounds(steps[-1]), window.downsample)
+            window = scales.window_around(last_bounds(steps[-1], is_first=False), window.downsample)
         return window
     bounds = prompt_bounds(steps)
     # A box or outline says how large the object is; a scribble only that it is no smaller.
     extent = None if steps[0].clicks else longer_side(bounds)
     downsample = scales.first(object_extent=extent, view_downsample=request.view_downsample)
-    return scales.window_around(bounds, downsample)
+    window = scales.window_around(bounds, downsample)
+    if not holds(window, steps[-1]):
+        window = scales.window_around(last_bounds(steps[-1], is_first=True), window.downsample)
+    return window
 
 
 def _finer_window(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 
@@ -12,9 +13,12 @@ from qupath_sam.engine.lanes import Lane
 from qupath_sam.engine.model_choice import CHOICES
 from qupath_sam.engine.prefetch import Prefetcher
 from qupath_sam.engine.urgency import Priority
+from qupath_sam.errors import ModelError, OutOfMemory
 from qupath_sam.models.base import HasReadyEncoder, WindowPrompts
 from qupath_sam.models.load import LoadedModel
 from qupath_sam.models.registry import AUTO
+
+log = logging.getLogger(__name__)
 
 
 def warm_up(lane: Lane, loaded: LoadedModel, *, priority: Priority = Priority.INTERACTIVE) -> None:
@@ -63,6 +67,9 @@ class ChoicesAhead:
         for lane in self._lanes:
             for name in CHOICES:
                 check_wanted(cancel, None)
-                loaded = lane.models.load_ahead(name)
-                if loaded is not None:
-                    warm_up(lane, loaded, priority=Priority.BACKGROUND)
+                try:
+                    loaded = lane.models.load_ahead(name)
+                    if loaded is not None:
+                        warm_up(lane, loaded, priority=Priority.BACKGROUND)
+                except (ModelError, OutOfMemory) as error:
+                    log.debug("%s is not loaded ahead: %s", name, error)  # the other one may be

@@ -21,6 +21,11 @@ GLASS_SATURATION = 8
 ESTIMATE_SIZE = 512
 #: Darkest channel (0..255) from which on a pixel without colour is glass: black and grey are none.
 GLASS_BRIGHTNESS = 190
+#: Glass is one colour: in its darkest channel it lies this near to the brightest of what has no colour. Pale tissue,
+#: such as that of an IHC slide without a reaction, is darker.
+GLASS_RANGE = 20
+#: Percentile of the px without colour that is their brightest: single ones are noise.
+_BRIGHTEST = 90
 #: Most px that are read for an estimate: more take longer than a click, as in a slide without small levels.
 MOST_READ_PX = 2**24
 #: Fewer px of the picture say nothing about an outline.
@@ -81,7 +86,7 @@ class TissueEstimate:
 def estimate_tissue(reader: SlideReader) -> TissueEstimate | None:
     """Return where a slide shows glass; None where colour does not tell, or where too much would have to be read.
 
-    Glass has no colour (see `tissue_map`), is bright and reaches the image's border.
+    Glass has no colour (see `tissue_map`), is as bright as the brightest such px and reaches the image's border.
     """
     info = reader.info
     window = _small_window(info, ESTIMATE_SIZE)
@@ -91,9 +96,18 @@ def estimate_tissue(reader: SlideReader) -> TissueEstimate | None:
     coloured = _is_coloured(pixels)
     if not coloured.any():
         return None
-    parts, _ = ndimage.label(~coloured & (pixels.min(axis=2) >= GLASS_BRIGHTNESS))
+    parts, _ = ndimage.label(_is_white(pixels, coloured))
     outer = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
     return TissueEstimate(np.isin(parts, outer[outer > 0]), window)
+
+
+def _is_white(pixels: NDArray[np.uint8], coloured: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where px have no colour and are as bright as glass; uint8 ``(H, W, 3)`` to bool ``(H, W)``."""
+    darkest = pixels.min(axis=2)
+    bright = ~coloured & (darkest >= GLASS_BRIGHTNESS)
+    if not bright.any():
+        return bright
+    return bright & (darkest >= np.percentile(darkest[bright], _BRIGHTEST) - GLASS_RANGE)
 
 
 def _small_window(info: SlideInfo, size: int) -> Window:

@@ -507,3 +507,26 @@ def test_windows_that_hold_bounds_hold_them_and_lie_on_the_grid_of_clicks():
             free = window.region.width / 8
             assert window.region.x == 0 or x >= window.region.x + free
             assert window.region.right == EXTENT.right or x + 4 <= window.region.right - free
+
+
+@pytest.mark.parametrize(
+    ("scales", "request_"),
+    [
+        (make_scales(), WindowRequest(downsample=0.5)),
+        (replace(make_scales(), downsamples=(0.5,), default_downsample=0.5), WindowRequest()),
+    ],
+)
+@pytest.mark.parametrize("label", list(Label))
+def test_a_first_step_of_clicks_far_apart_shows_the_last_positive_one(scales, request_, label):
+    clicks = Click.at(100, 100), Click.at(4100, 100, same_step=True), Click.at(8000, 9000, label, same_step=True)
+    shown = next(each for each in reversed(clicks) if each.label is Label.POSITIVE)
+    _, asked = run(ObjectPrompts(clicks), painted(disc(*shown.points[0], 30)), request=request_, scales=scales)
+    assert [(each.prompts.labels.tolist(), each.window.region.contains(*shown.points[0])) for each in asked] == [
+        ([1], True)
+    ]
+
+
+def test_a_scribble_that_ends_a_first_step_and_fits_no_window_is_refused():
+    clicks = Click.at(100, 100), Click(((300, 300), (9000, 9000)), same_step=True)
+    with pytest.raises(InvalidPrompt, match="scribble"):
+        run(ObjectPrompts(clicks), painted(disc(100, 100, 30)), request=WindowRequest(downsample=0.5))

@@ -51,6 +51,18 @@ def test_the_share_of_an_outline_on_glass(slide: PushedReader) -> None:
     assert estimate.glass_share(box(10, 10, 20, 20)) == 0, "too small to be judged by the picture"
 
 
+def test_pale_tissue_is_no_glass_beside_a_dark_stain() -> None:
+    pixels = section()
+    left, top, right, bottom = TISSUE
+    pixels[top:bottom, left:right] = (215, 205, 220)
+    pixels[900:1100, 1400:1600] = (120, 70, 40)  # a strong reaction, from which Otsu's threshold parts the rest
+    estimate = estimate_tissue(PushedReader.of_image(pixels, 0.5))
+    assert estimate is not None
+    assert estimate.tissue_area == pytest.approx((right - left) * (bottom - top), rel=0.02)
+    assert estimate.is_glass(100, 100)
+    assert not estimate.is_glass(left + 100, top + 100)
+
+
 def test_black_and_grey_are_no_glass() -> None:
     dark = estimate_tissue(PushedReader.of_image(section(background=8), 0.5))
     assert dark is not None
