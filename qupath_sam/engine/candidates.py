@@ -113,7 +113,7 @@ def in_order(candidates: Iterable[Candidate], *, request: WindowRequest, scales:
 
     A score counts in full where the mask's longer side lies between `SMALLEST_SHARE` and `LARGEST_SHARE` of the view or
     of the caller's window, and less by the factor by which it lies outside. Where nothing is known of what a person
-    looks at, it counts in full.
+    looks at, it counts in full. An empty mask comes last.
 
     Args:
         candidates: in the order that holds among equals.
@@ -121,7 +121,7 @@ def in_order(candidates: Iterable[Candidate], *, request: WindowRequest, scales:
         scales: of the image and the model.
     """
     side = _seen_side(request, scales)
-    return tuple(sorted(candidates, key=lambda each: -each.score * (1.0 if side is None else _size_factor(each, side))))
+    return tuple(sorted(candidates, key=lambda each: -each.score * _size_factor(each, side)))
 
 
 def _seen_side(request: WindowRequest, scales: Scales) -> float | None:
@@ -134,10 +134,12 @@ def _seen_side(request: WindowRequest, scales: Scales) -> float | None:
     return None if downsample is None else scales.input_size * downsample
 
 
-def _size_factor(candidate: Candidate, side: float) -> float:
+def _size_factor(candidate: Candidate, side: float | None) -> float:
     """Return 1 for a mask of a likely size in a view of this side (level-0 px), less for others; 0 for an empty one."""
     bounds = mask_bounds(State((candidate,)))
     if bounds is None:
         return 0.0
+    if side is None:
+        return 1.0
     share = longer_side(bounds) / side
     return min(1.0, share / SMALLEST_SHARE, LARGEST_SHARE / share)

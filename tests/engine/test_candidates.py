@@ -135,6 +135,14 @@ def test_a_closer_look_adds_to_the_choice_and_changes_no_order() -> None:
     assert radii(state) == pytest.approx([100, 15], abs=1)
 
 
+@pytest.mark.parametrize("choice", [MaskChoice.BEST, MaskChoice.ALL])
+@pytest.mark.parametrize("view", [0.0, 1.0])
+def test_an_empty_mask_is_no_answer_where_another_is_not(choice: MaskChoice, view: float) -> None:
+    answers = answering({2: [(0, 0.9), (90, 0.6)], 1: [(90, 0.5)]})
+    (state,), _ = run(answers, choice=choice, request=WindowRequest(view_downsample=view))
+    assert radii(state)[state.chosen] == pytest.approx(90, abs=1)
+
+
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_click_goes_on_from_the_mask_that_it_names_in_its_window(number: int) -> None:
     named = Click.at(AT + 5, AT, from_mask=number)
