@@ -83,8 +83,8 @@ def check_fits(step: Step, window: Window, *, is_first: bool) -> None:
     if len(shown.points) == 1 or _covers(window.region, shown):
         return
     raise InvalidPrompt(
-        f"a scribble with bounds {last_bounds(step, is_first=is_first)} does not fit into a window of {window.region.width} "
-        "level-0 px; draw a shorter one or ask for a larger downsample"
+        f"a scribble with bounds {last_bounds(step, is_first=is_first)} does not fit into a window of "
+        f"{window.region.width} level-0 px; draw a shorter one or ask for a larger downsample"
     )
 
 
