@@ -30,7 +30,8 @@ def held_to_outline(logits: Logits, outline: Logits, score: float) -> Logits:
         score: the model's own estimate of the answer's IoU, 0..1.
     """
     inside = outline > 0
-    if score >= SURE or not inside.any() or intersection_over_union(logits > 0, inside) >= NEAR:
+    # An outline without an edge on the canvas has no distance from it.
+    if score >= SURE or not inside.any() or inside.all() or intersection_over_union(logits > 0, inside) >= NEAR:
         return logits
     radius = np.sqrt(np.count_nonzero(inside) / np.pi)
     distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)

@@ -48,6 +48,12 @@ def test_an_outline_below_a_pixel_says_nothing() -> None:
     np.testing.assert_array_equal(held_to_outline(answer, np.full_like(answer, -6), 0.1), answer)
 
 
+def test_an_outline_without_an_edge_says_nothing() -> None:
+    """The window lies inside of it: there is no distance from it, and scipy's is one from the corner then."""
+    answer = disc(150, 120, 40)
+    np.testing.assert_array_equal(held_to_outline(answer, np.full_like(answer, 6), 0.1), answer)
+
+
 def test_the_rule_is_for_outlines_without_a_click() -> None:
     answer, previous = disc(150, 120, 40, logit=1), torch.from_numpy(OUTLINE)
     scores = [np.array([0.6], np.float32)]
