@@ -104,10 +104,10 @@ def estimate_tissue(reader: SlideReader) -> TissueEstimate | None:
 def _is_white(pixels: NDArray[np.uint8], coloured: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return where px have no colour and are as bright as glass; uint8 ``(H, W, 3)`` to bool ``(H, W)``."""
     darkest = pixels.min(axis=2)
-    bright = ~coloured & (darkest >= GLASS_BRIGHTNESS)
-    if not bright.any():
-        return bright
-    return bright & (darkest >= np.percentile(darkest[bright], _BRIGHTEST) - GLASS_RANGE)
+    white: NDArray[np.bool_] = ~coloured & (darkest >= GLASS_BRIGHTNESS)
+    if white.any():
+        white &= darkest >= np.percentile(darkest[white], _BRIGHTEST) - GLASS_RANGE
+    return white
 
 
 def _small_window(info: SlideInfo, size: int) -> Window:
