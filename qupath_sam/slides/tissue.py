@@ -84,11 +84,16 @@ class TissueEstimate:
 
 
 def estimate_tissue(reader: SlideReader) -> TissueEstimate | None:
-    """Return where a slide shows glass; None where colour does not tell, or where too much would have to be read.
+    """Return where a slide shows glass; None where that is not known.
+
+    That is so where colour does not tell, where too much would have to be read, and where only a part of the image is
+    at hand, as of pushed pixels: its edge cuts through lumina and fat, and its tissue is not all that there is.
 
     Glass has no colour (see `tissue_map`), is as bright as the brightest such px and reaches the image's border.
     """
     info = reader.info
+    if info.extent != Region(0, 0, info.width, info.height):
+        return None
     window = _small_window(info, ESTIMATE_SIZE)
     if _pixels_read(info, window.downsample) > MOST_READ_PX:
         return None

@@ -9,6 +9,8 @@ from shapely.geometry import box
 from qupath_sam.slides import tissue
 from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.slides.tissue import estimate_tissue
+from qupath_sam.types.regions import Region
+from qupath_sam.types.service import PixelFormat
 
 #: Level-0 px of a slide of 1.5 x 1 mm at .5 um/px, and of the tissue and the lumen in its middle.
 WIDTH, HEIGHT, TISSUE, LUMEN = 3000, 2000, (600, 400, 2400, 1600), (1300, 800, 1700, 1200)
@@ -61,6 +63,20 @@ def test_pale_tissue_is_no_glass_beside_a_dark_stain() -> None:
     assert estimate.tissue_area == pytest.approx((right - left) * (bottom - top), rel=0.02)
     assert estimate.is_glass(100, 100)
     assert not estimate.is_glass(left + 100, top + 100)
+
+
+def test_a_part_of_a_slide_does_not_say_what_is_glass() -> None:
+    left, top, right, bottom = 1500, 400, 2400, 1600
+    part = np.ascontiguousarray(section()[top:bottom, left:right])  # its left edge cuts the lumen
+    reader = PushedReader(
+        part.tobytes(),
+        pixel_format=PixelFormat.RGB,
+        size=(right - left, bottom - top),
+        region=Region(left, top, right - left, bottom - top),
+        image_size=(WIDTH, HEIGHT),
+        mpp=0.5,
+    )
+    assert estimate_tissue(reader) is None
 
 
 def test_black_and_grey_are_no_glass() -> None:
