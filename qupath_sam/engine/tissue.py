@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from qupath_sam.errors import QupathSamError
+from qupath_sam.errors import QupathSamError, SlideError
 from qupath_sam.machine.byte_lru import ByteLru
 from qupath_sam.slides.base import SlideReader
 from qupath_sam.slides.tissue import TissueEstimate, estimate_tissue
@@ -33,8 +33,10 @@ class TissueEstimates:
             return held[0]
         try:
             made = estimate_tissue(slide)
-        except QupathSamError:
+        except SlideError:
             made = None
+        except QupathSamError:
+            return None  # such as no memory now: the next click may have some
         with self._lock:
             self._held.put(image, (made,), _LEAST_BYTES if made is None else made.glass.nbytes)
         return made

@@ -12,7 +12,7 @@ from qupath_sam.engine.doubts import LOW_SCORE, doubts_of
 from qupath_sam.engine.settings import EngineSettings
 from qupath_sam.engine.tissue import TissueEstimates
 from qupath_sam.engine.windows import Scales
-from qupath_sam.errors import SlideUnreadable
+from qupath_sam.errors import OutOfMemory, SlideUnreadable
 from qupath_sam.protocol.convert import prediction_message, prediction_of
 from qupath_sam.slides.pushed import PushedReader
 from qupath_sam.slides.tissue import TissueEstimate
@@ -125,6 +125,18 @@ def test_a_slide_that_cannot_be_read_has_no_tissue_and_is_asked_once(monkeypatch
     monkeypatch.setattr(slide, "read", fail)
     assert [estimates.of(slide), estimates.of(slide)] == [None, None]
     assert len(asked) == 1
+
+
+def test_where_memory_lacks_for_a_moment_the_next_click_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    slide, estimates = PushedReader.of_image(section(), 0.5), TissueEstimates()
+
+    def fail(_: Window) -> np.ndarray:
+        raise OutOfMemory("no memory left; ask again")
+
+    with monkeypatch.context() as busy:
+        busy.setattr(slide, "read", fail)
+        assert estimates.of(slide) is None
+    assert estimates.of(slide) is not None
 
 
 @pytest.mark.parametrize(
