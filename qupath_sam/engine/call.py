@@ -357,7 +357,7 @@ class RunningObject:
                 self._steps[: done + 1],
                 self._state,
                 scales=scales,
-                request=self.resumed.request,
+                request=self._request_of(done),
                 choice=self._context.choice,
                 embedded=self._embedded,
             )
@@ -365,6 +365,15 @@ class RunningObject:
                 self._states.keep(
                     self._context, self.resumed, chain[done], self._state, done=done + 1, owner=self._owner
                 )
+
+    def _request_of(self, step: int) -> WindowRequest:
+        """Return the window options of a step: one that is made again has the mask that the next click names.
+
+        That mask may have come from a closer look in a window that was embedded then, and is no longer.
+        """
+        request = self.resumed.request
+        is_mask_named = step + 1 < len(self._steps) and self._steps[step + 1].from_mask is not None
+        return replace(request, closer_look=True) if is_mask_named else request
 
 
 def scales_of(info: SlideInfo, loaded: LoadedModel) -> Scales:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qupath_sam.engine.call import RunningObject
 from qupath_sam.engine.candidates import LEAST_SCORE, MOST_CANDIDATES, are_same, area_of
 from qupath_sam.engine.embedded_windows import EmbeddedWindows
+from qupath_sam.engine.states import StateStore, StepsContext
 from qupath_sam.engine.step import Candidate, DecodeRequest, State, steps_of
 from qupath_sam.engine.step_bounds import touches_edge
 from qupath_sam.engine.steps import run_step
@@ -19,7 +21,7 @@ from qupath_sam.errors import InvalidPrompt
 from qupath_sam.models.base import LOW_RES_SIZE, MaskSet
 from qupath_sam.types.prompts import Click, ObjectPrompts
 from qupath_sam.types.regions import Region, Window
-from qupath_sam.types.requests import MaskChoice, WindowRequest
+from qupath_sam.types.requests import MaskChoice, ObjectRequest, WindowRequest
 
 EXTENT = Region(0, 0, 40_000, 40_000)
 SCALES = Scales.of(extent=EXTENT, mpp=0.5, input_size=256, default_mpp=1.0)
@@ -288,3 +290,29 @@ def test_whatever_a_model_answers_the_choice_is_of_whole_masks_that_differ(data:
     assert good.count(False) <= kept_in_any_case
     pairs = [(a, b) for i, a in enumerate(state.candidates) for b in state.candidates[:i]]
     assert not any(are_same(*pair) for pair in pairs)
+
+
+def test_a_mask_of_a_closer_look_is_found_again_where_nothing_is_held_any_more() -> None:
+    """The window of the closer look was embedded when the first click came, and is no longer."""
+    decode, store, request = (
+        answering(dict(TUMOUR) | {0.5: [(15, 0.6)]}),
+        StateStore(2**24),
+        WindowRequest(prefer_embedded=True),
+    )
+    context = StepsContext("image", ("model", "", ""), 0.5, request, MaskChoice.ALL)
+
+    def state_after(*clicks: Click, is_embedded: bool) -> State:
+        embedded = EmbeddedWindows(SCALES, lambda _: is_embedded)
+        asked = RunningObject(store, context, ObjectRequest(ObjectPrompts(clicks)), SCALES, embedded=embedded)
+        while asked.wanted is not None:
+            asked.send(decode(asked.wanted))
+        return asked.state
+
+    named = Click.at(AT + 5, AT, from_mask=2)
+    first = state_after(CLICK, is_embedded=True)
+    held = state_after(CLICK, named, is_embedded=False)
+    store.clear()
+    again = state_after(CLICK, named, is_embedded=False)
+    assert len(first.candidates) == 3
+    assert again.window == held.window
+    np.testing.assert_array_equal(again.mask, held.mask)
