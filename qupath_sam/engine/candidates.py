@@ -8,6 +8,7 @@ each decoder one or more: a coarse one shows the region, a fine one the part. No
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -53,10 +54,32 @@ def distinct(first: Sequence[Candidate], others: Iterable[Candidate], *, extent:
     # Of a window that was decoded twice the refined mask comes first.
     offered.sort(key=lambda each: (-each.score, not each.refined))
     kept: list[Candidate] = []
+    shown: list[Candidate] = []
     for each in (*first, *offered):
-        if not any(are_same(each, other) for other in kept):
+        inside = _inside(each, extent)
+        if not any(are_same(inside, other) for other in shown):
             kept.append(each)
+            shown.append(inside)
     return tuple(kept)
+
+
+def _inside(candidate: Candidate, extent: Region) -> Candidate:
+    """Return a mask without what lies beyond the image, which is white there: nobody is shown that part."""
+    region = candidate.window.region
+    if extent.encloses(region):
+        return candidate
+    height, width = candidate.mask.shape
+    rows, columns = (
+        (low <= start + (np.arange(px) + 0.5) * side / px) & (start + (np.arange(px) + 0.5) * side / px < high)
+        for low, high, start, side, px in (
+            (extent.y, extent.bottom, region.y, region.height, height),
+            (extent.x, extent.right, region.x, region.width, width),
+        )
+    )
+    at_rows, at_columns = (np.arange(LOW_RES_SIZE) * px // LOW_RES_SIZE for px in (height, width))
+    there = rows[at_rows][:, None] & columns[at_columns]
+    logits = np.where(there, candidate.logits, -1).astype(np.float32)
+    return replace(candidate, mask=candidate.mask & rows[:, None] & columns, logits=logits)
 
 
 def are_same(one: Candidate, other: Candidate) -> bool:

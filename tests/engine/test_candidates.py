@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qupath_sam.engine.call import RunningObject
-from qupath_sam.engine.candidates import LEAST_SCORE, MOST_CANDIDATES, are_same, area_of
+from qupath_sam.engine.candidates import LEAST_SCORE, MOST_CANDIDATES, are_same, area_of, distinct
 from qupath_sam.engine.embedded_windows import EmbeddedWindows
 from qupath_sam.engine.states import StateStore, StepsContext
 from qupath_sam.engine.step import Candidate, DecodeRequest, State, steps_of
@@ -316,3 +316,12 @@ def test_a_mask_of_a_closer_look_is_found_again_where_nothing_is_held_any_more()
     assert len(first.candidates) == 3
     assert again.window == held.window
     np.testing.assert_array_equal(again.mask, held.mask)
+
+
+def test_masks_that_differ_beyond_the_image_alone_are_one() -> None:
+    window = Window(Region(0, 0, LOW_RES_SIZE, LOW_RES_SIZE), LOW_RES_SIZE, LOW_RES_SIZE)
+    masks = np.zeros((3, LOW_RES_SIZE, LOW_RES_SIZE), bool)
+    masks[0, 20:100, 20:100] = masks[1, 20:100, 20:100] = masks[1, 100:, 20:] = masks[2, 40:60, 40:60] = True
+    every = [Candidate(window, mask, 0.6, np.where(mask, 6, -6).astype(np.float32)) for mask in masks]
+    assert distinct(every[:1], every[1:], extent=Region(0, 0, 100, 100)) == (every[0], every[2])
+    assert len(distinct(every[:1], every[1:], extent=EXTENT)) == 2, "there the second is cut off"
