@@ -16,7 +16,7 @@ from qupath_sam.engine.doubts import LOW_SCORE, is_large
 from qupath_sam.engine.logits import carry_logits
 from qupath_sam.engine.step import Candidate, State
 from qupath_sam.engine.step_bounds import longer_side, mask_bounds, touches_edge
-from qupath_sam.engine.windows import VIEW_WINDOW_PX, Scales
+from qupath_sam.engine.windows import DOWNSAMPLE_RANGE, VIEW_WINDOW_PX, Scales
 from qupath_sam.models.base import LOW_RES_SIZE
 from qupath_sam.types.regions import Region
 from qupath_sam.types.requests import MaskChoice, WindowRequest
@@ -150,7 +150,7 @@ def in_order(candidates: Iterable[Candidate], *, request: WindowRequest, scales:
 def _seen_side(request: WindowRequest, scales: Scales) -> float | None:
     """Return the side of what a person looks at, level-0 px; None where that is not known."""
     if request.view_downsample > 0:
-        return VIEW_WINDOW_PX * request.view_downsample
+        return VIEW_WINDOW_PX * min(max(request.view_downsample, DOWNSAMPLE_RANGE[0]), DOWNSAMPLE_RANGE[1])
     if request.region is not None:
         return float(max(request.region.width, request.region.height))
     downsample = scales.for_request(request)

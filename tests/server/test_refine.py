@@ -125,7 +125,9 @@ def test_what_a_message_leaves_out_is_the_default() -> None:
 
 
 def test_every_refusal_of_the_engine_can_be_sent() -> None:
-    ours = {Refusal.LOCKED, Refusal.HAS_CHILDREN, Refusal.SAME_ID, Refusal.PROMPT_OUTSIDE, Refusal.FAILED}
+    of_refine = {Refusal.LOCKED, Refusal.HAS_CHILDREN, Refusal.SAME_ID, Refusal.FAILED}
+    of_segment = {Refusal.LARGE, Refusal.BACKGROUND, Refusal.PROMPT_OUTSIDE}
+    ours = of_refine | of_segment
     for refusal in set(Refusal) - ours:
         message = convert.refinement_message(Refinement(refusal, 0.25))
         assert convert.refinement_of(message, math.nan).refusal is refusal
