@@ -11,10 +11,18 @@ from qupath_sam.errors import QupathSamError
 from qupath_sam.machine.extras import missing_extra
 
 
+def _leave_garbage() -> None:
+    """End without a search for garbage in all objects of torch, which takes a busy machine seconds.
+
+    Triton, which torch loads to compile for a GPU, prints all objects that it misses then.
+    """
+    if "triton" not in sys.modules:
+        gc.freeze()
+
+
 def main() -> None:
     """Run the command line; errors of this package end in one line and exit code 2."""
-    # At its end Python looks for garbage in all objects of torch, several times, which takes a busy machine seconds.
-    atexit.register(gc.freeze)
+    atexit.register(_leave_garbage)
     # `systemctl reload` may come at once: before the command itself is imported.
     reloading = hangup_event() if sys.argv[1:2] == ["serve"] else None
     try:
