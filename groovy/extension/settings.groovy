@@ -34,6 +34,22 @@ Platform.runLater { // the pane has to be in sight
             scroller.setVvalue(Math.min(1, ours.getBoundsInParent().getMinY() / hidden))
     }
     scroll()
+    // Where QuPath opens its own first category at the same moment, JavaFX never closes it, and ours lies below the edge.
+    def opened = new PauseTransition(Duration.millis(500))
+    opened.setOnFinished {
+        def panes = categories.getPanes()
+        def open = panes.findAll { it != ours && it.getHeight() > 1 + (it.lookup('.title')?.getHeight() ?: it.getHeight()) }
+        if (open.isEmpty() || categories.getExpandedPane() != ours)
+            return
+        panes.each { it.setAnimated(false) }
+        open.each {
+            it.setExpanded(true)
+            it.setExpanded(false)
+        }
+        categories.setExpandedPane(ours)
+        panes.each { it.setAnimated(true) }
+    }
+    opened.play()
     // The category opens, and another one closes, step by step; the window may get its size only now. A person's own wheel ends it.
     def places = [categories.heightProperty(), ours.boundsInParentProperty(), scroller.viewportBoundsProperty()]
     def changed = { observable, before, now -> Platform.runLater(scroll) } as ChangeListener
